@@ -1,0 +1,1 @@
+"""From score tables to winning rates with intervals. No torch here."""

@@ -1,0 +1,1 @@
+"""Models: each family adapted once to `denoise(x, sigma)`."""

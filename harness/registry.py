@@ -1,0 +1,65 @@
+"""Names to registered things. A decorated function or class is the registry's entry.
+
+The modules of the registry's own package are imported when a name is first asked for, so one new
+file is enough to add an entry. Installed packages add theirs through an entry point group of the
+package's name (for example `harness.samplers`).
+"""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from collections.abc import Iterator
+from importlib.metadata import entry_points
+from typing import Generic, TypeVar
+
+from harness.errors import HarnessError, unknown
+
+T = TypeVar("T")
+
+
+class Registry(Generic[T]):
+    """Entries of one kind, found in the modules of `package` and in its entry points."""
+
+    def __init__(self, kind: str, package: str) -> None:
+        self.kind = kind
+        self.package = package
+        self._entries: dict[str, T] = {}
+        self._loaded = False
+
+    def add(self, name: str, entry: T) -> T:
+        """Register `entry`; a name taken by another entry is an error."""
+        if name in self._entries:
+            raise HarnessError(f"{self.kind} {name!r} is registered twice")
+        self._entries[name] = entry
+        return entry
+
+    def get(self, name: str) -> T:
+        """The entry called `name`; raises HarnessError with the closest name if there is none."""
+        self._load()
+        try:
+            return self._entries[name]
+        except KeyError:
+            raise unknown(self.kind, name, self._entries) from None
+
+    def names(self) -> list[str]:
+        self._load()
+        return sorted(self._entries)
+
+    def __iter__(self) -> Iterator[tuple[str, T]]:
+        self._load()
+        return iter(sorted(self._entries.items()))
+
+    def __contains__(self, name: object) -> bool:
+        self._load()
+        return name in self._entries
+
+    def _load(self) -> None:
+        if self._loaded:
+            return
+        self._loaded = True
+        package = importlib.import_module(self.package)
+        for module in pkgutil.iter_modules(package.__path__, self.package + "."):
+            importlib.import_module(module.name)
+        for point in entry_points(group=self.package):
+            point.load()

@@ -1,0 +1,1 @@
+"""From comparison tables to pages that people read. No torch here."""

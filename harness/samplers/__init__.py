@@ -1,0 +1,1 @@
+"""Samplers: one file per paper, each a plain function over sigma."""

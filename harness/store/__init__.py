@@ -1,0 +1,1 @@
+"""Data on disk: Arrow schemas, files that exist only if complete, and the run folder."""

@@ -1,0 +1,116 @@
+"""Files that exist only if complete, on a disk or behind any fsspec URL."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from harness.errors import HarnessError
+
+
+def _is_url(path: str) -> bool:
+    return "://" in path and not path.startswith("file://")
+
+
+def join(base: str, *parts: str) -> str:
+    """A path below `base`, which is a local path or a URL."""
+    return "/".join([base.rstrip("/"), *parts])
+
+
+def _remote(path: str) -> tuple[Any, str]:
+    import fsspec
+
+    try:
+        return fsspec.core.url_to_fs(path)
+    except (ImportError, ValueError) as error:
+        raise HarnessError(f"cannot open {path!r}: {error}") from None
+
+
+def exists(path: str) -> bool:
+    if _is_url(path):
+        fs, inner = _remote(path)
+        return bool(fs.exists(inner))
+    return os.path.exists(path)
+
+
+def list_files(folder: str, suffix: str) -> list[str]:
+    """Names (not paths) of the files in `folder` that end in `suffix`, sorted; none if absent."""
+    if _is_url(folder):
+        fs, inner = _remote(folder)
+        found = [Path(p).name for p in fs.ls(inner, detail=False)] if fs.exists(inner) else []
+    else:
+        found = os.listdir(folder) if os.path.isdir(folder) else []
+    return sorted(name for name in found if name.endswith(suffix) and not name.startswith("."))
+
+
+def read_bytes(path: str) -> bytes:
+    if _is_url(path):
+        fs, inner = _remote(path)
+        return bytes(fs.cat_file(inner))
+    return Path(path).read_bytes()
+
+
+def write_bytes(path: str, data: bytes) -> None:
+    """Write all of `data` or nothing: temporary name, flush to disk, rename."""
+    if _is_url(path):
+        fs, inner = _remote(path)
+        fs.makedirs(os.path.dirname(inner), exist_ok=True)
+        fs.pipe_file(inner, data)  # object stores publish a key only when its upload is complete
+        return
+    target = Path(path)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, target)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def write_text(path: str, text: str) -> None:
+    write_bytes(path, text.encode())
+
+
+def write_json(path: str, value: Any) -> None:
+    write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+
+
+def read_json(path: str) -> Any:
+    return json.loads(read_bytes(path))
+
+
+def write_table(path: str, table: pa.Table, metadata: dict[str, str] | None = None) -> None:
+    """Write `table` as Parquet, atomically. `metadata` is added to the schema's own.
+
+    The bytes depend on the table and on the library's version alone.
+    """
+    if metadata:
+        table = table.replace_schema_metadata({**(table.schema.metadata or {}), **metadata})
+    buffer = io.BytesIO()
+    pq.write_table(table, buffer, compression="zstd")
+    write_bytes(path, buffer.getvalue())
+
+
+def read_table(path: str, columns: list[str] | None = None) -> pa.Table:
+    if _is_url(path):
+        return pq.read_table(io.BytesIO(read_bytes(path)), columns=columns)
+    return pq.read_table(path, columns=columns, partitioning=None)
+
+
+def read_metadata(path: str) -> dict[str, str]:
+    """The key-value metadata of a Parquet file, without reading its rows."""
+    source = io.BytesIO(read_bytes(path)) if _is_url(path) else path
+    raw = pq.read_schema(source).metadata or {}
+    return {key.decode(): value.decode() for key, value in raw.items()}

@@ -1,0 +1,110 @@
+"""A run's folder: `run.json`, then shards of images, timing, features and scores."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+
+from harness.errors import HarnessError
+from harness.spec import RunSpec, Shard
+from harness.store import files
+
+log = logging.getLogger(__name__)
+
+
+class Run:
+    """An opened run folder (a local path or a URL).
+
+    `record` is `run.json`: `spec` (see RunSpec), `resolved` (what else changes pixels: the
+    checkpoint's revision, threads, device type) and `environment` (versions, commit).
+    """
+
+    def __init__(self, path: str, record: dict[str, Any]) -> None:
+        self.path = path.rstrip("/")
+        self.record = record
+        self.spec = RunSpec.from_dict(record["spec"])
+
+    @classmethod
+    def open(cls, path: str) -> Run:
+        """Open an existing run; raises HarnessError where there is none."""
+        where = files.join(path, "run.json")
+        if not files.exists(where):
+            raise HarnessError(f"{path} holds no run: there is no run.json in it")
+        return cls(path, files.read_json(where))
+
+    @classmethod
+    def create(
+        cls, path: str, spec: RunSpec, resolved: dict[str, Any], environment: dict[str, Any]
+    ) -> Run:
+        """Open the run of this spec at `path`, writing `run.json` if it is new.
+
+        Raises HarnessError if the folder holds a run with another spec or other resolved values.
+        """
+        where = files.join(path, "run.json")
+        record = {
+            "run_id": spec.run_id,
+            "spec": spec.to_dict(),
+            "resolved": resolved,
+            "environment": environment,
+        }
+        if not files.exists(where):
+            files.write_json(where, record)
+            return cls(path, record)
+        run = cls.open(path)
+        for part in ("spec", "resolved"):
+            if different := _difference(run.record[part], record[part]):
+                key, old, new = different
+                raise HarnessError(
+                    f"{path} holds another run: its {key} is {old!r}, now {new!r}. "
+                    "Choose another output folder or remove that one"
+                )
+        if changed := _difference(run.record["environment"], environment):
+            log.warning("%s was begun with %s %s, now %s", path, *changed)
+        return run
+
+    def file(self, kind: str, name: str) -> str:
+        return files.join(self.path, kind, f"{name}.parquet")
+
+    def has(self, kind: str, shard: Shard) -> bool:
+        """Whether `kind` holds this very shard, complete."""
+        path = self.file(kind, shard.name)
+        return files.exists(path) and files.read_metadata(path).get("items") == shard.items_key
+
+    def write(self, kind: str, name: str, table: pa.Table, items_key: str) -> None:
+        files.write_table(self.file(kind, name), table, {"items": items_key})
+
+    def read(self, kind: str, name: str, columns: list[str] | None = None) -> pa.Table:
+        return files.read_table(self.file(kind, name), columns)
+
+    def items_key(self, kind: str, name: str) -> str | None:
+        """The key a shard was written with; None if there is no such file."""
+        path = self.file(kind, name)
+        return files.read_metadata(path).get("items") if files.exists(path) else None
+
+    def shards(self, kind: str = "images") -> list[str]:
+        """Names of the complete shards of one kind, sorted by seed, then prompts."""
+        found = files.list_files(files.join(self.path, kind), ".parquet")
+        return [name.removesuffix(".parquet") for name in found]
+
+    def frame(self, kind: str, columns: list[str] | None = None) -> pd.DataFrame:
+        """All rows of one kind. Leave `image` out of `columns` unless it is wanted."""
+        names = self.shards(kind)
+        if not names:
+            raise HarnessError(f"{self.path} holds no {kind}")
+        return pa.concat_tables([self.read(kind, name, columns) for name in names]).to_pandas()
+
+
+def _difference(old: dict[str, Any], new: dict[str, Any]) -> tuple[str, Any, Any] | None:
+    """The first key whose values differ, with both values; nested keys are joined by dots."""
+    for key in [*old, *(key for key in new if key not in old)]:
+        a, b = old.get(key), new.get(key)
+        if a == b:
+            continue
+        if isinstance(a, dict) and isinstance(b, dict):
+            inner = _difference(a, b)
+            return (f"{key}.{inner[0]}", inner[1], inner[2]) if inner else None
+        return key, a, b
+    return None
