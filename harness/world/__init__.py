@@ -1,0 +1,1 @@
+"""A procedurally drawn world of coloured shapes: captions, pictures, and a judge of both."""
