@@ -19,7 +19,9 @@ def _hugging_face(schema: pa.Schema) -> pa.Schema:
         if field.name == "image":
             return {"_type": "Image"}
         if field.name == "nfe_by_branch":
-            inner = {f.name: {"dtype": str(f.type), "_type": "Value"} for f in field.type.value_type}
+            inner = {
+                f.name: {"dtype": str(f.type), "_type": "Value"} for f in field.type.value_type
+            }
             return {"feature": inner, "_type": "List"}
         dtype = "float64" if pa.types.is_float64(field.type) else str(field.type)
         return {"dtype": dtype, "_type": "Value"}
@@ -43,7 +45,6 @@ IMAGES = _hugging_face(
             ("failed", pa.string()),  # null, or why there is no picture
             ("nfe", pa.int32()),  # evaluations on this sample, all networks and branches
             ("nfe_by_branch", _NFE),
-            ("guidance_scale", pa.float64()),  # nominal; null where undefined
         ]
     )
 )
@@ -72,5 +73,11 @@ SCORES = pa.schema(
 
 
 def features(width: int) -> pa.Schema:
-    """One row an item: `features/<encoder>/part-*.parquet`; null for a failed image."""
-    return pa.schema([("item_id", pa.string()), ("feature", pa.list_(pa.float32(), width))])
+    """One row an item: `features/<encoder>/part-*.parquet`; null with a reason without picture."""
+    return pa.schema(
+        [
+            ("item_id", pa.string()),
+            ("feature", pa.list_(pa.float32(), width)),
+            ("reason", pa.string()),  # why it is null
+        ]
+    )

@@ -1,0 +1,120 @@
+"""From image shards to score and feature shards, and from features to set scores.
+
+Whatever is missing is computed, nothing else: a stored shard is valid while it names the same items
+as the image shard and was made by the same version, parameters and weights of the metric. A batch
+is (a part of) one shard, so scores do not depend on ranks, order or interruptions.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+
+from harness.errors import HarnessError
+from harness.evaluate.jobs import Job, do, make_jobs
+from harness.evaluate.set_scores import SetScore, set_score
+from harness.metrics.base import checks, make_metrics
+from harness.store import scores
+from harness.store.run import Run
+
+__all__ = ["EvaluationReport", "Outcome", "SetScore", "evaluate", "pending", "set_score"]
+
+
+@dataclass
+class Outcome:
+    """What became of one metric on the shards that an evaluation went through.
+
+    `undefined` counts the items without a number by reason; `truncated` those whose prompt is
+    longer than the metric can read.
+    """
+
+    metric: str
+    computed_shards: int = 0
+    reused_shards: int = 0
+    scored: int = 0
+    truncated: int = 0
+    undefined: Counter[str] = field(default_factory=Counter)
+
+    @property
+    def items(self) -> int:
+        return self.scored + self.undefined.total()
+
+    def __str__(self) -> str:
+        text = f"{self.metric}: {self.scored} of {self.items} images scored"
+        text += "".join(f"; {n} not: {why}" for why, n in self.undefined.most_common(3))
+        rest = len(self.undefined) - 3
+        text += f"; and {rest} more reasons" if rest > 0 else ""
+        return text + (f"; {self.truncated} prompts truncated" if self.truncated else "")
+
+
+@dataclass(frozen=True)
+class EvaluationReport:
+    """By metric label: what was done, and why metrics could not run (what to download where)."""
+
+    outcomes: dict[str, Outcome]
+    missing: dict[str, str]
+
+
+def evaluate(
+    run: Run,
+    metrics: Sequence[str],
+    *,
+    device: str = "cpu",
+    batch_size: int = 64,
+    progress: Callable[[int], None] | None = None,
+    rank: int = 0,
+    world: int = 1,
+    shards: Iterable[str] | None = None,
+) -> EvaluationReport:
+    """Compute what `scores/` and `features/` of a run lack for `metrics` (`clip(model=ViT-B-32)`).
+
+    `progress` is called after each shard with its number of images. A process takes every
+    `world`-th shard from its `rank` on, or else the names that `shards` yields, one by one.
+    Raises HarnessError for unknown metrics and parameters, and if no metric can run here; where
+    only some cannot, the report says why and the others run.
+    """
+    made = make_metrics(metrics)
+    if not made:
+        raise HarnessError("no metric is named: see `harness list metrics`")
+    missing = checks(made)
+    usable = [metric for metric in made if metric.label not in missing]
+    if not usable:
+        raise HarnessError("\n".join(missing.values()))
+    if not run.shards("images"):
+        raise HarnessError(f"{run.path} holds no images to evaluate: generate them first")
+    jobs = make_jobs(usable)
+    outcomes = [Outcome(str(metric.call)) for metric in usable]
+    for shard in run.shards("images")[rank::world] if shards is None else shards:
+        key = scores.images_key(run, shard)
+        due = [job for job in dict.fromkeys(jobs) if not job.done(run, shard, key)]
+        if due:
+            do(run, shard, key, due, device, batch_size)
+        for job, outcome in zip(jobs, outcomes, strict=True):
+            _count(run, shard, job, outcome, computed=job in due)
+        if progress:
+            progress(run.read("images", shard, ["item_id"]).num_rows)
+    labels = [metric.label for metric in usable]
+    return EvaluationReport(dict(zip(labels, outcomes, strict=True)), missing)
+
+
+def pending(run: Run, metrics: Sequence[str]) -> list[str]:
+    """Image shards that some metric that can run here has yet to see."""
+    made = make_metrics(metrics)
+    missing = checks(made)
+    jobs = set(make_jobs([metric for metric in made if metric.label not in missing]))
+    return [
+        shard
+        for shard in run.shards("images")
+        if any(not job.done(run, shard, scores.images_key(run, shard)) for job in jobs)
+    ]
+
+
+def _count(run: Run, shard: str, job: Job, outcome: Outcome, computed: bool) -> None:
+    """Add a stored shard to a metric's outcome."""
+    outcome.computed_shards += computed
+    outcome.reused_shards += not computed
+    reasons = Counter(run.read(job.kind, shard, ["reason"])["reason"].to_pylist())
+    outcome.scored += reasons.pop(None, 0)
+    outcome.undefined.update(reasons)
+    outcome.truncated += int(scores.metadata(run, job.kind, shard)["truncated"])

@@ -1,0 +1,56 @@
+"""CLIP score on open_clip."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from harness.metrics.base import Encoder, ItemMetric, ItemRow, Undefined, item_metric
+from harness.metrics.open_clip_encoder import OpenClip
+
+if TYPE_CHECKING:
+    import torch
+
+
+@item_metric(
+    "clip",
+    title="CLIP score (cosine)",
+    direction="higher",
+    range=(-1, 1),
+    model="open_clip ViT-L-14, openai; others by clip(model=..., pretrained=...)",
+    paper="Radford et al. 2021, arXiv:2103.00020; Hessel et al. 2021, arXiv:2104.08718",
+    licence="MIT (openai weights)",
+    needs_prompts=True,
+)
+@dataclass
+class Clip(ItemMetric):
+    """Cosine between image and prompt embeddings, in [-1, 1]: not scaled by 100, not cut at 0.
+
+    `model` is a name of open_clip, `pretrained` one of its tags or a local file of weights. A
+    prompt longer than the model's window is cut, and its items are counted as truncated.
+    """
+
+    model: str = "ViT-L-14"
+    pretrained: str = "openai"
+
+    def __post_init__(self) -> None:
+        self.embedded: dict[str, torch.Tensor] = {}
+
+    def build_encoder(self) -> Encoder:
+        return OpenClip(self.model, self.pretrained)
+
+    @property
+    def open_clip(self) -> OpenClip:
+        assert isinstance(self.encoder, OpenClip)
+        return self.encoder
+
+    def truncates(self, prompt: str) -> bool:
+        return self.open_clip.truncates(prompt)
+
+    def prepare(self, prompts: Sequence[str]) -> None:
+        self.embedded |= {prompt: self.open_clip.encode_text(prompt) for prompt in prompts}
+
+    def score(self, images: torch.Tensor, rows: Sequence[ItemRow]) -> Sequence[float | Undefined]:
+        seen = self.open_clip.encode(images)
+        return [float(v @ self.embedded[row.prompt]) for v, row in zip(seen, rows, strict=True)]

@@ -1,0 +1,109 @@
+"""Score of the embedded world's dual encoder, a CLIP in small."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from harness.errors import HarnessError
+from harness.metrics.base import (
+    Encoder,
+    ItemMetric,
+    ItemRow,
+    Undefined,
+    hash_file,
+    item_metric,
+    per_batch,
+)
+from harness.metrics.shapes_judge import not_a_caption
+
+if TYPE_CHECKING:
+    import torch
+
+
+def dual_encoder_folder() -> Path:
+    """The transformers CLIPModel folder that the package holds."""
+    import harness.world
+
+    return Path(harness.world.__file__).parent / "weights" / "dual_encoder"
+
+
+class DualEncoder(Encoder):
+    """The dual encoder of `folder`; features are unit vectors."""
+
+    name = "shapes-dual-encoder"
+
+    def __init__(self, folder: Path | None = None) -> None:
+        self.folder = folder or dual_encoder_folder()
+
+    def unsuitable(self, row: ItemRow, size: tuple[int, int]) -> str | None:
+        return not_a_caption(row.prompt)
+
+    def check(self) -> None:
+        if not (self.folder / "model.safetensors").exists():
+            raise HarnessError(
+                f"the dual encoder's weights in {self.folder} are missing: they are part of the "
+                "package; install it again, or train them with "
+                "python -m harness.models.shapes.train.text"
+            )
+
+    def weights(self) -> str:
+        names = ("model.safetensors", "tokenizer.json")
+        return "-".join(hash_file(str(self.folder / name)) for name in names)
+
+    def setup(self, device: str) -> None:
+        from transformers import CLIPModel, CLIPTokenizer
+
+        self.model = CLIPModel.from_pretrained(self.folder, local_files_only=True)
+        self.model = self.model.eval().requires_grad_(False).to(device)
+        self.tokenizer = CLIPTokenizer.from_pretrained(self.folder, local_files_only=True)
+        self.width = self.model.config.projection_dim
+
+    @per_batch
+    def encode(self, images: torch.Tensor) -> torch.Tensor:
+        import torch.nn.functional as F
+
+        size = self.model.config.vision_config.image_size
+        pixels = images.to(self.model.device).float().div(127.5).sub(1)
+        if pixels.shape[-2:] != (size, size):
+            pixels = F.interpolate(pixels, (size, size), mode="area")
+        pooled = self.model.vision_model(pixel_values=pixels).pooler_output
+        return F.normalize(self.model.visual_projection(pooled), dim=-1).cpu()
+
+    def encode_text(self, text: str) -> torch.Tensor:
+        """The unit vector [F] of one text."""
+        import torch.nn.functional as F
+
+        ids = self.tokenizer(text, padding="max_length", truncation=True, return_tensors="pt")
+        pooled = self.model.text_model(input_ids=ids["input_ids"].to(self.model.device))
+        return F.normalize(self.model.text_projection(pooled.pooler_output), dim=-1)[0].cpu()
+
+
+@item_metric(
+    "shapes-clip",
+    title="Cosine of the embedded dual encoder",
+    direction="higher",
+    range=(-1, 1),
+    model="the embedded world's dual encoder (a small CLIPModel)",
+    paper="this project (see the model card of shapes)",
+    licence="Apache-2.0",
+    needs_prompts=True,
+)
+class ShapesClip(ItemMetric):
+    """Cosine between picture and caption embeddings, in [-1, 1], not scaled."""
+
+    def __init__(self) -> None:
+        self.embedded: dict[str, torch.Tensor] = {}
+
+    def build_encoder(self) -> Encoder:
+        return DualEncoder()
+
+    def prepare(self, prompts: Sequence[str]) -> None:
+        assert isinstance(self.encoder, DualEncoder)
+        self.embedded |= {prompt: self.encoder.encode_text(prompt) for prompt in prompts}
+
+    def score(self, images: torch.Tensor, rows: Sequence[ItemRow]) -> Sequence[float | Undefined]:
+        assert self.encoder is not None
+        seen = self.encoder.encode(images)
+        return [float(v @ self.embedded[row.prompt]) for v, row in zip(seen, rows, strict=True)]

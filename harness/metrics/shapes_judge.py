@@ -1,0 +1,164 @@
+"""Metrics of the embedded world that rest on its judge: alignment and Frechet distance.
+
+One forward pass of the judge serves all three. They are defined for captions of the world's grammar
+only, whatever model made the pictures.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from harness.data import data_path
+from harness.errors import HarnessError
+from harness.metrics.base import (
+    Encoder,
+    ItemMetric,
+    ItemRow,
+    SetMetric,
+    Undefined,
+    hash_file,
+    item_metric,
+    per_batch,
+    set_metric,
+)
+from harness.metrics.frechet import Frechet, read_reference
+
+if TYPE_CHECKING:
+    import torch
+
+REFERENCE = "refs/shapes-judge.npz"
+_MODEL = "the embedded world's judge network"
+_PAPER = "this project (see the model card of shapes)"
+_LICENCE = "Apache-2.0"
+
+
+def not_a_caption(prompt: str) -> str | None:
+    """Why a prompt says nothing about the world of shapes; None if it does."""
+    from harness.world.grammar import parse
+
+    try:
+        parse(prompt)
+    except ValueError:
+        return "not a caption of the shapes world"
+    return None
+
+
+class ShapesJudge(Encoder):
+    """The judge: 64 features, and what it sees in a picture."""
+
+    name = "shapes-judge"
+
+    def unsuitable(self, row: ItemRow, size: tuple[int, int]) -> str | None:
+        return not_a_caption(row.prompt)
+
+    def check(self) -> None:
+        from harness.world.judge import WEIGHTS
+
+        if not WEIGHTS.exists():
+            raise HarnessError(
+                f"the judge's weights {WEIGHTS} are missing: they are part of the package; install "
+                "it again, or train them with python -m harness.models.shapes.train.judge"
+            )
+
+    def weights(self) -> str:
+        from harness.world.judge import WEIGHTS
+
+        return hash_file(str(WEIGHTS))
+
+    def setup(self, device: str) -> None:
+        import copy
+
+        from harness.world.judge import FEATURES, load_judge
+
+        self.judge = copy.deepcopy(load_judge()).to(device)  # load_judge hands out one instance
+        self.width = FEATURES
+
+    @per_batch
+    def look(self, images: torch.Tensor) -> Any:
+        """The judge's `Judgement` of images uint8 [B, 3, H, W]."""
+        return self.judge.look(images)
+
+    def encode(self, images: torch.Tensor) -> torch.Tensor:
+        features: torch.Tensor = self.look(images).features
+        return features
+
+
+class _Graded(ItemMetric):
+    """A metric that grades what the judge sees against the caption's demands."""
+
+    def build_encoder(self) -> Encoder:
+        return ShapesJudge()
+
+    def grades(self, images: torch.Tensor, rows: Sequence[ItemRow]) -> list[tuple[float, bool]]:
+        """For each image the share of its caption's demands that are met, and whether all are."""
+        from harness.world.grade import grade
+        from harness.world.grammar import parse
+
+        assert isinstance(self.encoder, ShapesJudge)
+        seen = self.encoder.look(images)
+        return [
+            grade(objects, background, parse(row.prompt))
+            for objects, background, row in zip(seen.objects, seen.backgrounds, rows, strict=True)
+        ]
+
+
+@item_metric(
+    "shapes-alignment",
+    title="Alignment (share of the caption's demands met)",
+    direction="higher",
+    range=(0, 1),
+    model=_MODEL,
+    paper=_PAPER,
+    licence=_LICENCE,
+    needs_prompts=True,
+)
+class ShapesAlignment(_Graded):
+    """Graded alignment: objects, counts, sizes, places, relations, background, nothing else."""
+
+    def score(self, images: torch.Tensor, rows: Sequence[ItemRow]) -> Sequence[float | Undefined]:
+        return [share for share, _ in self.grades(images, rows)]
+
+
+@item_metric(
+    "shapes-exact",
+    title="Exact alignment (1 if every demand is met)",
+    direction="higher",
+    range=(0, 1),
+    model=_MODEL,
+    paper=_PAPER,
+    licence=_LICENCE,
+    needs_prompts=True,
+)
+class ShapesExact(_Graded):
+    """1 if the picture meets all of its caption's demands, else 0."""
+
+    def score(self, images: torch.Tensor, rows: Sequence[ItemRow]) -> Sequence[float | Undefined]:
+        return [float(exact) for _, exact in self.grades(images, rows)]
+
+
+@set_metric(
+    "shapes-fd",
+    title="Frechet distance in judge features",
+    direction="lower",
+    range=(0, float("inf")),
+    model=_MODEL,
+    paper=_PAPER,
+    licence=_LICENCE,
+    needs_prompts=True,
+)
+@dataclass
+class ShapesFrechet(SetMetric):
+    """Frechet distance to drawings of the world's captions.
+
+    `allow_few`: also for no more images than features, where the value is mostly bias.
+    """
+
+    allow_few: bool = False
+
+    def build_encoder(self) -> Encoder:
+        return ShapesJudge()
+
+    def statistic(self) -> Frechet:
+        return Frechet(read_reference(data_path(REFERENCE)), self.allow_few)
