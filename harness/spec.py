@@ -50,7 +50,9 @@ def parse_call(text: str) -> Call:
         key, equals, value = piece.partition("=")
         key = key.strip()
         if not equals or not key.isidentifier():
-            raise HarnessError(f"cannot read {piece.strip()!r} in {text!r}: expected parameter=value")
+            raise HarnessError(
+                f"cannot read {piece.strip()!r} in {text!r}: expected parameter=value"
+            )
         if key in params:
             raise HarnessError(f"parameter {key!r} is given twice in {text!r}")
         params[key] = _value(value.strip(), text)

@@ -1,0 +1,111 @@
+"""What every model family is adapted to, and the table of models that have names."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+
+from harness.registry import Registry
+from harness.spec import Call
+
+Condition = dict[str, torch.Tensor]
+"""What the network is conditioned on: tensors with one row an item, on the model's device."""
+
+
+def take(condition: Condition, rows: torch.Tensor | Sequence[int]) -> Condition:
+    """The chosen rows of every tensor."""
+    return {key: value[rows] for key, value in condition.items()}
+
+
+def join(parts: Sequence[Condition]) -> Condition:
+    """Conditions one after another, row by row."""
+    return {key: torch.cat([part[key] for part in parts]) for key in parts[0]}
+
+
+class Model(Protocol):
+    """A network family in sigma-space: x = x0 + sigma n. See the design's model contract.
+
+    State tensors are [B, *latent_shape] in `state_dtype` on `device`.
+    """
+
+    name: str
+    revision: str | None
+    device: torch.device
+    state_dtype: torch.dtype
+    branches: frozenset[str]  # of {"cond", "uncond"}: what the network can be asked for
+
+    def latent_shape(self, size: tuple[int, int]) -> tuple[int, int, int]:
+        """[C, h, w] of the state for pictures of `size` (height, width) in pixels."""
+
+    def ladder(self, steps: int, **bounds: Any) -> torch.Tensor:
+        """The sigmas [steps+1] of a run, float64 on the CPU; see models/ladders.py."""
+
+    def start(self, noise: torch.Tensor, sigma: torch.Tensor) -> torch.Tensor:
+        """The first state from unit noise, at level sigma (a scalar or a map)."""
+
+    def encode(self, prompts: Sequence[str]) -> Condition:
+        """Conditions of the prompts, one row each."""
+
+    def encode_negative(self, negatives: Sequence[str | None]) -> Condition | None:
+        """Conditions of the unconditional branch; None in, what the checkpoint does without."""
+
+    def network(
+        self, x: torch.Tensor, sigma: torch.Tensor, time: torch.Tensor, condition: Condition
+    ) -> torch.Tensor:
+        """The network's own output (eps, v, D ...) [B, ...] at state x of level sigma.
+
+        `time` is the level that the network is told; both are float64, scalar or [B, 1, 1, 1].
+        """
+
+    def denoised(self, x: torch.Tensor, sigma: torch.Tensor, output: torch.Tensor) -> torch.Tensor:
+        """The estimate D of x0 that an output of `network` amounts to."""
+
+    def native(self, x: torch.Tensor, sigma: torch.Tensor) -> torch.Tensor:
+        """The state at the ladder's last level in the model's own variables."""
+
+    def decode(self, native: torch.Tensor) -> torch.Tensor:
+        """Pictures, uint8 [B, 3, H, W] on the CPU."""
+
+
+@dataclass(frozen=True)
+class ModelEntry:
+    """A model by name: what is known of it, and can be asked of it, before its weights are loaded.
+
+    `size` (height, width) in pixels, `steps` and `guidance` are the defaults of its papers.
+    """
+
+    name: str
+    title: str
+    source: str
+    licence: str
+    size: tuple[int, int]
+    size_multiple: int
+    steps: int
+    guidance: float
+    batch_size: int
+    check: Callable[[], None]  # raises HarnessError if the weights cannot be had
+    ladders: Callable[[dict[str, Any]], Ladders]  # from the overrides of its configuration
+    load: Callable[[LoadRequest], Model]
+
+
+class Ladders(Protocol):
+    """What builds a model's ladders."""
+
+    def ladder(self, steps: int, **bounds: Any) -> torch.Tensor: ...
+
+
+@dataclass(frozen=True)
+class LoadRequest:
+    """How to load a model: device, precision and overrides of its configuration."""
+
+    call: Call
+    device: str
+    dtype: str
+
+
+MODELS: Registry[ModelEntry] = Registry("model", "harness.models")
+
+DTYPES = ("float32", "float64", "bfloat16", "float16")

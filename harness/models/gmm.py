@@ -1,0 +1,121 @@
+"""An exact denoiser: a Gaussian mixture whose posterior mean is known in closed form."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+from harness.errors import HarnessError, unknown
+from harness.models.base import MODELS, Condition, ModelEntry
+from harness.models.ladders import check_range, close_ladder, rho_grid
+
+CLASSES = 10
+_STD = 0.1
+
+
+class GaussianMixture:
+    """Pictures [3, 8, 8] in [-1, 1], float64, from one isotropic Gaussian a class.
+
+    The prompt `class N` conditions on component N, the unconditional branch is the whole mixture.
+    """
+
+    revision = None
+    branches = frozenset({"cond", "uncond"})
+    sigma_min, sigma_max = 0.002, 80.0
+
+    def __init__(self, name: str = "gmm", device: str = "cpu") -> None:
+        self.name, self.device, self.state_dtype = name, torch.device(device), torch.float64
+        waves = torch.arange(3 * 8 * 8, dtype=torch.float64).reshape(1, 3, 8, 8)
+        frequency = torch.arange(1, CLASSES + 1, dtype=torch.float64).reshape(-1, 1, 1, 1)
+        self.means = (0.8 * torch.sin(waves * frequency / 7)).to(self.device)  # [K, 3, 8, 8]
+
+    def latent_shape(self, size: tuple[int, int]) -> tuple[int, int, int]:
+        if size != (8, 8):
+            raise HarnessError(f"model {self.name} makes pictures of 8x8, not {size[0]}x{size[1]}")
+        return (3, 8, 8)
+
+    def ladder(
+        self,
+        steps: int,
+        spacing: str | None = None,
+        sigma_min: float | None = None,
+        sigma_max: float | None = None,
+        rho: float | None = None,
+    ) -> torch.Tensor:
+        """Karras et al. 2022, equation 5, then 0."""
+        if spacing not in (None, "karras"):
+            raise unknown("spacing", spacing, ["karras"], where=f"model {self.name}")
+        low, high = sigma_min or self.sigma_min, sigma_max or self.sigma_max
+        check_range(low, high, self.sigma_min, self.sigma_max)
+        return close_ladder(lambda n: rho_grid(n, low, high, rho or 7.0), steps, low, 0.0)
+
+    def start(self, noise: torch.Tensor, sigma: torch.Tensor) -> torch.Tensor:
+        return noise.to(self.device, self.state_dtype) * sigma
+
+    def encode(self, prompts: Sequence[str]) -> Condition:
+        classes = []
+        for prompt in prompts:
+            word, _, number = prompt.strip().partition(" ")
+            if word != "class" or not number.isdigit() or int(number) >= CLASSES:
+                raise HarnessError(
+                    f"model {self.name} knows the prompts 'class 0' to 'class {CLASSES - 1}', "
+                    f"not {prompt!r}"
+                )
+            classes.append(int(number))
+        chosen = torch.zeros(len(classes), CLASSES, dtype=torch.bool, device=self.device)
+        chosen[range(len(classes)), classes] = True
+        return {"components": chosen}
+
+    def encode_negative(self, negatives: Sequence[str | None]) -> Condition | None:
+        if any(negatives):
+            raise HarnessError(f"model {self.name} takes no negative prompt")
+        shape = (len(negatives), CLASSES)
+        return {"components": torch.ones(shape, dtype=torch.bool, device=self.device)}
+
+    def network(
+        self, x: torch.Tensor, sigma: torch.Tensor, time: torch.Tensor, condition: Condition
+    ) -> torch.Tensor:
+        """The posterior mean of x0 under the conditioned components, at level `time`."""
+        variance = _STD**2 + time.to(x) ** 2
+        offset = x[:, None] - self.means  # [B, K, 3, 8, 8]
+        spread = variance if variance.ndim == 0 else variance[:, None]
+        log_density = -(offset**2 / (2 * spread)).sum((2, 3, 4))
+        weight = log_density.masked_fill(~condition["components"], -torch.inf).softmax(1)
+        mean = (weight[:, :, None, None, None] * self.means).sum(1)
+        return mean + _STD**2 / variance * (x - mean)
+
+    def denoised(self, x: torch.Tensor, sigma: torch.Tensor, output: torch.Tensor) -> torch.Tensor:
+        return output
+
+    def native(self, x: torch.Tensor, sigma: torch.Tensor) -> torch.Tensor:
+        return x
+
+    def decode(self, native: torch.Tensor) -> torch.Tensor:
+        return ((native + 1) * 127.5).round().clamp(0, 255).to("cpu", torch.uint8)
+
+
+def _make(overrides: dict[str, Any], device: str = "cpu") -> GaussianMixture:
+    for name in overrides:
+        raise unknown("parameter", name, [], where="model gmm")
+    return GaussianMixture(device=device)
+
+
+MODELS.add(
+    "gmm",
+    ModelEntry(
+        name="gmm",
+        title="exact Gaussian mixture of 8x8 pictures",
+        source="closed form, for tests and teaching",
+        licence="Apache-2.0",
+        size=(8, 8),
+        size_multiple=8,
+        steps=20,
+        guidance=2.0,
+        batch_size=32,
+        check=lambda: None,
+        ladders=_make,
+        load=lambda request: _make(request.call.params, request.device),
+    ),
+)

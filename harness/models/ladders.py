@@ -1,0 +1,57 @@
+"""Ladders: the decreasing sigmas a run steps through, [N+1] float64 on the CPU."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Literal
+
+import torch
+
+from harness.errors import HarnessError
+
+Spacing = Literal["leading", "trailing", "linspace", "karras"]
+
+
+def rho_grid(levels: int, sigma_min: float, sigma_max: float, rho: float = 7.0) -> torch.Tensor:
+    """`levels` sigmas from `sigma_max` down to `sigma_min`, even in sigma^(1/rho).
+
+    Karras et al. 2022, equation 5.
+    """
+    ramp = torch.linspace(0, 1, levels, dtype=torch.float64)
+    low, high = sigma_min ** (1 / rho), sigma_max ** (1 / rho)
+    sigmas = (high + ramp * (low - high)) ** rho
+    sigmas[0] = sigma_max  # the power's rounding must not leave the net's range
+    if levels > 1:
+        sigmas[-1] = sigma_min
+    return sigmas
+
+
+def close_ladder(
+    grid: Callable[[int], torch.Tensor], steps: int, bottom: float, last: float
+) -> torch.Tensor:
+    """N+1 sigmas: the grid's N and the family's last level, or N+1 of a grid that ends there."""
+    sigmas = grid(steps + 1) if bottom == last else torch.cat([grid(steps), _level(last)])
+    return check_ladder(sigmas)
+
+
+def check_ladder(sigmas: torch.Tensor) -> torch.Tensor:
+    """The same sigmas, or HarnessError if they do not strictly decrease."""
+    if not bool((sigmas[1:] < sigmas[:-1]).all()):
+        raise HarnessError(
+            f"a ladder of {len(sigmas) - 1} steps from sigma {float(sigmas[0]):.4g} to "
+            f"{float(sigmas[-1]):.4g} repeats a level: take fewer steps or a wider range"
+        )
+    return sigmas
+
+
+def check_range(sigma_min: float, sigma_max: float, low: float, high: float) -> None:
+    """Raise unless low <= sigma_min < sigma_max <= high (with a relative slack of 1e-6)."""
+    if not (low * (1 - 1e-6) <= sigma_min < sigma_max <= high * (1 + 1e-6)):
+        raise HarnessError(
+            f"sigma_min {sigma_min:.6g} and sigma_max {sigma_max:.6g} must lie within the model's "
+            f"range {low:.6g} to {high:.6g}, the smaller first"
+        )
+
+
+def _level(sigma: float) -> torch.Tensor:
+    return torch.tensor([sigma], dtype=torch.float64)

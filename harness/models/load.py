@@ -1,0 +1,41 @@
+"""From what a user typed to a model entry, and to a loaded model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from harness.errors import HarnessError, unknown
+from harness.models.base import DTYPES, MODELS, LoadRequest, Model, ModelEntry
+from harness.models.hub import any_hub_entry, is_hub_id
+from harness.models.local import folder_entry
+from harness.spec import Call, parse_call
+
+
+def find(spec: str | Call) -> ModelEntry:
+    """The entry of a registry name, a local pipeline folder or a hub id; loads no weights.
+
+    Raises HarnessError for what is none of them.
+    """
+    name = (parse_call(spec) if isinstance(spec, str) else spec).name
+    if name in MODELS:
+        return MODELS.get(name)
+    path = Path(name).expanduser()
+    if path.is_dir():
+        return folder_entry(path)
+    if path.exists():
+        raise HarnessError(f"{name} is a file: a model is a diffusers pipeline folder")
+    if is_hub_id(name) and not name.startswith("."):
+        return any_hub_entry(name)
+    if "/" in name:
+        raise HarnessError(f"there is no model folder {name}")
+    raise unknown("model", name, MODELS.names())
+
+
+def load(spec: str | Call, *, device: str = "cpu", dtype: str = "float32") -> Model:
+    """The loaded model of `spec`, which may override settings: `PATH(prediction_type=...)`."""
+    call = parse_call(spec) if isinstance(spec, str) else spec
+    if dtype not in DTYPES:
+        raise unknown("dtype", dtype, DTYPES)
+    entry = find(call)
+    entry.check()
+    return entry.load(LoadRequest(call, device, dtype))

@@ -1,0 +1,112 @@
+"""The discrete variance-preserving noise schedule of Stable Diffusion, in sigma.
+
+With alpha-bar the network's table: sigma = sqrt((1 - abar) / abar), x = z / sqrt(abar).
+"""
+
+from __future__ import annotations
+
+from typing import get_args
+
+import torch
+
+from harness.errors import HarnessError, unknown
+from harness.models.ladders import Spacing, check_ladder, check_range, close_ladder, rho_grid
+
+
+class DiscreteSchedule:
+    """Sigma of every timestep of a checkpoint, and ladders over them.
+
+    `alphas_cumprod` [T] is the checkpoint's table. `last` is the level after the last step:
+    abar[0] (sigma 0.0292 for Stable Diffusion), or 0 where `set_alpha_to_one`.
+    """
+
+    def __init__(
+        self,
+        alphas_cumprod: torch.Tensor,
+        *,
+        spacing: Spacing = "leading",
+        steps_offset: int = 0,
+        set_alpha_to_one: bool = True,
+    ) -> None:
+        # A terminal abar of 0 (zero terminal SNR) has no finite sigma: 2^-24 as diffusers takes it.
+        abar = alphas_cumprod.double().clamp(min=2.0**-24)
+        self.sigmas = ((1 - abar) / abar).sqrt()
+        self._log_sigmas = self.sigmas.log()
+        self.spacing, self.steps_offset = spacing, steps_offset
+        self.last = 0.0 if set_alpha_to_one else float(self.sigmas[0])
+
+    @property
+    def sigma_min(self) -> float:
+        return float(self.sigmas[0])
+
+    @property
+    def sigma_max(self) -> float:
+        return float(self.sigmas[-1])
+
+    def sigma_of(self, time: torch.Tensor) -> torch.Tensor:
+        """Sigma at (fractional) timesteps in [0, T-1]: linear in log sigma between the table's."""
+        table = self._log_sigmas.to(time.device)
+        low = time.floor().long().clamp(0, len(table) - 2)
+        part = time.double() - low
+        whole = self.sigmas.to(time.device)[time.round().long().clamp(0, len(table) - 1)]
+        between = (table[low] * (1 - part) + table[low + 1] * part).exp()
+        return torch.where(time == time.round(), whole, between)
+
+    def time_of(self, sigma: torch.Tensor) -> torch.Tensor:
+        """The (fractional) timestep of sigma, in [0, T-1]; exact for the table's own levels."""
+        table = self._log_sigmas.to(sigma.device)
+        log = sigma.double().clamp(self.sigma_min, self.sigma_max).log()
+        high = torch.searchsorted(table, log.contiguous()).clamp(1, len(table) - 1)
+        low = high - 1
+        return low + (log - table[low]) / (table[high] - table[low])
+
+    def round(self, sigma: torch.Tensor) -> torch.Tensor:
+        """The nearest level (in timesteps) that the network was trained at."""
+        return self.sigmas.to(sigma.device)[self.time_of(sigma).round().long()]
+
+    def ladder(
+        self,
+        steps: int,
+        spacing: Spacing | None = None,
+        sigma_min: float | None = None,
+        sigma_max: float | None = None,
+        rho: float | None = None,
+    ) -> torch.Tensor:
+        """The sigmas [steps+1] of a run; float64.
+
+        `leading`, `trailing` and `linspace` are even in the timestep, as diffusers names them,
+        and end at the family's last level; with `sigma_max` or `sigma_min` the range of timesteps
+        is cut there (`leading` then includes both ends). `karras` is even in sigma^(1/rho).
+        """
+        spacing = spacing or self.spacing
+        if spacing not in get_args(Spacing):
+            raise unknown("spacing", str(spacing), get_args(Spacing))
+        low, high = sigma_min or self.sigma_min, sigma_max or self.sigma_max
+        check_range(low, high, self.sigma_min, self.sigma_max)
+        if spacing == "karras":
+            rho = 7.0 if rho is None else rho
+            return close_ladder(lambda n: rho_grid(n, low, high, rho), steps, low, self.last)
+        if rho is not None:
+            raise HarnessError(f"rho belongs to spacing=karras, not to {spacing}")
+        if steps >= len(self.sigmas):
+            raise HarnessError(f"steps {steps}: the model knows {len(self.sigmas)} timesteps")
+        cut = sigma_min is not None or sigma_max is not None
+        bounds = self.time_of(torch.tensor([low, high])).round()
+        first, final = float(bounds[1]), float(bounds[0])
+        if spacing == "linspace":
+            return close_ladder(lambda n: self._linspace(first, final, n), steps, low, self.last)
+        if spacing == "trailing":
+            times = (first + 1 - (first + 1 - final) / steps * torch.arange(steps).double()) - 1
+        elif cut:
+            times = torch.linspace(first, max(final, self.steps_offset), steps).double()
+        else:
+            stride = len(self.sigmas) // steps
+            times = torch.arange(steps - 1, -1, -1) * stride + self.steps_offset
+        sigmas = self.sigmas[times.round().long()]
+        if float(sigmas[-1]) == self.last:  # nothing is left to step over
+            return check_ladder(sigmas)
+        return check_ladder(torch.cat([sigmas, torch.tensor([self.last], dtype=torch.float64)]))
+
+    def _linspace(self, first: float, last: float, levels: int) -> torch.Tensor:
+        times = torch.linspace(first, last, levels, dtype=torch.float64)
+        return self.sigmas[times.round().long()]

@@ -1,0 +1,161 @@
+"""What a sampler is, how one is registered, and how its parameters are read and checked.
+
+A sampler is a plain function over sigma, registered by a decorator:
+
+    @sampler("ddim", title="DDIM", paper="Song et al. 2021, arXiv:2010.02502")
+    def ddim(denoise, x, sigmas, noise, *, guidance: float = 5.0, eta: float = 0.0):
+        ...
+        return x
+
+It sees `denoise(x, sigma, guidance=w, time=None, step=None)`, the first state `x` [B, ...], the
+ladder `sigmas` [N+1] (float64, decreasing) and `noise()`, each sample's next unit normals. It knows
+of no device, file, progress bar or random generator. Its keyword parameters, with the paper's
+defaults, are the parameters that users may set; annotations are checked.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any, Protocol, get_type_hints
+
+import torch
+from pydantic import Field, TypeAdapter, ValidationError
+
+from harness.errors import HarnessError, unknown
+from harness.registry import Registry
+from harness.spec import Call
+
+
+class Denoise(Protocol):
+    """The model as a sampler sees it: the guided estimate of x0 at a state of level sigma."""
+
+    def __call__(
+        self,
+        x: torch.Tensor,
+        sigma: torch.Tensor | float,
+        guidance: torch.Tensor | float = 1.0,
+        time: torch.Tensor | float | None = None,
+        step: torch.Tensor | float | None = None,
+    ) -> torch.Tensor: ...
+
+
+class Noise(Protocol):
+    """Each sample's next unit normals [B, ...]."""
+
+    def __call__(self, shape: Sequence[int] | None = None) -> torch.Tensor: ...
+
+
+Positive = Annotated[float, Field(gt=0)]
+Count = Annotated[int, Field(ge=1)]
+
+LADDER: dict[str, Any] = {
+    "spacing": str | None,
+    "sigma_min": Positive | None,
+    "sigma_max": Positive | None,
+    "rho": Positive | None,
+}
+"""Parameters of the model's ladder, beside `steps`; a sampler declares which it exposes."""
+
+POLICY: dict[str, Any] = {
+    "guidance_rescale": Annotated[float, Field(ge=0, le=1)] | None,
+    "interval": Annotated[list[float], Field(min_length=2, max_length=2)] | None,
+    "interval_steps": Annotated[list[int], Field(min_length=2, max_length=2)] | None,
+}
+"""Parameters that every sampler has: guidance policies."""
+
+
+@dataclass(frozen=True)
+class Sampler:
+    """A registered sampler. `check` sees all parameters and raises HarnessError for bad ones."""
+
+    name: str
+    title: str
+    paper: str
+    run: Callable[..., torch.Tensor]
+    ladder: tuple[str, ...]
+    check: Callable[[dict[str, Any]], None] | None
+    own: dict[str, tuple[Any, Any]]  # parameter: (annotation, default)
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """Every parameter that may be set, with its default (None: the model's or the ladder's)."""
+        common = dict.fromkeys(["steps", *self.ladder, *POLICY])
+        return {**common, **{name: default for name, (_, default) in self.own.items()}}
+
+    def resolve(self, params: dict[str, Any], defaults: dict[str, Any]) -> Call:
+        """All parameters with their values, checked; those that are None are left out.
+
+        `defaults` (of the model or the benchmark) fill in for `steps` and `guidance` where `params`
+        does not give them. Raises HarnessError for unknown names and values of a wrong kind.
+        """
+        kinds = {"steps": Count, **{name: LADDER[name] for name in self.ladder}, **POLICY}
+        kinds |= {name: kind for name, (kind, _) in self.own.items()}
+        for name in params:
+            if name not in kinds:
+                raise unknown("parameter", name, kinds, where=f"sampler {self.name}")
+        values = {name: default for name, (_, default) in self.own.items()}
+        values |= {name: value for name, value in defaults.items() if name in kinds} | params
+        if values.get("steps") is None:
+            raise HarnessError(f"sampler {self.name} needs steps: write {self.name}(steps=20)")
+        checked = {name: self._checked(name, kinds[name], values[name]) for name in values}
+        checked = {name: checked[name] for name in kinds if checked.get(name) is not None}
+        if checked.get("interval") and checked.get("interval_steps"):
+            raise HarnessError("interval and interval_steps contradict each other: give one")
+        if self.check:
+            self.check(checked)
+        return Call(self.name, checked)
+
+    def _checked(self, name: str, kind: Any, value: Any) -> Any:
+        try:
+            return TypeAdapter(kind).validate_python(value)
+        except ValidationError as error:
+            problem = error.errors()[0]["msg"].removeprefix("Input ")
+            raise HarnessError(
+                f"sampler {self.name}: parameter {name}={value!r} {problem}"
+            ) from None
+
+
+SAMPLERS: Registry[Sampler] = Registry("sampler", "harness.samplers")
+
+
+def sampler(
+    name: str,
+    *,
+    title: str,
+    paper: str,
+    ladder: tuple[str, ...] = ("spacing", "sigma_min", "sigma_max", "rho"),
+    check: Callable[[dict[str, Any]], None] | None = None,
+) -> Callable[[Callable[..., torch.Tensor]], Callable[..., torch.Tensor]]:
+    """Register a function as the sampler `name`; see the module's text for what it must look like."""
+
+    def register(function: Callable[..., torch.Tensor]) -> Callable[..., torch.Tensor]:
+        hints = get_type_hints(function, include_extras=True)
+        own = {
+            key: (hints[key], parameter.default)
+            for key, parameter in inspect.signature(function).parameters.items()
+            if parameter.kind is inspect.Parameter.KEYWORD_ONLY
+        }
+        SAMPLERS.add(name, Sampler(name, title, paper, function, ladder, check, own))
+        return function
+
+    return register
+
+
+def resolve(call: Call, defaults: dict[str, Any]) -> Call:
+    """The call of a registered sampler with every parameter filled in and checked."""
+    return SAMPLERS.get(call.name).resolve(call.params, defaults)
+
+
+def split_parameters(call: Call) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
+    """A resolved call's parameters for the ladder, the guidance policy and the function itself."""
+    ladder = {k: v for k, v in call.params.items() if k == "steps" or k in LADDER}
+    policy = {k: v for k, v in call.params.items() if k in POLICY}
+    own = {k: v for k, v in call.params.items() if k not in ladder and k not in policy}
+    return ladder, policy, own
+
+
+def epsilon(x: torch.Tensor, denoised: torch.Tensor, sigma: torch.Tensor | float) -> torch.Tensor:
+    """The noise direction dx/dsigma = (x - D) / sigma."""
+    return (x - denoised) / sigma
