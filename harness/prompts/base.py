@@ -1,0 +1,217 @@
+"""Prompt sets: by registered name, or from a user's file."""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import json
+import logging
+import os
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePosixPath
+from typing import Any
+from urllib.parse import urlsplit
+
+from harness.errors import HarnessError, unknown
+from harness.prompts.cache import Obtained, PublicFile, keep, obtain, read_url
+from harness.prompts.readers import READERS, reader_of, suffix_of
+from harness.prompts.rows import build_prompts
+from harness.registry import Registry
+from harness.spec import Call, Prompt, parse_call
+
+log = logging.getLogger(__name__)
+
+
+def identity(prompts: Iterable[Prompt]) -> str:
+    """sha256 over ids, texts, categories and notes, in order: equal for equal prompts only."""
+    rows = [[p.id, p.text, p.category, p.notes] for p in prompts]
+    return hashlib.sha256(json.dumps(rows, sort_keys=True).encode()).hexdigest()
+
+
+@dataclass(frozen=True)
+class PromptSet:
+    """Ordered prompts, at least one, with ids that differ. `source` is a URL or a path."""
+
+    name: str
+    prompts: tuple[Prompt, ...]
+    source: str
+    licence: str = ""
+    citation: str = ""
+
+    def __post_init__(self) -> None:
+        if not self.prompts:
+            raise HarnessError(f"{self.source} holds no prompts")
+        counts = Counter(prompt.id for prompt in self.prompts)
+        repeated = [key for key, count in counts.items() if count > 1]
+        if repeated:
+            more = f" (and {len(repeated) - 1} more ids)" if len(repeated) > 1 else ""
+            raise HarnessError(
+                f"{self.source}: the id {repeated[0]!r} stands for {counts[repeated[0]]} prompts"
+                f"{more}. Every prompt needs an id of its own"
+            )
+
+    @property
+    def sha256(self) -> str:
+        """See `identity`: names exactly these prompts."""
+        return identity(self.prompts)
+
+    @property
+    def categories(self) -> dict[str, int]:
+        """Number of prompts of each category, in order of appearance."""
+        return dict(Counter(prompt.category for prompt in self.prompts))
+
+
+@dataclass(frozen=True)
+class PromptSource:
+    """A registered prompt set: what it is, where it lives, and how its files are read.
+
+    `parse` turns the files' bytes, by file name, into prompts. `prompts` and `categories` are how
+    many there are; another number of prompts is an error. `sha256` is the `identity` of the set as
+    papers use it, where that was computed; another identity is a warning.
+    """
+
+    name: str
+    description: str
+    home: str
+    licence: str
+    citation: str
+    prompts: int
+    categories: int
+    parse: Callable[[Mapping[str, bytes]], Iterable[Prompt]]
+    files: tuple[PublicFile, ...] = ()
+    sha256: str = ""
+
+    def load(self, folder: str | None = None, download: bool = True) -> PromptSet:
+        """The set, out of `folder`, the cache, or its public home; see `cache.obtain`."""
+        if folder is not None and not self.files:
+            raise HarnessError(f"prompt set {self.name!r} is embedded: it takes no prompts folder")
+        obtained = [obtain(file, folder, download) for file in self.files]
+        found = self._parsed(obtained)
+        for one in obtained:
+            if one.keep:
+                keep(one)
+        return found
+
+    @property
+    def location(self) -> str:
+        """The folder in the cache, `embedded`, or `not downloaded`."""
+        if not self.files:
+            return "embedded"
+        here = all(file.path.is_file() for file in self.files)
+        return str(self.files[0].path.parent) if here else "not downloaded"
+
+    def _parsed(self, obtained: list[Obtained]) -> PromptSet:
+        origin = ", ".join(one.origin for one in obtained) or self.home
+        try:
+            prompts = tuple(self.parse({one.file.name: one.data for one in obtained}))
+        except HarnessError as error:
+            raise HarnessError(f"prompt set {self.name!r} from {origin}: {error}") from None
+        if len(prompts) != self.prompts:
+            raise HarnessError(
+                f"prompt set {self.name!r} has {self.prompts} prompts, but {origin} holds "
+                f"{len(prompts)}: this is not the published file. To use it as it is, give its path"
+            )
+        found = PromptSet(self.name, prompts, self.home, self.licence, self.citation)
+        if self.sha256 and found.sha256 != self.sha256:
+            log.warning(
+                "%s differs from the set as papers use it: sha256 %s, expected %s (from %s)",
+                self.name, found.sha256[:12], self.sha256[:12], origin,
+            )  # fmt: skip
+        return found
+
+
+PROMPT_SETS: Registry[PromptSource] = Registry("prompt set", "harness.prompts")
+
+
+def register(source: PromptSource) -> PromptSource:
+    return PROMPT_SETS.add(source.name, source)
+
+
+def load_prompts(
+    spec: str,
+    *,
+    limit: int | None = None,
+    column: str | None = None,
+    folder: str | None = None,
+    download: bool = True,
+) -> PromptSet:
+    """The prompts that `spec` names, the first `limit` of them.
+
+    `spec` is a registered name, or a path or URL (http, or any that fsspec opens) of a `.txt` (one
+    prompt a line), `.csv`, `.tsv`, `.json`, `.jsonl` or `.parquet` file; `PATH(column=NAME)` names
+    the prompt's column, as `column` does. `folder` holds the public files of a registered set,
+    instead of cache and download; `download=False` leaves the network alone for these.
+
+    Raises HarnessError for whatever is not as it should be: see `build_prompts` for columns.
+    """
+    if limit is not None and limit < 1:
+        raise HarnessError(f"limit {limit}: at least one prompt is needed")
+    call = Call(spec) if os.path.isfile(spec) else parse_call(spec)
+    if call.name in PROMPT_SETS:
+        found = _registered(call, column, folder, download)
+    else:
+        found = _from_file(call, column, folder)
+    return replace(found, prompts=found.prompts[:limit])
+
+
+def describe() -> list[dict[str, Any]]:
+    """One dict a registered set, by name: name, description, prompts, categories (how many), home,
+    licence, citation, location (in the cache, `embedded` or `not downloaded`)."""
+    fields = ("name", "description", "prompts", "categories", "home", "licence", "citation")
+    return [
+        {**{key: getattr(source, key) for key in fields}, "location": source.location}
+        for _, source in PROMPT_SETS
+    ]
+
+
+def _registered(call: Call, column: str | None, folder: str | None, download: bool) -> PromptSet:
+    asked = [*call.params, *(["column"] if column is not None else [])]
+    if asked:
+        raise HarnessError(
+            f"prompt set {call.name!r} takes no {asked[0]!r}: it is read as published. "
+            "To read a file of yours, give its path"
+        )
+    return PROMPT_SETS.get(call.name).load(folder, download)
+
+
+def _from_file(call: Call, column: str | None, folder: str | None) -> PromptSet:
+    path = call.name
+    for key in call.params:
+        if key != "column":
+            raise unknown("parameter", key, ["column"], path)
+    if column is None and "column" in call.params:
+        column = str(call.params["column"])
+    is_url = "://" in path
+    name = PurePosixPath(urlsplit(path).path if is_url else path.replace("\\", "/")).name
+    if not is_url and suffix_of(name) not in READERS and not os.path.exists(path):
+        raise _unknown_set(path)
+    reader = reader_of(name)
+    if folder is not None:
+        raise HarnessError(f"a prompts folder is for registered prompt sets; {path} is a file")
+    rows = reader(read_url(path) if is_url else _read_path(path), name)
+    stem = PurePosixPath(name).stem
+    notes = suffix_of(name) in (".json", ".jsonl")
+    prompts = build_prompts(rows, name=path, stem=stem, column=column, notes=notes)
+    return PromptSet(stem, prompts, path)
+
+
+def _unknown_set(name: str) -> HarnessError:
+    endings = ", ".join(READERS)
+    return HarnessError(
+        f"{unknown('prompt set', name, PROMPT_SETS.names())}; or give a file ending in {endings}"
+    )
+
+
+def _read_path(path: str) -> bytes:
+    place = Path(path).expanduser()
+    if not place.exists():
+        here = os.listdir(place.parent) if place.parent.is_dir() else []
+        close = difflib.get_close_matches(place.name, here, n=1)
+        hint = f": did you mean {str(place.parent / close[0])!r}?" if close else ""
+        raise HarnessError(f"there is no prompt file {path!r}{hint}")
+    try:
+        return place.read_bytes()
+    except OSError as error:
+        raise HarnessError(f"cannot read the prompt file {path!r}: {error.strerror}") from None

@@ -1,0 +1,210 @@
+"""Public files: from a folder the user names, from the cache, or from their public home.
+
+A download is kept with its sha256 beside it (`FILE.sha256`, as `sha256sum` writes it) and refused
+when it no longer has it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import http.client
+import io
+import logging
+import os
+import urllib.error
+import urllib.request
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryFile
+from typing import IO
+
+from harness.errors import HarnessError
+
+log = logging.getLogger(__name__)
+
+TIMEOUT = 30.0
+"""Seconds without a byte until a download counts as failed."""
+
+
+@dataclass(frozen=True)
+class PublicFile:
+    """One published file.
+
+    `folder` and `name` place it in the cache; `member` is its path inside the zip archive that the
+    URL leads to; `aliases` are other names it is known under, looked for in the user's folder.
+    """
+
+    folder: str
+    name: str
+    url: str
+    member: str = ""
+    aliases: tuple[str, ...] = ()
+
+    @property
+    def path(self) -> Path:
+        return cache_root() / "prompts" / self.folder / self.name
+
+
+@dataclass(frozen=True)
+class Obtained:
+    """The bytes of a file and where they come from. `keep` says that the cache lacks their sum."""
+
+    file: PublicFile
+    data: bytes
+    origin: str
+    keep: bool = False
+
+
+def cache_root() -> Path:
+    """`$HARNESS_CACHE`, else `~/.cache/sampler-harness`."""
+    chosen = os.environ.get("HARNESS_CACHE")
+    return Path(chosen).expanduser() if chosen else Path.home() / ".cache" / "sampler-harness"
+
+
+def obtain(file: PublicFile, folder: str | None, download: bool) -> Obtained:
+    """The file out of `folder` if that is given, else out of the cache, else downloaded.
+
+    Nothing is written: call `keep` once the bytes have proved to be what they should be. Raises
+    HarnessError if the file is in none of the places or has changed since it was kept.
+    """
+    if folder is not None:
+        return _from_folder(file, Path(folder).expanduser())
+    if file.path.is_file():
+        return _from_cache(file)
+    if not download:
+        raise HarnessError(
+            f"{file.name} is not in the cache and downloads are off: {_by_hand(file)}"
+        )
+    return Obtained(file, _download(file), file.url, keep=True)
+
+
+def keep(obtained: Obtained) -> None:
+    """Put a download into the cache, and the sha256 beside it."""
+    from harness.store import files
+
+    path = obtained.file.path
+    digest = hashlib.sha256(obtained.data).hexdigest()
+    try:
+        if not path.is_file():
+            files.write_bytes(str(path), obtained.data)
+        files.write_text(str(_sum_path(path)), f"{digest}  {path.name}\n")
+    except OSError as error:
+        raise HarnessError(
+            f"cannot write to the cache {path.parent}: {error.strerror}. "
+            "Set HARNESS_CACHE to a folder that can be written"
+        ) from None
+
+
+def _sum_path(path: Path) -> Path:
+    return path.with_name(path.name + ".sha256")
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise HarnessError(f"cannot read {path}: {error.strerror}") from None
+
+
+def _from_folder(file: PublicFile, folder: Path) -> Obtained:
+    if not folder.is_dir():
+        raise HarnessError(f"there is no folder {folder}: give the folder that holds {file.name}")
+    names = [file.name, *file.aliases]
+    for place in (folder, folder / file.folder):
+        for name in names:
+            if (place / name).is_file():
+                return Obtained(file, _read(place / name), str(place / name))
+    raise HarnessError(
+        f"{folder} does not hold {' or '.join(names)}. It can be had from {file.url}"
+    )
+
+
+def _from_cache(file: PublicFile) -> Obtained:
+    path, sums = file.path, _sum_path(file.path)
+    data = _read(path)
+    if not sums.is_file():  # put there by hand
+        return Obtained(file, data, str(path), keep=True)
+    recorded = _read(sums).decode(errors="replace").split()[:1]
+    digest = hashlib.sha256(data).hexdigest()
+    if recorded != [digest]:
+        raise HarnessError(
+            f"{path} has changed since it was kept: its sha256 is {digest}, recorded is "
+            f"{''.join(recorded) or 'none'}. Delete it to download it again, or delete "
+            f"{sums.name} to accept it as it is"
+        )
+    return Obtained(file, data, str(path))
+
+
+def _by_hand(file: PublicFile) -> str:
+    inside = f" ({file.member} in it)" if file.member else ""
+    return (
+        f"get {file.name} from {file.url}{inside} and name its folder with --prompts-folder DIR, "
+        f"or put it at {file.path}"
+    )
+
+
+def _download(file: PublicFile) -> bytes:
+    log.info("downloading %s from %s", file.name, file.url)
+    with TemporaryFile() as whole:
+        try:
+            fetch(file.url, whole)
+        except HarnessError as error:
+            raise HarnessError(f"{error}. Without a network, {_by_hand(file)}") from None
+        whole.seek(0)
+        return _member(whole, file) if file.member else whole.read()
+
+
+def _member(archive: IO[bytes], file: PublicFile) -> bytes:
+    try:
+        with zipfile.ZipFile(archive) as opened:
+            return opened.read(file.member)
+    except (zipfile.BadZipFile, KeyError) as error:
+        raise HarnessError(f"no {file.member} in the archive {file.url}: {error}") from None
+
+
+def fetch(url: str, into: IO[bytes]) -> None:
+    """Copy what an http(s) URL serves; shows a progress bar on a terminal.
+
+    Raises HarnessError if it cannot be reached, refuses, or ends early.
+    """
+    from rich.console import Console
+    from rich.progress import wrap_file
+
+    request = urllib.request.Request(url, headers={"User-Agent": "sampler-harness"})
+    console = Console(stderr=True)
+    try:
+        with urllib.request.urlopen(request, timeout=TIMEOUT) as answer:
+            size = int(answer.headers.get("Content-Length") or 0)
+            name = url.split("?")[0].rsplit("/", 1)[-1]
+            quiet = not console.is_terminal or size < 1 << 20
+            with wrap_file(answer, size, description=name, console=console, disable=quiet) as body:
+                got = _copy(body, into)
+    except (OSError, ValueError, http.client.HTTPException) as error:
+        reason = getattr(error, "reason", None) or error
+        raise HarnessError(f"cannot download {url}: {reason}") from None
+    if size and got != size:
+        raise HarnessError(f"cannot download {url}: it ended after {got} of {size} bytes")
+
+
+def _copy(source: IO[bytes], into: IO[bytes]) -> int:
+    total = 0
+    while chunk := source.read(1 << 20):
+        into.write(chunk)
+        total += len(chunk)
+    return total
+
+
+def read_url(url: str) -> bytes:
+    """All that a URL holds: http(s) directly, any other scheme (`s3://`, `file://`) by fsspec."""
+    if url.startswith(("http://", "https://")):
+        into = io.BytesIO()
+        fetch(url, into)
+        return into.getvalue()
+    import fsspec
+
+    try:
+        with fsspec.open(url, "rb") as opened:
+            return bytes(opened.read())
+    except Exception as error:  # each file system has its own errors
+        raise HarnessError(f"cannot read {url}: {error or type(error).__name__}") from None

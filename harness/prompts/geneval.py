@@ -1,0 +1,42 @@
+"""GenEval: object-focused prompts, each with what a picture of it must show in its notes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from harness.prompts.base import PromptSource, register
+from harness.prompts.cache import PublicFile
+from harness.prompts.readers import read_rows
+from harness.prompts.rows import build_prompts
+from harness.spec import Prompt
+
+_COMMIT = "b636c3c59106a271435556eff5c567f8569a8d53"
+_NAME = "evaluation_metadata.jsonl"
+_FILE = PublicFile(
+    "geneval",
+    _NAME,
+    f"https://raw.githubusercontent.com/djghosh13/geneval/{_COMMIT}/prompts/{_NAME}",
+    aliases=("geneval_metadata.jsonl",),
+)
+
+
+def _parse(files: Mapping[str, bytes]) -> tuple[Prompt, ...]:
+    """The category is the file's `tag`; `include` and `exclude` become notes."""
+    rows = read_rows(files[_NAME], _NAME)
+    return build_prompts(rows, name=_NAME, stem="geneval", column="prompt", notes=True)
+
+
+register(
+    PromptSource(
+        name="geneval",
+        description="553 prompts on single objects, pairs, counts, colours and positions",
+        home="https://github.com/djghosh13/geneval",
+        licence="MIT",
+        citation="Ghosh et al. 2023, arXiv:2310.11513",
+        prompts=553,
+        categories=6,
+        parse=_parse,
+        files=(_FILE,),
+        sha256="42e0183f13823471a91311bc5d8f755d75e63276dd7d32e63b3024f6e8c66162",
+    )
+)

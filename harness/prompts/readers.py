@@ -1,0 +1,168 @@
+"""Bytes of a prompt file to rows: one dict a row, in the file's order. Nothing is guessed here."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Callable, Iterator
+from pathlib import PurePosixPath
+from typing import Any
+
+from harness.errors import HarnessError
+
+Rows = list[dict[str, Any]]
+
+
+def suffix_of(name: str) -> str:
+    """The file name's ending in lower case, `.csv`."""
+    return PurePosixPath(name.replace("\\", "/")).suffix.lower()
+
+
+def reader_of(name: str) -> Callable[[bytes, str], Rows]:
+    """What reads a file of this name; raises HarnessError if its ending is of no known format."""
+    suffix = suffix_of(name)
+    if suffix not in READERS:
+        raise HarnessError(
+            f"cannot read prompts from {name!r}: expected a file ending in {', '.join(READERS)}"
+        )
+    return READERS[suffix]
+
+
+def read_rows(data: bytes, name: str) -> Rows:
+    """Rows of a `.txt`, `.csv`, `.tsv`, `.json`, `.jsonl` or `.parquet` file called `name`.
+
+    A row is a dict from column to value. Text lines, and JSON texts that stand alone, have the one
+    column `prompt`. Values are texts, except in JSON and Parquet, which have types. Blank lines
+    count as rows in `.txt` only. Raises HarnessError, with the line where there is one, for bytes
+    that are not UTF-8 or not of the format.
+    """
+    return reader_of(name)(data, name)
+
+
+def decode(data: bytes, name: str) -> str:
+    """UTF-8 text, with or without a byte order mark."""
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise HarnessError(
+            f"{name} is not UTF-8 text: byte 0x{data[error.start]:02x} on line {line}. "
+            "Save it as UTF-8"
+        ) from None
+
+
+def _text_lines(data: bytes, name: str) -> Rows:
+    lines = io.StringIO(decode(data, name), newline=None)
+    return [{"prompt": line.rstrip("\n")} for line in lines]
+
+
+def _delimited(data: bytes, name: str, delimiter: str) -> Rows:
+    text = io.StringIO(decode(data, name), newline="")
+    reader = csv.reader(text, delimiter=delimiter, strict=True)
+    rows: Rows = []
+    header: list[str] = []
+    for fields in _csv_rows(reader, name):
+        if not header:
+            header = _header(fields, name)
+        elif len(fields) != len(header):
+            raise HarnessError(
+                f"{name}, line {reader.line_num}: {len(fields)} fields, but the first row names "
+                f"{len(header)} columns. Put a text that holds the delimiter, a quote or a line "
+                'break in "quotes"'
+            )
+        else:
+            rows.append(dict(zip(header, fields, strict=True)))
+    return rows
+
+
+def _csv_rows(reader: Any, name: str) -> Iterator[list[str]]:
+    try:
+        yield from (fields for fields in reader if fields)
+    except csv.Error as error:
+        raise HarnessError(f"{name}, line {reader.line_num}: {error}") from None
+
+
+def _header(fields: list[str], name: str) -> list[str]:
+    header = [field.strip() for field in fields]
+    if repeated := sorted({column for column in header if header.count(column) > 1}):
+        raise HarnessError(
+            f"{name} names the column {repeated[0]!r} twice: rename one (the first row of a table "
+            "names its columns)"
+        )
+    return header
+
+
+def _csv(data: bytes, name: str) -> Rows:
+    return _delimited(data, name, ",")
+
+
+def _tsv(data: bytes, name: str) -> Rows:
+    return _delimited(data, name, "\t")
+
+
+def _json(data: bytes, name: str) -> Rows:
+    text = decode(data, name)
+    if not text.strip():
+        return []
+    content = parse_json(text, name)
+    if not isinstance(content, list):
+        raise HarnessError(
+            f"{name} holds {_kind(content)}: expected a list of texts or of objects with a prompt"
+        )
+    return [_row(value, f"{name}, entry {at}") for at, value in enumerate(content, start=1)]
+
+
+def _jsonl(data: bytes, name: str) -> Rows:
+    lines = io.StringIO(decode(data, name), newline=None)
+    return [
+        _row(parse_json(line, f"{name}, line {at}"), f"{name}, line {at}")
+        for at, line in enumerate(lines, start=1)
+        if line.strip()
+    ]
+
+
+def parse_json(text: str, where: str) -> Any:
+    """The value that `text` holds; `where` opens the message of the error if it is no JSON."""
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as error:
+        place = f" at line {error.lineno}, column {error.colno}"
+        raise HarnessError(f"{where}: not JSON: {error.msg}{place}") from None
+    except RecursionError:
+        raise HarnessError(f"{where}: JSON nested too deeply") from None
+
+
+def _row(value: Any, where: str) -> dict[str, Any]:
+    if isinstance(value, str):
+        return {"prompt": value}
+    if isinstance(value, dict):
+        return value
+    raise HarnessError(f"{where} is {_kind(value)}: expected a text or an object with a prompt")
+
+
+def _kind(value: Any) -> str:
+    names = {dict: "an object", list: "a list", str: "a text", bool: "a truth value"}
+    return names.get(type(value), "null" if value is None else "a number")
+
+
+def _parquet(data: bytes, name: str) -> Rows:
+    import pandas as pd
+
+    try:
+        frame = pd.read_parquet(io.BytesIO(data))
+    except (ValueError, OSError) as error:
+        reason = str(error).splitlines()[0]
+        raise HarnessError(f"{name} is not a readable Parquet file: {reason}") from None
+    frame = frame.astype(object).where(frame.notna(), None)
+    return [{str(key): value for key, value in row.items()} for row in frame.to_dict("records")]
+
+
+READERS = {
+    ".txt": _text_lines,
+    ".csv": _csv,
+    ".tsv": _tsv,
+    ".json": _json,
+    ".jsonl": _jsonl,
+    ".parquet": _parquet,
+}
