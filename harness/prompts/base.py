@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
-from urllib.parse import urlsplit
 
 from harness.errors import HarnessError, unknown
 from harness.prompts.cache import Obtained, PublicFile, keep, obtain, read_url
@@ -184,7 +183,7 @@ def _from_file(call: Call, column: str | None, folder: str | None) -> PromptSet:
     if column is None and "column" in call.params:
         column = str(call.params["column"])
     is_url = "://" in path
-    name = PurePosixPath(urlsplit(path).path if is_url else path.replace("\\", "/")).name
+    name = PurePosixPath(path.split("?")[0] if is_url else path.replace("\\", "/")).name
     if not is_url and suffix_of(name) not in READERS and not os.path.exists(path):
         raise _unknown_set(path)
     reader = reader_of(name)

@@ -181,7 +181,7 @@ def fetch(url: str, into: IO[bytes]) -> None:
             with wrap_file(answer, size, description=name, console=console, disable=quiet) as body:
                 got = _copy(body, into)
     except (OSError, ValueError, http.client.HTTPException) as error:
-        reason = getattr(error, "reason", None) or error
+        reason = error.reason if type(error) is urllib.error.URLError else error
         raise HarnessError(f"cannot download {url}: {reason}") from None
     if size and got != size:
         raise HarnessError(f"cannot download {url}: it ended after {got} of {size} bytes")

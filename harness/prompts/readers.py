@@ -80,7 +80,10 @@ def _csv_rows(reader: Any, name: str) -> Iterator[list[str]]:
     try:
         yield from (fields for fields in reader if fields)
     except csv.Error as error:
-        raise HarnessError(f"{name}, line {reader.line_num}: {error}") from None
+        raise HarnessError(
+            f"{name}, line {reader.line_num}: {error}. In a text that opens with a quote, every "
+            'quote is written twice and the whole stands in "quotes"'
+        ) from None
 
 
 def _header(fields: list[str], name: str) -> list[str]:
