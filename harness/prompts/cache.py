@@ -74,7 +74,8 @@ def obtain(file: PublicFile, folder: str | None, download: bool) -> Obtained:
         return _from_cache(file)
     if not download:
         raise HarnessError(
-            f"{file.name} is not in the cache and downloads are off: {_by_hand(file)}"
+            f"{file.name} is not in the cache and downloads are off: get it from {file.url} and "
+            f"{_by_hand(file)}"
         )
     return Obtained(file, _download(file), file.url, keep=True)
 
@@ -137,11 +138,7 @@ def _from_cache(file: PublicFile) -> Obtained:
 
 
 def _by_hand(file: PublicFile) -> str:
-    inside = f" ({file.member} in it)" if file.member else ""
-    return (
-        f"get {file.name} from {file.url}{inside} and name its folder with --prompts-folder DIR, "
-        f"or put it at {file.path}"
-    )
+    return f"name its folder with --prompts-folder DIR, or put it at {file.path}"
 
 
 def _download(file: PublicFile) -> bytes:
@@ -150,7 +147,10 @@ def _download(file: PublicFile) -> bytes:
         try:
             fetch(file.url, whole)
         except HarnessError as error:
-            raise HarnessError(f"{error}. Without a network, {_by_hand(file)}") from None
+            inside = f" (in it: {file.member})" if file.member else ""
+            raise HarnessError(
+                f"{error}. Get {file.name}{inside} in another way and {_by_hand(file)}"
+            ) from None
         whole.seek(0)
         return _member(whole, file) if file.member else whole.read()
 

@@ -103,13 +103,15 @@ def test_a_file_put_there_by_hand_is_taken(root):
         one.load()
 
 
-@pytest.mark.parametrize("path", ["missing.csv", "short.csv"])
-def test_a_failed_download_leaves_nothing(home, root, path):
-    reason = {
-        "missing.csv": "HTTP Error 404: Not Found",
-        "short.csv": r"ended after 28 of 78 bytes",
-    }[path]
-    with pytest.raises(HarnessError, match=rf"cannot download http.*{path}: .*{reason}"):
+@pytest.mark.parametrize(
+    ("path", "reason"),
+    [
+        ("missing.csv", "HTTP Error 404: Not Found"),
+        ("short.csv", r"ended after 28 of 78 bytes|IncompleteRead\(28"),
+    ],
+)
+def test_a_failed_download_leaves_nothing(home, root, path, reason):
+    with pytest.raises(HarnessError, match=rf"cannot download http.*{path}: .*({reason})"):
         source(f"{home.url}/{path}").load()
     assert not root.exists()
 
@@ -137,7 +139,7 @@ def test_without_a_network_the_message_says_where_to_put_the_file(root):
 
 
 def test_downloads_can_be_off(home):
-    with pytest.raises(HarnessError, match=r"downloads are off: get p.csv from http"):
+    with pytest.raises(HarnessError, match=r"downloads are off: get it from http"):
         source(f"{home.url}/p.csv").load(download=False)
     assert home.asked == []
 
