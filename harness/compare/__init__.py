@@ -1,1 +1,6 @@
-"""From score tables to winning rates with intervals. No torch here."""
+"""Which sampler wins, by how much, and how sure is that: pairs, rates, intervals, costs."""
+
+from harness.compare.comparing import compare
+from harness.store.comparison import Comparison, MetricInfo, SetScore, load_comparison
+
+__all__ = ["Comparison", "MetricInfo", "SetScore", "compare", "load_comparison"]

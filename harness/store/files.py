@@ -9,6 +9,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -107,6 +108,16 @@ def read_table(path: str, columns: list[str] | None = None) -> pa.Table:
     if _is_url(path):
         return pq.read_table(io.BytesIO(read_bytes(path)), columns=columns)
     return pq.read_table(path, columns=columns, partitioning=None)
+
+
+def write_frame(path: str, frame: pd.DataFrame, metadata: dict[str, str] | None = None) -> None:
+    """Write the columns of a pandas table as Parquet, atomically; its index is left out."""
+    table = pa.Table.from_pandas(frame, preserve_index=False)
+    write_table(path, table.replace_schema_metadata(None), metadata)
+
+
+def read_frame(path: str, columns: list[str] | None = None) -> pd.DataFrame:
+    return read_table(path, columns).to_pandas()
 
 
 def read_metadata(path: str) -> dict[str, str]:

@@ -1,0 +1,43 @@
+"""What an image of a run cost: network evaluations, counted, and seconds, measured."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import pandas as pd
+
+from harness.store.comparison import Cost
+from harness.store.run import Run
+
+
+def run_cost(run: Run, items: pd.DataFrame) -> Cost:
+    """Mean evaluations over the items that count some, and seconds from `timing/`."""
+    counted = items[items["nfe"].notna()]
+    branches: Counter[str] = Counter()
+    for row in counted["nfe_by_branch"].dropna():
+        for entry in row:
+            branches[f"{entry['network']}/{entry['branch']}"] += int(entry["evaluations"])
+    n = len(counted)
+    seconds, timed, device = _seconds(run)
+    return Cost(
+        nfe=float(counted["nfe"].mean()) if n else None,
+        nfe_images=n,
+        nfe_by_branch={name: total / n for name, total in sorted(branches.items())},
+        seconds=seconds,
+        timed_images=timed,
+        device=device,
+    )
+
+
+def _seconds(run: Run) -> tuple[float | None, int, str]:
+    """Seconds per image, over how many images, on which devices (with threads)."""
+    if not run.shards("timing"):
+        return None, 0, "not timed"
+    timing = run.frame("timing")
+    where = timing[["device", "threads"]].drop_duplicates().sort_values(["device", "threads"])
+    device = " and ".join(
+        f"{row.device}, {row.threads} thread{'s' if row.threads != 1 else ''}"
+        for row in where.itertuples()
+    )
+    images = int(timing["images"].sum())
+    return (float(timing["seconds"].sum()) / images if images else None), images, device

@@ -1,0 +1,125 @@
+"""Items of a run with their scores, and the pairs that two runs have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from harness.errors import HarnessError
+from harness.store import comparison as tables
+from harness.store.comparison import MetricInfo
+from harness.store.run import Run
+
+_ITEM = ["item_id", "prompt_id", "prompt", "category", "seed", "failed", "nfe", "nfe_by_branch"]
+_KEY = ["prompt_id", "seed"]
+
+
+@dataclass(frozen=True)
+class Joined:
+    """The common items of two runs, one row each, and how many items either has alone."""
+
+    items: pd.DataFrame
+    a_alone: int
+    b_alone: int
+
+
+def read_items(run: Run, metrics: Sequence[MetricInfo]) -> pd.DataFrame:
+    """A run's items without pictures, one row each, with `value:<metric>` and `reason:<metric>`.
+
+    Raises HarnessError if an item is held twice, or a picture was not scored on a metric.
+    """
+    items = run.frame("images", _ITEM)
+    if (twice := items.duplicated(_KEY)).any():
+        row = items[twice].iloc[0]
+        raise HarnessError(
+            f"{run.path} holds prompt {row['prompt_id']!r} at seed {row['seed']} twice: its shards "
+            "come from different prompt sets. Make the run anew in an empty folder"
+        )
+    return items.join([_scores(run, metric, items) for metric in metrics])
+
+
+def _scores(run: Run, metric: MetricInfo, items: pd.DataFrame) -> pd.DataFrame:
+    """Values and reasons of one metric, in the order of `items`."""
+    kind = f"scores/{metric.name}"
+    stored = run.frame(kind, ["item_id", "value", "reason"]) if run.shards(kind) else None
+    known = pd.Index([]) if stored is None else pd.Index(stored["item_id"])
+    missing = int((~items["item_id"].isin(known) & items["failed"].isna()).sum())
+    if stored is None or missing:
+        raise HarnessError(
+            f"{run.path} has no score on {metric.name!r} for {missing or len(items)} of its "
+            f"{len(items)} images: evaluate it first (harness evaluate)"
+        )
+    scores = stored.drop_duplicates("item_id").set_index("item_id").reindex(items["item_id"])
+    scores = scores.set_index(items.index)
+    return scores.rename(columns=lambda column: f"{column}:{metric.name}")
+
+
+def join(a: pd.DataFrame, b: pd.DataFrame, names: tuple[str, str]) -> Joined:
+    """Pair the items of two runs on (prompt, seed); columns get the endings `_a` and `_b`.
+
+    Raises HarnessError if a prompt id stands for two texts, or the runs share no item.
+    """
+    both = a.merge(b, on=_KEY, suffixes=("_a", "_b"), validate="one_to_one")
+    other = both["prompt_a"].fillna("") != both["prompt_b"].fillna("")
+    if other.any():
+        row = both[other].iloc[0]
+        raise HarnessError(
+            f"prompt {row['prompt_id']!r} is not the same text in the two runs: "
+            f"{_short(row['prompt_a'])} in {names[0]}, {_short(row['prompt_b'])} in {names[1]}. "
+            "Compare runs of the same prompt set"
+        )
+    if both.empty:
+        raise HarnessError(
+            f"{names[0]} and {names[1]} have no image in common: prompts and seeds are "
+            f"{_span(a)} and {_span(b)}. Generate both with the same prompts and seeds"
+        )
+    return Joined(both, len(a) - len(both), len(b) - len(both))
+
+
+def _short(text: str, limit: int = 80) -> str:
+    return repr(text if len(text) <= limit else text[: limit - 1] + "…")
+
+
+def _span(items: pd.DataFrame) -> str:
+    seeds = sorted(items["seed"].unique())
+    return (
+        f"{items['prompt_id'].nunique()} prompts ({items['prompt_id'].iloc[0]!r}, ...) "
+        f"at seeds {seeds[0]} to {seeds[-1]}"
+    )
+
+
+def outcomes(joined: Joined, metric: MetricInfo, comparison: str) -> pd.DataFrame:
+    """The pairs on one metric, with columns as in `store.comparison.PAIRS`.
+
+    The better value wins (1, else 0; equal values 0.5). A failed image loses, two failed tie. Where
+    both sides have a picture and one has no score, the pair is left out (null, with the reason).
+    """
+    items = joined.items
+    a, b = items[f"value:{metric.name}_a"], items[f"value:{metric.name}_b"]
+    a_failed, b_failed = items["failed_a"].notna(), items["failed_b"].notna()
+    sign = 1.0 if metric.direction == "higher" else -1.0
+    scored = np.where(a.notna() & b.notna(), (np.sign(sign * (a - b)) + 1) / 2, np.nan)
+    lost = (b_failed.astype(float) - a_failed.astype(float) + 1) / 2
+    outcome = pd.Series(np.where(a_failed | b_failed, lost, scored), index=items.index)
+    reasons = items[f"reason:{metric.name}_a"].where(a.isna(), items[f"reason:{metric.name}_b"])
+    return tables.typed(
+        {
+            "comparison": comparison,
+            "metric": metric.name,
+            "item_id": items["item_id_a"],
+            "prompt_id": items["prompt_id"],
+            "prompt": items["prompt_a"],
+            "category": items["category_a"],
+            "seed": items["seed"],
+            "a_value": a.where(~a_failed),
+            "b_value": b.where(~b_failed),
+            "a_failed": items["failed_a"],
+            "b_failed": items["failed_b"],
+            "outcome": outcome,
+            "left_out": reasons.fillna("no score").where(outcome.isna()),
+        },
+        tables.PAIRS,
+    )

@@ -1,0 +1,99 @@
+"""Runs made by hand: a table of items with their scores, tiny pictures, no model."""
+
+from __future__ import annotations
+
+import io
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from PIL import Image, ImageDraw
+
+from harness.spec import Call, RunSpec, item_id
+from harness.store import schema
+from harness.store.run import Run
+from harness.store.scores import write_scores
+
+
+@dataclass(frozen=True)
+class Item:
+    """One image and its scores (None: undefined); a reason in `failed` means no picture."""
+
+    prompt_id: str
+    seed: int = 0
+    scores: dict[str, float | None] = field(default_factory=dict)
+    prompt: str | None = None
+    category: str = ""
+    failed: str | None = None
+
+    @property
+    def text(self) -> str:
+        return f"prompt {self.prompt_id}" if self.prompt is None else self.prompt
+
+
+def picture(text: str, sharp: float, side: int = 64) -> bytes:
+    """A PNG of a disc whose colour comes from the text; `sharp` in [0, 1] is its size."""
+    rng = np.random.default_rng(zlib.crc32(text.encode()))
+    hue = tuple(int(value) for value in rng.integers(40, 220, 3))
+    image = Image.new("RGB", (side, side), (235, 230, 218))
+    reach = side * (0.12 + 0.3 * sharp)
+    x, y = rng.uniform(0.4, 0.6, 2) * side
+    ImageDraw.Draw(image).ellipse((x - reach, y - reach, x + reach, y + reach), fill=hue)
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def make_run(
+    path: str,
+    items: Sequence[Item],
+    sampler: Call | None = None,
+    nfe: dict[str, int] | None = None,
+    seconds: float | None = 0.5,
+    side: int = 64,
+) -> Run:
+    """Write a run of one shard; every metric that the first item names is scored."""
+    sampler = sampler or Call("ddim", {"steps": 20})
+    nfe = nfe or {"cond": 20, "uncond": 20}
+    spec = RunSpec("shapes", sampler, (side, side), "float32", "prompt")
+    run = Run.create(path, spec, {"threads": 1, "device": "cpu"}, {"torch": "2.9", "commit": "abc"})
+    rows: list[dict[str, Any]] = []
+    for item in items:
+        sharp = float(next(iter(item.scores.values()), 0.5) or 0.0)
+        png = None if item.failed else picture(item.text, min(1.0, max(0.0, sharp)), side)
+        branches = [
+            {"network": "unet", "branch": name, "evaluations": n} for name, n in nfe.items()
+        ]
+        rows.append(
+            {
+                "item_id": item_id(item.prompt_id, item.seed),
+                "prompt_id": item.prompt_id,
+                "prompt": item.text,
+                "category": item.category,
+                "notes": "{}",
+                "seed": item.seed,
+                "image": png and {"bytes": png, "path": None},
+                "width": side,
+                "height": side,
+                "failed": item.failed,
+                "nfe": sum(nfe.values()),
+                "nfe_by_branch": branches,
+            }
+        )
+    run.write("images", "part-00000-00000", pa.Table.from_pylist(rows, schema.IMAGES), "key")
+    if seconds is not None:
+        timing = {"shard": "part-00000-00000", "images": len(items), "device": "cpu", "threads": 1}
+        table = pa.Table.from_pylist([{**timing, "seconds": seconds * len(items)}], schema.TIMING)
+        run.write("timing", "part-00000-00000", table, "key")
+    for metric in items[0].scores:
+        values = [None if item.failed else item.scores.get(metric) for item in items]
+        reasons = [
+            f"failed: {item.failed}" if item.failed else None if value is not None else "no demand"
+            for item, value in zip(items, values, strict=True)
+        ]
+        ids = [row["item_id"] for row in rows]
+        write_scores(run, metric, "part-00000-00000", ids, values, reasons, {"items": "key"})
+    return run

@@ -1,0 +1,203 @@
+import json
+
+import duckdb
+import pandas as pd
+import pytest
+from synthetic_runs import Item, make_run
+
+from harness.compare import MetricInfo, SetScore, compare, load_comparison
+from harness.errors import HarnessError
+from harness.spec import Call
+from harness.store.run import Run
+
+GOOD = MetricInfo("good", "higher", "Goodness")
+COST = MetricInfo("cost", "lower")
+
+
+def items(values, **common):
+    return [Item(f"p{i}", 0, {"good": value}, **common) for i, value in enumerate(values)]
+
+
+def contest(tmp_path, a, b, metrics=(GOOD,), **more):
+    run = make_run(str(tmp_path / "a"), a, Call("zigzag", {"steps": 10}), {"cond": 30})
+    own = make_run(str(tmp_path / "b"), b)
+    return compare(run, {"own": own}, list(metrics), str(tmp_path / "a"), **more)
+
+
+def test_wins_ties_losses_and_differences(tmp_path):
+    row = contest(tmp_path, items([0.9, 0.5, 0.1, 0.8]), items([0.1, 0.5, 0.2, 0.1])).rate(
+        "own", "good"
+    )
+    assert (row["wins"], row["ties"], row["losses"], row["pairs"]) == (2, 1, 1, 4)
+    assert row["winning_rate"] == pytest.approx(2.5 / 4)
+    assert row["difference"] == pytest.approx((0.8 + 0 - 0.1 + 0.7) / 4)
+    assert row["difference_low"] < row["difference"] < row["difference_high"]
+    assert row["verdict"] == "undecided"
+
+
+def test_lower_is_better_turns_outcomes_not_differences(tmp_path):
+    a = [Item(f"p{i}", 0, {"cost": 1.0}) for i in range(8)]
+    b = [Item(f"p{i}", 0, {"cost": 3.0}) for i in range(8)]
+    row = contest(tmp_path, a, b, [COST]).rate("own", "cost")
+    assert (row["winning_rate"], row["difference"], row["verdict"]) == (1.0, -2.0, "wins")
+
+
+def test_a_failed_image_loses_and_two_failed_tie(tmp_path):
+    a = [
+        Item("p0", 0, {"good": 0.1}),
+        Item("p1", failed="not finite"),
+        Item("p2", failed="blank"),
+        Item("p3", 0, {"good": 0.4}),
+    ]
+    b = [
+        Item("p0", 0, {"good": None}, failed="blank"),
+        Item("p1", 0, {"good": 0.0}),
+        Item("p2", failed="blank"),
+        Item("p3", 0, {"good": 0.5}),
+    ]
+    result = contest(tmp_path, a, b)
+    assert result.pairs["outcome"].tolist() == [1, 0, 0.5, 0]
+    row = result.rate("own", "good")
+    assert (row["a_failed"], row["b_failed"], row["left_out"]) == (2, 2, 0)
+    assert (row["difference_pairs"], row["difference"]) == (1, pytest.approx(-0.1))
+    assert result.candidate.failed == {"blank": 1, "not finite": 1}
+
+
+def test_a_failure_beats_no_undefined_score(tmp_path):
+    a = [Item("p0", 0, {"good": None}), Item("p1", failed="blank"), Item("p2", 0, {"good": 1.0})]
+    b = [Item("p0", 0, {"good": 0.5}), Item("p1", 0, {"good": None}), Item("p2", 0, {"good": 0.0})]
+    result = contest(tmp_path, a, b)
+    assert result.pairs["left_out"].tolist()[0] == "no demand"
+    assert result.pairs["outcome"].isna().tolist() == [True, False, False]
+    row = result.rate("own", "good")
+    assert (row["pairs"], row["wins"], row["losses"], row["left_out"]) == (2, 1, 1, 1)
+
+
+def test_nothing_scored_is_null_with_the_reason(tmp_path):
+    result = contest(tmp_path, items([None, None]), items([None, 0.5]))
+    row = result.rate("own", "good")
+    assert pd.isna(row["winning_rate"])
+    assert pd.isna(row["p_value"])
+    assert "no demand" in row["reason"]
+    assert row["verdict"] == "undefined"
+    assert pd.isna(result.summary["mean"].iloc[0])
+    assert result.summary["reason"].iloc[0]
+
+
+def test_only_common_items_are_paired_and_the_rest_is_counted(tmp_path):
+    a = [Item("p0", seed, {"good": 1.0}) for seed in range(4)] + items([1, 1, 1])[1:]
+    b = [Item("p0", seed, {"good": 0.0}) for seed in range(2, 5)] + items([1, 1, 1])[2:]
+    row = contest(tmp_path, a, b).rate("own", "good")
+    assert (row["pairs"], row["prompts"]) == (3, 2)
+    assert (row["a_unpaired"], row["b_unpaired"]) == (3, 1)
+    assert row["winning_rate"] == pytest.approx((1 + 0.5) / 2)  # prompts weigh the same
+
+
+def test_categories_have_their_own_rows(tmp_path):
+    a = items([1, 1], category="counting") + [
+        Item(f"q{i}", 0, {"good": 0.0}, category="colour") for i in range(3)
+    ]
+    b = items([0, 0], category="counting") + [
+        Item(f"q{i}", 0, {"good": 1.0}, category="colour") for i in range(3)
+    ]
+    rates = contest(tmp_path, a, b).rates
+    assert rates["category"].fillna("all").tolist() == ["all", "colour", "counting"]
+    assert rates["winning_rate"].tolist() == [0.4, 0, 1]
+    assert rates["pairs"].tolist() == [5, 3, 2]
+
+
+def test_one_prompt_id_with_two_texts_is_refused(tmp_path):
+    a, b = items([1, 1]), [Item("p0", 0, {"good": 1}, prompt="other"), Item("p1", 0, {"good": 1})]
+    with pytest.raises(HarnessError, match=r"'p0'.*'prompt p0'.*'other'"):
+        contest(tmp_path, a, b)
+
+
+def test_no_common_item_is_refused(tmp_path):
+    with pytest.raises(HarnessError, match="no image in common"):
+        contest(tmp_path, items([1, 1]), [Item("p0", 7, {"good": 1})])
+
+
+def test_a_missing_score_is_refused(tmp_path):
+    with pytest.raises(HarnessError, match=r"no score on 'cost' for 2 of its 2 images.*evaluate"):
+        contest(tmp_path, items([1, 1]), items([1, 1]), [COST])
+
+
+def test_an_item_held_twice_is_refused(tmp_path):
+    with pytest.raises(HarnessError, match="'p0' at seed 0 twice"):
+        contest(tmp_path, items([1]) * 2, items([1]))
+
+
+@pytest.mark.parametrize(
+    ("baselines", "metrics", "message"),
+    [({}, [GOOD], "no baseline"), ({"own": None}, [GOOD], "no baseline"), (None, [], "metric")],
+)
+def test_nothing_to_compare_is_refused(tmp_path, baselines, metrics, message):
+    run = make_run(str(tmp_path / "a"), items([1, 1]))
+    with pytest.raises(HarnessError, match=message):
+        compare(run, {"own": run} if baselines is None else baselines, metrics, str(tmp_path))
+
+
+def test_costs_stand_beside_the_means(tmp_path):
+    result = contest(tmp_path, items([0.2, 0.4]), items([0.1, 0.1]))
+    summary = result.summary.set_index("run")
+    assert summary.loc["candidate", "mean"] == pytest.approx(0.3)
+    assert summary["nfe"].tolist() == [30, 40]
+    assert json.loads(summary.loc["own", "nfe_by_branch"]) == {"unet/cond": 20, "unet/uncond": 20}
+    assert summary["seconds"].tolist() == pytest.approx([0.5, 0.5])
+    assert summary["device"].tolist() == ["cpu, 1 thread"] * 2
+
+
+def test_an_untimed_run_has_null_seconds(tmp_path):
+    run = make_run(str(tmp_path / "a"), items([1, 1]), seconds=None)
+    cost = compare(run, {"own": run}, [GOOD], str(tmp_path)).candidate.cost
+    assert (cost.seconds, cost.timed_images, cost.device) == (None, 0, "not timed")
+
+
+def test_a_run_against_itself_is_all_ties(tmp_path):
+    run = make_run(str(tmp_path / "a"), items([0.1, 0.2, 0.3]))
+    row = compare(run, {"own": run}, [GOOD], str(tmp_path)).rate("own", "good")
+    assert (row["winning_rate"], row["ties"], row["p_value"], row["difference"]) == (0.5, 3, 1, 0)
+
+
+def test_set_scores_of_other_sizes_are_flagged(tmp_path):
+    fd = MetricInfo("fd", "lower", "Frechet distance")
+    scores = [SetScore("candidate", fd, 3.0, 4), SetScore("own", fd, 2.0, 3, reason="few")]
+    result = contest(tmp_path, items([1, 1]), items([1, 1]), set_scores=scores)
+    first, second = result.set_scores["warning"]
+    assert pd.isna(first)
+    assert "not comparable" in second
+    with pytest.raises(HarnessError, match="'matched'"):
+        contest(tmp_path, items([1]), items([1]), set_scores=[SetScore("matched", fd, 1.0, 1)])
+
+
+def test_what_is_written_is_what_is_read_and_moves_along(tmp_path):
+    made = contest(tmp_path / "x", items([0.9, None]), items([0.1, 0.5]), commands=["make bench"])
+    (tmp_path / "x").rename(tmp_path / "y")
+    read = load_comparison(str(tmp_path / "y" / "a"))
+    for name in ("pairs", "rates", "summary", "set_scores"):
+        pd.testing.assert_frame_equal(getattr(made, name), getattr(read, name))
+    assert read.metrics == made.metrics
+    assert read.commands == ["make bench"]
+    assert Run.open(read.baselines["own"].path).spec.sampler == Call("ddim", {"steps": 20})
+    assert str(tmp_path) not in (tmp_path / "y/a/compare/comparison.json").read_text()
+    with pytest.raises(HarnessError, match="no comparison"):
+        load_comparison(str(tmp_path))
+
+
+def test_an_absent_baseline_keeps_its_reason(tmp_path):
+    run = make_run(str(tmp_path / "a"), items([1, 1]))
+    baselines = {"own": run, "matched cost": None, "other": None}
+    absent = {"matched cost": "the same run"}
+    result = compare(run, baselines, [GOOD], str(tmp_path), absent=absent)
+    assert result.absent == {"matched cost": "the same run", "other": "no baseline run"}
+
+
+def test_the_tables_are_the_same_bytes_again_and_open_in_duckdb(tmp_path):
+    contest(tmp_path, items([0.9, 0.2]), items([0.1, 0.5]))
+    paths = sorted((tmp_path / "a/compare").glob("*.parquet"))
+    before = [path.read_bytes() for path in paths]
+    contest(tmp_path, items([0.9, 0.2]), items([0.1, 0.5]))
+    assert [path.read_bytes() for path in paths] == before
+    assert [path.stem for path in paths] == ["pairs", "set_scores", "summary", "winning_rates"]
+    query = f"select count(*), sum(outcome) from '{tmp_path}/a/compare/pairs.parquet'"
+    assert duckdb.sql(query).fetchall() == [(2, 1.0)]
