@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import urllib.error
 import urllib.request
 from dataclasses import dataclass
 from functools import cached_property
@@ -61,24 +62,22 @@ class OpenClip(Encoder):
         """The tag's file from the cache or from its public home."""
         from open_clip.pretrained import download_pretrained
 
-        place = str(self._tag.get("hf_hub") or self._tag["url"])
-        repo, _, file = place.rpartition("/")
-        on_hub = bool(self._tag.get("hf_hub"))
-        if on_hub and (found := _cached(repo, file)):
+        hub = str(self._tag.get("hf_hub") or "")
+        repo, _, file = hub.rpartition("/")
+        if hub and (found := _cached(repo, file)):
             return found
-        home = _hub() if on_hub else place
-        reason = _unreachable(home)
+        reason = _hub_problem() if hub else None
         if reason is None:
             try:
                 return str(download_pretrained(self._tag))
-            except Exception as error:  # whatever the network does, the user needs to hear where
+            except Exception as error:  # whatever the network does, say what to get from where
                 reason = str(error)
-        where = f"{home}/{repo} (file {file or _FILES[0]})" if on_hub else place
+        where = f"{_hub()}/{repo} (file {file or _FILES[0]})" if hub else self._tag["url"]
         gelu = "-quickgelu" if self._tag.get("quick_gelu") and "quickgelu" not in self.model else ""
         raise HarnessError(
             f"the weights of {self.model} ({self.pretrained}) are not on this machine and cannot "
-            f"be fetched: {reason}. Download {where} where there is a network, and give the file: "
-            f"model={self.model}{gelu}, pretrained=PATH"
+            f"be fetched: {reason}. Download {where} where there is a network, and name the file "
+            f"as a parameter: (model={self.model}{gelu}, pretrained=PATH)"
         )
 
     @property
@@ -96,17 +95,22 @@ class OpenClip(Encoder):
         import open_clip
 
         tag = self._tag
-        self.network, _, self.preprocess = open_clip.create_model_and_transforms(
-            self.model,
-            pretrained=self.checkpoint,
-            device=device,
-            # Given a path, open_clip does not apply what it knows of the tag.
-            force_quick_gelu=bool(tag.get("quick_gelu")),
-            image_mean=tag.get("mean"),
-            image_std=tag.get("std"),
-            image_interpolation=tag.get("interpolation"),
-            image_resize_mode=tag.get("resize_mode"),
-        )
+        try:
+            self.network, _, self.preprocess = open_clip.create_model_and_transforms(
+                self.model,
+                pretrained=self.checkpoint,
+                device=device,
+                # Given a path, open_clip does not apply what it knows of the tag.
+                force_quick_gelu=bool(tag.get("quick_gelu")),
+                image_mean=tag.get("mean"),
+                image_std=tag.get("std"),
+                image_interpolation=tag.get("interpolation"),
+                image_resize_mode=tag.get("resize_mode"),
+            )
+        except Exception as error:  # unpickling, missing keys, shapes: all mean the wrong file
+            problem = str(error).splitlines()[0]
+            message = f"{self.checkpoint} does not load as weights of {self.model}: {problem}"
+            raise HarnessError(message) from error
         self.network.eval().requires_grad_(False)
         self.device = device
         self.width = open_clip.get_model_config(self.model)["embed_dim"]
@@ -157,17 +161,17 @@ def _cached(repo: str, file: str) -> str | None:
     return None
 
 
-def _unreachable(address: str) -> str | None:
-    """Why a host does not answer; None if it does. The hub's client retries for a minute first."""
+def _hub_problem() -> str | None:
+    """Why the hub cannot be asked; None if it answers. Its own client retries for a minute."""
     from huggingface_hub import constants
 
     if constants.HF_HUB_OFFLINE:
         return "HF_HUB_OFFLINE is set"
     try:
-        request = urllib.request.Request(address, method="HEAD")
+        request = urllib.request.Request(_hub(), method="HEAD")
         urllib.request.urlopen(request, timeout=SECONDS_TO_ANSWER).close()
     except urllib.error.HTTPError:
         return None
     except (OSError, ValueError) as error:
-        return f"{address} does not answer ({getattr(error, 'reason', error)})"
+        return f"{_hub()} does not answer ({getattr(error, 'reason', error)})"
     return None

@@ -162,3 +162,12 @@ class ShapesFrechet(SetMetric):
 
     def statistic(self) -> Frechet:
         return Frechet(read_reference(data_path(REFERENCE)), self.allow_few)
+
+    def check(self) -> None:
+        super().check()
+        made_by = self.statistic().reference.meta.get("judge")
+        if made_by and made_by != self.features.weights():
+            raise HarnessError(
+                f"{REFERENCE} was made with another judge than the one in this package: make it "
+                "again with python -m harness.models.shapes.train.reference"
+            )
