@@ -74,6 +74,7 @@ def test_the_prompt_column_is_not_a_category_too():
         ({"prompt": "half \ud83d"}, "lone surrogate"),
         ({"prompt": "a", "id": ""}, "row 2: its 'id' is empty"),
         ({"prompt": "a", "id": "y", "tag": ["a"]}, "row 2: 'tag' is .*expected a text or a whole"),
+        ({"prompt": "a", "id": True}, "row 2: 'id' is 'True', expected"),
         ({"prompt": "a", "id": 0.5}, "row 2: 'id' is '0.5', expected"),
     ],
 )
