@@ -1,4 +1,4 @@
-"""How much of a caption a picture meets, given what the judge saw in it. Numpy-free, torch-free."""
+"""How much of a caption a picture meets, given what was seen in it. Free of torch."""
 
 from __future__ import annotations
 

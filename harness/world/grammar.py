@@ -1,10 +1,10 @@
 """The world of coloured shapes: captions, their meaning, and scenes that fulfil them.
 
-A caption is written from a `Spec` and read back into the same `Spec`; a `Spec` states `Demand`s that
-a picture can be checked against, and is composed into a `Scene` that meets all of them. Numpy only.
+A caption is written from a `Spec` and read back into the same `Spec`; a `Spec` states `Demand`s
+that a picture can be checked against, and is composed into a `Scene` that meets all. Numpy only.
 
-Held out of training are six colour-shape pairs (one for each shape) and a tenth of the counts of the
-other pairs: `training_scene` never writes or draws them, every benchmark prompt contains one.
+Held out of training are six colour-shape pairs (one for each shape) and a tenth of the counts of
+the other pairs: `training_scene` never shows them, every benchmark prompt contains one.
 Coordinates and lengths are pixels of a 64x64 picture, x to the right, y downwards.
 """
 
@@ -319,9 +319,7 @@ def placed(x: float, y: float, place: str, slack: float = 0.0) -> bool:
     }[place]
 
 
-def related(
-    dx: float, dy: float, relation: str, least: float = 16.0, slope: float = 0.6
-) -> bool:
+def related(dx: float, dy: float, relation: str, least: float = 16.0, slope: float = 0.6) -> bool:
     """Whether a centre at offset (dx, dy) from the other object stands in a relation to it.
 
     It must be `least` pixels away along the relation's axis, and off it by `slope` of that at most.
@@ -438,7 +436,7 @@ def scene(caption: str, rng: np.random.Generator) -> Scene:
 
 
 def held_out_captions(category: str) -> list[str]:
-    """All held-out captions of a category in a fixed shuffled order, as the benchmark takes them."""
+    """All held-out captions of a category in the fixed shuffled order of the benchmark."""
     texts = (write(spec) for spec in specs(category) if held_out(spec))
     return sorted(texts, key=lambda text: hashlib.sha256(text.encode()).digest())
 

@@ -1,7 +1,7 @@
 """The judge: a small network that reads objects and background off a picture.
 
-It also gives the features for a Frechet distance and, with `grade`, the exact alignment of a picture
-with its caption. Importing this module imports torch; `harness.world.grade` does not.
+It also gives the features for a Frechet distance and, with `grade`, the exact alignment of a
+picture with its caption. Importing this module imports torch; `harness.world.grade` does not.
 """
 
 from __future__ import annotations
@@ -57,8 +57,8 @@ class Judgement:
 class Judge(nn.Module):
     """Pictures [B, 3, 64, 64] in [-1, 1] to maps [B, C, 16, 16] and features [B, 64].
 
-    Channels of the map: the object-centre logit, its offset in the cell (x, y) and radius (all three
-    in units of 4 pixels), then colour and shape logits.
+    Channels of the map: the object-centre logit, its offset in the cell (x, y) and radius (these
+    three in units of 4 pixels), then colour and shape logits.
     """
 
     def __init__(self) -> None:
@@ -123,9 +123,7 @@ def load_judge() -> Judge:
     return judge.eval().requires_grad_(False)
 
 
-def grades(
-    judgement: Judgement, demands: Sequence[Sequence[object]]
-) -> list[tuple[float, bool]]:
+def grades(judgement: Judgement, demands: Sequence[Sequence[object]]) -> list[tuple[float, bool]]:
     """`grade` for every picture of a batch."""
     return [
         grade(objects, background, list(wanted))  # type: ignore[arg-type]

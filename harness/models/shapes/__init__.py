@@ -1,0 +1,1 @@
+"""The embedded miniature Stable Diffusion of the shapes world."""

@@ -1,0 +1,1 @@
+"""Trains the embedded model and the judge; every part resumes where it stopped."""
