@@ -135,8 +135,10 @@ def make_jobs(metrics: Sequence[Metric]) -> list[Job]:
 
 
 def _finite(value: float | Undefined) -> float | Undefined:
-    if isinstance(value, Undefined) or math.isfinite(value):
+    if isinstance(value, Undefined):
         return value
+    if math.isfinite(value):
+        return float(value)
     return Undefined(f"the metric gave {value}")
 
 

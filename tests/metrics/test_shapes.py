@@ -208,12 +208,10 @@ def test_drawings_align_with_their_own_captions_and_not_with_others() -> None:
     assert means["shapes-clip"][0] > means["shapes-clip"][1] + 0.2
 
 
-def test_varied_drawings_are_nearer_to_the_reference_than_one_caption(tmp_path: Path) -> None:
+def test_varied_drawings_are_nearer_to_the_reference_than_one_repeated(tmp_path: Path) -> None:
     captions, pictures = drawings(30)
-    rng = np.random.default_rng(8)
-    same = [draw(scene(captions[0], rng)) for _ in captions]
     values = []
-    for name, shown in (("varied", pictures), ("same", same)):
+    for name, shown in (("varied", pictures), ("same", pictures[:1] * len(pictures))):
         run = make_run(tmp_path / name, captions, shown)
         evaluate(run, ["shapes-fd"])
         score = set_score(run, "shapes-fd")
