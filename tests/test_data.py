@@ -25,5 +25,5 @@ def test_the_installed_package_comes_first_then_the_checkout(
 
 
 def test_the_roots_are_those_of_this_package() -> None:
-    assert [root.name for root in data._ROOTS][0] == "_data"
+    assert data._ROOTS[0].name == "_data"
     assert (data._ROOTS[1] / "harness" / "data.py").exists()
