@@ -1,8 +1,8 @@
 """Trains the dual encoder (a CLIPModel), whose score is one of the embedded world's metrics.
 
-Its text tower starts from the pipeline's text encoder and is trained on, so the metric does not read
-captions through the very tower that made the picture. The loss is contrastive with hard negatives:
-captions with one fact changed, such as a flipped relation or swapped colours.
+Its text tower starts from the pipeline's text encoder and is trained on, so that the metric does
+not read captions through the very tower that made the picture. The loss is contrastive with hard
+negatives: captions with one fact changed, such as a flipped relation or swapped colours.
 """
 
 from __future__ import annotations
@@ -176,7 +176,7 @@ def contrastive(
 
 @torch.no_grad()
 def measure(model: CLIPModel, words: CLIPTokenizer, seed: int) -> tuple[float, float, float]:
-    """Retrieval@1 of 100, share of hard negatives that score lower, the same of flipped relations."""
+    """Retrieval@1 of 100; shares of hard negatives and of flipped relations that score lower."""
     pixels, _, captions = pictures(training_scene, seed, 0, 500)
     found = [read(caption) for caption in captions]
     seen, said = embeddings(model, pixels, tokenize(words, captions))

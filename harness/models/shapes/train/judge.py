@@ -32,7 +32,7 @@ SEED = 31
 
 
 def targets(scenes: list[Scene]) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """Centre heat [B, 16, 16], background [B], and of each object index [N, 3], box [N, 3], labels."""
+    """Centre heat [B, 16, 16], background [B]; of each object index and box [N, 3], labels [N]."""
     heat = torch.zeros(len(scenes), CELLS, CELLS)
     at, box, colour, shape = [], [], [], []
     cells = torch.arange(CELLS) + 0.5
@@ -97,7 +97,7 @@ def measure(judge: Judge, count: int, seed: int) -> float:
 
 
 def main() -> None:
-    args = arguments(__doc__ or "", steps=4000, batch=32)
+    args = arguments(__doc__ or "", steps=3000, batch=32)
     torch.manual_seed(SEED)
     judge = Judge().to(memory_format=torch.channels_last)
     average = Average(judge, 0.998)

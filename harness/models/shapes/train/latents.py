@@ -20,7 +20,7 @@ BATCH = 256
 
 
 def main() -> None:
-    args = arguments(__doc__ or "", pictures=150_000, first=0, last=-1)
+    args = arguments(__doc__ or "", pictures=100_000, first=0, last=-1)
     words = CLIPTokenizer.from_pretrained(args.out / "text_encoder")
     texts = captions(held=False)
     if args.first == 0:

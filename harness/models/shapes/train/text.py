@@ -1,8 +1,8 @@
 """Trains the pipeline's text encoder (a CLIPTextModel) on captions alone.
 
-Its final hidden states, which the U-Net attends to, must tell linearly what the caption says: at a
-noun its colour, shape, count and size; at the end token both objects; at the first and second padding
-token the first and the second object with its part in the relation.
+Its final hidden states, which the U-Net attends to, must tell linearly what the caption says: at
+a noun its colour, shape, count and size; at the end token both objects; at the first and second
+padding token the first and the second object with its part in the relation.
 """
 
 from __future__ import annotations

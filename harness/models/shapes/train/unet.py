@@ -1,8 +1,8 @@
 """Trains the U-Net on cached latents and texts: v-prediction, in one or more synchronous workers.
 
-Every worker draws the same batch and takes its share of it, so the number of workers changes nothing
-but rounding. The learning rate is constant and falls to zero in the last third. An average of the
-weights is kept every 1,000 steps, so that an earlier, weaker model remains.
+Every worker draws the same batch and takes its share of it, so the number of workers changes
+nothing but rounding. The learning rate is constant and falls to zero in the last third. An average
+of the weights is kept every 1,000 steps, so that an earlier, weaker model remains.
 """
 
 from __future__ import annotations
@@ -168,7 +168,7 @@ def work(rank: int, args: argparse.Namespace) -> None:
 
 
 def main() -> None:
-    args = arguments(__doc__ or "", steps=12000, batch=96, workers=1, compile=0)
+    args = arguments(__doc__ or "", steps=10000, batch=96, workers=1, compile=0)
     if args.workers == 1:
         work(0, args)
         return

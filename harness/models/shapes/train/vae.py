@@ -1,6 +1,6 @@
 """Trains the autoencoder: 64x64 pictures to 8x8 latents with unit moments, and back.
 
-The latents are disturbed by noise in training, so that the decoder forgives a sampler's small errors.
+Noise on the latents in training makes the decoder forgive a sampler's small errors.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def decibels(vae: AutoencoderTiny, pixels: Tensor) -> Tensor:
 
 
 def main() -> None:
-    args = arguments(__doc__ or "", steps=12000, batch=8, latent=8, width=32)
+    args = arguments(__doc__ or "", steps=9000, batch=8, latent=16, width=32)
     torch.manual_seed(SEED)
     vae = build(args.latent, args.width).to(memory_format=torch.channels_last)
     average = Average(vae, 0.998)
