@@ -351,6 +351,8 @@ def test_mistakes_are_named_before_any_work(tmp_path: Path) -> None:
     empty = make_run(tmp_path / "empty", [])
     with pytest.raises(HarnessError, match="holds no images"):
         evaluate(empty, ["test-red"])
+    with pytest.raises(HarnessError, match="holds no images"):
+        set_score(empty, "test-spread")
 
 
 def test_set_score_is_that_of_all_features_with_an_interval(tmp_path: Path) -> None:

@@ -72,6 +72,8 @@ def _features(
     seeds: list[str] = []
     excluded, stale, identities = 0, 0, set()
     shards = run.shards("images")
+    if not shards:
+        raise HarnessError(f"{run.path} holds no images: generate them first")
     for shard in shards:
         stored = scores.metadata(run, f"features/{encoder}", shard)
         identities.add(stored.get("identity"))
