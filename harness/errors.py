@@ -14,7 +14,7 @@ class HarnessError(Exception):
 
 
 def unknown(kind: str, name: str, known: Iterable[str], where: str = "") -> HarnessError:
-    """The error for a name that is not in `known`, with the closest match or all that is allowed."""
+    """The error for a name that is not in `known`: the closest match, or all that is known."""
     names = sorted(known)
     close = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
     hint = f"did you mean {close[0]!r}?" if close else f"known: {', '.join(names) or 'none'}"

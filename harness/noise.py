@@ -12,8 +12,9 @@ if TYPE_CHECKING:
     import torch
 
 NOISE_KEYS = ("prompt", "seed", "index")
-"""What a stream is keyed by, besides the seed: the prompt's text (independent noise over items, the
-default), nothing (one noise per seed, as most papers' scripts), or the prompt's place in its set."""
+"""What a stream is keyed by, besides the seed: the prompt's text (the default: independent noise
+over items), nothing (one noise per seed, as in most papers' scripts), or the prompt's place in its
+set."""
 
 
 def stream_key(noise_key: str, prompt: str, seed: int, index: int) -> int:

@@ -91,7 +91,7 @@ class Prompts:
     _known: dict[Any, Condition | None] = field(default_factory=dict)
 
     def batch(self, texts: list[Any]) -> Condition | None:
-        """The conditions of `texts`, one row each, on the model's device; None if there are none."""
+        """The conditions [len(texts), ...] on the model's device; None where the model has none."""
         parts = []
         for text in texts:
             if text not in self._known:

@@ -39,7 +39,7 @@ def parse_call(text: str) -> Call:
     """
     text = text.strip()
     if not text.endswith(")"):
-        if not text or "(" in text and "=" in text:
+        if not text or ("(" in text and "=" in text):
             raise HarnessError(f"cannot read {text!r}: expected NAME or NAME(parameter=value, ...)")
         return Call(text)
     head, _, body = text[:-1].partition("(")
@@ -191,6 +191,7 @@ class Shard:
 
     seed: int
     index: int
+    first: int  # place of its first prompt in the set
     prompts: tuple[Prompt, ...]
 
     @property
@@ -211,5 +212,9 @@ def item_id(prompt_id: str, seed: int) -> str:
 
 def plan_shards(prompts: list[Prompt], seeds: list[int], size: int = 32) -> list[Shard]:
     """All shards of a run, prompts first: the early seeds are complete before later ones start."""
-    slices = [tuple(prompts[at : at + size]) for at in range(0, len(prompts), size)]
-    return [Shard(seed, index, part) for seed in seeds for index, part in enumerate(slices)]
+    starts = range(0, len(prompts), size)
+    return [
+        Shard(seed, index, first, tuple(prompts[first : first + size]))
+        for seed in seeds
+        for index, first in enumerate(starts)
+    ]

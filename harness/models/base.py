@@ -9,7 +9,6 @@ from typing import Any, Protocol
 import torch
 
 from harness.registry import Registry
-from harness.spec import Call
 
 Condition = dict[str, torch.Tensor]
 """What the network is conditioned on: tensors with one row an item, on the model's device."""
@@ -25,32 +24,24 @@ def join(parts: Sequence[Condition]) -> Condition:
     return {key: torch.cat([part[key] for part in parts]) for key in parts[0]}
 
 
-class Model(Protocol):
-    """A network family in sigma-space: x = x0 + sigma n. See the design's model contract.
+class Ladders(Protocol):
+    """What builds a model's ladders; needs no weights."""
 
-    State tensors are [B, *latent_shape] in `state_dtype` on `device`.
-    """
-
-    name: str
-    revision: str | None
-    device: torch.device
-    state_dtype: torch.dtype
-    branches: frozenset[str]  # of {"cond", "uncond"}: what the network can be asked for
-
-    def latent_shape(self, size: tuple[int, int]) -> tuple[int, int, int]:
-        """[C, h, w] of the state for pictures of `size` (height, width) in pixels."""
-
-    def ladder(self, steps: int, **bounds: Any) -> torch.Tensor:
+    def ladder(
+        self,
+        steps: int,
+        spacing: str | None = None,
+        sigma_min: float | None = None,
+        sigma_max: float | None = None,
+        rho: float | None = None,
+    ) -> torch.Tensor:
         """The sigmas [steps+1] of a run, float64 on the CPU; see models/ladders.py."""
 
-    def start(self, noise: torch.Tensor, sigma: torch.Tensor) -> torch.Tensor:
-        """The first state from unit noise, at level sigma (a scalar or a map)."""
 
-    def encode(self, prompts: Sequence[str]) -> Condition:
-        """Conditions of the prompts, one row each."""
+class Network(Protocol):
+    """What the denoiser needs of a model: the network, and what its outputs mean."""
 
-    def encode_negative(self, negatives: Sequence[str | None]) -> Condition | None:
-        """Conditions of the unconditional branch; None in, what the checkpoint does without."""
+    name: str
 
     def network(
         self, x: torch.Tensor, sigma: torch.Tensor, time: torch.Tensor, condition: Condition
@@ -62,6 +53,29 @@ class Model(Protocol):
 
     def denoised(self, x: torch.Tensor, sigma: torch.Tensor, output: torch.Tensor) -> torch.Tensor:
         """The estimate D of x0 that an output of `network` amounts to."""
+
+
+class Model(Ladders, Network, Protocol):
+    """A network family in sigma-space: x = x0 + sigma n. See the design's model contract.
+
+    State tensors are [B, *latent_shape] in `state_dtype` on `device`.
+    """
+
+    device: torch.device
+    state_dtype: torch.dtype
+    branches: frozenset[str]  # of {"cond", "uncond"}: what the network can be asked for
+
+    def latent_shape(self, size: tuple[int, int]) -> tuple[int, int, int]:
+        """[C, h, w] of the state for pictures of `size` (height, width) in pixels."""
+
+    def start(self, noise: torch.Tensor, sigma: torch.Tensor) -> torch.Tensor:
+        """The first state from unit noise, at level sigma (a scalar or a map)."""
+
+    def encode(self, prompts: Sequence[str]) -> Condition:
+        """Conditions of the prompts, one row each."""
+
+    def encode_negative(self, negatives: Sequence[str | None]) -> Condition | None:
+        """Conditions of the unconditional branch; None in, what the checkpoint does without."""
 
     def native(self, x: torch.Tensor, sigma: torch.Tensor) -> torch.Tensor:
         """The state at the ladder's last level in the model's own variables."""
@@ -86,22 +100,16 @@ class ModelEntry:
     steps: int
     guidance: float
     batch_size: int
-    check: Callable[[], None]  # raises HarnessError if the weights cannot be had
+    revision: Callable[[], str]  # of the weights; raises HarnessError if they cannot be had
     ladders: Callable[[dict[str, Any]], Ladders]  # from the overrides of its configuration
     load: Callable[[LoadRequest], Model]
 
 
-class Ladders(Protocol):
-    """What builds a model's ladders."""
-
-    def ladder(self, steps: int, **bounds: Any) -> torch.Tensor: ...
-
-
 @dataclass(frozen=True)
 class LoadRequest:
-    """How to load a model: device, precision and overrides of its configuration."""
+    """How to load a model: overrides of its configuration, device and precision."""
 
-    call: Call
+    overrides: dict[str, Any]
     device: str
     dtype: str
 

@@ -1,4 +1,4 @@
-"""The one place around the network: counts evaluations, skips useless branches, batches the rest."""
+"""The one place around the network: counts evaluations, skips useless ones, batches the rest."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Protocol
 import torch
 
 from harness.errors import HarnessError
-from harness.models.base import Condition, Model, join, take
+from harness.models.base import Condition, Network, join, take
 
 
 class Policy(Protocol):
@@ -27,7 +27,7 @@ class Denoiser:
     """
 
     def __init__(
-        self, model: Model, condition: Condition, negative: Condition | None, policy: Policy
+        self, model: Network, condition: Condition, negative: Condition | None, policy: Policy
     ) -> None:
         self.model, self.policy = model, policy
         self._condition, self._negative = condition, negative

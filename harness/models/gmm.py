@@ -21,7 +21,6 @@ class GaussianMixture:
     The prompt `class N` conditions on component N, the unconditional branch is the whole mixture.
     """
 
-    revision = None
     branches = frozenset({"cond", "uncond"})
     sigma_min, sigma_max = 0.002, 80.0
 
@@ -114,8 +113,8 @@ MODELS.add(
         steps=20,
         guidance=2.0,
         batch_size=32,
-        check=lambda: None,
-        ladders=_make,
-        load=lambda request: _make(request.call.params, request.device),
+        revision=lambda: "1",
+        ladders=lambda overrides: _make(overrides),
+        load=lambda request: _make(request.overrides, request.device),
     ),
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -82,7 +83,7 @@ def hub_entry(row: HubModel) -> ModelEntry:
         steps=row.steps,
         guidance=row.guidance,
         batch_size=8,
-        check=lambda: _check(row.repo),
+        revision=lambda: _revision(row.repo),
         ladders=lambda overrides: _ladders(row.repo, overrides),
         load=lambda request: _load(request, row),
     )
@@ -94,21 +95,19 @@ def any_hub_entry(repo: str) -> ModelEntry:
     return hub_entry(row)
 
 
-def _cached_index(repo: str) -> bool:
-    from huggingface_hub import try_to_load_from_cache
+def _revision(repo: str) -> str:
+    """The commit of the checkpoint in the local cache, else the hub's newest.
 
-    return isinstance(try_to_load_from_cache(repo, "model_index.json"), str)
-
-
-def _check(repo: str) -> None:
-    """Raise unless the checkpoint is in the local cache or the hub answers for it."""
-    if _cached_index(repo):
-        return
-    from huggingface_hub import HfApi
+    Raises HarnessError if it is in neither.
+    """
+    from huggingface_hub import HfApi, try_to_load_from_cache
     from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError
 
+    cached = try_to_load_from_cache(repo, "model_index.json")
+    if isinstance(cached, str):
+        return Path(cached).parent.name
     try:
-        HfApi().model_info(repo, timeout=5)
+        return str(HfApi().model_info(repo, timeout=5).sha)
     except GatedRepoError:
         raise HarnessError(
             f"{repo} is gated: accept its licence on its hub page, then run 'hf auth login'"
@@ -118,8 +117,8 @@ def _check(repo: str) -> None:
     except Exception as error:
         raise HarnessError(
             f"the weights of {repo} are not on this machine and the hub cannot be reached "
-            f"({type(error).__name__}). With a network: hf download {repo}; without one: copy "
-            "its folder here and give MODEL=/path/to/folder"
+            f"({type(error).__name__}). With a network, run: hf download {repo}. Without one, copy "
+            "its folder here and give its path as the model (MODEL=/path/to/folder)"
         ) from None
 
 
@@ -129,8 +128,7 @@ def _ladders(repo: str, overrides: dict[str, Any]) -> Ladders:
 
     from harness.models.stable_diffusion import make_schedule, scheduler_config
 
-    _check(repo)
-    path = hf_hub_download(repo, "scheduler/scheduler_config.json")
+    path = hf_hub_download(repo, "scheduler/scheduler_config.json", revision=_revision(repo))
     return make_schedule(scheduler_config(json.loads(Path(path).read_text()), overrides))
 
 
@@ -139,22 +137,23 @@ def _load(request: LoadRequest, row: HubModel) -> Model:
 
     half = request.dtype in ("float16", "bfloat16")
     variants = [row.variant, None] if half and row.variant else [None]
-    folder, variant = _download(row.repo, variants)
-    revision = folder.rstrip("/").rsplit("/", 1)[-1]
-    return load_pipeline(request, folder, revision, row.name, variant=variant)
+    folder, variant = _download(row.repo, _revision(row.repo), variants)
+    return load_pipeline(request, folder, row.name, variant=variant)
 
 
-def _download(repo: str, variants: list[str | None]) -> tuple[str, str | None]:
+def _download(repo: str, revision: str, variants: Sequence[str | None]) -> tuple[str, str | None]:
     """The folder of the pipeline's files and their variant: the first that the checkpoint has."""
     from diffusers import DiffusionPipeline
 
-    problem = ""
-    for variant in variants:
-        try:
-            return str(DiffusionPipeline.download(repo, variant=variant)), variant
-        except (OSError, ValueError) as error:
-            problem = str(error).strip().splitlines()[0]
-    raise HarnessError(f"cannot download {repo}: {problem}")
+    variant, *others = variants
+    try:
+        folder = DiffusionPipeline.download(repo, revision=revision, variant=variant)
+        return str(folder), variant
+    except (OSError, ValueError) as error:
+        if others:
+            return _download(repo, revision, others)
+        line = str(error).strip().splitlines()[0]
+        raise HarnessError(f"cannot download {repo}: {line}") from None
 
 
 for _row in ROWS:

@@ -36,6 +36,4 @@ def load(spec: str | Call, *, device: str = "cpu", dtype: str = "float32") -> Mo
     call = parse_call(spec) if isinstance(spec, str) else spec
     if dtype not in DTYPES:
         raise unknown("dtype", dtype, DTYPES)
-    entry = find(call)
-    entry.check()
-    return entry.load(LoadRequest(call, device, dtype))
+    return find(call).load(LoadRequest(call.params, device, dtype))

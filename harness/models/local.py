@@ -33,7 +33,7 @@ def folder_entry(
         steps=steps,
         guidance=guidance,
         batch_size=known.get("batch_size", 8),
-        check=lambda: None,
+        revision=lambda: fingerprint(folder),
         ladders=lambda overrides: _ladders(folder, overrides),
         load=lambda request: _load(request, folder, name or folder.name),
     )
@@ -65,11 +65,11 @@ def _read(path: Path) -> dict[str, Any]:
 def _load(request: LoadRequest, folder: Path, name: str) -> Model:
     from harness.models.stable_diffusion import load_pipeline
 
-    return load_pipeline(request, str(folder), fingerprint(folder), name)
+    return load_pipeline(request, str(folder), name)
 
 
 def fingerprint(folder: Path) -> str:
-    """A hash of a folder's configurations and weights; of large files, of their evenly spaced parts.
+    """A hash of a folder's configurations and weights; of large files, of evenly spaced parts.
 
     Two checkpoints of one architecture differ in nearly every block, so some of them tell.
     """

@@ -24,7 +24,7 @@ class DiscreteSchedule:
         self,
         alphas_cumprod: torch.Tensor,
         *,
-        spacing: Spacing = "leading",
+        spacing: str = "leading",
         steps_offset: int = 0,
         set_alpha_to_one: bool = True,
     ) -> None:
@@ -43,15 +43,6 @@ class DiscreteSchedule:
     def sigma_max(self) -> float:
         return float(self.sigmas[-1])
 
-    def sigma_of(self, time: torch.Tensor) -> torch.Tensor:
-        """Sigma at (fractional) timesteps in [0, T-1]: linear in log sigma between the table's."""
-        table = self._log_sigmas.to(time.device)
-        low = time.floor().long().clamp(0, len(table) - 2)
-        part = time.double() - low
-        whole = self.sigmas.to(time.device)[time.round().long().clamp(0, len(table) - 1)]
-        between = (table[low] * (1 - part) + table[low + 1] * part).exp()
-        return torch.where(time == time.round(), whole, between)
-
     def time_of(self, sigma: torch.Tensor) -> torch.Tensor:
         """The (fractional) timestep of sigma, in [0, T-1]; exact for the table's own levels."""
         table = self._log_sigmas.to(sigma.device)
@@ -60,14 +51,10 @@ class DiscreteSchedule:
         low = high - 1
         return low + (log - table[low]) / (table[high] - table[low])
 
-    def round(self, sigma: torch.Tensor) -> torch.Tensor:
-        """The nearest level (in timesteps) that the network was trained at."""
-        return self.sigmas.to(sigma.device)[self.time_of(sigma).round().long()]
-
     def ladder(
         self,
         steps: int,
-        spacing: Spacing | None = None,
+        spacing: str | None = None,
         sigma_min: float | None = None,
         sigma_max: float | None = None,
         rho: float | None = None,
@@ -80,7 +67,7 @@ class DiscreteSchedule:
         """
         spacing = spacing or self.spacing
         if spacing not in get_args(Spacing):
-            raise unknown("spacing", str(spacing), get_args(Spacing))
+            raise unknown("spacing", spacing, get_args(Spacing))
         low, high = sigma_min or self.sigma_min, sigma_max or self.sigma_max
         check_range(low, high, self.sigma_min, self.sigma_max)
         if spacing == "karras":

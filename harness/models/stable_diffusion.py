@@ -38,10 +38,8 @@ class StableDiffusion:
 
     branches = frozenset({"cond", "uncond"})
 
-    def __init__(
-        self, name: str, pipeline: Any, overrides: dict[str, Any], revision: str | None
-    ) -> None:
-        self.name, self.revision, self.pipeline = name, revision, pipeline
+    def __init__(self, name: str, pipeline: Any, overrides: dict[str, Any]) -> None:
+        self.name, self.pipeline = name, pipeline
         self.unet, self.vae = pipeline.unet.eval(), pipeline.vae.eval()
         self.device, self.dtype = self.unet.device, self.unet.dtype
         double = self.dtype == torch.float64
@@ -60,8 +58,15 @@ class StableDiffusion:
         channels = int(self.unet.config.in_channels)
         return (channels, size[0] // self.scale, size[1] // self.scale)
 
-    def ladder(self, steps: int, **bounds: Any) -> torch.Tensor:
-        return self.schedule.ladder(steps, **bounds)
+    def ladder(
+        self,
+        steps: int,
+        spacing: str | None = None,
+        sigma_min: float | None = None,
+        sigma_max: float | None = None,
+        rho: float | None = None,
+    ) -> torch.Tensor:
+        return self.schedule.ladder(steps, spacing, sigma_min, sigma_max, rho)
 
     def start(self, noise: torch.Tensor, sigma: torch.Tensor) -> torch.Tensor:
         """z is unit noise at the first level, as the samplers of Stable Diffusion start."""
@@ -162,7 +167,7 @@ def scheduler_config(found: dict[str, Any], overrides: dict[str, Any]) -> dict[s
     config = _FAMILY | {key: found[key] for key in known if key in found} | overrides
     allowed = ("epsilon", "v_prediction", "sample")
     if config["prediction_type"] not in allowed:
-        raise unknown("prediction_type", config["prediction_type"], allowed)
+        raise unknown("prediction_type", str(config["prediction_type"]), allowed)
     return config
 
 
@@ -198,9 +203,7 @@ def quiet() -> Iterator[None]:
             logger.set_verbosity(level)
 
 
-def load_pipeline(
-    request: LoadRequest, source: str, revision: str | None, label: str, **options: Any
-) -> StableDiffusion:
+def load_pipeline(request: LoadRequest, source: str, label: str, **options: Any) -> StableDiffusion:
     """The model of a local pipeline folder or of a hub id whose files are on this machine."""
     from diffusers import DiffusionPipeline
 
@@ -218,4 +221,4 @@ def load_pipeline(
     kind = type(pipeline).__name__
     if kind not in PIPELINES:
         raise unknown("pipeline class", kind, PIPELINES, where=source)
-    return StableDiffusion(label, pipeline, request.call.params, revision)
+    return StableDiffusion(label, pipeline, request.overrides)

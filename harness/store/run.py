@@ -54,8 +54,8 @@ class Run:
             files.write_json(where, record)
             return cls(path, record)
         run = cls.open(path)
-        for part in ("spec", "resolved"):
-            if different := _difference(run.record[part], record[part]):
+        for part, asked in (("spec", spec.to_dict()), ("resolved", resolved)):
+            if different := _difference(run.record[part], asked):
                 key, old, new = different
                 raise HarnessError(
                     f"{path} holds another run: its {key} is {old!r}, now {new!r}. "

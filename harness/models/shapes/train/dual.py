@@ -207,7 +207,10 @@ def main() -> None:
     words = CLIPTokenizer.from_pretrained(args.out / "text_encoder")
     model = build(words)
     tower = CLIPTextModel.from_pretrained(args.out / "text_encoder")
-    model.text_model.load_state_dict(tower.text_model.state_dict())
+    weights_of_tower = tower.state_dict()
+    model.text_model.load_state_dict(
+        {name.removeprefix("text_model."): value for name, value in weights_of_tower.items()}
+    )
     readers = Readers()
     weights = [*model.parameters(), *readers.parameters()]
     optimiser = torch.optim.AdamW(weights, 1e-3, betas=(0.9, 0.98), weight_decay=0.01)

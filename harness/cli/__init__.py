@@ -1,0 +1,38 @@
+"""The command `harness`. Heavy libraries are imported when a command runs, so help is instant."""
+
+from __future__ import annotations
+
+import logging
+import sys
+
+import typer
+
+from harness.errors import HarnessError
+
+app = typer.Typer(
+    name="harness",
+    help="Which diffusion sampler really wins? Same prompts, same noise, same cost, "
+    "every number with an interval.",
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="Start with: [bold]harness bench zigzag --model shapes[/bold]",
+)
+
+
+def main() -> None:
+    """Run the command line: a user's mistake is one message and exit code 2, no traceback."""
+    from harness.cli import generate, sample  # noqa: F401
+
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s", force=True)
+    for noisy in ("httpx", "diffusers", "transformers", "matplotlib"):
+        logging.getLogger(noisy).setLevel(logging.ERROR)
+    try:
+        app()
+    except HarnessError as error:
+        print(f"harness: {error}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print("harness: interrupted; what is complete is kept", file=sys.stderr)
+        sys.exit(130)

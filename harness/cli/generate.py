@@ -1,0 +1,76 @@
+"""`harness generate`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from harness.cli import app, options
+
+
+@app.command(
+    epilog="Examples: [bold]harness generate --model shapes --sampler ddim --seeds 0-3[/bold] or "
+    "[bold]torchrun --nproc-per-node=8 -m harness generate --model sdxl --sampler "
+    "'zigzag(steps=50)' --prompts drawbench[/bold]"
+)
+def generate(
+    sampler: options.Samplers,
+    model: options.Model = "shapes",
+    prompts: options.Prompts = "shapes",
+    seeds: options.Seeds = "0",
+    limit: options.Limit = None,
+    column: options.Column = None,
+    prompts_folder: options.PromptsFolder = None,
+    results: Annotated[
+        str, typer.Option(help="Root of the results; runs are <model>/<sampler>-<hash> below it.")
+    ] = "results",
+    out: Annotated[
+        str | None, typer.Option(help="The run's own folder, instead (one sampler only).")
+    ] = None,
+    size: options.Size = None,
+    dtype: options.Dtype = None,
+    noise_key: options.NoiseKey = "prompt",
+    negative: options.Negative = None,
+    device: options.Device = None,
+    threads: options.Threads = 1,
+    batch_size: options.BatchSize = None,
+    shard: options.Part = None,
+) -> None:
+    """Make a run's images: what is missing of them, on one process or under torchrun."""
+    from harness import generate as generation
+    from harness.errors import HarnessError
+    from harness.launch import Ranks, parse_part, pick_device
+    from harness.progress import Progress
+    from harness.prompts.base import load_prompts
+    from harness.spec import parse_seeds, parse_size, plan_shards
+
+    chosen = parse_seeds(seeds)
+    part = parse_part(shard) if shard else (0, 1)
+    if out and len(sampler) > 1:
+        raise HarnessError("--out is one run's folder: give one --sampler, or --results")
+    ranks = Ranks.from_environment()
+    where = pick_device(device, ranks.local_rank)
+    jobs = [
+        generation.plan(
+            model,
+            text,
+            size=parse_size(size) if size else None,
+            dtype=options.default_dtype(dtype, where),
+            noise_key=noise_key,
+            negative=negative,
+        )
+        for text in dict.fromkeys(sampler)
+    ]
+    found = load_prompts(prompts, limit=limit, column=column, folder=prompts_folder)
+    settings = generation.Settings(where, threads, batch_size)
+    runs = [generation.open_run(job, out or f"{results}/{job.folder}", settings) for job in jobs]
+    shards = plan_shards(list(found.prompts), chosen)[part[0] :: part[1]]
+    work = [(job, run, s) for s in shards for job, run in zip(jobs, runs, strict=True)]
+    total = sum(len(s.prompts) for run in runs for s in generation.missing(run, shards))
+    with Progress(ranks, "generate", total) as progress:
+        generation.generate(ranks.share(work), settings, progress.add)
+    if ranks.rank == 0:
+        for run in runs:
+            left = len(generation.missing(run, shards))
+            typer.echo(f"{run.path}: {len(shards) - left} of {len(shards)} shards complete")

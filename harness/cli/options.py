@@ -1,0 +1,44 @@
+"""Options that several commands share."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+Model = Annotated[
+    str, typer.Option(help="Registry name, hub id or diffusers folder; NAME(setting=value).")
+]
+Samplers = Annotated[
+    list[str], typer.Option("--sampler", help="NAME or NAME(parameter=value, ...).")
+]
+Prompts = Annotated[str, typer.Option(help="Prompt set by name, or a file of prompts.")]
+Column = Annotated[str | None, typer.Option(help="The column of the file that holds the prompts.")]
+PromptsFolder = Annotated[
+    str | None, typer.Option(help="Take a named prompt set's files from here, not the network.")
+]
+Limit = Annotated[int | None, typer.Option(min=1, help="Only the first so many prompts.")]
+Seeds = Annotated[str, typer.Option(help="0-3, or 0,2,5-8.")]
+Size = Annotated[str | None, typer.Option(help="HxW in pixels; default: the model's own.")]
+Dtype = Annotated[
+    str | None, typer.Option(help="float32, float16, bfloat16 or float64; default: by device.")
+]
+NoiseKey = Annotated[
+    str, typer.Option(help="What noise depends on beside the seed: prompt, seed (nothing), index.")
+]
+Negative = Annotated[
+    str | None,
+    typer.Option(help='Negative prompt; absent and "" differ, as the checkpoint has it.'),
+]
+Device = Annotated[str | None, typer.Option(help="cpu, cuda or cuda:N; default: a GPU if any.")]
+Threads = Annotated[int, typer.Option(min=1, help="CPU threads of each process.")]
+BatchSize = Annotated[int | None, typer.Option(min=1, help="Images at once; default: the model's.")]
+Part = Annotated[
+    str | None,
+    typer.Option("--shard", help="i/n: only this part, for machines without a common launcher."),
+]
+
+
+def default_dtype(asked: str | None, device: str) -> str:
+    """The precision asked for; else float16 on a GPU, float32 on a CPU."""
+    return asked or ("float16" if device.startswith("cuda") else "float32")

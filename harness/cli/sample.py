@@ -1,0 +1,70 @@
+"""`harness sample`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from harness.cli import app, options
+
+
+@app.command(
+    epilog="Example: [bold]harness sample --prompt 'a red circle' --sampler 'zigzag(steps=20)' "
+    "--seed 0-3[/bold]"
+)
+def sample(
+    prompt: Annotated[list[str], typer.Option(help="A prompt; may be repeated.")],
+    model: options.Model = "shapes",
+    sampler: Annotated[str, typer.Option(help="NAME or NAME(parameter=value, ...).")] = "ddim",
+    seed: Annotated[str, typer.Option(help="0-3, or 0,2,5-8: every prompt with each.")] = "0",
+    negative: Annotated[
+        list[str] | None,
+        typer.Option(help='Negative prompt, one for all or one each; absent and "" differ.'),
+    ] = None,
+    size: options.Size = None,
+    out: Annotated[str | None, typer.Option(help="Folder for the pictures.")] = None,
+    noise: Annotated[
+        str | None, typer.Option(help="Replay recorded noise: .npz with 'noise' and 'draws'.")
+    ] = None,
+    latents: Annotated[
+        str | None, typer.Option(help="Write final latents and evaluation counts to this .npz.")
+    ] = None,
+    noise_key: options.NoiseKey = "seed",
+    dtype: options.Dtype = None,
+    device: options.Device = None,
+    threads: options.Threads = 1,
+    batch_size: options.BatchSize = None,
+) -> None:
+    """Draw pictures for prompts, or replay recorded noise exactly."""
+    from rich.console import Console
+
+    from harness import sample as sampling
+    from harness.generate import Settings, plan
+    from harness.launch import pick_device
+    from harness.spec import parse_seeds, parse_size
+
+    where = pick_device(device)
+    job = plan(
+        model,
+        sampler,
+        size=parse_size(size) if size else None,
+        dtype=options.default_dtype(dtype, where),
+        noise_key=noise_key,
+    )
+    job.entry.revision()
+    recorded = sampling.read_noise(noise) if noise else None
+    rows = None if recorded is None else len(recorded[0])
+    request = sampling.expand(prompt, negative or [], parse_seeds(seed), rows)
+    settings = Settings(where, threads, batch_size)
+    loaded, batch = sampling.draw(job, request, settings, recorded)
+    console = Console(highlight=False)
+    cost = ", ".join(f"{counts[0]} {key[1]}" for key, counts in batch.evaluations.items())
+    console.print(f"{job.spec.sampler}: {job.nfe} evaluations an image ({cost})", markup=False)
+    if latents:
+        sampling.save_latents(latents, batch)
+        console.print(f"latents: {latents}", markup=False)
+    if out or not latents:
+        pictures = loaded.decode(batch.native)
+        for path in sampling.save_pictures(out or "samples", pictures, request.seeds):
+            console.print(str(path), markup=False)

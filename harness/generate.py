@@ -1,0 +1,262 @@
+"""From prompts, a model and samplers to shards of images.
+
+What is missing is made, nothing else. Pictures are encoded and written by a thread of their own,
+so that the network does not wait for them.
+"""
+
+from __future__ import annotations
+
+import io
+import logging
+import platform
+import subprocess
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import torch
+
+from harness import __version__
+from harness.errors import HarnessError, unknown
+from harness.models.base import DTYPES, LoadRequest, Model, ModelEntry
+from harness.models.load import find
+from harness.noise import NOISE_KEYS, NoiseStreams, stream_key
+from harness.samplers.base import resolve
+from harness.sampling import Evaluations, Prompts, rehearse, run_sampler
+from harness.spec import Call, Prompt, RunSpec, Shard, parse_call
+from harness.store.rows import image_table, timing_table
+from harness.store.run import Run
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Job:
+    """A run to be made: everything checked, no weights loaded. `nfe` is its cost an image."""
+
+    entry: ModelEntry
+    model: Call
+    spec: RunSpec
+    sigmas: torch.Tensor
+    nfe: int
+
+    @property
+    def folder(self) -> str:
+        """The run's folder below a benchmark's: `<model>/<sampler>-<hash>`."""
+        return f"{self.spec.model.replace('/', '--')}/{self.spec.run_id}"
+
+
+def plan(
+    model: str,
+    sampler: str | Call,
+    *,
+    defaults: dict[str, Any] | None = None,
+    size: tuple[int, int] | None = None,
+    dtype: str = "float32",
+    noise_key: str = "prompt",
+    negative: str | None = None,
+) -> Job:
+    """Check a run and fill in its defaults; raises HarnessError before any weights are loaded.
+
+    `defaults` (a benchmark's steps and guidance) come before the model's own, and after what the
+    sampler's text says.
+    """
+    model_call = parse_call(model)
+    entry = find(model_call)
+    if dtype not in DTYPES:
+        raise unknown("dtype", dtype, DTYPES)
+    if noise_key not in NOISE_KEYS:
+        raise unknown("noise key", noise_key, NOISE_KEYS)
+    size = size or entry.size
+    if size[0] % entry.size_multiple or size[1] % entry.size_multiple or not all(size):
+        raise HarnessError(
+            f"size {size[0]}x{size[1]}: height and width must be multiples of "
+            f"{entry.size_multiple} for {entry.name}"
+        )
+    asked = parse_call(sampler) if isinstance(sampler, str) else sampler
+    own = {"steps": entry.steps, "guidance": entry.guidance}
+    call = resolve(asked, own | (defaults or {}))
+    sigmas, evaluations = rehearse(entry.ladders(model_call.params), call)
+    spec = RunSpec(
+        model=str(Call(entry.name, model_call.params)),
+        sampler=call,
+        size=size,
+        dtype=dtype,
+        noise_key=noise_key,
+        negative=negative,
+    )
+    return Job(entry, model_call, spec, sigmas, sum(evaluations.values()))
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How to run, as opposed to what: nothing here changes a picture beyond rounding."""
+
+    device: str = "cpu"
+    threads: int = 1
+    batch_size: int | None = None  # the model's own
+
+
+def open_run(job: Job, folder: str, settings: Settings) -> Run:
+    """The run in `folder`, made if it is new; refuses the folder of another run."""
+    resolved = {
+        "revision": job.entry.revision(),
+        "device": torch.device(settings.device).type,
+        "threads": settings.threads,
+    }
+    return Run.create(folder, job.spec, resolved, environment())
+
+
+def missing(run: Run, shards: Iterable[Shard]) -> list[Shard]:
+    """The shards that the run does not hold yet."""
+    return [shard for shard in shards if not run.has("images", shard)]
+
+
+def generate(
+    work: Iterable[tuple[Job, Run, Shard]],
+    settings: Settings,
+    progress: Callable[[int], None] = lambda images: None,
+) -> None:
+    """Make the shards of `work` that are missing; the jobs are of one model and precision.
+
+    Weights are loaded at the first missing shard. `progress` is told of images as they are made.
+    """
+    torch.set_num_threads(settings.threads)
+    maker: _Maker | None = None
+    with ThreadPoolExecutor(1) as writer:
+        pending: list[Future[None]] = []
+        for job, run, shard in work:
+            if run.has("images", shard):
+                continue
+            maker = maker or _Maker(job, settings, progress)
+            pictures, seconds = maker.shard(job.spec, shard)
+            pending.append(writer.submit(_write, run, shard, pictures, seconds, settings))
+            while len(pending) > 2:  # a bound on the pictures held in memory
+                pending.pop(0).result()
+        for future in pending:
+            future.result()
+
+
+@dataclass
+class _Pictures:
+    """A batch as it is stored: pictures uint8 [B, 3, H, W], or the reason why there is none."""
+
+    pixels: torch.Tensor
+    failed: list[str | None]
+    evaluations: Evaluations
+
+
+class _Maker:
+    """A loaded model that makes shards."""
+
+    def __init__(self, job: Job, settings: Settings, progress: Callable[[int], None]) -> None:
+        request = LoadRequest(job.model.params, settings.device, job.spec.dtype)
+        self.model: Model = job.entry.load(request)
+        self.batch_size = settings.batch_size or job.entry.batch_size
+        self.progress = progress
+        self.prompts = Prompts(self.model.encode, self.model.device)
+        self.negatives = Prompts(self.model.encode_negative, self.model.device)
+
+    def shard(self, spec: RunSpec, shard: Shard) -> tuple[list[_Pictures], float]:
+        """The shard's pictures, batch by batch, and the seconds that sampling took."""
+        # Before the clock starts: prompts are encoded once, however many runs use them.
+        self.prompts.batch([prompt.text for prompt in shard.prompts])
+        self.negatives.batch([spec.negative])
+        began = perf_counter()
+        batches = []
+        for at in range(0, len(shard.prompts), self.batch_size):
+            batches += self._batch(spec, shard, at, min(at + self.batch_size, len(shard.prompts)))
+        return batches, perf_counter() - began
+
+    def _batch(self, spec: RunSpec, shard: Shard, start: int, stop: int) -> list[_Pictures]:
+        """Prompts `start` to `stop` of a shard; halved where they do not fit into memory."""
+        prompts = shard.prompts[start:stop]
+        condition = self.prompts.batch([prompt.text for prompt in prompts])
+        assert condition is not None
+        negative = self.negatives.batch([spec.negative] * len(prompts))
+        noise = NoiseStreams(
+            [self._key(spec, prompt, shard, start + i) for i, prompt in enumerate(prompts)],
+            self.model.latent_shape(spec.size),
+            dtype=self.model.state_dtype,
+            device=self.model.device,
+        )
+        try:
+            batch = run_sampler(self.model, spec.sampler, condition, negative, noise)
+            pixels = self.model.decode(batch.native)
+        except torch.cuda.OutOfMemoryError:
+            if len(prompts) == 1:
+                raise HarnessError(
+                    f"one image of {spec.size[0]}x{spec.size[1]} does not fit into the memory of "
+                    f"{self.model.device}: take a smaller --size or --dtype float16"
+                ) from None
+            middle = (start + stop) // 2
+        else:
+            self.progress(len(prompts))
+            return [_Pictures(pixels, _failures(batch.native, pixels), batch.evaluations)]
+        torch.cuda.empty_cache()
+        self.batch_size = max(1, len(prompts) // 2)
+        log.warning("out of memory at a batch of %d: going on with halves", len(prompts))
+        first = self._batch(spec, shard, start, middle)
+        return first + self._batch(spec, shard, middle, stop)
+
+    @staticmethod
+    def _key(spec: RunSpec, prompt: Prompt, shard: Shard, place: int) -> int:
+        return stream_key(spec.noise_key, prompt.text, shard.seed, shard.first + place)
+
+
+def _failures(native: torch.Tensor, pixels: torch.Tensor) -> list[str | None]:
+    """Why a picture cannot be scored: its latents are not finite, or it is of one colour."""
+    finite = native.flatten(1).isfinite().all(1).tolist()
+    blank = (pixels == pixels[:, :, :1, :1]).flatten(1).all(1).tolist()
+    return [
+        "not finite" if not good else "blank" if empty else None
+        for good, empty in zip(finite, blank, strict=True)
+    ]
+
+
+def _write(
+    run: Run, shard: Shard, batches: Sequence[_Pictures], seconds: float, settings: Settings
+) -> None:
+    pngs: list[bytes | None] = []
+    failed: list[str | None] = []
+    evaluations: list[dict[tuple[str, str], int]] = []
+    for batch in batches:
+        for row, reason in enumerate(batch.failed):
+            pngs.append(None if reason else _png(batch.pixels[row]))
+            failed.append(reason)
+            evaluations.append({key: counts[row] for key, counts in batch.evaluations.items()})
+    timing = timing_table(shard, seconds, _device_name(settings.device), settings.threads)
+    run.write("timing", shard.name, timing, shard.items_key)
+    size = (batches[0].pixels.shape[2], batches[0].pixels.shape[3])
+    table = image_table(shard, pngs, failed, evaluations, size)
+    run.write("images", shard.name, table, shard.items_key)
+
+
+def _png(pixels: torch.Tensor) -> bytes:
+    from PIL import Image
+
+    buffer = io.BytesIO()
+    Image.fromarray(pixels.permute(1, 2, 0).contiguous().numpy()).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def _device_name(device: str) -> str:
+    if torch.device(device).type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"{platform.machine()} CPU"
+
+
+def environment() -> dict[str, str]:
+    """Versions of what makes the pictures, and the checkout's commit where there is one."""
+    found = {"harness": __version__, "python": platform.python_version()}
+    found |= {name: version(name) for name in ("torch", "diffusers", "transformers", "numpy")}
+    root = Path(__file__).resolve().parent.parent
+    if (root / ".git").exists():
+        command = ["git", "-C", str(root), "rev-parse", "--short=12", "HEAD"]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        found["commit"] = done.stdout.strip() or "unknown"
+    return found

@@ -1,0 +1,162 @@
+"""Pictures for prompts typed by hand, and replays of recorded noise."""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from harness.errors import HarnessError
+from harness.generate import Job, Settings
+from harness.models.base import LoadRequest, Model
+from harness.noise import NoiseStreams, RecordedNoise, stream_key
+from harness.sampling import Batch, Prompts, run_sampler
+
+
+@dataclass(frozen=True)
+class Request:
+    """What to draw: one row a picture."""
+
+    prompts: list[str]
+    negatives: list[str | None]
+    seeds: list[int]
+
+
+def expand(
+    prompts: Sequence[str], negatives: Sequence[str], seeds: Sequence[int], recorded: int | None
+) -> Request:
+    """One row a picture: every prompt with every seed, or the `recorded` rows of a noise file.
+
+    `negatives` is empty (what the checkpoint does without), one for all, or one a prompt.
+    """
+    if len(negatives) not in (0, 1, len(prompts)):
+        raise HarnessError(
+            f"{len(negatives)} negative prompts for {len(prompts)} prompts: give none, one, or one "
+            "for each"
+        )
+    wanted: list[str | None] = list(negatives) or [None]
+    wanted = wanted * len(prompts) if len(wanted) == 1 else wanted
+    if recorded is None:
+        pairs = [(p, n, s) for s in seeds for p, n in zip(prompts, wanted, strict=True)]
+    elif len(prompts) in (1, recorded):
+        repeats = recorded // len(prompts)
+        pairs = [(p, n, 0) for p, n in zip(prompts, wanted, strict=True) for _ in range(repeats)]
+    else:
+        raise HarnessError(
+            f"the noise file holds {recorded} samples for {len(prompts)} prompts: give one prompt, "
+            "or one for each sample"
+        )
+    texts, minus, chosen = zip(*pairs, strict=True)
+    return Request(list(texts), list(minus), list(chosen))
+
+
+def read_noise(path: str) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """`noise` [N, C, H, W] unit normal and `draws` [K, N, C, H, W] (or None) of an .npz file."""
+    try:
+        with np.load(path, allow_pickle=False) as data:
+            found = {name: data[name] for name in data.files}
+    except FileNotFoundError:
+        raise HarnessError(f"there is no noise file {path}") from None
+    except (ValueError, OSError, zipfile.BadZipFile) as error:
+        raise HarnessError(f"cannot read {path} as .npz: {error}") from None
+    if "noise" not in found:
+        raise HarnessError(
+            f"{path} holds no array 'noise' [N,C,H,W]; it holds {', '.join(found) or 'nothing'}"
+        )
+    noise, draws = found["noise"], found.get("draws")
+    for name, array, axes in (("noise", noise, 4), ("draws", draws, 5)):
+        if array is not None and (array.ndim != axes or array.dtype.kind != "f"):
+            raise HarnessError(
+                f"{path}: {name} must be floats with {axes} axes, found {array.dtype} {array.shape}"
+            )
+    if draws is not None and draws.shape[1:] != noise.shape:
+        raise HarnessError(f"{path}: draws {draws.shape} do not fit noise {noise.shape}")
+    return torch.from_numpy(noise), None if draws is None else torch.from_numpy(draws)
+
+
+def draw(
+    job: Job,
+    request: Request,
+    settings: Settings,
+    noise_file: tuple[torch.Tensor, torch.Tensor | None] | None = None,
+) -> tuple[Model, Batch]:
+    """Sample every row of the request; the model comes along to decode the result."""
+    torch.set_num_threads(settings.threads)
+    model = job.entry.load(LoadRequest(job.model.params, settings.device, job.spec.dtype))
+    shape = model.latent_shape(job.spec.size)
+    prompts = Prompts(model.encode, model.device)
+    negatives = Prompts(model.encode_negative, model.device)
+    size = settings.batch_size or job.entry.batch_size
+    parts = []
+    for at in range(0, len(request.prompts), size):
+        rows = slice(at, at + size)
+        condition = prompts.batch(request.prompts[rows])
+        assert condition is not None
+        noise = _noise(job, request, rows, model, shape, noise_file)
+        batch = run_sampler(
+            model, job.spec.sampler, condition, negatives.batch(request.negatives[rows]), noise
+        )
+        if isinstance(noise, RecordedNoise):
+            noise.close()
+        parts.append(batch)
+    return model, _joined(parts)
+
+
+def _noise(
+    job: Job,
+    request: Request,
+    rows: slice,
+    model: Model,
+    shape: tuple[int, int, int],
+    noise_file: tuple[torch.Tensor, torch.Tensor | None] | None,
+) -> NoiseStreams | RecordedNoise:
+    if noise_file is None:
+        texts, seeds = request.prompts[rows], request.seeds[rows]
+        keys = [
+            stream_key(job.spec.noise_key, text, seed, rows.start + i)
+            for i, (text, seed) in enumerate(zip(texts, seeds, strict=True))
+        ]
+        return NoiseStreams(keys, shape, dtype=model.state_dtype, device=model.device)
+    noise, draws = noise_file
+    if tuple(noise.shape[1:]) != shape:
+        raise HarnessError(
+            f"the noise file's samples are {tuple(noise.shape[1:])}, but {job.entry.name} at "
+            f"{job.spec.size[0]}x{job.spec.size[1]} needs {shape}"
+        )
+    return RecordedNoise(noise[rows], None if draws is None else draws[:, rows], model.device)
+
+
+def _joined(parts: list[Batch]) -> Batch:
+    keys = parts[0].evaluations
+    return Batch(
+        torch.cat([part.native for part in parts]),
+        {key: [n for part in parts for n in part.evaluations[key]] for key in keys},
+    )
+
+
+def save_latents(path: str, batch: Batch) -> None:
+    """`latents` [N, C, H, W] in the model's own variables, `nfe_cond` and `nfe_uncond` [N]."""
+    arrays: dict[str, Any] = {"latents": batch.native.cpu().numpy()}
+    for branch in ("cond", "uncond"):
+        counts = [np.array(n) for (_, b), n in batch.evaluations.items() if b == branch]
+        arrays[f"nfe_{branch}"] = np.sum(counts, axis=0)
+    with open(path, "wb") as file:
+        np.savez(file, **arrays)
+
+
+def save_pictures(folder: str, pictures: torch.Tensor, seeds: Sequence[int]) -> list[Path]:
+    """PNG files named by place and seed (never by prompt), and their paths."""
+    from PIL import Image
+
+    Path(folder).mkdir(parents=True, exist_ok=True)
+    paths = []
+    for i, (picture, seed) in enumerate(zip(pictures, seeds, strict=True)):
+        path = Path(folder) / f"{i:04d}-seed{seed}.png"
+        Image.fromarray(picture.permute(1, 2, 0).contiguous().numpy()).save(path)
+        paths.append(path)
+    return paths

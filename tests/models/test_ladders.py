@@ -1,0 +1,113 @@
+from __future__ import annotations
+
+import pytest
+import torch
+
+from harness.errors import HarnessError
+from harness.models.ladders import rho_grid
+from harness.models.load import find
+from harness.models.schedule import DiscreteSchedule
+from harness.models.stable_diffusion import make_schedule, scheduler_config
+
+STABLE_DIFFUSION = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear"}
+
+
+def _schedule(**overrides: object) -> DiscreteSchedule:
+    return make_schedule(scheduler_config(STABLE_DIFFUSION, overrides))
+
+
+def _times(schedule: DiscreteSchedule, sigmas: torch.Tensor) -> list[float]:
+    return schedule.time_of(sigmas).tolist()
+
+
+def test_the_table_is_stable_diffusions() -> None:
+    schedule = _schedule()
+    assert schedule.sigma_min == pytest.approx(0.02917, abs=1e-5)
+    assert schedule.sigma_max == pytest.approx(14.6146, abs=1e-3)
+    assert schedule.last == schedule.sigma_min
+
+
+def test_leading_is_the_ladder_of_the_published_scripts() -> None:
+    schedule = _schedule()
+    sigmas = schedule.ladder(10, "leading")
+    assert _times(schedule, sigmas) == [901, 801, 701, 601, 501, 401, 301, 201, 101, 1, 0]
+    assert _times(schedule, schedule.ladder(50))[:2] == [981, 961]
+    assert _times(schedule, schedule.ladder(7))[:2] == [6 * 142 + 1, 5 * 142 + 1]
+
+
+def test_trailing_starts_at_the_last_timestep() -> None:
+    schedule = _schedule()
+    assert _times(schedule, schedule.ladder(10, "trailing")) == [*range(999, 0, -100), 0]
+
+
+def test_linspace_spends_no_step_on_a_level_that_is_already_reached() -> None:
+    schedule = _schedule()
+    assert _times(schedule, schedule.ladder(3, "linspace")) == [999, 666, 333, 0]
+    ends_at_zero = _schedule(set_alpha_to_one=True)
+    assert ends_at_zero.ladder(3, "linspace")[-1] == 0
+    assert _times(ends_at_zero, ends_at_zero.ladder(3, "linspace")[:-1]) == [999, 500, 0]
+
+
+@pytest.mark.parametrize("spacing", ["leading", "trailing", "linspace", "karras"])
+@pytest.mark.parametrize("steps", [1, 2, 3, 20, 49])
+def test_a_ladder_has_so_many_steps_and_strictly_decreases(spacing: str, steps: int) -> None:
+    schedule = _schedule()
+    sigmas = schedule.ladder(steps, spacing)
+    assert sigmas.shape == (steps + 1,)
+    assert sigmas.dtype == torch.float64
+    assert bool((sigmas[1:] < sigmas[:-1]).all())
+    assert sigmas[-1] == schedule.last
+
+
+@pytest.mark.parametrize("spacing", ["leading", "trailing", "linspace", "karras"])
+def test_a_ladder_starts_where_it_is_told(spacing: str) -> None:
+    schedule = _schedule()
+    top = float(schedule.ladder(10, "leading")[0])
+    sigmas = schedule.ladder(24, spacing, sigma_max=top)
+    assert float(sigmas[0]) == pytest.approx(top, rel=1e-12)
+    assert len(sigmas) == 25
+
+
+def test_the_time_of_a_sigma_is_exact_on_the_table_and_between_its_neighbours() -> None:
+    schedule = _schedule()
+    assert _times(schedule, schedule.sigmas) == list(range(1000))
+    middle = (schedule.sigmas[17] * schedule.sigmas[18]).sqrt()
+    assert float(schedule.time_of(middle)) == pytest.approx(17.5, abs=1e-9)
+
+
+def test_the_rho_grid_is_edms_equation_5() -> None:
+    grid = rho_grid(4, 0.002, 80.0)
+    expected = [
+        (80 ** (1 / 7) + i / 3 * (0.002 ** (1 / 7) - 80 ** (1 / 7))) ** 7 for i in range(4)
+    ]
+    torch.testing.assert_close(grid, torch.tensor(expected, dtype=torch.float64))
+    gmm = find("gmm").ladders({})
+    assert gmm.ladder(18)[[0, -2, -1]].tolist() == [80.0, 0.002, 0.0]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({"steps": 10, "spacing": "leadin"}, "did you mean 'leading'"),
+        ({"steps": 1000}, "knows 1000 timesteps"),
+        ({"steps": 10, "sigma_max": 80.0}, "within the model's range"),
+        ({"steps": 10, "sigma_min": 2.0, "sigma_max": 1.0}, "smaller first"),
+        ({"steps": 10, "rho": 5.0}, "belongs to spacing=karras"),
+        ({"steps": 500, "sigma_max": 0.2}, "repeats a level"),
+    ],
+)
+def test_impossible_ladders_are_refused(arguments: dict[str, object], words: str) -> None:
+    with pytest.raises(HarnessError, match=words):
+        _schedule().ladder(**arguments)  # type: ignore[arg-type]
+
+
+def test_scheduler_settings_come_from_the_checkpoint_then_the_family() -> None:
+    config = scheduler_config({**STABLE_DIFFUSION, "prediction_type": "v_prediction"}, {})
+    assert config["prediction_type"] == "v_prediction"
+    assert (config["steps_offset"], config["set_alpha_to_one"]) == (1, False)
+    with pytest.raises(HarnessError, match="did you mean 'prediction_type'"):
+        scheduler_config(STABLE_DIFFUSION, {"prediction_typ": "epsilon"})
+    with pytest.raises(HarnessError, match="no beta_start"):
+        scheduler_config({}, {})
+    with pytest.raises(HarnessError, match="v_prediction"):
+        scheduler_config(STABLE_DIFFUSION, {"prediction_type": "v_predicton"})
