@@ -1,0 +1,68 @@
+"""`index.html`: one file with everything in it."""
+
+from __future__ import annotations
+
+import json
+from importlib.resources import files as resources
+from typing import Any
+
+from harness.report import figures, tables, viewer, words
+from harness.store.comparison import Comparison
+
+
+def html_page(comparison: Comparison) -> str:
+    """The whole page as text: styles, script, figures and pictures inline, no address outside."""
+    from jinja2 import Environment, StrictUndefined
+    from markupsafe import Markup
+
+    folder = resources("harness.report")
+    names = words.run_names(comparison)
+    headline = comparison.metrics[0]
+    environment = Environment(
+        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    template = environment.from_string((folder / "page.html.j2").read_text(encoding="utf-8"))
+    return template.render(
+        style=Markup((folder / "page.css").read_text(encoding="utf-8")),
+        script=Markup((folder / "page.js").read_text(encoding="utf-8")),
+        data=Markup(embedded_json(viewer.viewer_data(comparison))),
+        title=words.headline(comparison),
+        subtitle=_subtitle(comparison),
+        verdicts=[
+            {
+                "setting": words.setting(role),
+                "verdict": comparison.rate(role, headline.name)["verdict"],
+                "line": words.verdict_line(comparison, role),
+                "others": words.other_metrics(comparison, role),
+            }
+            for role in comparison.baselines
+        ],
+        remarks=words.remarks(comparison),
+        candidate=names["candidate"],
+        metrics=comparison.metrics,
+        runs=tables.runs(comparison),
+        rates=tables.winning_rates(comparison),
+        scores=tables.scores(comparison),
+        categories=[t for m in comparison.metrics if (t := tables.categories(comparison, m))],
+        set_scores=tables.set_scores(comparison),
+        bars=Markup(figures.winning_rate_bars(comparison)),
+        dots=Markup(figures.category_dots(comparison, headline.name) or ""),
+        commands=comparison.commands,
+    )
+
+
+def _subtitle(comparison: Comparison) -> str:
+    run = comparison.candidate
+    seeds = f"seed{'s' if len(run.seeds) > 1 else ''} {tables.span(run.seeds)}"
+    return (
+        f"{run.model}, {run.size[0]} by {run.size[1]} pixels, {words.plural(run.prompts, 'prompt')}, "
+        f"{seeds}. Same prompts and same noise on both sides."
+    )
+
+
+def embedded_json(value: Any) -> str:
+    """JSON that is safe inside a `<script>`: it cannot close the element or open a comment."""
+    text = json.dumps(value, ensure_ascii=False, allow_nan=False)
+    for char in "<>&\u2028\u2029":
+        text = text.replace(char, f"\\u{ord(char):04x}")
+    return text

@@ -1,0 +1,246 @@
+"""The report's tables as text, once for HTML, Markdown and the terminal."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+
+from harness.report import words
+from harness.store.comparison import CANDIDATE, Comparison, MetricInfo, RunFacts
+
+
+@dataclass(frozen=True)
+class Group:
+    """Rows under a heading of their own; the first cell of a row names it."""
+
+    title: str
+    rows: list[list[str]]
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table of text. All columns but the first are numbers, unless named in `prose`."""
+
+    caption: str
+    columns: list[str]
+    groups: list[Group]
+    note: str = ""
+    prose: frozenset[str] = field(default_factory=frozenset)
+
+
+def _metric(metric: MetricInfo) -> str:
+    return f"{metric.label} {metric.arrow}"
+
+
+def cost_line(comparison: Comparison, role: str) -> str:
+    """Network evaluations and seconds of an image, candidate against baseline."""
+    a, b = comparison.candidate.cost, comparison.runs[role].cost
+    return (
+        f"NFE {words.count(a.nfe)} vs {words.count(b.nfe)}, "
+        f"seconds an image {words.seconds(a.seconds)} vs {words.seconds(b.seconds)}"
+    )
+
+
+def winning_rates(comparison: Comparison) -> Table:
+    """Per comparison and metric: rate, wins, ties, losses, n, p, mean difference, verdict."""
+    names = words.run_names(comparison)
+    groups = []
+    for role in comparison.baselines:
+        rows = []
+        for metric in comparison.metrics:
+            row = comparison.rate(role, metric.name)
+            difference = words.estimate(
+                row["difference"],
+                row["difference_low"],
+                row["difference_high"],
+                row["difference_reason"],
+                signed=True,
+            )
+            rows.append(
+                [
+                    _metric(metric),
+                    words.rate(row),
+                    words.outcomes(row),
+                    words.pairs(row),
+                    words.p_value(row["p_value"]),
+                    difference,
+                    str(row["verdict"]),
+                ]
+            )
+        title = f"{words.setting(role)}: {names[CANDIDATE]} vs {names[role]}"
+        groups.append(Group(f"{title}. {cost_line(comparison, role)}", rows))
+    return Table(
+        f"Winning rate of {comparison.candidate.sampler.name}, with 95 % intervals over prompts",
+        [
+            "metric",
+            "winning rate",
+            "wins / ties / losses",
+            "pairs (prompts)",
+            "p",
+            "mean difference",
+            "verdict",
+        ],
+        groups,
+        "↑ higher is better, ↓ lower is better. The difference is candidate minus baseline in the "
+        "metric's units, over pairs with a score on both sides.",
+        frozenset({"verdict"}),
+    )
+
+
+def scores(comparison: Comparison) -> Table:
+    """Per metric and run: mean score with interval, n, and what an image cost."""
+    names, frame = words.run_names(comparison), comparison.summary
+    groups = []
+    for metric in comparison.metrics:
+        rows = []
+        for _, row in frame[frame["metric"] == metric.name].iterrows():
+            role = str(row["run"])
+            rows.append(
+                [
+                    f"{names[role]}, {_role(role)}",
+                    words.estimate(row["mean"], row["low"], row["high"], row["reason"]),
+                    f"{row['images']:,} ({row['prompts']:,})",
+                    f"{row['failed']:,}",
+                    words.count(row["nfe"]),
+                    words.seconds(row["seconds"]),
+                ]
+            )
+        groups.append(Group(_metric(metric), rows))
+    columns = ["run", "mean", "images (prompts)", "failed", "NFE", "seconds an image"]
+    return Table(
+        "Mean scores of each run's own images, with cost",
+        columns,
+        groups,
+        "Means weigh every prompt the same; 95 % intervals over prompts. NFE: network evaluations "
+        "an image, all networks and branches; a guided step is two. Seconds: sampling and decoding "
+        "in batches, as measured on the device named with the runs.",
+    )
+
+
+def _role(role: str) -> str:
+    return role if role == CANDIDATE else f"baseline, {words.setting(role)}"
+
+
+def categories(comparison: Comparison, metric: MetricInfo) -> Table | None:
+    """Winning rates on one metric by category, a column a comparison; None without categories."""
+    rates = comparison.rates
+    rows = rates[(rates["metric"] == metric.name) & rates["category"].notna()]
+    if rows.empty:
+        return None
+    cells = {(row["comparison"], row["category"]): row for _, row in rows.iterrows()}
+    columns = ["category"]
+    for role in comparison.baselines:
+        columns += [f"{words.setting(role)}", "wins / ties / losses", "pairs (prompts)"]
+    body = []
+    for category in sorted(rows["category"].unique()):
+        line = [str(category)]
+        for role in comparison.baselines:
+            cell = cells.get((role, category))
+            line += (
+                [words.NONE] * 3
+                if cell is None
+                else [words.rate(cell), words.outcomes(cell), words.pairs(cell)]
+            )
+        body.append(line)
+    return Table(f"Winning rate by category on {_metric(metric)}", columns, [Group("", body)])
+
+
+def set_scores(comparison: Comparison) -> Table | None:
+    """Scores of whole runs, with n and interval; None if there are none."""
+    frame = comparison.set_scores
+    if frame.empty:
+        return None
+    names = words.run_names(comparison)
+    groups = []
+    for name in frame["metric"].unique():
+        part = frame[frame["metric"] == name]
+        rows = []
+        for _, row in part.iterrows():
+            role = str(row["run"])
+            rows.append(
+                [
+                    f"{names[role]}, {_role(role)}",
+                    words.estimate(row["value"], row["low"], row["high"], row["reason"]),
+                    f"{row['images']:,}",
+                    f"{row['failed']:,}",
+                    words.count(comparison.runs[role].cost.nfe),
+                    words.seconds(comparison.runs[role].cost.seconds),
+                ]
+            )
+        first = part.iloc[0]
+        info = MetricInfo(str(name), first["direction"], str(first["title"] or ""))
+        groups.append(Group(_metric(info), rows))
+    columns = ["run", "value", "images", "failed", "NFE", "seconds an image"]
+    warned = frame[frame["warning"].notna()]
+    notes = [f"{names[row['run']]}: {row['warning']}." for _, row in warned.iterrows()]
+    return Table("Scores of whole sets of images", columns, groups, " ".join(notes))
+
+
+def runs(comparison: Comparison) -> Table:
+    """What was run: one row a property, one column a run; what is alike in all goes in the note."""
+    facts = list(comparison.runs.values())
+    rows = [
+        ["sampler", *(str(run.sampler) for run in facts)],
+        ["images", *(f"{run.images:,}" for run in facts)],
+        ["failed", *(_failures(run.failed) for run in facts)],
+        ["NFE an image", *(f"{words.count(r.cost.nfe)} (n {r.cost.nfe_images:,})" for r in facts)],
+        ["NFE by branch", *(_branches(run.cost.nfe_by_branch) for run in facts)],
+        [
+            "seconds an image",
+            *(f"{words.seconds(r.cost.seconds)} (n {r.cost.timed_images:,})" for r in facts),
+        ],
+        ["run", *(run.run_id for run in facts)],
+    ]
+    alike = []
+    for name, *values in _settings(facts):
+        if len(set(values)) == 1:
+            alike.append(f"{name} {values[0]}")
+        else:
+            rows.append([name, *values])
+    columns = ["", *(_role(role) for role in comparison.runs)]
+    note = f"The same for all runs: {'; '.join(alike)}." if alike else ""
+    caption = "Samplers with all parameters, and what was counted and timed"
+    return Table(caption, columns, [Group("", rows)], note, frozenset(columns))
+
+
+def _settings(facts: list[RunFacts]) -> list[list[str]]:
+    return [
+        ["model", *(run.model + (f" @ {run.revision}" if run.revision else "") for run in facts)],
+        ["size", *(f"{run.size[0]}x{run.size[1]}" for run in facts)],
+        ["precision", *(run.dtype for run in facts)],
+        ["negative prompt", *("none" if r.negative is None else repr(r.negative) for r in facts)],
+        ["noise keyed by", *(run.noise_key for run in facts)],
+        ["prompts", *(f"{run.prompts:,}" for run in facts)],
+        ["seeds", *(span(run.seeds) for run in facts)],
+        ["timed on", *(run.cost.device for run in facts)],
+        ["resolved", *(_pairs(run.resolved) for run in facts)],
+        ["made with", *(_pairs(run.environment) for run in facts)],
+    ]
+
+
+def span(seeds: list[int]) -> str:
+    """Seeds as typed: `0-3, 7`."""
+    parts: list[list[int]] = []
+    for seed in seeds:
+        if parts and seed == parts[-1][-1] + 1:
+            parts[-1].append(seed)
+        else:
+            parts.append([seed])
+    return ", ".join(str(p[0]) if len(p) == 1 else f"{p[0]}-{p[-1]}" for p in parts)
+
+
+def _failures(failed: dict[str, int]) -> str:
+    return "; ".join(f"{n:,} {reason}" for reason, n in failed.items()) or "0"
+
+
+def _branches(nfe: dict[str, float]) -> str:
+    return ", ".join(f"{name} {words.count(n)}" for name, n in nfe.items()) or words.NONE
+
+
+def _pairs(values: dict[str, object]) -> str:
+    texts = [
+        f"{key} {value if isinstance(value, str | int | float) else json.dumps(value)}"
+        for key, value in values.items()
+        if value is not None
+    ]
+    return ", ".join(texts) or words.NONE

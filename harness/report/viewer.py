@@ -1,0 +1,139 @@
+"""The pairs to look at: chosen, read from the runs, and made small enough for one page."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Iterator
+from typing import Any
+
+import pandas as pd
+
+from harness.report import words
+from harness.store.comparison import CANDIDATE, Comparison, MetricInfo, RunFacts
+from harness.store.run import Run
+
+MOST = 60
+_LARGEST_SIDE = 448
+
+
+def viewer_data(comparison: Comparison) -> dict[str, Any]:
+    """JSON-like data for the page's viewer; images as data addresses, null where there is none."""
+    chosen = choose(comparison)
+    pictures = {role: read_pictures(run, chosen) for role, run in comparison.runs.items()}
+    names = words.run_names(comparison)
+    order = [*comparison.baselines, CANDIDATE]
+    return {
+        "runs": [
+            {"role": role, "name": names[role], "nfe": words.count(comparison.runs[role].cost.nfe)}
+            for role in order
+        ],
+        "metrics": [
+            {"name": m.name, "label": f"{m.label} {m.arrow}", "sign": _sign(m)}
+            for m in comparison.metrics
+        ],
+        "comparisons": [
+            {"name": role, "label": words.setting(role)} for role in comparison.baselines
+        ],
+        "pairs": list(_pairs(comparison, chosen, pictures)),
+        "total": int(comparison.pairs["item_id"].nunique()),
+    }
+
+
+def choose(comparison: Comparison, most: int = MOST) -> list[str]:
+    """Item ids of at most `most` pairs, the largest wins and losses of every metric first.
+
+    Takes turns over metrics, comparisons and (win, loss), so that each is shown; ties come last.
+    """
+    queues = []
+    for metric in comparison.metrics:
+        for role in comparison.baselines:
+            frame = _advantages(comparison, metric, role)
+            order = frame.sort_values("advantage", ascending=False, kind="stable")
+            queues.append(order.loc[order["outcome"] == 1, "item_id"].tolist())
+            queues.append(order.loc[order["outcome"] == 0, "item_id"].tolist()[::-1])
+    longest = max(map(len, queues))
+    turns = [queue[at] for at in range(longest) for queue in queues if at < len(queue)]
+    everything = dict.fromkeys([*turns, *comparison.pairs["item_id"]])
+    return list(everything)[:most]
+
+
+def _advantages(comparison: Comparison, metric: MetricInfo, role: str) -> pd.DataFrame:
+    """Pairs that count, with how far the candidate is ahead; failures are the largest of all."""
+    pairs = comparison.pairs
+    here = (pairs["metric"] == metric.name) & (pairs["comparison"] == role)
+    frame = pairs[here & pairs["outcome"].notna()]
+    gap = _sign(metric) * (frame["a_value"] - frame["b_value"])
+    return frame.assign(advantage=gap.fillna((2 * frame["outcome"] - 1) * float("inf")).fillna(0))
+
+
+def _sign(metric: MetricInfo) -> int:
+    return 1 if metric.direction == "higher" else -1
+
+
+def _pairs(
+    comparison: Comparison, chosen: list[str], pictures: dict[str, dict[str, str]]
+) -> Iterator[dict[str, Any]]:
+    frame = comparison.pairs[comparison.pairs["item_id"].isin(chosen)]
+    by_item = dict(list(frame.groupby("item_id", sort=False)))
+    for item in chosen:
+        rows = by_item[item]
+        first = rows.iloc[0]
+        values: dict[str, dict[str, float | None]] = {role: {} for role in comparison.runs}
+        failed: dict[str, str] = {}
+        outcomes: dict[str, dict[str, float | None]] = {role: {} for role in comparison.baselines}
+        for row in rows.itertuples():
+            values[CANDIDATE][row.metric] = _plain(row.a_value)
+            values[row.comparison][row.metric] = _plain(row.b_value)
+            outcomes[row.comparison][row.metric] = _plain(row.outcome)
+            for role, reason in ((CANDIDATE, row.a_failed), (row.comparison, row.b_failed)):
+                if not words.missing(reason):
+                    failed[role] = str(reason)
+        yield {
+            "prompt": str(first["prompt"]),
+            "category": "" if words.missing(first["category"]) else str(first["category"]),
+            "seed": int(first["seed"]),
+            "images": {role: pictures[role].get(item) for role in comparison.runs},
+            "failed": failed,
+            "values": values,
+            "outcomes": outcomes,
+        }
+
+
+def _plain(value: Any) -> float | None:
+    return None if pd.isna(value) else float(value)
+
+
+def read_pictures(facts: RunFacts, chosen: list[str]) -> dict[str, str]:
+    """Data addresses of the chosen items that the run has a readable picture of."""
+    run, wanted = Run.open(facts.path), set(chosen)
+    found: dict[str, str] = {}
+    for shard in run.shards("images"):
+        held = run.read("images", shard, ["item_id"])["item_id"].to_pylist()
+        if wanted.isdisjoint(held):
+            continue
+        images = run.read("images", shard, ["image"])["image"]
+        for at, item in enumerate(held):
+            png = images[at].as_py() if item in wanted else None
+            if png and (address := data_address(png["bytes"])):
+                found[item] = address
+    return found
+
+
+def data_address(png: bytes) -> str | None:
+    """A PNG as it is, or a JPEG of at most 448 pixels a side where it is larger; None if broken."""
+    from PIL import Image, UnidentifiedImageError
+
+    try:
+        opened = Image.open(io.BytesIO(png))
+        opened.load()
+    except (UnidentifiedImageError, OSError):
+        return None
+    kind = "png"
+    if max(opened.size) > _LARGEST_SIDE:
+        image = opened.convert("RGB")
+        image.thumbnail((_LARGEST_SIDE, _LARGEST_SIDE))
+        buffer = io.BytesIO()
+        image.save(buffer, "JPEG", quality=88)
+        png, kind = buffer.getvalue(), "jpeg"
+    return f"data:image/{kind};base64,{base64.b64encode(png).decode()}"

@@ -1,0 +1,233 @@
+"""Numbers and names as a reader wants them: rounded, with interval, in plain words."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import pandas as pd
+
+from harness.spec import Call
+from harness.store.comparison import CANDIDATE, Comparison, RunFacts
+
+NONE = "–"  # noqa: RUF001
+SPACE = "\N{NO-BREAK SPACE}"
+_SETTINGS = {"own": "own settings"}
+_CLAUSES = {
+    "wins": "{a} beats {b} {at}",
+    "loses": "{a} loses to {b} {at}",
+    "undecided": "whether {a} beats {b} {at} is undecided",
+    "undefined": "{a} and {b} cannot be compared {at}",
+}
+
+
+def setting(comparison: str) -> str:
+    """The name of a comparison in running text."""
+    return _SETTINGS.get(comparison, comparison)
+
+
+def missing(value: Any) -> bool:
+    return value is None or bool(pd.isna(value))
+
+
+def number(value: float | None, signed: bool = False) -> str:
+    """A score: three decimals below 10, four digits above, a true minus sign."""
+    if value is None or pd.isna(value):
+        return NONE
+    size = abs(value)
+    if size and size < 0.001:
+        text = f"{value:+.1e}" if signed else f"{value:.1e}"
+    else:
+        digits = 3 if size < 10 else 2 if size < 100 else 1
+        text = f"{value:+.{digits}f}" if signed else f"{value:.{digits}f}"
+    return text.replace("-", "\N{MINUS SIGN}")
+
+
+def count(value: float | None) -> str:
+    """A mean count: without decimals where it is whole."""
+    if value is None or pd.isna(value):
+        return NONE
+    return f"{value:,.0f}" if float(value).is_integer() else f"{value:,.1f}"
+
+
+def plural(n: int, noun: str) -> str:
+    return f"{n:,} {noun}{'' if n == 1 else 's'}"
+
+
+def percent(value: float | None) -> str:
+    return NONE if value is None or pd.isna(value) else f"{100 * value:.1f}{SPACE}%"
+
+
+def seconds(value: float | None) -> str:
+    return NONE if value is None or pd.isna(value) else f"{value:.3g}{SPACE}s"
+
+
+def p_value(value: float | None) -> str:
+    if value is None or pd.isna(value):
+        return NONE
+    return "< 0.0001" if value < 0.0001 else f"{value:.{4 if value < 0.01 else 3}f}"
+
+
+def rate(row: pd.Series) -> str:
+    """A winning rate with its interval, in percent; where it is undefined, why."""
+    if missing(row["winning_rate"]):
+        return str(row["reason"])
+    if missing(row["low"]):
+        return f"{percent(row['winning_rate'])} ({row['reason']})"
+    return f"{percent(row['winning_rate'])} [{100 * row['low']:.1f}, {100 * row['high']:.1f}]"
+
+
+def estimate(
+    value: float | None,
+    low: float | None,
+    high: float | None,
+    reason: Any = None,
+    signed: bool = False,
+) -> str:
+    """A number with its interval; without one, why."""
+    if missing(value):
+        return NONE if missing(reason) else str(reason)
+    if missing(low):
+        why = "no interval" if missing(reason) else str(reason)
+        return f"{number(value, signed)} ({why})"
+    return f"{number(value, signed)} [{number(low, signed)}, {number(high, signed)}]"
+
+
+def outcomes(row: pd.Series) -> str:
+    return f"{row['wins']:,} / {row['ties']:,} / {row['losses']:,}"
+
+
+def pairs(row: pd.Series) -> str:
+    """How many pairs of how many prompts."""
+    return f"{row['pairs']:,} ({row['prompts']:,})"
+
+
+def run_names(comparison: Comparison) -> dict[str, str]:
+    """A short name for each run: sampler and steps; where that is not enough, all that differs."""
+    runs = comparison.runs
+    short = {role: _with_steps(run.sampler) for role, run in runs.items()}
+    by_name: dict[str, set[str]] = {}
+    for role, name in short.items():
+        by_name.setdefault(name, set()).add(runs[role].run_id)
+    alike = {name: [r for r in runs if short[r] == name] for name in short.values()}
+    return {
+        role: name if len(by_name[name]) == 1 else _distinct(runs, role, alike[name])
+        for role, name in short.items()
+    }
+
+
+def _with_steps(call: Call) -> str:
+    steps = call.params.get("steps")
+    return call.name if steps is None else f"{call.name} ({steps} step{'s' * (steps != 1)})"
+
+
+def _distinct(runs: dict[str, RunFacts], role: str, alike: Sequence[str]) -> str:
+    """The sampler with the parameters in which runs of the same short name differ."""
+    call = runs[role].sampler
+    others = [runs[other].sampler.params for other in alike]
+    differing = {
+        key: value
+        for key, value in call.params.items()
+        if key == "steps" or any(other.get(key) != value for other in others)
+    }
+    if set(differing) <= {"steps"}:
+        return f"{_with_steps(call)}, {runs[role].model}, {runs[role].run_id}"
+    return str(Call(call.name, differing))
+
+
+def headline(comparison: Comparison) -> str:
+    """The answer on the first metric in one sentence."""
+    names = {role: run.sampler.name for role, run in comparison.runs.items()}
+    if names[CANDIDATE] in {names[role] for role in comparison.baselines}:
+        names = run_names(comparison)
+    metric = comparison.metrics[0]
+    settings: dict[tuple[str, str], list[str]] = {}
+    for role in comparison.baselines:
+        verdict = str(comparison.rate(role, metric.name)["verdict"])
+        settings.setdefault((verdict, names[role]), []).append(f"at {setting(role)}")
+    clauses = [
+        _CLAUSES[verdict].format(a=names[CANDIDATE], b=baseline, at=" and ".join(at))
+        for (verdict, baseline), at in settings.items()
+    ]
+    return "; ".join(clauses)
+
+
+def verdict_line(comparison: Comparison, role: str) -> str:
+    """One comparison on the first metric: how often, how sure, at which cost."""
+    names, metric = run_names(comparison), comparison.metrics[0]
+    row = comparison.rate(role, metric.name)
+    if missing(row["winning_rate"]):
+        return f"{names[CANDIDATE]} and {names[role]} cannot be compared: {row['reason']}."
+    sure = row["reason"] if missing(row["low"]) else _interval(row)
+    return (
+        f"{names[CANDIDATE]} against {names[role]}: the better image in "
+        f"{percent(row['winning_rate'])} of pairs, ties counted half ({sure}), by {metric.label} "
+        f"{metric.arrow}; {plural(row['pairs'], 'pair')} of {plural(row['prompts'], 'prompt')}, "
+        f"p{SPACE}{_equals(row['p_value'])}. {_costs(comparison, role)}"
+    )
+
+
+def _interval(row: pd.Series) -> str:
+    return f"95{SPACE}% interval {100 * row['low']:.1f} to {percent(row['high'])}"
+
+
+def _equals(value: float) -> str:
+    text = p_value(value)
+    return text if text.startswith("<") else f"= {text}"
+
+
+def _costs(comparison: Comparison, role: str) -> str:
+    a, b = comparison.candidate.cost, comparison.runs[role].cost
+    if a.nfe is None or b.nfe is None:
+        return "Network evaluations were not counted."
+    return f"Network evaluations an image: {count(a.nfe)} against {count(b.nfe)}."
+
+
+def other_metrics(comparison: Comparison, role: str) -> str:
+    """What the remaining metrics say of one comparison; empty if there are none."""
+    said: dict[str, list[str]] = {}
+    for metric in comparison.metrics[1:]:
+        verdict = comparison.rate(role, metric.name)["verdict"]
+        said.setdefault(verdict, []).append(f"{metric.label} {metric.arrow}")
+    order = {
+        "wins": "wins on",
+        "loses": "loses on",
+        "undecided": "undecided on",
+        "undefined": "undefined on",
+    }
+    parts = [f"{words} {', '.join(said[key])}" for key, words in order.items() if key in said]
+    return f"Other metrics: {'; '.join(parts)}." if parts else ""
+
+
+def remarks(comparison: Comparison) -> list[str]:
+    """Sentences on everything that does not count in a winning rate, and why."""
+    found = []
+    names = run_names(comparison)
+    failed = [
+        f"{sum(run.failed.values()):,} of {plural(run.images, 'image')} of {names[role]}"
+        for role, run in comparison.runs.items()
+        if run.failed
+    ]
+    if failed:
+        found.append(f"Failed: {', '.join(failed)}. A failed image loses its pair.")
+    for role in comparison.baselines:
+        row = comparison.rate(role, comparison.metrics[0].name)
+        a, b = int(row["a_unpaired"]), int(row["b_unpaired"])
+        if a or b:
+            found.append(
+                f"At {setting(role)}, {plural(a, 'image')} of the candidate and {b:,} of the "
+                "baseline have no partner on the other side and are not compared."
+            )
+        left = [
+            f"{int(n):,} on {metric.label}"
+            for metric in comparison.metrics
+            if (n := comparison.rate(role, metric.name)["left_out"])
+        ]
+        if left:
+            found.append(
+                f"At {setting(role)}, pairs with a picture on both sides and a score missing are "
+                f"left out: {', '.join(left)}."
+            )
+    for name, reason in comparison.absent.items():
+        found.append(f"Not compared at {setting(name)}: {reason}.")
+    return found
