@@ -444,7 +444,7 @@ def held_out_captions(category: str) -> list[str]:
 def benchmark_prompts() -> list[dict[str, Any]]:
     """The fixed 320 held-out prompts, categories in turn, so that every prefix is balanced."""
     each = {category: held_out_captions(category)[:64] for category in CATEGORIES}
-    rows = []
+    rows: list[dict[str, Any]] = []
     for i in range(64):
         for category in CATEGORIES:
             text = each[category][i]

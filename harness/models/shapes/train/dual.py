@@ -244,9 +244,9 @@ def main() -> None:
             )
     model.save_pretrained(args.out / "dual_encoder")
     words.save_pretrained(args.out / "dual_encoder")
-    first, lower, flipped = measure(model.eval(), words, SEED + 1)
+    first, below, flipped = measure(model.eval(), words, SEED + 1)
     print(
-        f"retrieval@1 of 100: {first:.3f}; hard negatives lower: {lower:.3f}, flips {flipped:.3f}"
+        f"retrieval@1 of 100: {first:.3f}; hard negatives lower: {below:.3f}, flips {flipped:.3f}"
     )
 
 

@@ -115,7 +115,7 @@ def labels(spec: Spec | None) -> list[list[int]]:
             "role": (OPPOSITE[role] if i else role) if role else None,
             "background": spec.background if spec and group else None,
         }
-        slots.append([options.index(values[k]) for k, options in ATTRIBUTES.items()])  # type: ignore[arg-type]
+        slots.append([options.index(values[k]) for k, options in ATTRIBUTES.items()])
     return slots
 
 
@@ -129,6 +129,7 @@ class Readers(nn.Module):
         plural = {"cross": "crosses"}
         nouns = [f"{p}</w>" for s in SHAPES for p in (s, plural.get(s, f"{s}s"))]
         vocabulary = words.get_vocab()
+        self.nouns: Tensor
         self.register_buffer("nouns", torch.tensor([vocabulary[noun] for noun in nouns]))
         self.eos = words.eos_token_id
 
