@@ -15,7 +15,7 @@ _STYLES = {"wins": "bold green", "loses": "bold red", "undecided": "bold yellow"
 
 
 def console_tables(comparison: Comparison) -> list[RenderableType]:
-    """One rich table a comparison, then a verdict line each and what was left out."""
+    """A title and a table a comparison, then a verdict line each and what was left out."""
     from rich import box
     from rich.table import Table
     from rich.text import Text
@@ -25,20 +25,14 @@ def console_tables(comparison: Comparison) -> list[RenderableType]:
     kept = [at for at, column in enumerate(source.columns) if column not in ("p", "verdict")]
     verdict = source.columns.index("verdict")
     for group in source.groups:
-        table = Table(
-            title=Text(group.title),
-            title_justify="left",
-            title_style="bold",
-            box=box.SIMPLE_HEAD,
-            pad_edge=False,
-        )
+        table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
         for at in kept:
             column = source.columns[at]
             table.add_column(_SHORT.get(column, column), justify="right" if at else "left")
         for row in group.rows:
             style = _STYLES.get(row[verdict], "")
             table.add_row(*[Text(row[at], style=style if at == 1 else "") for at in kept])
-        shown.append(table)
+        shown += [Text(group.title, style="bold"), table]
     for role in comparison.baselines:
         said = str(comparison.rate(role, comparison.metrics[0].name)["verdict"])
         line = Text(f"{words.setting(role)}: {said}. ", style=_STYLES.get(said, "bold"))

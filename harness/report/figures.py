@@ -28,7 +28,7 @@ _TEXT = 102.0
 def winning_rate_bars(comparison: Comparison) -> str:
     """A bar a metric and comparison up to the winning rate, its interval, and the 50 % line."""
     entries = [
-        (metric.label + " " + metric.arrow, role, comparison.rate(role, metric.name))
+        (words.label(metric), role, comparison.rate(role, metric.name))
         for metric in comparison.metrics
         for role in comparison.baselines
     ]

@@ -39,7 +39,7 @@ def html_page(comparison: Comparison) -> str:
         ],
         remarks=words.remarks(comparison),
         candidate=names["candidate"],
-        metrics=comparison.metrics,
+        headline=words.label(headline),
         runs=tables.runs(comparison),
         rates=tables.winning_rates(comparison),
         scores=tables.scores(comparison),
@@ -55,8 +55,9 @@ def _subtitle(comparison: Comparison) -> str:
     run = comparison.candidate
     seeds = f"seed{'s' if len(run.seeds) > 1 else ''} {tables.span(run.seeds)}"
     return (
-        f"{run.model}, {run.size[0]} by {run.size[1]} pixels, {words.plural(run.prompts, 'prompt')}, "
-        f"{seeds}. Same prompts and same noise on both sides."
+        f"{run.model}, {run.size[0]} by {run.size[1]} pixels, "
+        f"{words.plural(run.prompts, 'prompt')}, {seeds}. "
+        "Same prompts and same noise on both sides."
     )
 
 

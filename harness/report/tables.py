@@ -28,10 +28,6 @@ class Table:
     prose: frozenset[str] = field(default_factory=frozenset)
 
 
-def _metric(metric: MetricInfo) -> str:
-    return f"{metric.label} {metric.arrow}"
-
-
 def cost_line(comparison: Comparison, role: str) -> str:
     """Network evaluations and seconds of an image, candidate against baseline."""
     a, b = comparison.candidate.cost, comparison.runs[role].cost
@@ -58,7 +54,7 @@ def winning_rates(comparison: Comparison) -> Table:
             )
             rows.append(
                 [
-                    _metric(metric),
+                    words.label(metric),
                     words.rate(row),
                     words.outcomes(row),
                     words.pairs(row),
@@ -105,7 +101,7 @@ def scores(comparison: Comparison) -> Table:
                     words.seconds(row["seconds"]),
                 ]
             )
-        groups.append(Group(_metric(metric), rows))
+        groups.append(Group(words.label(metric), rows))
     columns = ["run", "mean", "images (prompts)", "failed", "NFE", "seconds an image"]
     return Table(
         "Mean scores of each run's own images, with cost",
@@ -142,7 +138,7 @@ def categories(comparison: Comparison, metric: MetricInfo) -> Table | None:
                 else [words.rate(cell), words.outcomes(cell), words.pairs(cell)]
             )
         body.append(line)
-    return Table(f"Winning rate by category on {_metric(metric)}", columns, [Group("", body)])
+    return Table(f"Winning rate by category on {words.label(metric)}", columns, [Group("", body)])
 
 
 def set_scores(comparison: Comparison) -> Table | None:
@@ -169,7 +165,7 @@ def set_scores(comparison: Comparison) -> Table | None:
             )
         first = part.iloc[0]
         info = MetricInfo(str(name), first["direction"], str(first["title"] or ""))
-        groups.append(Group(_metric(info), rows))
+        groups.append(Group(words.label(info), rows))
     columns = ["run", "value", "images", "failed", "NFE", "seconds an image"]
     warned = frame[frame["warning"].notna()]
     notes = [f"{names[row['run']]}: {row['warning']}." for _, row in warned.iterrows()]

@@ -29,8 +29,7 @@ def viewer_data(comparison: Comparison) -> dict[str, Any]:
             for role in order
         ],
         "metrics": [
-            {"name": m.name, "label": f"{m.label} {m.arrow}", "sign": _sign(m)}
-            for m in comparison.metrics
+            {"name": m.name, "label": words.label(m), "sign": _sign(m)} for m in comparison.metrics
         ],
         "comparisons": [
             {"name": role, "label": words.setting(role)} for role in comparison.baselines

@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from harness.spec import Call
-from harness.store.comparison import CANDIDATE, Comparison, RunFacts
+from harness.store.comparison import CANDIDATE, Comparison, MetricInfo, RunFacts
 
 NONE = "–"  # noqa: RUF001
 SPACE = "\N{NO-BREAK SPACE}"
@@ -24,6 +24,11 @@ _CLAUSES = {
 def setting(comparison: str) -> str:
     """The name of a comparison in running text."""
     return _SETTINGS.get(comparison, comparison)
+
+
+def label(metric: MetricInfo) -> str:
+    """A metric's title with the direction in which it is better."""
+    return f"{metric.label}{SPACE}{metric.arrow}"
 
 
 def missing(value: Any) -> bool:
@@ -59,7 +64,7 @@ def percent(value: float | None) -> str:
 
 
 def seconds(value: float | None) -> str:
-    return NONE if value is None or pd.isna(value) else f"{value:.3g}{SPACE}s"
+    return NONE if value is None or pd.isna(value) else f"{value:.3g}"
 
 
 def p_value(value: float | None) -> str:
@@ -145,10 +150,10 @@ def headline(comparison: Comparison) -> str:
     for role in comparison.baselines:
         verdict = str(comparison.rate(role, metric.name)["verdict"])
         settings.setdefault((verdict, names[role]), []).append(f"at {setting(role)}")
-    clauses = [
-        _CLAUSES[verdict].format(a=names[CANDIDATE], b=baseline, at=" and ".join(at))
-        for (verdict, baseline), at in settings.items()
-    ]
+    clauses: list[str] = []
+    for (verdict, baseline), at in settings.items():
+        subject = "it" if clauses else names[CANDIDATE]
+        clauses.append(_CLAUSES[verdict].format(a=subject, b=baseline, at=" and ".join(at)))
     return "; ".join(clauses)
 
 
@@ -160,10 +165,10 @@ def verdict_line(comparison: Comparison, role: str) -> str:
         return f"{names[CANDIDATE]} and {names[role]} cannot be compared: {row['reason']}."
     sure = row["reason"] if missing(row["low"]) else _interval(row)
     return (
-        f"{names[CANDIDATE]} against {names[role]}: the better image in "
-        f"{percent(row['winning_rate'])} of pairs, ties counted half ({sure}), by {metric.label} "
-        f"{metric.arrow}; {plural(row['pairs'], 'pair')} of {plural(row['prompts'], 'prompt')}, "
-        f"p{SPACE}{_equals(row['p_value'])}. {_costs(comparison, role)}"
+        f"{names[CANDIDATE]} scores better than {names[role]} in {percent(row['winning_rate'])} of "
+        f"pairs on {label(metric)}, ties counted half ({sure}; "
+        f"{plural(row['pairs'], 'pair')} of {plural(row['prompts'], 'prompt')}, "
+        f"p{SPACE}{_equals(row['p_value'])}). {_costs(comparison, role)}"
     )
 
 
@@ -188,7 +193,7 @@ def other_metrics(comparison: Comparison, role: str) -> str:
     said: dict[str, list[str]] = {}
     for metric in comparison.metrics[1:]:
         verdict = comparison.rate(role, metric.name)["verdict"]
-        said.setdefault(verdict, []).append(f"{metric.label} {metric.arrow}")
+        said.setdefault(verdict, []).append(label(metric))
     order = {
         "wins": "wins on",
         "loses": "loses on",

@@ -1,0 +1,265 @@
+import json
+import re
+from html.parser import HTMLParser
+
+import pandas as pd
+import pytest
+from rich.console import Console
+from synthetic_runs import Item, make_run
+
+from harness.compare import Comparison, MetricInfo, SetScore, compare, load_comparison
+from harness.report import console_tables, figures, tables, viewer, words, write_report
+from harness.report.markdown import escape
+from harness.spec import Call
+
+ATTACK = "<script>alert(1)</script> & \"q\" 'a' --> </script><!-- | * `"
+LONG = "a very long prompt, " * 250
+GOOD = MetricInfo("good", "higher", "Goodness")
+COST = MetricInfo("cost", "lower", "Roughness")
+FD = MetricInfo("fd", "lower", "Frechet distance")
+
+
+class Page(HTMLParser):
+    """Checks that every element is closed, and keeps text, tags and addresses."""
+
+    VOID = frozenset({"meta", "link", "br", "img"})
+    SVG_VOID = frozenset({"path", "use", "rect", "line"})
+
+    def __init__(self, text: str) -> None:
+        super().__init__(convert_charrefs=True)
+        self.open: list[str] = []
+        self.tags: list[str] = []
+        self.addresses: list[str] = []
+        self.text: dict[str, list[str]] = {}
+        self.feed(text)
+        self.close()
+        assert self.open == []
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append(tag)
+        for name, value in attrs:
+            assert not name.startswith("on")
+            if name in ("src", "href", "xlink:href", "action", "data", "srcset"):
+                self.addresses.append(value)
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        self.handle_starttag(tag, attrs)
+        if tag not in self.VOID:
+            self.open.pop()
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        self.text.setdefault(self.open[-1] if self.open else "", []).append(data)
+
+
+def items(shift: float, failing: bool = False) -> list[Item]:
+    texts = [ATTACK, LONG, *(f"shape {i}" for i in range(22))]
+    return [
+        Item(
+            f"p{i}",
+            0,
+            {"good": 0.3 + 0.02 * i % 0.3 + shift * (i != 5), "cost": 1.0 - 0.1 * (i % 3) * shift},
+            prompt=text,
+            category="<b>bold</b>" if i % 2 else "plain | pipe",
+            failed="not finite" if failing and i == 7 else None,
+        )
+        for i, text in enumerate(texts)
+    ]
+
+
+@pytest.fixture
+def comparison(tmp_path) -> Comparison:
+    ddim = Call("ddim", {"steps": 20, "eta": 0.0})
+    a = make_run(
+        str(tmp_path / "a"), items(0.2, failing=True), Call("zigzag", {"steps": 20}), {"cond": 54}
+    )
+    own = make_run(str(tmp_path / "b"), items(0.0), ddim)
+    matched = make_run(str(tmp_path / "c"), items(0.2), Call("ddim", {"steps": 27, "eta": 0.0}))
+    scores = [SetScore("candidate", FD, 30.0, 23, 28.0, 33.0), SetScore("own", FD, 33.0, 24)]
+    baselines = {"own": own, "matched cost": matched}
+    commands = ["make bench SAMPLER=zigzag"]
+    return compare(a, baselines, [GOOD, COST], str(tmp_path / "a"), scores, commands=commands)
+
+
+@pytest.fixture
+def page(comparison, tmp_path) -> str:
+    path = write_report(comparison, str(tmp_path / "a"))
+    assert path == str(tmp_path / "a" / "report" / "index.html")
+    return (tmp_path / "a/report/index.html").read_text()
+
+
+def embedded(page: str) -> dict:
+    return json.loads(re.search(r'<script id="data"[^>]*>(.*?)</script>', page, re.S)[1])
+
+
+def test_the_page_is_whole_and_has_no_address_outside(page):
+    parsed = Page(page)
+    assert all(address.startswith(("#", "data:")) for address in parsed.addresses)
+    assert not re.search(r"https?:|//\w+\.\w+|@import|url\((?!#)", page)
+    assert parsed.tags.count("svg") == 2
+    identifiers = re.findall(r'\bid="([^"]+)"', page)
+    assert len(identifiers) == len(set(identifiers))
+
+
+def test_prompts_and_categories_stay_text(page):
+    parsed = Page(page)
+    assert parsed.tags.count("script") == 2
+    assert "b" in parsed.tags  # ours, in captions
+    assert "bold" not in parsed.text.get("b", [])
+    assert "alert(1)</script" not in page
+    prompts = [pair["prompt"] for pair in embedded(page)["pairs"]]
+    assert ATTACK in prompts
+    assert LONG in prompts
+
+
+def test_the_verdict_comes_first_in_words(page):
+    title = "".join(Page(page).text["h1"])
+    assert title.startswith("zigzag beats ddim at own settings; ")
+    lines = " ".join(Page(page).text["dd"])
+    assert "95\u00a0% interval" in lines
+    assert "24 pairs of 24 prompts" in lines
+    assert "54 against 40" in lines
+
+
+def test_every_winning_rate_has_n_direction_and_interval(comparison):
+    for group in tables.winning_rates(comparison).groups:
+        assert "NFE 54 vs 40" in group.title
+        for metric, rate, _, n, *_ in group.rows:
+            assert metric.endswith(("↑", "↓"))
+            assert re.fullmatch(r"\d+\.\d\xa0% \[\d+\.\d, \d+\.\d\]", rate)
+            assert n == "24 (24)"
+
+
+def test_set_scores_stand_with_n_interval_and_warning(comparison):
+    table = tables.set_scores(comparison)
+    assert table.groups[0].title == "Frechet distance\u00a0↓"
+    assert table.groups[0].rows[0][1:3] == ["30.00 [28.00, 33.00]", "23"]
+    assert "no interval" in table.groups[0].rows[1][1]
+    assert "not comparable" in table.note
+
+
+def test_the_viewer_has_pictures_scores_and_failures(page):
+    data = embedded(page)
+    assert [run["role"] for run in data["runs"]] == ["own", "matched cost", "candidate"]
+    assert data["total"] == len(data["pairs"]) == 24
+    pair = next(pair for pair in data["pairs"] if pair["failed"])
+    assert pair["failed"] == {"candidate": "not finite"}
+    assert pair["images"]["candidate"] is None
+    assert pair["images"]["own"].startswith("data:image/png;base64,iVBOR")
+    assert pair["values"]["candidate"] == {"good": None, "cost": None}
+    assert pair["outcomes"]["own"] == {"good": 0, "cost": 0}
+
+
+def test_the_largest_wins_and_losses_are_chosen(comparison):
+    chosen = viewer.choose(comparison, 4)
+    pairs = comparison.pairs[comparison.pairs["comparison"] == "own"]
+    good = pairs[pairs["metric"] == "good"].set_index("item_id")
+    assert "p7/0" in chosen  # the failure is the largest loss
+    gap = (good["a_value"] - good["b_value"]).max()
+    assert good.loc[chosen[0], "a_value"] - good.loc[chosen[0], "b_value"] == pytest.approx(gap)
+    everything = viewer.choose(comparison, 100)
+    assert len(everything) == len(set(everything)) == 24
+
+
+def test_large_pictures_shrink_and_broken_ones_are_none(tmp_path):
+    from synthetic_runs import picture
+
+    large = viewer.data_address(picture("x", 0.5, side=1024))
+    assert large.startswith("data:image/jpeg")
+    assert len(large) < 60_000
+    assert viewer.data_address(b"no picture") is None
+
+
+def test_the_report_can_be_made_from_the_files_alone(page, tmp_path):
+    write_report(load_comparison(str(tmp_path / "a")), str(tmp_path / "again"))
+    again = (tmp_path / "again/report/index.html").read_text()
+    assert again == page
+
+
+def test_markdown_holds_the_same_tables(page, tmp_path):
+    text = (tmp_path / "a/report.md").read_text()
+    assert text.startswith("# zigzag beats ddim at own settings")
+    assert "make bench SAMPLER=zigzag" in text
+    assert "Winning rate by category on Goodness" in text
+    for block in re.findall(r"(?:^\|.*\n)+", text, re.M):
+        widths = {len(re.findall(r"(?<!\\)\|", line)) for line in block.splitlines()}
+        assert len(widths) == 1
+    assert "<b>" not in text
+
+
+def test_markdown_escapes():
+    assert escape("a|b *c*\n<d> & _e_") == r"a\|b \*c\* &lt;d&gt; &amp; \_e\_"
+
+
+def test_the_terminal_shows_rate_counts_cost_and_verdict(comparison):
+    console = Console(width=110, record=True, file=open("/dev/null", "w"))  # noqa: SIM115
+    for part in console_tables(comparison):
+        console.print(part)
+    text = console.export_text()
+    assert "NFE 54 vs 40, seconds an image 0.5 vs 0.5" in text
+    assert re.search(
+        r"Goodness\s↑\s+\d+\.\d\s% \[\d+\.\d, \d+\.\d\]\s+\d+ / \d+ / \d+\s+24 \(24\)", text
+    )
+    assert "own settings: wins. zigzag (20 steps) scores better than ddim (20 steps)" in text
+    assert "Failed: 1 of 24 images of zigzag (20 steps)" in text
+
+
+def test_a_null_says_why_everywhere(tmp_path):
+    one = [Item("p0", 0, {"good": None, "cost": 1.0}, category="c")]
+    run = make_run(str(tmp_path / "a"), one, seconds=None)
+    result = compare(run, {"own": run, "matched cost": None}, [GOOD, COST], str(tmp_path / "a"))
+    path = write_report(result, str(tmp_path / "a"))
+    page = open(path).read()  # noqa: SIM115
+    Page(page)
+    assert "cannot be compared" in page
+    assert "no demand" in page
+    assert "one prompt: no interval" in page
+    assert "Not compared at matched cost: no baseline run." in page
+    assert not re.search(r"\bnan\b|<NA>|None\b", page.split('<script id="data"')[0])
+
+
+def test_runs_of_one_sampler_are_told_apart(tmp_path):
+    def run(name, **params):
+        return make_run(str(tmp_path / name), items(0), Call("zigzag", {"steps": 5, **params}))
+
+    result = compare(run("a", w=0.0), {"own": run("b", w=2.0)}, [GOOD], str(tmp_path / "a"))
+    assert words.run_names(result) == {
+        "candidate": "zigzag(steps=5, w=0.0)",
+        "own": "zigzag(steps=5, w=2.0)",
+    }
+    assert "zigzag(steps=5, w=0.0)" in words.headline(result)
+
+
+@pytest.mark.parametrize(
+    ("value", "signed", "text"),
+    [
+        (0.12345, False, "0.123"),
+        (-0.12345, True, "\N{MINUS SIGN}0.123"),
+        (0.5, True, "+0.500"),
+        (31.216, False, "31.22"),
+        (1234.56, False, "1234.6"),
+        (0.0000123, False, "1.2e\N{MINUS SIGN}05"),
+        (0.0, False, "0.000"),
+        (None, False, words.NONE),
+        (pd.NA, False, words.NONE),
+    ],
+)
+def test_numbers(value, signed, text):
+    assert words.number(value, signed) == text
+
+
+def test_seeds_are_written_as_typed():
+    assert tables.span([0, 1, 2, 5, 7, 8]) == "0-2, 5, 7-8"
+
+
+def test_figures_repeat_exactly_and_name_their_numbers(comparison):
+    bars = figures.winning_rate_bars(comparison)
+    assert bars == figures.winning_rate_bars(comparison)
+    rate = comparison.rate("own", "good")
+    assert words.rate(rate) in bars  # for readers who hear the page
+    assert "&lt;b&gt;" in figures.category_dots(comparison, "good")
+    assert "<b>" not in figures.category_dots(comparison, "good")
