@@ -34,10 +34,12 @@ def compare(
     paired; the rest is counted.
 
     Raises HarnessError without metrics or baselines, for runs without scores, without common items,
-    or with different texts for one prompt id, and for a set score of a run that is not compared.
+    different texts for one prompt id or different noise, and for a set score of another run.
     """
     present = {name: run for name, run in baselines.items() if run is not None}
     _check(present, metrics, set_scores)
+    for run in present.values():
+        _check_noise(candidate, run)
     items = {
         name: pairs.read_items(run, metrics)
         for name, run in {CANDIDATE: candidate, **present}.items()
@@ -83,6 +85,17 @@ def _check(
             raise HarnessError(
                 f"a {score.metric.name} was given for run {score.run!r}, which is not compared; "
                 f"compared are {', '.join([CANDIDATE, *baselines])}"
+            )
+
+
+def _check_noise(candidate: Run, baseline: Run) -> None:
+    """Pairs are only pairs if both sides start from the same noise."""
+    for name in ("noise_key", "size"):
+        a, b = getattr(candidate.spec, name), getattr(baseline.spec, name)
+        if a != b:
+            raise HarnessError(
+                f"{candidate.path} and {baseline.path} do not start from the same noise: their "
+                f"{name} is {a!r} and {b!r}. Generate the baseline with the candidate's {name}"
             )
 
 

@@ -53,9 +53,10 @@ def html_page(comparison: Comparison) -> str:
 
 def _subtitle(comparison: Comparison) -> str:
     run = comparison.candidate
+    models = " and ".join(dict.fromkeys(each.model for each in comparison.runs.values()))
     seeds = f"seed{'s' if len(run.seeds) > 1 else ''} {tables.span(run.seeds)}"
     return (
-        f"{run.model}, {run.size[0]} by {run.size[1]} pixels, "
+        f"{models}, {run.size[0]} by {run.size[1]} pixels, "
         f"{words.plural(run.prompts, 'prompt')}, {seeds}. "
         "Same prompts and same noise on both sides."
     )

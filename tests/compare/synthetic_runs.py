@@ -54,11 +54,12 @@ def make_run(
     nfe: dict[str, int] | None = None,
     seconds: float | None = 0.5,
     side: int = 64,
+    noise_key: str = "prompt",
 ) -> Run:
     """Write a run of one shard; every metric that the first item names is scored."""
     sampler = sampler or Call("ddim", {"steps": 20})
     nfe = nfe or {"cond": 20, "uncond": 20}
-    spec = RunSpec("shapes", sampler, (side, side), "float32", "prompt")
+    spec = RunSpec("shapes", sampler, (side, side), "float32", noise_key)
     run = Run.create(path, spec, {"threads": 1, "device": "cpu"}, {"torch": "2.9", "commit": "abc"})
     rows: list[dict[str, Any]] = []
     for item in items:

@@ -3,12 +3,12 @@ import json
 import duckdb
 import pandas as pd
 import pytest
-from synthetic_runs import Item, make_run
 
 from harness.compare import MetricInfo, SetScore, compare, load_comparison
 from harness.errors import HarnessError
 from harness.spec import Call
 from harness.store.run import Run
+from tests.compare.synthetic_runs import Item, make_run
 
 GOOD = MetricInfo("good", "higher", "Goodness")
 COST = MetricInfo("cost", "lower")
@@ -110,6 +110,14 @@ def test_one_prompt_id_with_two_texts_is_refused(tmp_path):
     a, b = items([1, 1]), [Item("p0", 0, {"good": 1}, prompt="other"), Item("p1", 0, {"good": 1})]
     with pytest.raises(HarnessError, match=r"'p0'.*'prompt p0'.*'other'"):
         contest(tmp_path, a, b)
+
+
+@pytest.mark.parametrize("other", [{"noise_key": "seed"}, {"side": 32}])
+def test_runs_from_other_noise_are_refused(tmp_path, other):
+    a = make_run(str(tmp_path / "a"), items([1, 1]))
+    b = make_run(str(tmp_path / "b"), items([1, 1]), **other)
+    with pytest.raises(HarnessError, match=r"same noise: their (noise_key|size) is"):
+        compare(a, {"own": b}, [GOOD], str(tmp_path / "a"))
 
 
 def test_no_common_item_is_refused(tmp_path):

@@ -5,12 +5,12 @@ from html.parser import HTMLParser
 import pandas as pd
 import pytest
 from rich.console import Console
-from synthetic_runs import Item, make_run
 
 from harness.compare import Comparison, MetricInfo, SetScore, compare, load_comparison
 from harness.report import console_tables, figures, tables, viewer, words, write_report
 from harness.report.markdown import escape
 from harness.spec import Call
+from tests.compare.synthetic_runs import Item, make_run
 
 ATTACK = "<script>alert(1)</script> & \"q\" 'a' --> </script><!-- | * `"
 LONG = "a very long prompt, " * 250
@@ -166,7 +166,7 @@ def test_the_largest_wins_and_losses_are_chosen(comparison):
 
 
 def test_large_pictures_shrink_and_broken_ones_are_none(tmp_path):
-    from synthetic_runs import picture
+    from tests.compare.synthetic_runs import picture
 
     large = viewer.data_address(picture("x", 0.5, side=1024))
     assert large.startswith("data:image/jpeg")
