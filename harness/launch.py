@@ -18,6 +18,7 @@ from harness.errors import HarnessError
 T = TypeVar("T")
 
 _WAIT = timedelta(hours=24)
+_MOST_ON_CPU = 8
 
 
 class Ranks:
@@ -77,6 +78,15 @@ def parse_part(text: str) -> tuple[int, int]:
     if not slash or not first.isdigit() or not second.isdigit() or int(first) >= int(second):
         raise HarnessError(f"cannot read shard {text!r}: expected i/n with i from 0 to n-1")
     return int(first), int(second)
+
+
+def default_workers(device: str) -> int:
+    """One process a GPU; without any, one a core, and no more than would crowd the memory."""
+    import torch
+
+    if device.startswith("cuda"):
+        return torch.cuda.device_count() if device == "cuda:0" else 1
+    return min(len(os.sched_getaffinity(0)), _MOST_ON_CPU)
 
 
 def pick_device(wanted: str | None, local_rank: int = 0) -> str:

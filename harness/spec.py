@@ -27,7 +27,7 @@ class Call:
     params: dict[str, Any] = field(default_factory=dict)
 
     def __str__(self) -> str:
-        inner = ", ".join(f"{key}={_show(value)}" for key, value in self.params.items())
+        inner = ", ".join(f"{key}={show_value(value)}" for key, value in self.params.items())
         return f"{self.name}({inner})" if inner else self.name
 
 
@@ -57,6 +57,11 @@ def parse_call(text: str) -> Call:
             raise HarnessError(f"parameter {key!r} is given twice in {text!r}")
         params[key] = _value(value.strip(), text)
     return Call(head.strip(), params)
+
+
+def split_list(text: str) -> list[str]:
+    """The parts of a comma-separated list, with commas inside of brackets and quotes kept."""
+    return [piece.strip() for piece in _split(text, text)]
 
 
 def _split(body: str, whole: str) -> list[str]:
@@ -105,9 +110,9 @@ def _value(text: str, whole: str) -> Any:
     return text
 
 
-def _show(value: Any) -> str:
+def show_value(value: Any) -> str:
     if isinstance(value, list | tuple):
-        return "[" + ", ".join(_show(item) for item in value) + "]"
+        return "[" + ", ".join(show_value(item) for item in value) + "]"
     if isinstance(value, bool) or value is None:
         return str(value).lower()
     if isinstance(value, str) and not re.fullmatch(r"[\w./:@-]+", value):

@@ -23,9 +23,7 @@ class Recorder:
         self.calls.append(condition["value"][:, 0].tolist())
         return x + condition["value"].reshape(-1, 1, 1, 1)
 
-    def denoised(
-        self, x: torch.Tensor, sigma: torch.Tensor, output: torch.Tensor
-    ) -> torch.Tensor:
+    def denoised(self, x: torch.Tensor, sigma: torch.Tensor, output: torch.Tensor) -> torch.Tensor:
         return output
 
 

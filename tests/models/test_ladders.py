@@ -77,9 +77,7 @@ def test_the_time_of_a_sigma_is_exact_on_the_table_and_between_its_neighbours() 
 
 def test_the_rho_grid_is_edms_equation_5() -> None:
     grid = rho_grid(4, 0.002, 80.0)
-    expected = [
-        (80 ** (1 / 7) + i / 3 * (0.002 ** (1 / 7) - 80 ** (1 / 7))) ** 7 for i in range(4)
-    ]
+    expected = [(80 ** (1 / 7) + i / 3 * (0.002 ** (1 / 7) - 80 ** (1 / 7))) ** 7 for i in range(4)]
     torch.testing.assert_close(grid, torch.tensor(expected, dtype=torch.float64))
     gmm = find("gmm").ladders({})
     assert gmm.ladder(18)[[0, -2, -1]].tolist() == [80.0, 0.002, 0.0]

@@ -25,7 +25,9 @@ def test_an_unknown_model_names_the_closest() -> None:
 
 
 def test_weights_that_cannot_be_had_are_named_with_the_fix() -> None:
-    with pytest.raises(HarnessError, match=r"hf download stabilityai/stable-diffusion-xl-base-1\.0"):
+    with pytest.raises(
+        HarnessError, match=r"hf download stabilityai/stable-diffusion-xl-base-1\.0"
+    ):
         find("sdxl").revision()
 
 

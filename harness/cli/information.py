@@ -1,0 +1,154 @@
+"""`harness list` and `harness doctor`: what there is, and what is missing here."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from harness.cli import app
+
+if TYPE_CHECKING:
+    from harness.models.base import ModelEntry
+
+
+@app.command(name="list", epilog="Example: [bold]harness list samplers[/bold]")
+def list_(
+    what: Annotated[str, typer.Argument(help="samplers, models, metrics, prompts or benchmarks.")],
+) -> None:
+    """What is registered: samplers, models, metrics, prompts or benchmarks."""
+    from harness.errors import unknown
+
+    tables = {
+        "samplers": _samplers,
+        "models": _models,
+        "metrics": _metrics,
+        "prompts": _prompts,
+        "benchmarks": _benchmarks,
+    }
+    if what not in tables:
+        raise unknown("list", what, tables)
+    tables[what]()
+
+
+def _print(columns: Iterable[str], rows: Iterable[Iterable[object]]) -> None:
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=box.SIMPLE_HEAD, header_style="bold")
+    for i, column in enumerate(columns):
+        table.add_column(column, no_wrap=i == 0, overflow="fold")
+    for row in rows:
+        table.add_row(*[Text(str(cell)) for cell in row])
+    Console(highlight=False).print(table)
+
+
+def _samplers() -> None:
+    from harness.samplers.base import SAMPLERS
+    from harness.spec import show_value
+
+    def settings(parameters: dict[str, object]) -> str:
+        return ", ".join(
+            name if value is None else f"{name}={show_value(value)}"
+            for name, value in parameters.items()
+        )
+
+    _print(
+        ["name", "title", "parameters (with defaults)", "paper"],
+        [(name, s.title, settings(s.parameters), s.paper) for name, s in SAMPLERS],
+    )
+
+
+def _models() -> None:
+    from harness.models.base import MODELS
+
+    _print(
+        ["name", "title", "size", "steps", "guidance", "source", "licence"],
+        [
+            (name, e.title, f"{e.size[0]}x{e.size[1]}", e.steps, e.guidance, e.source, e.licence)
+            for name, e in MODELS
+        ],
+    )
+    typer.echo("Any diffusers folder or hub id of a Stable Diffusion works as a model, too.")
+
+
+def _metrics() -> None:
+    from harness.metrics.base import describe
+
+    _print(
+        ["name", "title", "better", "range", "of", "model", "prompts", "paper", "licence"],
+        [
+            (
+                about.name,
+                about.title,
+                f"{about.direction} {'↑' if about.direction == 'higher' else '↓'}",
+                f"[{about.range[0]:g}, {about.range[1]:g}]",
+                "image" if about.kind == "item" else "run",
+                about.model,
+                "needed" if about.needs_prompts else "-",
+                about.paper,
+                about.licence,
+            )
+            for about in describe()
+        ],
+    )
+
+
+def _prompts() -> None:
+    from harness.prompts.base import describe
+
+    columns = ["name", "prompts", "categories", "description", "licence", "home", "location"]
+    _print(columns, [[row[column] for column in columns] for row in describe()])
+    typer.echo("A file works as a prompt set, too: .txt .csv .tsv .json .jsonl .parquet")
+
+
+def _benchmarks() -> None:
+    from harness import benchmark
+
+    found = [benchmark.load(name) for name in benchmark.names()]
+    _print(
+        ["name", "title", "model", "candidate", "baseline", "prompts", "seeds", "metrics"],
+        [
+            (b.name, b.title, b.model, b.candidate, b.baseline,
+             f"{b.prompts}{f' ({b.limit})' if b.limit else ''}", b.seeds, ", ".join(b.metrics))
+            for b in found
+        ],
+    )  # fmt: skip
+
+
+@app.command()
+def doctor() -> None:
+    """What this machine has: versions, devices, and which models and metrics can run here."""
+    import torch
+
+    from harness.generate import environment
+    from harness.metrics.base import METRICS, checks
+    from harness.models.base import MODELS
+
+    for name, version in environment().items():
+        typer.echo(f"{name} {version}")
+    for index in range(torch.cuda.device_count()):
+        memory = torch.cuda.get_device_properties(index).total_memory / 2**30
+        typer.echo(f"cuda:{index} {torch.cuda.get_device_name(index)}, {memory:.0f} GiB")
+    if not torch.cuda.is_available():
+        typer.echo("no GPU: runs on the CPU")
+    s3 = "installed" if importlib.util.find_spec("s3fs") else "pip install 'sampler-harness[s3]'"
+    typer.echo(f"results on s3://: {s3}")
+    for name, entry in MODELS:
+        typer.echo(f"model {name}: {_state(entry)}")
+    problems = checks([cls() for _, cls in METRICS])
+    for name, _ in METRICS:
+        typer.echo(f"metric {name}: {problems.get(name, 'ready')}")
+
+
+def _state(entry: ModelEntry) -> str:
+    from harness.errors import HarnessError
+
+    try:
+        return f"ready ({entry.revision()[:12]})"
+    except HarnessError as error:
+        return str(error)

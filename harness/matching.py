@@ -1,0 +1,56 @@
+"""A baseline at another sampler's cost."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+
+import torch
+
+from harness.errors import HarnessError
+from harness.models.base import Ladders
+from harness.samplers.base import SAMPLERS
+from harness.sampling import rehearse
+from harness.spec import Call
+
+_MOST_STEPS = 999
+
+
+def match_cost(ladders: Ladders, call: Call, sigmas: torch.Tensor, nfe: int) -> Call:
+    """`call` with the fewest steps that cost at least `nfe` evaluations an image, from the first
+    sigma of `sigmas` to its last.
+
+    Raises HarnessError where no ladder of the model has so many steps, or none keeps both ends.
+    """
+
+    def cost(steps: int) -> int:
+        _, evaluations = rehearse(ladders, _with(call, steps=steps))
+        return sum(evaluations.values())
+
+    steps = bisect_left(range(1, _MOST_STEPS + 1), nfe, key=cost) + 1
+    if steps > _MOST_STEPS:
+        raise HarnessError(
+            f"{call.name} needs more than {_MOST_STEPS} steps to cost {nfe} evaluations an image"
+        )
+    matched = _with(call, steps=steps)
+    if not _same_ends(rehearse(ladders, matched)[0], sigmas):
+        if "sigma_max" not in SAMPLERS.get(call.name).parameters:
+            raise HarnessError(f"{call.name} cannot be told where its ladder begins")
+        matched = _with(matched, sigma_max=float(sigmas[0]))
+    ladder, evaluations = rehearse(ladders, matched)
+    if not _same_ends(ladder, sigmas) or sum(evaluations.values()) < nfe:
+        raise HarnessError(
+            f"no {call.name} of at least {nfe} evaluations steps from sigma "
+            f"{float(sigmas[0]):.6g} to {float(sigmas[-1]):.6g}: its ladder's own limits forbid it"
+        )
+    return matched
+
+
+def _with(call: Call, **changes: float) -> Call:
+    return Call(call.name, {**call.params, **changes})
+
+
+def _same_ends(one: torch.Tensor, other: torch.Tensor) -> bool:
+    return all(
+        abs(float(a) - float(b)) <= 1e-9 * float(b)
+        for a, b in ((one[0], other[0]), (one[-1], other[-1]))
+    )

@@ -1,0 +1,209 @@
+"""Shards of images: the same for any rank count and after any interruption."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import duckdb
+import pytest
+import torch
+
+from harness.errors import HarnessError
+from harness.generate import Job, Settings, generate, missing, open_run, plan
+from harness.models.base import Model
+from harness.spec import Prompt, plan_shards
+from harness.store import files
+
+PROMPTS = [Prompt(f"p{i}", f"class {i % 10}", f"kind {i % 2}", {"n": i}) for i in range(70)]
+SETTINGS = Settings()
+
+
+def _make(job: Job, folder: Path, prompts: list[Prompt], seeds: list[int], **changes: int) -> None:
+    settings = Settings(**changes)  # type: ignore[arg-type]
+    run = open_run(job, str(folder), settings)
+    generate(((job, run, shard) for shard in plan_shards(prompts, seeds)), settings)
+
+
+def _images(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in sorted((folder / "images").glob("*.parquet"))}
+
+
+def test_a_second_run_of_the_same_gives_the_same_bytes(tmp_path: Path) -> None:
+    job = plan("gmm", "ddim(steps=3, eta=1)")
+    _make(job, tmp_path / "a", PROMPTS, [0, 1])
+    _make(job, tmp_path / "b", PROMPTS, [0, 1])
+    assert len(_images(tmp_path / "a")) == 6
+    assert _images(tmp_path / "a") == _images(tmp_path / "b")
+
+
+def test_more_seeds_and_prompts_extend_a_run(tmp_path: Path) -> None:
+    job = plan("gmm", "ddim(steps=3)")
+    _make(job, tmp_path, PROMPTS[:40], [0])
+    first = _images(tmp_path)
+    stamp = (tmp_path / "images" / "part-00000-00000.parquet").stat().st_mtime_ns
+    _make(job, tmp_path, PROMPTS, [0, 1])
+    after = _images(tmp_path)
+    assert after["part-00000-00000.parquet"] == first["part-00000-00000.parquet"]
+    assert (tmp_path / "images" / "part-00000-00000.parquet").stat().st_mtime_ns == stamp
+    assert after["part-00000-00001.parquet"] != first["part-00000-00001.parquet"]
+    assert len(after) == 6
+
+
+def test_rows_hold_what_the_design_says(tmp_path: Path) -> None:
+    job = plan("gmm", "zigzag(steps=4, guidance=3)")
+    _make(job, tmp_path, PROMPTS[:3], [5])
+    frame = open_run(job, str(tmp_path), SETTINGS).frame("images")
+    assert frame["item_id"].tolist() == ["p0/5", "p1/5", "p2/5"]
+    assert frame["category"].tolist() == ["kind 0", "kind 1", "kind 0"]
+    assert json.loads(frame["notes"][2]) == {"n": 2}
+    assert frame["failed"].isna().all()
+    assert set(frame["nfe"]) == {job.nfe} == {4 * 2 + 3 * 3}
+    by_branch = {row["branch"]: row["evaluations"] for row in frame["nfe_by_branch"][0]}
+    assert by_branch == {"cond": 7, "uncond": 10}
+    assert (frame["width"][0], frame["height"][0]) == (8, 8)
+
+
+def test_other_programs_open_the_shards(tmp_path: Path) -> None:
+    import datasets
+
+    job = plan("gmm", "ddim(steps=3)")
+    _make(job, tmp_path, PROMPTS[:3], [0])
+    pattern = str(tmp_path / "images" / "*.parquet")
+    rows = datasets.load_dataset("parquet", data_files=pattern, cache_dir=str(tmp_path / "cache"))
+    picture = rows["train"][0]["image"]
+    assert picture.size == (8, 8)
+    assert picture.mode == "RGB"
+    count = duckdb.sql(f"select count(*), max(octet_length(image.bytes)) from '{pattern}'")
+    assert count.fetchone()[0] == 3  # type: ignore[index]
+
+
+def test_batch_size_changes_pictures_by_rounding_only(tmp_path: Path) -> None:
+    job = plan("gmm", "ddim(steps=6, eta=1)")
+    for size in (32, 5):
+        _make(job, tmp_path / str(size), PROMPTS[:20], [0], batch_size=size)
+    large, small = (
+        open_run(job, str(tmp_path / str(n)), SETTINGS).frame("images") for n in (32, 5)
+    )
+    assert large["item_id"].equals(small["item_id"])
+    assert [row["bytes"] for row in large["image"]] == [row["bytes"] for row in small["image"]]
+
+
+def test_pictures_that_cannot_be_scored_are_failed_items(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from harness.models.gmm import GaussianMixture
+
+    def denoised(
+        self: Model, x: torch.Tensor, sigma: torch.Tensor, output: torch.Tensor
+    ) -> torch.Tensor:
+        output = output.clone()
+        output[1] = torch.nan
+        output[2] = 0.25
+        return output
+
+    monkeypatch.setattr(GaussianMixture, "denoised", denoised)
+    job = plan("gmm", "ddim(steps=3, guidance=1)")
+    _make(job, tmp_path, PROMPTS[:4], [0])
+    frame = open_run(job, str(tmp_path), SETTINGS).frame("images")
+    assert frame["failed"].fillna("").tolist() == ["", "not finite", "blank", ""]
+    assert frame["image"].isna().tolist() == [False, True, True, False]
+
+
+def test_a_folder_of_another_run_is_refused(tmp_path: Path) -> None:
+    open_run(plan("gmm", "ddim(steps=3)"), str(tmp_path), SETTINGS)
+    with pytest.raises(HarnessError, match=r"its sampler.params.steps is 3, now 4"):
+        open_run(plan("gmm", "ddim(steps=4)"), str(tmp_path), SETTINGS)
+    with pytest.raises(HarnessError, match="its threads is 1, now 2"):
+        open_run(plan("gmm", "ddim(steps=3)"), str(tmp_path), Settings(threads=2))
+
+
+def test_other_versions_warn(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    job = plan("gmm", "ddim(steps=3)")
+    open_run(job, str(tmp_path), SETTINGS)
+    record = json.loads((tmp_path / "run.json").read_text())
+    record["environment"]["torch"] = "1.0"
+    files.write_json(str(tmp_path / "run.json"), record)
+    open_run(job, str(tmp_path), SETTINGS)
+    assert "begun with torch 1.0" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({"model": "gm"}, "did you mean 'gmm'"),
+        ({"sampler": "zigzog(steps=3)"}, "did you mean 'zigzag'"),
+        ({"size": (12, 16)}, "multiples of 8"),
+        ({"dtype": "float12"}, "unknown dtype"),
+        ({"noise_key": "promt"}, "did you mean 'prompt'"),
+        ({"sampler": "ddim(steps=3, interval=[90, 100])"}, "highest level 80"),
+        ({"sampler": "ddim(steps=3, spacing=leading)"}, "unknown spacing"),
+        ({"sampler": "zigzag(steps=3, inversion=released)"}, "use inversion=exact"),
+    ],
+)
+def test_mistakes_are_found_before_weights_are_loaded(
+    arguments: dict[str, object], words: str
+) -> None:
+    with pytest.raises(HarnessError, match=words):
+        plan(**{"model": "gmm", "sampler": "ddim(steps=3)", **arguments})  # type: ignore[arg-type]
+
+
+def test_files_exist_only_if_complete(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, "replace", stop)
+    with pytest.raises(KeyboardInterrupt):
+        files.write_bytes(str(tmp_path / "a"), b"x")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_run_lives_behind_any_url() -> None:
+    job = plan("gmm", "ddim(steps=3)")
+    url = "memory://results/run"
+    run = open_run(job, url, SETTINGS)
+    shards = plan_shards(PROMPTS[:3], [0])
+    generate([(job, run, shards[0])], SETTINGS)
+    assert missing(run, shards) == []
+    assert open_run(job, url, SETTINGS).frame("images", ["item_id"]).shape == (3, 1)
+
+
+def _command(folder: Path, *launcher: str, steps: int = 3) -> list[str]:
+    prompts = folder.parent / "prompts.txt"
+    prompts.write_text("\n".join(p.text for p in PROMPTS))
+    sampler = f"ddim(steps={steps}, eta=1)"
+    return [sys.executable, *launcher, "-m", "harness", "generate", "--model", "gmm",
+            "--sampler", sampler, "--prompts", str(prompts), "--seeds", "0-2",
+            "--out", str(folder)]  # fmt: skip
+
+
+@pytest.mark.slow
+def test_two_processes_and_a_killed_one_give_the_same_bytes(tmp_path: Path) -> None:
+    """One process, two under torchrun, and one killed in the middle and begun again."""
+    steps = 60
+    subprocess.run(_command(tmp_path / "one", steps=steps), check=True, capture_output=True)
+    expected = _images(tmp_path / "one")
+    assert len(expected) == 9
+
+    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    two = _command(tmp_path / "two", *launcher, steps=steps)
+    subprocess.run(two, check=True, capture_output=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    assert _images(tmp_path / "two") == expected
+
+    killed = subprocess.Popen(_command(tmp_path / "killed", steps=steps), stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 120
+    images = tmp_path / "killed" / "images"
+    while not (images.is_dir() and any(images.glob("part-*"))) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    killed.send_signal(signal.SIGKILL)
+    killed.wait()
+    survived = _images(tmp_path / "killed")
+    assert 0 < len(survived) < 9
+    assert all(expected[name] == data for name, data in survived.items())
+    subprocess.run(_command(tmp_path / "killed", steps=steps), check=True, capture_output=True)
+    assert _images(tmp_path / "killed") == expected
