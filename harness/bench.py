@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from harness import evaluate as evaluation
 from harness import generate as generation
@@ -56,8 +57,8 @@ def run_bench(order: Order, say: Callable[[str], None]) -> tuple[Comparison, str
     Everything that can be checked is checked before weights are loaded.
     """
     seeds = parse_seeds(order.seeds)
-    usable = _usable(order.metrics, say)
     jobs, absent = plan_jobs(order)
+    usable = _usable(order.metrics, say)
     for name, job in jobs.items():
         say(f"{name}: {job.spec.sampler}, {job.nfe} evaluations an image")
     prompts = load_prompts(
@@ -101,18 +102,20 @@ def compare_runs(
 
 
 def plan_jobs(order: Order) -> tuple[dict[str, Job], dict[str, str]]:
-    """The candidate's job and its baselines', by role; and why a baseline is absent."""
+    """The candidate's job and its baselines', by role; and why a baseline is absent.
 
-    def planned(sampler: str) -> Job:
+    The baseline has the candidate's steps and guidance, unless its text says otherwise.
+    """
+
+    def planned(sampler: str, defaults: dict[str, Any]) -> Job:
         return generation.plan(
-            order.model,
-            sampler,
-            defaults=order.benchmark.defaults,
-            size=order.size,
-            dtype=order.dtype,
+            order.model, sampler, defaults=defaults, size=order.size, dtype=order.dtype
         )
 
-    candidate, baseline = planned(order.sampler), planned(order.baseline)
+    candidate = planned(order.sampler, order.benchmark.defaults)
+    own = candidate.spec.sampler.params
+    shared = {name: own[name] for name in ("steps", "guidance") if name in own}
+    baseline = planned(order.baseline, shared)
     candidate.entry.revision()
     if candidate.spec == baseline.spec:
         raise HarnessError(
@@ -125,7 +128,7 @@ def plan_jobs(order: Order) -> tuple[dict[str, Job], dict[str, str]]:
         matched = match_cost(ladders, baseline.spec.sampler, candidate.sigmas, candidate.nfe)
     except HarnessError as error:
         return jobs, {MATCHED: str(error)}
-    return {**jobs, MATCHED: planned(str(matched))}, {}
+    return {**jobs, MATCHED: planned(str(matched), {})}, {}
 
 
 def _usable(names: Sequence[str], say: Callable[[str], None]) -> list[Metric]:

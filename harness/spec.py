@@ -160,7 +160,6 @@ class RunSpec:
     dtype: str
     noise_key: str
     negative: str | None = None
-    revision: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
         return json.loads(json.dumps(asdict(self)))

@@ -20,7 +20,7 @@ LEVELS = [
     {"store"},
     {"samplers", "models", "prompts", "metrics"},
     {"sampling"},
-    {"generate", "evaluate", "compare", "report", "launch", "benchmark"},
+    {"generate", "evaluate", "compare", "report", "launch", "benchmark", "matching"},
     {"sample", "progress"},
     {"bench"},
     {"cli"},

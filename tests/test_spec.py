@@ -20,12 +20,13 @@ from harness.spec import (
     [
         ("ddim", Call("ddim")),
         ("ddim()", Call("ddim")),
-        ("zigzag(steps=10, inversion=exact)", Call("zigzag", {"steps": 10, "inversion": "exact"})),
-        ("a(x=-1.5, y=1e-3, z=true, w=none)", Call("a", {"x": -1.5, "y": 1e-3, "z": True, "w": None})),
-        ("r(intervals=[[3,2,0.06,0.3],[1,1,1,2]])", Call("r", {"intervals": [[3, 2, 0.06, 0.3], [1, 1, 1, 2]]})),
+        ("zz(steps=10, inversion=exact)", Call("zz", {"steps": 10, "inversion": "exact"})),
+        ("a(x=-1.5, y=1e-3)", Call("a", {"x": -1.5, "y": 1e-3})),
+        ("a(z=true, w=none)", Call("a", {"z": True, "w": None})),
+        ("r(x=[[3,2,0.06],[1,1,1]])", Call("r", {"x": [[3, 2, 0.06], [1, 1, 1]]})),
         ("w(lora=./a b/c-1.safetensors)", Call("w", {"lora": "./a b/c-1.safetensors"})),
         ("w(text='a, (b) = c')", Call("w", {"text": "a, (b) = c"})),
-        ("/models/x(prediction_type=v_prediction)", Call("/models/x", {"prediction_type": "v_prediction"})),
+        ("/m/x(kind=v_prediction)", Call("/m/x", {"kind": "v_prediction"})),
     ],
 )  # fmt: skip
 def test_calls_are_read(text: str, call: Call) -> None:

@@ -190,7 +190,7 @@ class RunFacts:
             dtype=spec.dtype,
             noise_key=spec.noise_key,
             negative=spec.negative,
-            revision=spec.revision,
+            revision=run.record["resolved"].get("revision"),
             resolved=run.record["resolved"],
             environment=run.record["environment"],
             prompts=int(items["prompt_id"].nunique()),

@@ -1,0 +1,242 @@
+"""The command line: help at once, one line and exit code 2 for a mistake, whole benchmarks."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import open_clip
+import pytest
+import torch
+
+from harness import cli
+from harness.store.run import Run
+from tests.conftest import TINY_SDXL
+
+GOLDEN = TINY_SDXL.parent
+
+
+def harness(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
+    """Run the command in this process; its exit code."""
+    monkeypatch.setattr(sys, "argv", ["harness", *arguments])
+    try:
+        cli.main()
+    except SystemExit as stop:
+        return int(stop.code or 0)
+    return 0
+
+
+def test_help_needs_no_heavy_library() -> None:
+    code = (
+        "import sys; from harness import cli; sys.argv = ['harness', '--help']\n"
+        "try: cli.main()\n"
+        "except SystemExit: pass\n"
+        "print(sorted(m for m in ('torch', 'pandas', 'pydantic', 'pyarrow') if m in sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "bench" in done.stdout
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
+def _file(folder: Path, name: str, text: str) -> str:
+    (folder / name).write_text(text)
+    return str(folder / name)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["bench", "zigzg"], "did you mean 'zigzag'"),
+        (["bench", "--model", "sdlx"], "did you mean 'sdxl'"),
+        (["bench", "--metrics", "shapes-alignmet"], "did you mean 'shapes-alignment'"),
+        (["bench", "--bench", "drawbnch"], "did you mean 'drawbench'"),
+        (["bench", "--prompts", "drawbnch"], "did you mean 'drawbench'"),
+        (["bench", "zigzag(steps=10, zigzag_steps=12)"], "at most 9"),
+        (["bench", "zigzag(inversion_guidanc=1)"], "did you mean 'inversion_guidance'"),
+        (["bench", "ddim"], "compared with itself"),
+        (["bench", "--seeds", "5-2"], "write 2-5"),
+        (["bench", "--size", "60x66"], "must be multiples of"),
+        (["bench", "--device", "tpu7"], "unknown device 'tpu7'"),
+        (["bench", "zigzag", "--model", "sdxl"], "hf download stabilityai/stable-diffusion-xl"),
+        (["list", "sampler"], "did you mean 'samplers'"),
+        (["evaluate", "nowhere", "--metrics", "shapes-exact"], "holds no run"),
+        (["generate", "--sampler", "ddim", "--shard", "2/2"], "i from 0 to n-1"),
+        (["generate", "--sampler", "ddim", "--sampler", "heun", "--out", "x"], "one --sampler"),
+        (["sample", "--prompt", "a", "--noise", "none.npz"], "no noise file none.npz"),
+    ],
+)
+def test_a_mistake_is_one_line_and_exit_code_2(
+    arguments: list[str],
+    words: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert harness(monkeypatch, *arguments) == 2
+    error = capsys.readouterr().err
+    assert words in error
+    assert "Traceback" not in error
+    assert len([line for line in error.splitlines() if line.startswith("harness: ")]) == 1
+    assert list(tmp_path.rglob("*.parquet")) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "words"),
+    [
+        ("empty.txt", "\n\n", "no prompts"),
+        ("other.csv", "size,colour\n1,red\n", "column"),
+        ("twice.csv", "id,prompt\n1,a\n1,b\n", "stands for 2 prompts"),
+    ],
+)
+def test_bad_prompt_files(
+    name: str,
+    text: str,
+    words: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+) -> None:
+    path = _file(tmp_path, name, text)
+    generate = ["generate", "--model", "gmm", "--sampler", "ddim", "--results", str(tmp_path)]
+    assert harness(monkeypatch, *generate, "--prompts", path) == 2
+    assert words in capsys.readouterr().err
+
+
+def test_a_folder_with_another_spec_is_refused(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    prompts = _file(tmp_path, "p.txt", "class 1\n")
+    common = ["generate", "--model", "gmm", "--prompts", prompts, "--out", str(tmp_path / "run")]
+    assert harness(monkeypatch, *common, "--sampler", "ddim(steps=3)") == 0
+    assert harness(monkeypatch, *common, "--sampler", "ddim(steps=4)") == 2
+    assert "holds another run" in capsys.readouterr().err
+
+
+@pytest.mark.golden
+@pytest.mark.parametrize(
+    ("sampler", "case", "nfe"),
+    [
+        ("zigzag(steps=10, inversion=released, guidance=5.5, inversion_guidance=0)", "zz_T10", 47),
+        ("ddim(steps=10, guidance=5.5)", "std_T10", 20),
+        ("zigzag(steps=10, inversion=exact, guidance=5.5)", "intended_zz_T10", 47),
+    ],
+)
+def test_sample_replays_recorded_noise(
+    sampler: str, case: str, nfe: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    recorded = np.load(GOLDEN / f"io_{case}.npz")
+    np.savez(tmp_path / "noise.npz", noise=recorded["init_latent"])
+    arguments = ["--model", str(TINY_SDXL), "--prompt", "A Man on a Bicycle, MineScaft Style"]
+    arguments += ["--sampler", sampler, "--size", "64x64", "--noise", str(tmp_path / "noise.npz")]
+    monkeypatch.chdir(tmp_path)
+    assert harness(monkeypatch, "sample", *arguments, "--latents", "out.npz") == 0
+    out = np.load(tmp_path / "out.npz")
+    np.testing.assert_allclose(out["latents"], recorded["final_latent"], atol=1e-4, rtol=0)
+    assert (out["nfe_cond"] + out["nfe_uncond"]).tolist() == [nfe]
+
+
+def test_sample_refuses_a_noise_file_that_does_not_fit(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    np.savez(tmp_path / "n.npz", noise=np.zeros((1, 3, 8, 8)), draws=np.zeros((1, 1, 3, 8, 8)))
+    common = ["sample", "--model", "gmm", "--noise", str(tmp_path / "n.npz")]
+    common += ["--latents", str(tmp_path / "out.npz"), "--sampler", "ddim(steps=2)"]
+    assert harness(monkeypatch, *common, "--prompt", "class 1") == 2
+    assert "1 recorded draws were not used" in capsys.readouterr().err
+    assert harness(monkeypatch, *common, "--prompt", "class 1", "--prompt", "class 2") == 2
+    assert "1 samples for 2 prompts" in capsys.readouterr().err
+
+
+def test_sample_draws_every_prompt_with_every_seed(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    prompts = ["--prompt", "class 1", "--prompt", "class 2", "--seed", "0-1"]
+    where = ["--out", str(tmp_path), "--sampler", "ddim(steps=2)"]
+    assert harness(monkeypatch, "sample", "--model", "gmm", *prompts, *where) == 0
+    names = sorted(path.name for path in tmp_path.iterdir())
+    assert names == ["0000-seed0.png", "0001-seed0.png", "0002-seed1.png", "0003-seed1.png"]
+
+
+def _tiny_clip(folder: Path) -> str:
+    """A random open_clip model; the text of the metric that uses it."""
+    tower = {"layers": 1, "width": 32}
+    vision = {"image_size": 32, "patch_size": 16, "head_width": 16, **tower}
+    text = {"context_length": 77, "vocab_size": 49408, "heads": 2, **tower}
+    name = "harness-bench-tiny"
+    config = folder / f"{name}.json"
+    config.write_text(json.dumps({"embed_dim": 16, "vision_cfg": vision, "text_cfg": text}))
+    open_clip.add_model_config(config)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        torch.save(open_clip.create_model(name).state_dict(), folder / "tiny.pt")
+    return f"clip(model={name}, pretrained={folder / 'tiny.pt'})"
+
+
+def test_a_whole_benchmark_on_a_tiny_sdxl(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    """The path of `make bench SAMPLER=zigzag MODEL=sdxl`, on a folder of SDXL's format."""
+    prompts = _file(tmp_path, "p.txt", "a man on a bicycle\na small yellow dog\n<b>a & b</b>\n")
+    arguments = ["bench", "zigzag(steps=3)", "--model", str(TINY_SDXL), "--prompts", prompts]
+    arguments += ["--metrics", _tiny_clip(tmp_path), "--results", str(tmp_path / "results")]
+    arguments += ["--workers", "1", "--seeds", "0-1"]
+    assert harness(monkeypatch, *arguments) == 0
+    printed = capsys.readouterr().out
+    assert "CLIP score" in printed
+    root = tmp_path / "results" / "drawbench" / "model"
+    runs = {path.name.split("-")[0]: [] for path in root.iterdir()}
+    for path in root.iterdir():
+        runs[path.name.split("-")[0]].append(Run.open(str(path)))
+    (zigzag,) = runs["zigzag"]
+    assert len(runs["ddim"]) == 2
+    nfe = {run.spec.sampler.params["steps"]: run.frame("images")["nfe"] for run in runs["ddim"]}
+    assert set(nfe[3]) == {6}
+    assert set(zigzag.frame("images")["nfe"]) == {3 * 2 + 2 * 3}
+    assert min(steps for steps, n in nfe.items() if n[0] >= 12) == 6
+    page = Path(zigzag.path, "report", "index.html").read_text()
+    assert "<b>a & b</b>" not in page
+    assert "http://" not in page.replace("http://www.w3.org/", "")
+
+    stamps = {path: path.stat().st_mtime_ns for path in root.rglob("part-*.parquet")}
+    assert harness(monkeypatch, *arguments) == 0
+    assert capsys.readouterr().out == printed
+    assert {path: path.stat().st_mtime_ns for path in root.rglob("part-*.parquet")} == stamps
+
+
+def test_the_embedded_benchmark_ends_in_a_winning_rate(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    results = ["--results", str(tmp_path), "--workers", "1", "--limit", "5"]
+    metrics = ["--metrics", "shapes-alignment,shapes-exact"]
+    assert harness(monkeypatch, "bench", "zigzag(steps=4)", *metrics, *results) == 0
+    printed = capsys.readouterr().out
+    assert "winning rate" in printed
+    assert "matched cost" in printed
+    (report,) = tmp_path.rglob("report.md")
+    assert "5" in report.read_text()
+
+
+@pytest.mark.parametrize("what", ["samplers", "models", "metrics", "prompts", "benchmarks"])
+def test_lists(
+    what: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert harness(monkeypatch, "list", what) == 0
+    expected = {
+        "samplers": "zigzag",
+        "models": "dreamshaper-xl",
+        "metrics": "shapes-alignment",
+        "prompts": "geneval",
+        "benchmarks": "pickapic",
+    }
+    assert expected[what] in capsys.readouterr().out
+
+
+def test_doctor(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    assert harness(monkeypatch, "doctor") == 0
+    printed = capsys.readouterr().out
+    assert "model gmm: ready" in printed
+    assert "hf download stabilityai/stable-diffusion-xl-base-1.0" in printed

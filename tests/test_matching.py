@@ -1,0 +1,44 @@
+from __future__ import annotations
+
+import pytest
+
+from harness.errors import HarnessError
+from harness.generate import plan
+from harness.matching import match_cost
+from harness.sampling import rehearse
+from harness.spec import Call
+from tests.conftest import TINY_SDXL
+
+
+@pytest.mark.parametrize("model", ["gmm", "shapes", str(TINY_SDXL)])
+@pytest.mark.parametrize(
+    "sampler",
+    [
+        "zigzag(steps=10)",
+        "zigzag(steps=7, zigzag_steps=3)",
+        "heun(steps=5)",
+        "ddim(steps=8, guidance=1)",
+    ],
+)
+def test_the_fewest_steps_that_cost_as_much_between_the_same_sigmas(
+    model: str, sampler: str
+) -> None:
+    candidate, baseline = plan(model, sampler), plan(model, "ddim(steps=10, guidance=3)")
+    ladders = candidate.entry.ladders({})
+    matched = match_cost(ladders, baseline.spec.sampler, candidate.sigmas, candidate.nfe)
+    steps = matched.params["steps"]
+    assert steps == -(-candidate.nfe // 2)  # a guided Euler step costs 2
+    sigmas, evaluations = rehearse(ladders, matched)
+    assert sum(evaluations.values()) >= candidate.nfe
+    assert float(sigmas[0]) == pytest.approx(float(candidate.sigmas[0]), rel=1e-9)
+    assert float(sigmas[-1]) == float(candidate.sigmas[-1])
+    assert matched.params["guidance"] == 3
+
+
+def test_what_cannot_be_matched_is_said() -> None:
+    job = plan(str(TINY_SDXL), "ddim(steps=10)")
+    with pytest.raises(HarnessError, match="more than 999 steps"):
+        match_cost(job.entry.ladders({}), job.spec.sampler, job.sigmas, 5000)
+    below = Call("ddim", {**job.spec.sampler.params, "sigma_max": 2.0})
+    with pytest.raises(HarnessError, match="its ladder's own limits forbid it"):
+        match_cost(job.entry.ladders({}), below, job.sigmas / 0.5, 40)
