@@ -114,7 +114,7 @@ def plan_jobs(order: Order) -> tuple[dict[str, Job], dict[str, str]]:
 
     candidate = planned(order.sampler, order.benchmark.defaults)
     own = candidate.spec.sampler.params
-    shared = {name: own[name] for name in ("steps", "guidance") if name in own}
+    shared: dict[str, Any] = {k: own[k] for k in ("steps", "guidance") if k in own}
     baseline = planned(order.baseline, shared)
     candidate.entry.revision()
     if candidate.spec == baseline.spec:
@@ -208,7 +208,7 @@ def _evaluate(runs: Sequence[Run], metrics: list[str], settings: Settings) -> No
 
 def _info(metric: Metric) -> MetricInfo:
     about = metric.about
-    return MetricInfo(metric.label, about.direction, about.title, about.model)
+    return MetricInfo(metric.label, about.direction, about.title, about.description)
 
 
 def _set_score(role: str, run: Run, metric: SetMetric) -> tables.SetScore:

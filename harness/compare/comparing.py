@@ -223,6 +223,7 @@ def _set_scores(runs: Mapping[str, RunFacts], scores: Sequence[SetScore]) -> pd.
                 "run_id": runs[score.run].run_id,
                 "metric": score.metric.name,
                 "title": score.metric.title,
+                "about": score.metric.about,
                 "direction": score.metric.direction,
                 "value": score.value,
                 "low": score.low,

@@ -77,6 +77,7 @@ class About:
     needs_prompts: bool
     version: int = 1
     parameters: dict[str, Any] = field(default_factory=dict)  # with their defaults
+    description: str = ""  # the first line of the class's docstring
 
 
 class Configured:
@@ -254,7 +255,8 @@ def _register(cls: type[T], about: About) -> type[T]:
     if not issubclass(cls, kind):
         raise TypeError(f"{cls.__name__} is registered as {about.kind} metric: subclass {kind}")
     cls.name, cls.version = about.name, about.version
-    cls.about = dataclasses.replace(about, parameters=parameters(cls))
+    description = (cls.__doc__ or "").partition("\n")[0].rstrip(".:")
+    cls.about = dataclasses.replace(about, parameters=parameters(cls), description=description)
     METRICS.add(about.name, cls)
     return cls
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @item_metric(
     "clip",
-    title="CLIP score (cosine)",
+    title="CLIP score",
     direction="higher",
     range=(-1, 1),
     model="open_clip ViT-L-14, openai; others by clip(model=..., pretrained=...)",

@@ -82,7 +82,7 @@ class DualEncoder(Encoder):
 
 @item_metric(
     "shapes-clip",
-    title="Cosine of the embedded dual encoder",
+    title="Dual-encoder score",
     direction="higher",
     range=(-1, 1),
     model="the embedded world's dual encoder (a small CLIPModel)",

@@ -106,7 +106,7 @@ class _Graded(ItemMetric):
 
 @item_metric(
     "shapes-alignment",
-    title="Alignment (share of the caption's demands met)",
+    title="Alignment",
     direction="higher",
     range=(0, 1),
     model=_MODEL,
@@ -115,7 +115,7 @@ class _Graded(ItemMetric):
     needs_prompts=True,
 )
 class ShapesAlignment(_Graded):
-    """Graded alignment: objects, counts, sizes, places, relations, background, nothing else."""
+    """Share of the caption's demands (objects, counts, relations ...) that the picture meets."""
 
     def score(self, images: torch.Tensor, rows: Sequence[ItemRow]) -> Sequence[float | Undefined]:
         return [share for share, _ in self.grades(images, rows)]
@@ -123,7 +123,7 @@ class ShapesAlignment(_Graded):
 
 @item_metric(
     "shapes-exact",
-    title="Exact alignment (1 if every demand is met)",
+    title="Exact alignment",
     direction="higher",
     range=(0, 1),
     model=_MODEL,
@@ -140,7 +140,7 @@ class ShapesExact(_Graded):
 
 @set_metric(
     "shapes-fd",
-    title="Frechet distance in judge features",
+    title="Judge FD",
     direction="lower",
     range=(0, float("inf")),
     model=_MODEL,
@@ -150,7 +150,7 @@ class ShapesExact(_Graded):
 )
 @dataclass
 class ShapesFrechet(SetMetric):
-    """Frechet distance to drawings of the world's captions.
+    """Frechet distance, in judge features, to drawings of the world's captions.
 
     `allow_few`: also for no more images than features, where the value is mostly bias.
     """

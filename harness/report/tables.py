@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from harness.report import words
@@ -78,7 +79,7 @@ def winning_rates(comparison: Comparison) -> Table:
         ],
         groups,
         "↑ higher is better, ↓ lower is better. The difference is candidate minus baseline in the "
-        "metric's units, over pairs with a score on both sides.",
+        "metric's units, over pairs with a score on both sides." + _defined(comparison.metrics),
         frozenset({"verdict"}),
     )
 
@@ -147,7 +148,7 @@ def set_scores(comparison: Comparison) -> Table | None:
     if frame.empty:
         return None
     names = words.run_names(comparison)
-    groups = []
+    groups, metrics = [], []
     for name in frame["metric"].unique():
         part = frame[frame["metric"] == name]
         rows = []
@@ -164,12 +165,19 @@ def set_scores(comparison: Comparison) -> Table | None:
                 ]
             )
         first = part.iloc[0]
-        info = MetricInfo(str(name), first["direction"], str(first["title"] or ""))
-        groups.append(Group(words.label(info), rows))
+        title, about = (str(first[key] or "") for key in ("title", "about"))
+        metrics.append(MetricInfo(str(name), first["direction"], title, about))
+        groups.append(Group(words.label(metrics[-1]), rows))
     columns = ["run", "value", "images", "failed", "NFE", "seconds an image"]
     warned = frame[frame["warning"].notna()]
     notes = [f"{names[row['run']]}: {row['warning']}." for _, row in warned.iterrows()]
-    return Table("Scores of whole sets of images", columns, groups, " ".join(notes))
+    note = " ".join(notes) + _defined(metrics)
+    return Table("Scores of whole sets of images", columns, groups, note.strip())
+
+
+def _defined(metrics: Sequence[MetricInfo]) -> str:
+    """What the metrics are, in a sentence each."""
+    return "".join(f" {metric.label}: {metric.about}." for metric in metrics if metric.about)
 
 
 def runs(comparison: Comparison) -> Table:

@@ -94,6 +94,7 @@ SET_SCORES = {
     "run_id": "string",
     "metric": "string",
     "title": "string",
+    "about": "string",
     "direction": "string",
     "value": "float64",
     "low": "float64",
