@@ -17,7 +17,7 @@ from harness.errors import HarnessError
 
 T = TypeVar("T")
 
-_WAIT = timedelta(hours=24)
+_WAIT = timedelta(minutes=30)
 _MOST_ON_CPU = 8
 
 

@@ -30,7 +30,7 @@ _FAMILY = {
     "rescale_betas_zero_snr": False,
 }
 _BETAS = ("beta_start", "beta_end", "beta_schedule")
-_ENCODE_AT_ONCE = 32
+_DECODED_PIXELS = 2**20
 
 
 class StableDiffusion:
@@ -72,13 +72,20 @@ class StableDiffusion:
         """z is unit noise at the first level, as the samplers of Stable Diffusion start."""
         return noise.to(self.device, self.state_dtype) * (1 + sigma**2).sqrt()
 
+    @torch.inference_mode()
     def encode(self, prompts: Sequence[str]) -> Condition:
-        parts = [
-            self._encode(prompts[at : at + _ENCODE_AT_ONCE])
-            for at in range(0, len(prompts), _ENCODE_AT_ONCE)
-        ]
-        return {key: torch.cat([part[key] for part in parts]) for key in parts[0]}
+        encoded = self.pipeline.encode_prompt(
+            prompt=list(prompts),
+            device=self.device,
+            num_images_per_prompt=1,
+            do_classifier_free_guidance=False,
+        )
+        condition = {"text": encoded[0]}
+        if self._is_xl:
+            condition["pooled"] = encoded[2]
+        return condition
 
+    @torch.inference_mode()
     def encode_negative(self, negatives: Sequence[str | None]) -> Condition | None:
         """None is what the checkpoint does without a negative prompt: zeros where its pipeline says
         so (SDXL), else the encoded empty string. "" is always the encoded empty string."""
@@ -90,19 +97,6 @@ class StableDiffusion:
                 if text is None:
                     for value in condition.values():
                         value[row] = 0
-        return condition
-
-    @torch.inference_mode()
-    def _encode(self, prompts: Sequence[str]) -> Condition:
-        encoded = self.pipeline.encode_prompt(
-            prompt=list(prompts),
-            device=self.device,
-            num_images_per_prompt=1,
-            do_classifier_free_guidance=False,
-        )
-        condition = {"text": encoded[0]}
-        if self._is_xl:
-            condition["pooled"] = encoded[2]
         return condition
 
     def network(
@@ -148,7 +142,10 @@ class StableDiffusion:
         latents = native.to(dtype) / config.scaling_factor + (
             getattr(config, "shift_factor", None) or 0.0
         )
-        pictures = vae.decode(latents, return_dict=False)[0]
+        # A decoder's activations at full size, not the network, are what fills a GPU.
+        at_once = max(1, _DECODED_PIXELS // (latents.shape[-2] * latents.shape[-1] * self.scale**2))
+        parts = [vae.decode(part, return_dict=False)[0] for part in latents.split(at_once)]
+        pictures = torch.cat(parts)
         return ((pictures.float() / 2 + 0.5).clamp(0, 1) * 255).round().to("cpu", torch.uint8)
 
 
