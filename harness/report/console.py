@@ -9,33 +9,48 @@ from harness.store.comparison import Comparison
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
+    from rich.table import Table
 
 _SHORT = {"wins / ties / losses": "W / T / L", "pairs (prompts)": "n (prompts)"}
 _STYLES = {"wins": "bold green", "loses": "bold red", "undecided": "bold yellow"}
 
 
 def console_tables(comparison: Comparison) -> list[RenderableType]:
-    """A title and a table a comparison, then a verdict line each and what was left out."""
-    from rich import box
-    from rich.table import Table
+    """Winning rates a comparison, set scores, then a verdict line each and what was left out."""
     from rich.text import Text
 
+    rates = tables.winning_rates(comparison)
+    verdict = rates.columns.index("verdict")
+    kept = [at for at, column in enumerate(rates.columns) if column not in ("p", "verdict")]
     shown: list[RenderableType] = []
-    source = tables.winning_rates(comparison)
-    kept = [at for at, column in enumerate(source.columns) if column not in ("p", "verdict")]
-    verdict = source.columns.index("verdict")
-    for group in source.groups:
-        table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-        for at in kept:
-            column = source.columns[at]
-            table.add_column(_SHORT.get(column, column), justify="right" if at else "left")
-        for row in group.rows:
-            style = _STYLES.get(row[verdict], "")
-            table.add_row(*[Text(row[at], style=style if at == 1 else "") for at in kept])
-        shown += [Text(group.title, style="bold"), table]
+    for group in rates.groups:
+        styles = [_STYLES.get(row[verdict], "") for row in group.rows]
+        shown += [Text(group.title, style="bold"), _table(rates, group, kept, styles)]
+    if sets := tables.set_scores(comparison):
+        kept = [
+            at for at, column in enumerate(sets.columns) if column in ("run", "value", "images")
+        ]
+        for group in sets.groups:
+            table = _table(sets, group, kept, [""] * len(group.rows))
+            shown += [Text(f"{group.title} of the whole run", style="bold"), table]
     for role in comparison.baselines:
         said = str(comparison.rate(role, comparison.metrics[0].name)["verdict"])
         line = Text(f"{words.setting(role)}: {said}. ", style=_STYLES.get(said, "bold"))
         shown.append(line.append(words.verdict_line(comparison, role), style="not bold default"))
     shown.extend(Text(line, style="dim") for line in words.remarks(comparison))
     return shown
+
+
+def _table(source: tables.Table, group: tables.Group, kept: list[int], styles: list[str]) -> Table:
+    """The kept columns of a group; `styles` are those of its rows' second column."""
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for at in kept:
+        column = source.columns[at]
+        table.add_column(_SHORT.get(column, column), justify="right" if at else "left")
+    for row, style in zip(group.rows, styles, strict=True):
+        table.add_row(*[Text(row[at], style=style if at == 1 else "") for at in kept])
+    return table
