@@ -128,7 +128,7 @@ def sampler(
     ladder: tuple[str, ...] = ("spacing", "sigma_min", "sigma_max", "rho"),
     check: Callable[[dict[str, Any]], None] | None = None,
 ) -> Callable[[Callable[..., torch.Tensor]], Callable[..., torch.Tensor]]:
-    """Register a function as the sampler `name`; see the module's text for what it must look like."""
+    """Register a function as the sampler `name`; the module's text says what it must look like."""
 
     def register(function: Callable[..., torch.Tensor]) -> Callable[..., torch.Tensor]:
         hints = get_type_hints(function, include_extras=True)

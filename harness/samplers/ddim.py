@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Annotated
 
 import torch
@@ -25,7 +26,7 @@ def ddim(
     eta: Annotated[float, Field(ge=0, le=1)] = 0.0,
 ) -> torch.Tensor:
     """Equations 12 and 16: eta = 0 is deterministic, eta = 1 the ancestral DDPM sampler."""
-    for s, t in zip(sigmas[:-1], sigmas[1:], strict=True):
+    for s, t in pairwise(sigmas):
         eps = epsilon(x, denoise(x, s, guidance=guidance), s)
         up = eta * t / s * (s**2 - t**2).sqrt()
         down = (t**2 - up**2).sqrt()

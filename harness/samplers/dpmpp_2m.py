@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import torch
 
 from harness.samplers.base import Denoise, Noise, sampler
@@ -22,7 +24,7 @@ def dpmpp_2m(
     infinite there).
     """
     previous, h_previous = None, None
-    for s, t in zip(sigmas[:-1], sigmas[1:], strict=True):
+    for s, t in pairwise(sigmas):
         denoised = denoise(x, s, guidance=guidance)
         h = (s / t).log()
         target = denoised

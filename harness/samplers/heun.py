@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import torch
 
 from harness.samplers.base import Denoise, Noise, epsilon, sampler
@@ -21,7 +23,7 @@ def heun(
     guidance: float = 5.0,
 ) -> torch.Tensor:
     """Algorithm 1: an Euler step, then the mean of the slopes at its two ends (not at sigma 0)."""
-    for s, t in zip(sigmas[:-1], sigmas[1:], strict=True):
+    for s, t in pairwise(sigmas):
         slope = epsilon(x, denoise(x, s, guidance=guidance), s)
         ahead = x + (t - s) * slope
         if t > 0:

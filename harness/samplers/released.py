@@ -9,7 +9,7 @@ from harness.samplers.base import Denoise, epsilon
 
 
 def check_released(sigmas: torch.Tensor) -> None:
-    """Raise unless the ladder ends above 0: the inversion of its last pair divides by that level."""
+    """Raise unless the ladder ends above 0: the last inversion divides by that level."""
     if sigmas[-1] <= 0:
         raise HarnessError(
             "inversion=released is defined for variance-preserving ladders that end above sigma 0, "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from itertools import pairwise
 from typing import Annotated, Any, Literal
 
 import torch
@@ -47,7 +48,8 @@ def zigzag(
     rounds: Count = 1,
     inversion: Literal["exact", "released"] = "exact",
 ) -> torch.Tensor:
-    """Algorithm 1; guidance is gamma_1, inversion_guidance gamma_2, zigzag_steps lambda, rounds T_max.
+    """Algorithm 1; guidance is gamma_1, inversion_guidance gamma_2, zigzag_steps lambda, rounds
+    T_max.
 
     The inversion evaluates the network at the cleaner state but tells it the step's own level.
     `exact` inverts as the paper says; `released` as the published code computes, see released.py.
@@ -58,7 +60,7 @@ def zigzag(
         check_released(sigmas)
         if guidance <= 1:
             guidance = inversion_guidance = 1.0
-    for i, (s, t) in enumerate(zip(sigmas[:-1], sigmas[1:], strict=True)):
+    for i, (s, t) in enumerate(pairwise(sigmas)):
         z = x + (t - s) * epsilon(x, denoise(x, s, guidance=guidance), s)
         for _ in range(rounds if i < zigzags else 0):
             if inversion == "exact":
