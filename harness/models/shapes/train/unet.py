@@ -32,7 +32,7 @@ from harness.models.shapes.train.common import (
 SEED = 51
 DROPOUT = 0.12
 """Share of captions replaced by the empty one, which classifier-free guidance starts from."""
-PEAK = 8e-4
+PEAK = 1e-3
 KEEP_EVERY = 1000
 
 
@@ -84,7 +84,7 @@ class Data:
         """Noisy latents, times, texts, v targets and loss weights of one worker's share."""
         rng = generator(SEED, step)
         rows = torch.randint(len(self.which), (size,), generator=rng)
-        times = torch.randint(1000, (size,), generator=rng)
+        times = (1000 * torch.rand(size, generator=rng) ** 0.7).long()
         dropped = torch.rand(size, generator=rng) < DROPOUT
         noise = torch.randn(size, *self.latents.shape[1:], generator=rng)[share]
         rows, times, dropped = rows[share], times[share], dropped[share]
@@ -93,9 +93,9 @@ class Data:
         signal = self.signal[times][:, None, None, None]
         noisy = signal.sqrt() * clean + (1 - signal).sqrt() * noise
         target = signal.sqrt() * noise - (1 - signal).sqrt() * clean
-        # The decoder forgives noise of 0.1: levels far below it need no capacity.
+        # The decoder forgives noise of 0.3: the times of levels below it are drawn and weigh less.
         ratio = (signal / (1 - signal)).flatten()
-        return noisy, times, self.texts[said].float(), target, 25 / (25 + ratio)
+        return noisy, times, self.texts[said].float(), target, 4 / (4 + ratio)
 
 
 def average_gradients(weights: list[torch.nn.Parameter], workers: int) -> None:
@@ -130,7 +130,7 @@ def work(rank: int, args: argparse.Namespace) -> None:
     each = args.batch // args.workers
     share = slice(rank * each, (rank + 1) * each)
     log = Log(100)
-    for step in range(start, args.steps):
+    for step in range(start, args.stop or args.steps):
         set_rate(optimiser, rate(step, args.steps))
         noisy, times, said, target, weight = data.batch(step, args.batch, share)
         with torch.autocast("cpu", torch.bfloat16):
@@ -152,7 +152,7 @@ def work(rank: int, args: argparse.Namespace) -> None:
             values |= {"high": error[high].mean().item(), "low": error[~high].mean().item()}
         log.add(step, **values)
         done = step + 1
-        if done % 250 == 0 or done == args.steps:
+        if done % 250 == 0 or done in (args.stop, args.steps):
             save(
                 path,
                 step=done,
@@ -168,7 +168,7 @@ def work(rank: int, args: argparse.Namespace) -> None:
 
 
 def main() -> None:
-    args = arguments(__doc__ or "", steps=10000, batch=96, workers=1, compile=0)
+    args = arguments(__doc__ or "", steps=12000, batch=48, workers=1, compile=0, stop=0)
     if args.workers == 1:
         work(0, args)
         return
