@@ -109,7 +109,7 @@ def test_a_grid_of_one_point_is_refused() -> None:
 
 @pytest.mark.parametrize(
     ("interval", "words"),
-    [([3, 1, 1.0, 90.0], "above the ladder's first"), ([3, 1, 0.3, 0.3], "not below t_max")],
+    [([3, 1, 1.0, 90.0], "above the ladder's first"), ([3, 1, 0.3, 0.29], "not below t_max")],
 )
 def test_impossible_intervals_are_named(interval: list[float], words: str) -> None:
     sigmas = close_ladder(lambda n: rho_grid(n, 0.002, 80), 18, 0.002, 0.0)
