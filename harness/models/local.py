@@ -21,8 +21,12 @@ def folder_entry(
     _check_class(str(index.get("_class_name")), folder)
     unet = _read(folder / "unet" / "config.json")
     vae = _read(folder / "vae" / "config.json")
-    scale = 2 ** (len(vae["block_out_channels"]) - 1)
-    side = int(unet["sample_size"]) * scale
+    # AutoencoderTiny says it of its encoder and decoder apart
+    blocks = vae.get("block_out_channels") or vae.get("encoder_block_out_channels")
+    if not blocks or not isinstance(unet.get("sample_size"), int):
+        raise HarnessError(f"{folder} does not say its size: no sample_size or block_out_channels")
+    scale = 2 ** (len(blocks) - 1)
+    side = unet["sample_size"] * scale
     return ModelEntry(
         name=name or folder.name,
         title=known.get("title", folder.name),

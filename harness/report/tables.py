@@ -217,7 +217,7 @@ def _settings(facts: list[RunFacts]) -> list[list[str]]:
         ["prompts", *(f"{run.prompts:,}" for run in facts)],
         ["seeds", *(span(run.seeds) for run in facts)],
         ["timed on", *(run.cost.device for run in facts)],
-        ["resolved", *(_pairs(run.resolved) for run in facts)],
+        ["run with", *(_pairs({**run.resolved, "revision": None}) for run in facts)],
         ["made with", *(_pairs(run.environment) for run in facts)],
     ]
 
