@@ -12,11 +12,12 @@ from pathlib import Path
 
 STAGES = (
     ("vae", "--steps 9000 --batch 8"),
+    ("decoder", "--steps 5000 --batch 8"),
     ("text", "--steps 1500 --batch 96"),
     ("judge", "--steps 3000 --batch 32"),
-    ("dual", "--steps 3000 --batch 64"),
+    ("dual", "--steps 1500 --batch 64"),
     ("latents", "--pictures 100000"),
-    ("unet", "--steps 10000 --batch 96"),
+    ("unet", "--steps 12000 --batch 48"),
     ("export", ""),
     ("reference", "--pictures 25000"),
 )

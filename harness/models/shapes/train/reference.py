@@ -6,10 +6,12 @@ Frechet distance then compares pictures of like captions. Scenes are fresh; no p
 
 from __future__ import annotations
 
+import hashlib
+
 import numpy as np
 import torch
 
-from harness.models.shapes.train.common import PACKAGE, arguments
+from harness.models.shapes.train.common import PACKAGE, WEIGHTS, arguments
 from harness.world.draw import draw
 from harness.world.grammar import CATEGORIES, held_out_captions, scene
 from harness.world.judge import load_judge
@@ -20,7 +22,7 @@ BATCH = 250
 
 def main() -> None:
     args = arguments(__doc__ or "", pictures=25_000)
-    judge = load_judge()
+    judge, judge_weights = load_judge(), WEIGHTS / "judge.safetensors"
     texts = [held_out_captions(category) for category in CATEGORIES]
     features = []
     for step in range(args.pictures // BATCH):
@@ -39,6 +41,7 @@ def main() -> None:
         sigma=np.cov(x, rowvar=False),
         n=np.int64(len(x)),
         encoder=np.str_("shapes-judge"),
+        judge=np.str_(hashlib.sha256(judge_weights.read_bytes()).hexdigest()),
         source=np.str_(
             "fresh drawings of held-out captions of the shapes world, five categories in equal "
             f"shares, seed {SEED}"
