@@ -36,7 +36,8 @@ def run_sampler(
 ) -> Batch:
     """Run a resolved sampler on a batch; `noise()` gives unit normals [B, *latent_shape]."""
     sigmas, policy, own = _parts(model, call)
-    denoise = Denoiser(model, condition, negative, policy)
+    asked = SAMPLERS.get(call.name).variants(call.params)
+    denoise = Denoiser(model, condition, negative, policy, model.variants(asked) if asked else None)
     x = model.start(noise(), sigmas[0])
     x = SAMPLERS.get(call.name).run(denoise, x, sigmas, noise, **own)
     return Batch(

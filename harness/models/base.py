@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -76,6 +76,12 @@ class Model(Ladders, Network, Protocol):
 
     def encode_negative(self, negatives: Sequence[str | None]) -> Condition | None:
         """Conditions of the unconditional branch; None in, what the checkpoint does without."""
+
+    def variants(self, settings: Mapping[str, Mapping[str, Any]]) -> Mapping[str, Network]:
+        """Networks by name for a sampler that needs several; HarnessError if this is not possible.
+
+        Settings of a variant: `lora`, a file, and `scale`. Asked for at every batch: remember them.
+        """
 
     def native(self, x: torch.Tensor, sigma: torch.Tensor) -> torch.Tensor:
         """The state at the ladder's last level in the model's own variables."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from copy import copy
 from typing import Protocol
 
 import torch
@@ -27,14 +29,33 @@ class Denoiser:
     """
 
     def __init__(
-        self, model: Network, condition: Condition, negative: Condition | None, policy: Policy
+        self,
+        model: Network,
+        condition: Condition,
+        negative: Condition | None,
+        policy: Policy,
+        variants: Mapping[str, Network] | None = None,
     ) -> None:
-        self.model, self.policy = model, policy
+        self._networks = {"main": model, **(variants or {})}
+        self._name = "main"
+        self.policy = policy
         self._condition, self._negative = condition, negative
         size = len(next(iter(condition.values())))
         self.evaluations = {
-            ("main", branch): torch.zeros(size, dtype=torch.int32) for branch in ("cond", "uncond")
+            (name, branch): torch.zeros(size, dtype=torch.int32)
+            for name in self._networks
+            for branch in ("cond", "uncond")
         }
+
+    def variant(self, name: str) -> Denoiser:
+        """The same with another network; the model's own where there is none of this name."""
+        other = copy(self)
+        other._name = name if name in self._networks else "main"
+        return other
+
+    @property
+    def model(self) -> Network:
+        return self._networks[self._name]
 
     def __call__(
         self,
@@ -61,8 +82,8 @@ class Denoiser:
                 f"{self.model.name} has no unconditional branch: guidance must be 1, not "
                 f"{float(asked[need_u.nonzero()[0, 0]]):g}"
             )
-        self.evaluations["main", "uncond"] += need_u
-        self.evaluations["main", "cond"] += need_c
+        self.evaluations[self._name, "uncond"] += need_u
+        self.evaluations[self._name, "cond"] += need_c
         output = self._combined(x, sigma, time, weight, need_u, need_c)
         return self.model.denoised(x, sigma, output)
 

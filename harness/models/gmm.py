@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 
 from harness.errors import HarnessError, unknown
-from harness.models.base import MODELS, Condition, ModelEntry
+from harness.models.base import MODELS, Condition, ModelEntry, Network
 from harness.models.ladders import check_range, close_ladder, rho_grid
 
 CLASSES = 10
@@ -87,6 +87,9 @@ class GaussianMixture:
 
     def denoised(self, x: torch.Tensor, sigma: torch.Tensor, output: torch.Tensor) -> torch.Tensor:
         return output
+
+    def variants(self, settings: Mapping[str, Mapping[str, Any]]) -> Mapping[str, Network]:
+        raise HarnessError(f"model {self.name} takes no LoRA")
 
     def native(self, x: torch.Tensor, sigma: torch.Tensor) -> torch.Tensor:
         return x

@@ -6,14 +6,15 @@ v (Salimans & Ho 2022) and sample prediction become D here and nowhere else.
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 
 from harness.errors import HarnessError, unknown
-from harness.models.base import Condition, LoadRequest, take
+from harness.models.base import Condition, LoadRequest, Network, take
+from harness.models.libraries import quiet
+from harness.models.lora import LoraScales
 from harness.models.schedule import DiscreteSchedule
 
 PIPELINES = ("StableDiffusionPipeline", "StableDiffusionXLPipeline")
@@ -48,6 +49,8 @@ class StableDiffusion:
         config = scheduler_config(dict(pipeline.scheduler.config), overrides)
         self.prediction = config["prediction_type"]
         self.schedule = make_schedule(config)
+        self._lora: LoraScales | None = None
+        self._variants_of: Mapping[str, Mapping[str, Any]] = {}
         self._is_xl = self.unet.config.addition_embed_type == "text_time"
 
     def latent_shape(self, size: tuple[int, int]) -> tuple[int, int, int]:
@@ -99,9 +102,33 @@ class StableDiffusion:
                         value[row] = 0
         return condition
 
+    def variants(self, settings: Mapping[str, Mapping[str, Any]]) -> Mapping[str, Network]:
+        """The U-Net with one LoRA at several scales."""
+        if settings != self._variants_of:
+            files = {str(setting["lora"]) for setting in settings.values()}
+            if len(files) != 1:
+                raise HarnessError(f"{self.name} takes one LoRA at a time, not {len(files)}")
+            scales = {name: float(setting["scale"]) for name, setting in settings.items()}
+            self._lora = LoraScales(self.pipeline, files.pop(), scales)
+            self._variants_of = settings
+        return {name: _AtScale(self, name) for name in settings}
+
     def network(
         self, x: torch.Tensor, sigma: torch.Tensor, time: torch.Tensor, condition: Condition
     ) -> torch.Tensor:
+        return self.network_at(None, x, sigma, time, condition)
+
+    def network_at(
+        self,
+        variant: str | None,
+        x: torch.Tensor,
+        sigma: torch.Tensor,
+        time: torch.Tensor,
+        condition: Condition,
+    ) -> torch.Tensor:
+        """`network` with the weights of a variant; None is the checkpoint's own."""
+        if self._lora is not None:
+            self._lora.use(variant)
         z = x / (1 + sigma.to(x.dtype) ** 2).sqrt()
         timestep = self.schedule.time_of(time).flatten().to(x.device).expand(len(x))
         extra: dict[str, Any] = {}
@@ -149,6 +176,19 @@ class StableDiffusion:
         return ((pictures.float() / 2 + 0.5).clamp(0, 1) * 255).round().to("cpu", torch.uint8)
 
 
+class _AtScale:
+    """A StableDiffusion's network at one of the scales of its LoRA."""
+
+    def __init__(self, model: StableDiffusion, variant: str) -> None:
+        self.name, self._model, self._variant = f"{model.name} ({variant})", model, variant
+        self.denoised = model.denoised
+
+    def network(
+        self, x: torch.Tensor, sigma: torch.Tensor, time: torch.Tensor, condition: Condition
+    ) -> torch.Tensor:
+        return self._model.network_at(self._variant, x, sigma, time, condition)
+
+
 def scheduler_config(found: dict[str, Any], overrides: dict[str, Any]) -> dict[str, Any]:
     """The checkpoint's scheduler settings that matter here, with the user's overrides on top."""
     known = [*_BETAS, *_FAMILY]
@@ -180,24 +220,6 @@ def make_schedule(config: dict[str, Any]) -> DiscreteSchedule:
         steps_offset=config["steps_offset"],
         set_alpha_to_one=config["set_alpha_to_one"],
     )
-
-
-@contextlib.contextmanager
-def quiet() -> Iterator[None]:
-    """Loading without the libraries' own progress bars and advice, which belong to other tools."""
-    import diffusers
-    import transformers
-
-    loggers = (diffusers.utils.logging, transformers.utils.logging)
-    levels = [logger.get_verbosity() for logger in loggers]
-    for logger in loggers:
-        logger.set_verbosity_error()
-        logger.disable_progress_bar()
-    try:
-        yield
-    finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.set_verbosity(level)
 
 
 def load_pipeline(request: LoadRequest, source: str, label: str, **options: Any) -> StableDiffusion:

@@ -40,6 +40,9 @@ class Denoise(Protocol):
         step: torch.Tensor | float | None = None,
     ) -> torch.Tensor: ...
 
+    def variant(self, name: str) -> Denoise:
+        """The same with another network, as the sampler's `variants` declares it."""
+
 
 class Noise(Protocol):
     """Each sample's next unit normals [B, ...]."""
@@ -68,7 +71,11 @@ POLICY: dict[str, Any] = {
 
 @dataclass(frozen=True)
 class Sampler:
-    """A registered sampler. `check` sees all parameters and raises HarnessError for bad ones."""
+    """A registered sampler. `check` sees all parameters and raises HarnessError for bad ones.
+
+    `variants` tells from the parameters which networks `denoise.variant(name)` must give, each with
+    its settings (`lora`, `scale`); "main" replaces the model's own.
+    """
 
     name: str
     title: str
@@ -76,6 +83,7 @@ class Sampler:
     run: Callable[..., torch.Tensor]
     ladder: tuple[str, ...]
     check: Callable[[dict[str, Any]], None] | None
+    variants: Callable[[dict[str, Any]], dict[str, dict[str, Any]]]
     own: dict[str, tuple[Any, Any]]  # parameter: (annotation, default)
 
     @property
@@ -127,6 +135,7 @@ def sampler(
     paper: str,
     ladder: tuple[str, ...] = ("spacing", "sigma_min", "sigma_max", "rho"),
     check: Callable[[dict[str, Any]], None] | None = None,
+    variants: Callable[[dict[str, Any]], dict[str, dict[str, Any]]] = lambda params: {},
 ) -> Callable[[Callable[..., torch.Tensor]], Callable[..., torch.Tensor]]:
     """Register a function as the sampler `name`; the module's text says what it must look like."""
 
@@ -137,7 +146,7 @@ def sampler(
             for key, parameter in inspect.signature(function).parameters.items()
             if parameter.kind is inspect.Parameter.KEYWORD_ONLY
         }
-        SAMPLERS.add(name, Sampler(name, title, paper, function, ladder, check, own))
+        SAMPLERS.add(name, Sampler(name, title, paper, function, ladder, check, variants, own))
         return function
 
     return register

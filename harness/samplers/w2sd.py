@@ -1,0 +1,67 @@
+"""Weak-to-strong diffusion: step with a strong model, go back with a weak one, then step."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import Any, Literal
+
+import torch
+
+from harness.errors import HarnessError
+from harness.samplers.base import Denoise, Noise, epsilon, sampler
+from harness.samplers.released import check_released, released_inversion
+
+
+def _check(params: dict[str, Any]) -> None:
+    scales = [name for name in ("strong_scale", "weak_scale", "scale") if name in params]
+    if "lora" not in params and scales:
+        raise HarnessError(f"w2sd: {scales[0]} is the scale of a LoRA: give lora=FILE")
+    if "lora" in params and len(scales) < 3:
+        raise HarnessError("w2sd with a LoRA needs strong_scale, weak_scale and scale")
+
+
+def _variants(params: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    if "lora" not in params:
+        return {}
+    scales = {"strong": "strong_scale", "weak": "weak_scale", "main": "scale"}
+    return {name: {"lora": params["lora"], "scale": params[key]} for name, key in scales.items()}
+
+
+@sampler(
+    "w2sd",
+    title="W2SD",
+    paper="Bai et al. 2025, Weak-to-Strong Diffusion with Reflection, arXiv:2502.00473",
+    check=_check,
+    variants=_variants,
+)
+def w2sd(
+    denoise: Denoise,
+    x: torch.Tensor,
+    sigmas: torch.Tensor,
+    noise: Noise,
+    *,
+    guidance: float = 5.5,
+    strong_guidance: float = 5.5,
+    weak_guidance: float = 1.0,
+    lora: str | None = None,
+    strong_scale: float | None = None,
+    weak_scale: float | None = None,
+    scale: float | None = None,
+    inversion: Literal["exact", "released"] = "exact",
+) -> torch.Tensor:
+    """Algorithm 1: before each step but the last, reflect: a step of the strong model forward and
+    one of the weak model back. Weak and strong differ by guidance, by the scale of a LoRA, or both.
+    """
+    if inversion == "released":
+        check_released(sigmas)
+    strong, weak = denoise.variant("strong"), denoise.variant("weak")
+    for i, (s, t) in enumerate(pairwise(sigmas)):
+        if i < len(sigmas) - 2:
+            z = x + (t - s) * epsilon(x, strong(x, s, guidance=strong_guidance), s)
+            if inversion == "exact":
+                back = weak(z, t, guidance=weak_guidance, time=s, step=s)
+                x = z + (s - t) * epsilon(z, back, t)
+            else:
+                x = released_inversion(weak, z, (s, t, sigmas[i + 2]), weak_guidance)
+        x = x + (t - s) * epsilon(x, denoise(x, s, guidance=guidance), s)
+    return x
