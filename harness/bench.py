@@ -6,7 +6,7 @@ import os
 import shlex
 import subprocess
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,8 +20,8 @@ from harness.launch import Ranks
 from harness.matching import match_cost
 from harness.metrics.base import Metric, SetMetric, checks, make_metrics
 from harness.progress import Progress
-from harness.prompts.base import load_prompts
-from harness.spec import Shard, parse_seeds, plan_shards
+from harness.prompts.base import load_prompts, set_name
+from harness.spec import Shard, item_id, parse_seeds, plan_shards
 from harness.store import comparison as tables
 from harness.store.comparison import Comparison, MetricInfo
 from harness.store.run import Run
@@ -42,13 +42,20 @@ class Order:
     prompts: str
     limit: int | None
     metrics: Sequence[str]
-    dtype: str
+    dtype: str | None
     size: tuple[int, int] | None
     prompts_folder: str | None
     column: str | None
-    results: str
+    results: str  # root; runs are <prompt set or benchmark>/<model>/<run> below it
+    device: str | None  # as typed
     settings: Settings
     workers: int
+
+    @property
+    def root(self) -> str:
+        """Where the runs' folders are: the benchmark's, or the other prompts' own."""
+        named = self.benchmark.prompts == self.prompts
+        return f"{self.results}/{self.benchmark.name if named else set_name(self.prompts)}"
 
 
 def run_bench(order: Order, say: Callable[[str], None]) -> tuple[Comparison, str]:
@@ -65,15 +72,17 @@ def run_bench(order: Order, say: Callable[[str], None]) -> tuple[Comparison, str
         order.prompts, limit=order.limit, column=order.column, folder=order.prompts_folder
     )
     runs = {
-        name: generation.open_run(job, f"{order.results}/{job.folder}", order.settings)
+        name: generation.open_run(job, f"{order.root}/{job.folder}", order.settings)
         for name, job in jobs.items()
     }
     shards = plan_shards(list(prompts.prompts), seeds)
     _generate(order, jobs, runs, shards)
-    _evaluate(list(runs.values()), [str(metric.call) for metric in usable], order.settings)
+    _evaluate(order, list(runs.values()), [str(metric.call) for metric in usable])
+    items = {item_id(prompt.id, shard.seed) for shard in shards for prompt in shard.prompts}
     baselines = {name: runs.get(name) for name in (OWN, MATCHED)}
     folder = runs[tables.CANDIDATE].path
-    return compare_runs(runs[tables.CANDIDATE], baselines, usable, folder, absent), folder
+    candidate = runs[tables.CANDIDATE]
+    return compare_runs(candidate, baselines, usable, folder, absent, items), folder
 
 
 def compare_runs(
@@ -82,8 +91,12 @@ def compare_runs(
     metrics: Sequence[Metric],
     out: str,
     absent: Mapping[str, str] | None = None,
+    items: Collection[str] | None = None,
 ) -> Comparison:
-    """Compare evaluated runs on item metrics, with their set scores beside; writes `compare/`."""
+    """Compare evaluated runs on item metrics, with their set scores beside; writes `compare/`.
+
+    `items` are the ids to compare; None: all that the runs have in common.
+    """
     runs = {tables.CANDIDATE: candidate, **{k: run for k, run in baselines.items() if run}}
     return compare(
         candidate,
@@ -91,12 +104,13 @@ def compare_runs(
         [_info(metric) for metric in metrics if not isinstance(metric, SetMetric)],
         out,
         set_scores=[
-            _set_score(name, run, metric)
+            _set_score(name, run, metric, items)
             for metric in metrics
             if isinstance(metric, SetMetric)
             for name, run in runs.items()
         ],
         absent=absent,
+        items=items,
         commands=[shlex.join(["harness", *sys.argv[1:]])],
     )
 
@@ -109,7 +123,12 @@ def plan_jobs(order: Order) -> tuple[dict[str, Job], dict[str, str]]:
 
     def planned(sampler: str, defaults: dict[str, Any]) -> Job:
         return generation.plan(
-            order.model, sampler, defaults=defaults, size=order.size, dtype=order.dtype
+            order.model,
+            sampler,
+            defaults=defaults,
+            size=order.size,
+            dtype=order.dtype,
+            device=order.settings.device,
         )
 
     candidate = planned(order.sampler, order.benchmark.defaults)
@@ -155,9 +174,9 @@ def _generate(
         return
     workers = max(1, min(order.workers, count // _AT_LEAST))
     if workers > 1:
-        _launch(order, jobs, workers)
+        _launch_generate(order, jobs, workers)
     else:
-        work = [(jobs[name], runs[name], shard) for name, some in due.items() for shard in some]
+        work = [(jobs[n], runs[n], shard) for shard in shards for n in runs if shard in due[n]]
         images = sum(len(shard.prompts) for _, _, shard in work)
         with Progress(Ranks(), "generate", images) as progress:
             generation.generate(work, order.settings, progress.add)
@@ -166,43 +185,58 @@ def _generate(
             raise HarnessError(f"{left} shards of {run.path} ({name}) were not made: run it again")
 
 
-def _launch(order: Order, jobs: dict[str, Job], workers: int) -> None:
-    """`harness generate` under torchrun: one process a device or core."""
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
-    command += [f"--nproc-per-node={workers}", "-m", "harness", "generate"]
-    command += ["--model", order.model, "--prompts", order.prompts, "--seeds", order.seeds]
+def _launch_generate(order: Order, jobs: dict[str, Job], workers: int) -> None:
+    command = ["generate", "--model", order.model, "--prompts", order.prompts]
+    command += ["--seeds", order.seeds, "--results", order.root]
     for job in jobs.values():
         command += ["--sampler", str(job.spec.sampler)]
     given = {
-        "--results": order.results,
         "--limit": order.limit,
         "--column": order.column,
         "--prompts-folder": order.prompts_folder,
         "--dtype": order.dtype,
         "--size": order.size and f"{order.size[0]}x{order.size[1]}",
-        "--threads": order.settings.threads,
         "--batch-size": order.settings.batch_size,
-        "--device": None if order.settings.device.startswith("cuda") else order.settings.device,
     }
     for option, value in given.items():
         command += [] if value is None else [option, str(value)]
+    _launch(order, command, workers)
+
+
+def _launch(order: Order, command: list[str], workers: int) -> None:
+    """A `harness` command under torchrun: one process a device or core."""
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+    launcher += [f"--nproc-per-node={workers}", "-m", "harness", *command]
+    launcher += ["--threads", str(order.settings.threads)]
+    launcher += ["--device", order.device] if order.device else []
     environment = {**os.environ, "OMP_NUM_THREADS": str(order.settings.threads)}
-    done = subprocess.run(command, env=environment, check=False)
+    done = subprocess.run(launcher, env=environment, check=False)
     if done.returncode:
-        raise HarnessError("generation stopped (see above); what is complete is kept: run it again")
+        raise HarnessError(
+            f"harness {command[0]} stopped (see above); what is complete is kept: run it again"
+        )
 
 
-def _evaluate(runs: Sequence[Run], metrics: list[str], settings: Settings) -> None:
+def _evaluate(order: Order, runs: Sequence[Run], metrics: list[str]) -> None:
     due = {run.path: evaluation.pending(run, metrics) for run in runs}
+    if not any(due.values()):
+        return
+    if order.workers > 1 and order.settings.device.startswith("cuda"):
+        paths = [path for path, shards in due.items() if shards]
+        _launch(order, ["evaluate", *paths, "--metrics", ",".join(metrics)], order.workers)
+        return
     images = sum(
         run.read("images", shard, ["item_id"]).num_rows for run in runs for shard in due[run.path]
     )
-    if not images:
-        return
     with Progress(Ranks(), "evaluate", images) as progress:
         for run in runs:
             evaluation.evaluate(
-                run, metrics, device=settings.device, progress=progress.add, shards=due[run.path]
+                run,
+                metrics,
+                device=order.settings.device,
+                threads=order.settings.threads,
+                progress=progress.add,
+                shards=due[run.path],
             )
 
 
@@ -211,8 +245,10 @@ def _info(metric: Metric) -> MetricInfo:
     return MetricInfo(metric.label, about.direction, about.title, about.description)
 
 
-def _set_score(role: str, run: Run, metric: SetMetric) -> tables.SetScore:
-    score = evaluation.set_score(run, metric)
+def _set_score(
+    role: str, run: Run, metric: SetMetric, items: Collection[str] | None
+) -> tables.SetScore:
+    score = evaluation.set_score(run, metric, items)
     return tables.SetScore(
         role,
         _info(metric),

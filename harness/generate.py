@@ -56,19 +56,19 @@ def plan(
     *,
     defaults: dict[str, Any] | None = None,
     size: tuple[int, int] | None = None,
-    dtype: str = "float32",
+    dtype: str | None = None,
+    device: str = "cpu",
     noise_key: str = "prompt",
     negative: str | None = None,
 ) -> Job:
     """Check a run and fill in its defaults; raises HarnessError before any weights are loaded.
 
     `defaults` (a benchmark's steps and guidance) come before the model's own, and after what the
-    sampler's text says.
+    sampler's text says. `dtype` is float16 on a GPU and float32 elsewhere, unless the model
+    computes in one only.
     """
     model_call = parse_call(model)
     entry = find(model_call)
-    if dtype not in DTYPES:
-        raise unknown("dtype", dtype, DTYPES)
     if noise_key not in NOISE_KEYS:
         raise unknown("noise key", noise_key, NOISE_KEYS)
     size = size or entry.size
@@ -85,11 +85,19 @@ def plan(
         model=str(Call(entry.name, model_call.params)),
         sampler=call,
         size=size,
-        dtype=dtype,
+        dtype=_dtype(entry, dtype, device),
         noise_key=noise_key,
         negative=negative,
     )
     return Job(entry, model_call, spec, sigmas, sum(evaluations.values()))
+
+
+def _dtype(entry: ModelEntry, asked: str | None, device: str) -> str:
+    if asked is not None and asked not in DTYPES:
+        raise unknown("dtype", asked, DTYPES)
+    if asked and entry.dtype and asked != entry.dtype:
+        raise HarnessError(f"model {entry.name} computes in {entry.dtype} only, not in {asked}")
+    return asked or entry.dtype or ("float16" if device.startswith("cuda") else "float32")
 
 
 @dataclass(frozen=True)
@@ -113,13 +121,13 @@ def open_run(job: Job, folder: str, settings: Settings) -> Run:
 
 def missing(run: Run, shards: Iterable[Shard]) -> list[Shard]:
     """The shards that the run does not hold yet."""
-    return [shard for shard in shards if not run.has("images", shard)]
+    return [shard for shard in shards if not run.has_images(shard)]
 
 
 def generate(
     work: Iterable[tuple[Job, Run, Shard]],
     settings: Settings,
-    progress: Callable[[int], None] = lambda images: None,
+    progress: Callable[[int], object] = lambda images: None,
 ) -> None:
     """Make the shards of `work` that are missing; the jobs are of one model and precision.
 
@@ -130,7 +138,7 @@ def generate(
     with ThreadPoolExecutor(1) as writer:
         pending: list[Future[None]] = []
         for job, run, shard in work:
-            if run.has("images", shard):
+            if run.has_images(shard):
                 continue
             maker = maker or _Maker(job, settings, progress)
             pictures, seconds = maker.shard(job.spec, shard)
@@ -153,24 +161,40 @@ class _Pictures:
 class _Maker:
     """A loaded model that makes shards."""
 
-    def __init__(self, job: Job, settings: Settings, progress: Callable[[int], None]) -> None:
+    def __init__(self, job: Job, settings: Settings, progress: Callable[[int], object]) -> None:
         request = LoadRequest(job.model.params, settings.device, job.spec.dtype)
         self.model: Model = job.entry.load(request)
         self.batch_size = settings.batch_size or job.entry.batch_size
         self.progress = progress
         self.prompts = Prompts(self.model.encode, self.model.device)
         self.negatives = Prompts(self.model.encode_negative, self.model.device)
+        self.seconds = 0.0
+        self.warm = False
+
+    def _warm_up(self, spec: RunSpec, prompt: str) -> None:
+        """One evaluation of one sample, so that no run is charged for the device's first steps."""
+        shape = self.model.latent_shape(spec.size)
+        noise = NoiseStreams([0], shape, dtype=self.model.state_dtype, device=self.model.device)
+        call = resolve(Call("ddim", {"steps": 1, "guidance": 1.0}), {})
+        condition = self.prompts.batch([prompt])
+        assert condition is not None
+        self.model.decode(run_sampler(self.model, call, condition, None, noise).native)
+        self.warm = True
 
     def shard(self, spec: RunSpec, shard: Shard) -> tuple[list[_Pictures], float]:
         """The shard's pictures, batch by batch, and the seconds that sampling took."""
-        # Before the clock starts: prompts are encoded once, however many runs use them.
         self.prompts.batch([prompt.text for prompt in shard.prompts])
         self.negatives.batch([spec.negative])
-        began = perf_counter()
-        batches = []
-        for at in range(0, len(shard.prompts), self.batch_size):
-            batches += self._batch(spec, shard, at, min(at + self.batch_size, len(shard.prompts)))
-        return batches, perf_counter() - began
+        if not self.warm:
+            self._warm_up(spec, shard.prompts[0].text)
+        self.seconds = 0.0
+        batches: list[_Pictures] = []
+        at = 0
+        while at < len(shard.prompts):  # the batch may shrink on the way
+            stop = min(at + self.batch_size, len(shard.prompts))
+            batches += self._batch(spec, shard, at, stop)
+            at = stop
+        return batches, self.seconds
 
     def _batch(self, spec: RunSpec, shard: Shard, start: int, stop: int) -> list[_Pictures]:
         """Prompts `start` to `stop` of a shard; halved where they do not fit into memory."""
@@ -184,6 +208,7 @@ class _Maker:
             dtype=self.model.state_dtype,
             device=self.model.device,
         )
+        began = perf_counter()  # attempts that run out of memory are not counted
         try:
             batch = run_sampler(self.model, spec.sampler, condition, negative, noise)
             pixels = self.model.decode(batch.native)
@@ -195,6 +220,7 @@ class _Maker:
                 ) from None
             middle = (start + stop) // 2
         else:
+            self.seconds += perf_counter() - began
             self.progress(len(prompts))
             return [_Pictures(pixels, _failures(batch.native, pixels), batch.evaluations)]
         torch.cuda.empty_cache()

@@ -28,7 +28,7 @@ class Ranks:
         self, rank: int = 0, local_rank: int = 0, world: int = 1, store: Any = None
     ) -> None:
         self.rank, self.local_rank, self.world, self._store = rank, local_rank, world, store
-        self._queues = 0
+        self._names = 0
 
     @classmethod
     def from_environment(cls) -> Ranks:
@@ -45,11 +45,11 @@ class Ranks:
 
         Every rank must call this with the same items in the same order.
         """
-        self._queues += 1
+        name = self.name("next")
         if self._store is None:
             yield from items
             return
-        while (at := self._store.add(f"next/{self._queues}", 1) - 1) < len(items):
+        while (at := self._store.add(name, 1) - 1) < len(items):
             yield items[at]
 
     def add(self, name: str, amount: int) -> int:
@@ -58,18 +58,36 @@ class Ranks:
             return amount
         return int(self._store.add(f"count/{name}", amount))
 
-    def barrier(self, name: str, meanwhile: Callable[[], None] = lambda: None) -> None:
-        """Wait until every rank is here (the store may live in one of them)."""
+    def name(self, title: str) -> str:
+        """A name for a counter or barrier, new at every call and alike on all ranks.
+
+        Every rank must ask for names in the same order.
+        """
+        self._names += 1
+        return f"{self._names}/{title}"
+
+    def barrier(self, name: str, progress: Callable[[], int] = lambda: 0) -> None:
+        """Wait until every rank is here (the store may live in one of them).
+
+        Raises HarnessError if neither another rank comes nor `progress` changes for half an hour.
+        """
         if self._store is None:
             return
         self._store.add(f"barrier/{name}", 1)
-        while self._store.add(f"barrier/{name}", 0) < self.world:
-            meanwhile()
+        last, since = (0, 0), time.monotonic()
+        while (here := self._store.add(f"barrier/{name}", 0)) < self.world:
+            state = (here, progress())
+            if state != last:
+                last, since = state, time.monotonic()
+            if time.monotonic() - since > _WAIT.total_seconds():
+                raise HarnessError(
+                    f"{self.world - here} of {self.world} processes have died or hang: run it "
+                    "again; what is complete is kept"
+                )
             time.sleep(0.2)
-        # The store's host leaves last, so that the others can still ask.
         self._store.add(f"left/{name}", 1)
         while self.rank == 0 and self._store.add(f"left/{name}", 0) < self.world:
-            time.sleep(0.05)
+            time.sleep(0.05)  # the store's host leaves last, so that the others can still ask
 
 
 def parse_part(text: str) -> tuple[int, int]:
@@ -80,33 +98,30 @@ def parse_part(text: str) -> tuple[int, int]:
     return int(first), int(second)
 
 
-def default_workers(device: str) -> int:
-    """One process a GPU; without any, one a core, and no more than would crowd the memory."""
+def default_workers(device: str | None) -> int:
+    """One process a GPU, or one for a GPU asked for by number; on a CPU one a core, up to a few."""
     import torch
 
-    if device.startswith("cuda"):
-        return torch.cuda.device_count() if device == "cuda:0" else 1
+    kind, _, index = (device or pick_device(None)).partition(":")
+    if kind == "cuda":
+        return 1 if device and index else torch.cuda.device_count()
     return min(len(os.sched_getaffinity(0)), _MOST_ON_CPU)
 
 
 def pick_device(wanted: str | None, local_rank: int = 0) -> str:
-    """The device of this rank: its own GPU where there is one, else the CPU."""
+    """The device of this rank: `cpu`, or `cuda:N`, its own unless a number was asked for.
+
+    Raises HarnessError for a device that is not here.
+    """
     import torch
 
-    if wanted:
-        _check_device(wanted)
-        return wanted
-    if torch.cuda.is_available():
-        return f"cuda:{local_rank % torch.cuda.device_count()}"
-    return "cpu"
-
-
-def _check_device(wanted: str) -> None:
-    import torch
-
-    try:
-        kind = torch.device(wanted).type
-    except RuntimeError:
-        raise HarnessError(f"unknown device {wanted!r}: expected cpu, cuda or cuda:N") from None
-    if kind == "cuda" and not torch.cuda.is_available():
-        raise HarnessError("device cuda was asked for, but torch sees no GPU: give --device cpu")
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    kind, _, index = (wanted or ("cuda" if count else "cpu")).partition(":")
+    if kind == "cpu" and not index:
+        return "cpu"
+    if kind != "cuda" or (index and not index.isdigit()):
+        raise HarnessError(f"unknown device {wanted!r}: expected cpu, cuda or cuda:N")
+    if int(index or 0) >= count:
+        here = f"{count} GPU{'s' * (count > 1)}" if count else "no GPU"
+        raise HarnessError(f"device {wanted} was asked for, but torch sees {here}")
+    return f"cuda:{index or local_rank % count}"

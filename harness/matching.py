@@ -22,6 +22,8 @@ def match_cost(ladders: Ladders, call: Call, sigmas: torch.Tensor, nfe: int) -> 
     Raises HarnessError where no ladder of the model has so many steps, or none keeps both ends.
     """
 
+    call = _interval_in_sigma(ladders, call)
+
     def cost(steps: int) -> int:
         _, evaluations = rehearse(ladders, _with(call, steps=steps))
         return sum(evaluations.values())
@@ -43,6 +45,16 @@ def match_cost(ladders: Ladders, call: Call, sigmas: torch.Tensor, nfe: int) -> 
             f"{float(sigmas[0]):.6g} to {float(sigmas[-1]):.6g}: its ladder's own limits forbid it"
         )
     return matched
+
+
+def _interval_in_sigma(ladders: Ladders, call: Call) -> Call:
+    """Step indices as sigmas: with other steps, the same indices are other levels."""
+    if "interval_steps" not in call.params:
+        return call
+    first, last = call.params["interval_steps"]
+    sigmas, _ = rehearse(ladders, call)
+    params = {key: value for key, value in call.params.items() if key != "interval_steps"}
+    return Call(call.name, {**params, "interval": [float(sigmas[last + 1]), float(sigmas[first])]})
 
 
 def _with(call: Call, **changes: float) -> Call:

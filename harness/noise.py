@@ -30,8 +30,8 @@ def stream_key(noise_key: str, prompt: str, seed: int, index: int) -> int:
 class NoiseStreams:
     """Draws for a batch, each sample from its own generator.
 
-    The first draw is float32, later ones have the sampler's state dtype. Drawn on `noise_device`
-    (the CPU by default, so that noise is the same wherever the network runs), then moved.
+    The first draw is float32, later ones have the sampler's state dtype. Drawn on the CPU, so that
+    noise is the same wherever the network runs, then moved.
     """
 
     def __init__(
@@ -41,11 +41,10 @@ class NoiseStreams:
         *,
         dtype: torch.dtype,
         device: str | torch.device = "cpu",
-        noise_device: str | torch.device = "cpu",
     ) -> None:
         import torch
 
-        self._generators = [torch.Generator(noise_device).manual_seed(key) for key in keys]
+        self._generators = [torch.Generator().manual_seed(key) for key in keys]
         self._shape = tuple(shape)
         self._dtype, self._device = dtype, device
         self._draws = 0
@@ -57,9 +56,7 @@ class NoiseStreams:
         wanted = self._shape if shape is None else tuple(shape)
         dtype = torch.float32 if self._draws == 0 else self._dtype
         self._draws += 1
-        rows = [
-            torch.randn(wanted, generator=g, dtype=dtype, device=g.device) for g in self._generators
-        ]
+        rows = [torch.randn(wanted, generator=g, dtype=dtype) for g in self._generators]
         return torch.stack(rows).to(self._device)
 
 

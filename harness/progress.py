@@ -20,6 +20,7 @@ class Progress:
         from rich.progress import Progress as Bar
 
         self.ranks, self.title, self.total = ranks, title, total
+        self._name = ranks.name(title)
         self._own = 0
         self._began = self._said = time.monotonic()
         console = Console(stderr=True)
@@ -46,14 +47,14 @@ class Progress:
         trace: TracebackType | None,
     ) -> None:
         if kind is None:
-            self.ranks.barrier(self.title, lambda: self.add(0))
+            self.ranks.barrier(self._name, lambda: self.add(0))
             self.add(0)
             if self._lines:
                 self._say(self._count(0))
         self._bar.stop()
 
-    def add(self, images: int) -> None:
-        """So many more images are done on this rank."""
+    def add(self, images: int) -> int:
+        """So many more images are done on this rank; how many that makes on all."""
         done = self._count(images)
         elapsed = time.monotonic() - self._began
         rate = f"{done / elapsed:.1f} images/s" if done and elapsed > 0 else ""
@@ -61,10 +62,11 @@ class Progress:
         if self._lines and time.monotonic() - self._said > 30:
             self._said = time.monotonic()
             self._say(done)
+        return done
 
     def _count(self, images: int) -> int:
         self._own += images
-        shared = self.ranks.add(self.title, images)
+        shared = self.ranks.add(self._name, images)
         return self._own if self.ranks.world == 1 else shared
 
     def _say(self, done: int) -> None:

@@ -55,6 +55,14 @@ def expand(
     return Request(list(texts), list(minus), list(chosen))
 
 
+def check_outputs(folder: str | None, latents: str | None) -> None:
+    """Raise, before any work, if the pictures' folder or the latents' file cannot be written."""
+    if folder is not None and Path(folder).exists() and not Path(folder).is_dir():
+        raise HarnessError(f"--out {folder} is a file: give a folder")
+    if latents is not None and not Path(latents).resolve().parent.is_dir():
+        raise HarnessError(f"--latents {latents}: there is no folder {Path(latents).parent}")
+
+
 def read_noise(path: str) -> tuple[torch.Tensor, torch.Tensor | None]:
     """`noise` [N, C, H, W] unit normal and `draws` [K, N, C, H, W] (or None) of an .npz file."""
     try:
@@ -62,7 +70,7 @@ def read_noise(path: str) -> tuple[torch.Tensor, torch.Tensor | None]:
             found = {name: data[name] for name in data.files}
     except FileNotFoundError:
         raise HarnessError(f"there is no noise file {path}") from None
-    except (ValueError, OSError, zipfile.BadZipFile) as error:
+    except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
         raise HarnessError(f"cannot read {path} as .npz: {error}") from None
     if "noise" not in found:
         raise HarnessError(

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from harness.models.base import Condition, Ladders, Model, take
+from harness.models.base import Condition, Ladders, Model
 from harness.models.denoiser import Denoiser
 from harness.samplers.base import SAMPLERS, Noise, split_parameters
 from harness.samplers.guidance import make_guidance
@@ -103,8 +103,3 @@ class Prompts:
                 return None
             parts.append(part)
         return {key: torch.cat([part[key] for part in parts]).to(self.device) for key in parts[0]}
-
-
-def rows(condition: Condition | None, start: int, stop: int) -> Condition | None:
-    """A slice of a batch's conditions."""
-    return None if condition is None else take(condition, list(range(start, stop)))

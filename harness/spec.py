@@ -184,6 +184,10 @@ class Prompt:
     category: str = ""
     notes: dict[str, Any] = field(default_factory=dict)
 
+    @property
+    def notes_json(self) -> str:
+        return json.dumps(self.notes, ensure_ascii=False, sort_keys=True)
+
 
 @dataclass(frozen=True)
 class Shard:

@@ -60,6 +60,12 @@ def _file(folder: Path, name: str, text: str) -> str:
         (["bench", "--seeds", "5-2"], "write 2-5"),
         (["bench", "--size", "60x66"], "must be multiples of"),
         (["bench", "--device", "tpu7"], "unknown device 'tpu7'"),
+        (["bench", "--device", "cuda:77"], "torch sees"),
+        (["bench", "--results", "file"], "cannot write file/"),
+        (["sample", "--prompt", "a", "--latents", "no/x.npz"], "there is no folder no"),
+        (["sample", "--prompt", "a", "--out", "file"], "is a file"),
+        (["sample", "--prompt", "a", "--noise", "file"], "cannot read file"),
+        (["sample", "--prompt", "a", "--noise", "x.npz", "--seed", "3"], "goes without --seed"),
         (["bench", "zigzag", "--model", "sdxl"], "hf download stabilityai/stable-diffusion-xl"),
         (["list", "sampler"], "did you mean 'samplers'"),
         (["evaluate", "nowhere", "--metrics", "shapes-exact"], "holds no run"),
@@ -76,6 +82,7 @@ def test_a_mistake_is_one_line_and_exit_code_2(
     tmp_path: Path,
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    (tmp_path / "file").touch()
     assert harness(monkeypatch, *arguments) == 2
     error = capsys.readouterr().err
     assert words in error
@@ -187,7 +194,7 @@ def test_a_whole_benchmark_on_a_tiny_sdxl(
     assert harness(monkeypatch, *arguments) == 0
     printed = capsys.readouterr().out
     assert "CLIP score" in printed
-    root = tmp_path / "results" / "drawbench" / "model"
+    root = tmp_path / "results" / "p" / "model"
     runs = {path.name.split("-")[0]: [] for path in root.iterdir()}
     for path in root.iterdir():
         runs[path.name.split("-")[0]].append(Run.open(str(path)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import signal
@@ -9,6 +10,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import pytest
@@ -54,6 +56,43 @@ def test_more_seeds_and_prompts_extend_a_run(tmp_path: Path) -> None:
     assert (tmp_path / "images" / "part-00000-00000.parquet").stat().st_mtime_ns == stamp
     assert after["part-00000-00001.parquet"] != first["part-00000-00001.parquet"]
     assert len(after) == 6
+
+
+def test_fewer_prompts_leave_a_larger_shard_as_it_is(tmp_path: Path) -> None:
+    job = plan("gmm", "ddim(steps=3)")
+    _make(job, tmp_path, PROMPTS[:20], [0])
+    before = _images(tmp_path)
+    _make(job, tmp_path, PROMPTS[:5], [0])
+    assert _images(tmp_path) == before
+
+
+@pytest.mark.parametrize("change", ["id", "text", "category", "notes"])
+def test_other_prompts_in_the_same_folder_are_refused(tmp_path: Path, change: str) -> None:
+    job = plan("gmm", "ddim(steps=3)")
+    _make(job, tmp_path, PROMPTS[:4], [0])
+    other = {"id": "q", "text": "class 7", "category": "new", "notes": {"n": 99}}[change]
+    prompts = [*PROMPTS[:3], dataclasses.replace(PROMPTS[3], **{change: other})]
+    with pytest.raises(HarnessError, match="holds images of other prompts"):
+        _make(job, tmp_path, prompts, [0])
+
+
+def test_out_of_memory_halves_the_batch_and_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from harness.models.gmm import GaussianMixture
+
+    job = plan("gmm", "ddim(steps=3, eta=1)")
+    _make(job, tmp_path / "roomy", PROMPTS[:30], [0], batch_size=3)
+    network = GaussianMixture.network
+
+    def cramped(self: Model, x: torch.Tensor, *rest: Any) -> torch.Tensor:
+        if len(x) > 8:  # so that the pair of branches of more than 4 samples overflows
+            raise torch.cuda.OutOfMemoryError
+        return network(self, x, *rest)
+
+    monkeypatch.setattr(GaussianMixture, "network", cramped)
+    _make(job, tmp_path / "cramped", PROMPTS[:30], [0], batch_size=12)
+    assert _images(tmp_path / "cramped") == _images(tmp_path / "roomy")
 
 
 def test_rows_hold_what_the_design_says(tmp_path: Path) -> None:
@@ -104,8 +143,8 @@ def test_pictures_that_cannot_be_scored_are_failed_items(
         self: Model, x: torch.Tensor, sigma: torch.Tensor, output: torch.Tensor
     ) -> torch.Tensor:
         output = output.clone()
-        output[1] = torch.nan
-        output[2] = 0.25
+        output[1:2] = torch.nan
+        output[2:3] = 0.25
         return output
 
     monkeypatch.setattr(GaussianMixture, "denoised", denoised)
@@ -141,6 +180,7 @@ def test_other_versions_warn(tmp_path: Path, caplog: pytest.LogCaptureFixture) -
         ({"sampler": "zigzog(steps=3)"}, "did you mean 'zigzag'"),
         ({"size": (12, 16)}, "multiples of 8"),
         ({"dtype": "float12"}, "unknown dtype"),
+        ({"dtype": "float16"}, "computes in float64 only"),
         ({"noise_key": "promt"}, "did you mean 'prompt'"),
         ({"sampler": "ddim(steps=3, interval=[90, 100])"}, "highest level 80"),
         ({"sampler": "ddim(steps=3, spacing=leading)"}, "unknown spacing"),

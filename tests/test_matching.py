@@ -34,6 +34,17 @@ def test_the_fewest_steps_that_cost_as_much_between_the_same_sigmas(
     assert matched.params["guidance"] == 3
 
 
+def test_a_guidance_interval_in_steps_keeps_its_sigmas() -> None:
+    candidate = plan("shapes", "zigzag(steps=20)")
+    baseline = plan("shapes", "ddim(steps=20, guidance=3, interval_steps=[5, 15])")
+    ladders = candidate.entry.ladders({})
+    matched = match_cost(ladders, baseline.spec.sampler, candidate.sigmas, candidate.nfe)
+    low, high = matched.params["interval"]
+    assert high == float(baseline.sigmas[5])
+    assert low == float(baseline.sigmas[16])
+    assert "interval_steps" not in matched.params
+
+
 def test_what_cannot_be_matched_is_said() -> None:
     job = plan(str(TINY_SDXL), "ddim(steps=10)")
     with pytest.raises(HarnessError, match="more than 999 steps"):

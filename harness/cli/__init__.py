@@ -33,6 +33,11 @@ def main() -> None:
     except HarnessError as error:
         print(f"harness: {error}", file=sys.stderr)
         sys.exit(2)
+    except Exception as error:
+        if type(error).__name__ != "OutOfMemoryError":  # torch's, which is not imported here
+            raise
+        print("harness: out of GPU memory: take a smaller --batch-size or --size", file=sys.stderr)
+        sys.exit(2)
     except KeyboardInterrupt:
         print("harness: interrupted; what is complete is kept", file=sys.stderr)
         sys.exit(130)

@@ -67,13 +67,14 @@ def bench(
         prompts=prompts or found.prompts,
         limit=limit if limit or prompts else found.limit,
         metrics=split_list(metrics) if metrics else found.metrics,
-        dtype=options.default_dtype(dtype, where),
+        dtype=dtype,
         size=parse_size(size) if size else None,
         prompts_folder=prompts_folder,
         column=column,
-        results=f"{results}/{found.name}",
+        results=results,
+        device=device,
         settings=Settings(where, threads, batch_size),
-        workers=workers or default_workers(where),
+        workers=workers or default_workers(device),
     )
     notes = Console(stderr=True, highlight=False)
     comparison, folder = run_bench(order, lambda text: notes.print(text, markup=False))

@@ -23,8 +23,11 @@ def generate(
     column: options.Column = None,
     prompts_folder: options.PromptsFolder = None,
     results: Annotated[
-        str, typer.Option(help="Root of the results; runs are <model>/<sampler>-<hash> below it.")
-    ] = "results",
+        str | None,
+        typer.Option(
+            help="Folder for the runs, <model>/<sampler>-<hash>; default: results/<prompt set>."
+        ),
+    ] = None,
     out: Annotated[
         str | None, typer.Option(help="The run's own folder, instead (one sampler only).")
     ] = None,
@@ -56,7 +59,8 @@ def generate(
             model,
             text,
             size=parse_size(size) if size else None,
-            dtype=options.default_dtype(dtype, where),
+            dtype=dtype,
+            device=where,
             noise_key=noise_key,
             negative=negative,
         )
@@ -64,7 +68,8 @@ def generate(
     ]
     found = load_prompts(prompts, limit=limit, column=column, folder=prompts_folder)
     settings = generation.Settings(where, threads, batch_size)
-    runs = [generation.open_run(job, out or f"{results}/{job.folder}", settings) for job in jobs]
+    root = results or f"results/{found.name}"
+    runs = [generation.open_run(job, out or f"{root}/{job.folder}", settings) for job in jobs]
     shards = plan_shards(list(found.prompts), chosen)[part[0] :: part[1]]
     work = [(job, run, s) for s in shards for job, run in zip(jobs, runs, strict=True)]
     total = sum(len(s.prompts) for run in runs for s in generation.missing(run, shards))

@@ -37,8 +37,3 @@ Part = Annotated[
     str | None,
     typer.Option("--shard", help="i/n: only this part, for machines without a common launcher."),
 ]
-
-
-def default_dtype(asked: str | None, device: str) -> str:
-    """The precision asked for; else float16 on a GPU, float32 on a CPU."""
-    return asked or ("float16" if device.startswith("cuda") else "float32")

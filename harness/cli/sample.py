@@ -17,7 +17,9 @@ def sample(
     prompt: Annotated[list[str], typer.Option(help="A prompt; may be repeated.")],
     model: options.Model = "shapes",
     sampler: Annotated[str, typer.Option(help="NAME or NAME(parameter=value, ...).")] = "ddim",
-    seed: Annotated[str, typer.Option(help="0-3, or 0,2,5-8: every prompt with each.")] = "0",
+    seed: Annotated[
+        str | None, typer.Option(help="0-3, or 0,2,5-8: every prompt with each; default: 0.")
+    ] = None,
     negative: Annotated[
         list[str] | None,
         typer.Option(help='Negative prompt, one for all or one each; absent and "" differ.'),
@@ -30,7 +32,10 @@ def sample(
     latents: Annotated[
         str | None, typer.Option(help="Write final latents and evaluation counts to this .npz.")
     ] = None,
-    noise_key: options.NoiseKey = "seed",
+    noise_key: Annotated[
+        str | None,
+        typer.Option(help="What noise depends on beside the seed: seed (nothing), prompt, index."),
+    ] = None,
     dtype: options.Dtype = None,
     device: options.Device = None,
     threads: options.Threads = 1,
@@ -40,22 +45,27 @@ def sample(
     from rich.console import Console
 
     from harness import sample as sampling
+    from harness.errors import HarnessError
     from harness.generate import Settings, plan
     from harness.launch import pick_device
     from harness.spec import parse_seeds, parse_size
 
+    if noise and (seed or noise_key):
+        raise HarnessError("--noise replays recorded noise: it goes without --seed and --noise-key")
+    sampling.check_outputs(out, latents)
     where = pick_device(device)
     job = plan(
         model,
         sampler,
         size=parse_size(size) if size else None,
-        dtype=options.default_dtype(dtype, where),
-        noise_key=noise_key,
+        dtype=dtype,
+        device=where,
+        noise_key=noise_key or "seed",
     )
     job.entry.revision()
     recorded = sampling.read_noise(noise) if noise else None
     rows = None if recorded is None else len(recorded[0])
-    request = sampling.expand(prompt, negative or [], parse_seeds(seed), rows)
+    request = sampling.expand(prompt, negative or [], parse_seeds(seed or "0"), rows)
     settings = Settings(where, threads, batch_size)
     loaded, batch = sampling.draw(job, request, settings, recorded)
     console = Console(highlight=False)

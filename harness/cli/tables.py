@@ -23,6 +23,7 @@ def evaluate(
     run: Annotated[list[str], typer.Argument(help="Run folders.")],
     metrics: Metrics,
     device: options.Device = None,
+    threads: options.Threads = 1,
     batch_size: Annotated[int, typer.Option(min=1, help="Images at once.")] = 64,
 ) -> None:
     """Score the images of runs: what is missing, on one process or under torchrun."""
@@ -44,11 +45,12 @@ def evaluate(
                 names,
                 device=where,
                 batch_size=batch_size,
+                threads=threads,
                 progress=progress.add,
                 shards=ranks.share(shards),
             )
         if ranks.rank == 0:
-            _say(evaluation.evaluate(opened, names, device=where), opened.path)
+            _say(evaluation.evaluate(opened, names, device=where, threads=threads), opened.path)
 
 
 def _say(report: EvaluationReport, path: str) -> None:
@@ -78,7 +80,9 @@ def compare(
     from harness.store.run import Run
 
     opened = [Run.open(path) for path in baseline]
-    baselines = {run.spec.run_id: run for run in opened}
+    ids = [run.spec.run_id for run in opened]
+    names = ids if len(set(ids)) == len(ids) else [run.path for run in opened]
+    baselines = dict(zip(names, opened, strict=True))
     made = make_metrics(split_list(metrics))
     folder = out or candidate
     show(compare_runs(Run.open(candidate), baselines, made, folder), folder)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import torch
@@ -63,7 +63,6 @@ class Model(Ladders, Network, Protocol):
 
     device: torch.device
     state_dtype: torch.dtype
-    branches: frozenset[str]  # of {"cond", "uncond"}: what the network can be asked for
 
     def latent_shape(self, size: tuple[int, int]) -> tuple[int, int, int]:
         """[C, h, w] of the state for pictures of `size` (height, width) in pixels."""
@@ -106,6 +105,7 @@ class ModelEntry:
     steps: int
     guidance: float
     batch_size: int
+    dtype: str | None = field(default=None, kw_only=True)  # the only one it computes in
     revision: Callable[[], str]  # of the weights; raises HarnessError if they cannot be had
     ladders: Callable[[dict[str, Any]], Ladders]  # from the overrides of its configuration
     load: Callable[[LoadRequest], Model]

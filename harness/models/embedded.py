@@ -4,21 +4,25 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from harness.models.base import MODELS
-from harness.models.local import folder_entry
+from harness.models.base import MODELS, ModelEntry
+from harness.models.local import fingerprint, load_folder, read_ladders
 
 _FOLDER = Path(__file__).parent / "shapes" / "pipeline"
 
 MODELS.add(
     "shapes",
-    folder_entry(
-        _FOLDER,
-        "shapes",
-        steps=20,
-        guidance=5.5,
-        batch_size=32,
+    ModelEntry(
+        name="shapes",
         title="embedded miniature Stable Diffusion (64x64 coloured shapes)",
         source="ships with the package",
         licence="Apache-2.0",
+        size=(64, 64),
+        size_multiple=8,
+        steps=20,
+        guidance=5.5,
+        batch_size=32,
+        revision=lambda: fingerprint(_FOLDER),
+        ladders=lambda overrides: read_ladders(_FOLDER, overrides),
+        load=lambda request: load_folder(request, _FOLDER, "shapes"),
     ),
 )

@@ -21,7 +21,6 @@ class GaussianMixture:
     The prompt `class N` conditions on component N, the unconditional branch is the whole mixture.
     """
 
-    branches = frozenset({"cond", "uncond"})
     sigma_min, sigma_max = 0.002, 80.0
 
     def __init__(self, name: str = "gmm", device: str = "cpu") -> None:
@@ -116,6 +115,7 @@ MODELS.add(
         steps=20,
         guidance=2.0,
         batch_size=32,
+        dtype="float64",
         revision=lambda: "1",
         ladders=lambda overrides: _make(overrides),
         load=lambda request: _make(request.overrides, request.device),

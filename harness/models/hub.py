@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-import json
+import contextlib
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
-from typing import Any
 
 from harness.errors import HarnessError
 from harness.models.base import MODELS, Ladders, LoadRequest, Model, ModelEntry
+from harness.models.local import folder_entry, read_ladders
+
+_COMPONENTS = ("unet", "vae", "text_encoder", "text_encoder_2")
+_SMALL = ["model_index.json", "*/config.json", "scheduler/*.json", "tokenizer*/*"]
+_NO_NETWORK_AFTER = 5  # seconds
 
 
 @dataclass(frozen=True)
@@ -24,7 +29,6 @@ class HubModel:
     size: int
     steps: int
     guidance: float
-    variant: str | None = "fp16"
 
 
 ROWS = [
@@ -72,7 +76,7 @@ def is_hub_id(name: str) -> bool:
 
 
 def hub_entry(row: HubModel) -> ModelEntry:
-    """The model entry of a hub checkpoint; nothing is downloaded before its weights are needed."""
+    """The model entry of a hub checkpoint; nothing is downloaded before it is needed."""
     return ModelEntry(
         name=row.name,
         title=row.title,
@@ -83,77 +87,118 @@ def hub_entry(row: HubModel) -> ModelEntry:
         steps=row.steps,
         guidance=row.guidance,
         batch_size=8,
-        revision=lambda: _revision(row.repo),
+        revision=lambda: revision(row.repo),
         ladders=lambda overrides: _ladders(row.repo, overrides),
-        load=lambda request: _load(request, row),
+        load=lambda request: _load(request, row.repo, row.name),
     )
 
 
 def any_hub_entry(repo: str) -> ModelEntry:
-    """An entry for a hub id that has no row: settings of Stable Diffusion XL unless given."""
-    row = HubModel(repo, repo, repo, "see its model card", size=1024, steps=50, guidance=5.0)
-    return hub_entry(row)
+    """The entry of a hub id without a row: kind and size from its small configuration files."""
+    return folder_entry(
+        _small_files(repo),
+        repo,
+        source=repo,
+        revision=lambda: revision(repo),
+        load=lambda request: _load(request, repo, repo),
+    )
 
 
-def _revision(repo: str) -> str:
+@lru_cache
+def revision(repo: str) -> str:
     """The commit of the checkpoint in the local cache, else the hub's newest.
 
     Raises HarnessError if it is in neither.
     """
     from huggingface_hub import HfApi, try_to_load_from_cache
-    from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError
 
     cached = try_to_load_from_cache(repo, "model_index.json")
     if isinstance(cached, str):
         return Path(cached).parent.name
+    with _hub(repo):
+        return str(HfApi().model_info(repo, timeout=_NO_NETWORK_AFTER).sha)
+
+
+@contextlib.contextmanager
+def _hub(repo: str) -> Iterator[None]:
+    """What the hub's client raises, as one message that says what to do."""
+    from huggingface_hub.errors import (
+        EntryNotFoundError,
+        GatedRepoError,
+        LocalEntryNotFoundError,
+        RepositoryNotFoundError,
+    )
+
     try:
-        return str(HfApi().model_info(repo, timeout=5).sha)
+        yield
     except GatedRepoError:
         raise HarnessError(
             f"{repo} is gated: accept its licence on its hub page, then run 'hf auth login'"
         ) from None
     except RepositoryNotFoundError:
         raise HarnessError(f"the hub has no model {repo!r} (or it is private)") from None
+    except EntryNotFoundError as error:
+        if not isinstance(error, LocalEntryNotFoundError):
+            raise HarnessError(f"{repo} is no diffusers pipeline: {_line(error)}") from None
+        raise _unreachable(repo, error) from None
     except Exception as error:
-        raise HarnessError(
-            f"the weights of {repo} are not on this machine and the hub cannot be reached "
-            f"({type(error).__name__}). With a network, run: hf download {repo}. Without one, copy "
-            "its folder here and give its path as the model (MODEL=/path/to/folder)"
-        ) from None
+        raise _unreachable(repo, error) from None
 
 
-def _ladders(repo: str, overrides: dict[str, Any]) -> Ladders:
-    """The checkpoint's noise schedule, from its scheduler file alone."""
-    from huggingface_hub import hf_hub_download
+def _unreachable(repo: str, error: Exception) -> HarnessError:
+    return HarnessError(
+        f"the weights of {repo} are not (all) on this machine and the hub cannot be reached "
+        f"({type(error).__name__}). Where there is a network, run: hf download {repo} --include "
+        "'*.json' '*/*.txt' '*/*.safetensors'. Without one here, copy what it fetched (its folder "
+        "under ~/.cache/huggingface/hub, or the pipeline's own folder, whose path is then the "
+        "model: MODEL=/path/to/folder)"
+    )
 
-    from harness.models.stable_diffusion import make_schedule, scheduler_config
 
-    path = hf_hub_download(repo, "scheduler/scheduler_config.json", revision=_revision(repo))
-    return make_schedule(scheduler_config(json.loads(Path(path).read_text()), overrides))
+def _line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0]
 
 
-def _load(request: LoadRequest, row: HubModel) -> Model:
+@lru_cache
+def _small_files(repo: str) -> Path:
+    """The snapshot's folder with its configurations and tokenizers."""
+    from huggingface_hub import snapshot_download
+
+    revision(repo)  # quick, where there is neither a cache nor a network
+    with _hub(repo):
+        folder = Path(snapshot_download(repo, allow_patterns=_SMALL))
+    if not (folder / "model_index.json").exists():
+        raise HarnessError(f"{repo} is no diffusers pipeline: it has no model_index.json")
+    return folder
+
+
+def _ladders(repo: str, overrides: dict[str, object]) -> Ladders:
+    return read_ladders(_small_files(repo), overrides)
+
+
+def _load(request: LoadRequest, repo: str, name: str) -> Model:
     from harness.models.stable_diffusion import load_pipeline
 
-    half = request.dtype in ("float16", "bfloat16")
-    variants = [row.variant, None] if half and row.variant else [None]
-    folder, variant = _download(row.repo, _revision(row.repo), variants)
-    return load_pipeline(request, folder, row.name, variant=variant)
+    folder = _small_files(repo)
+    variant = _fetch_weights(repo, folder, request.dtype in ("float16", "bfloat16"))
+    return load_pipeline(request, folder, name, variant)
 
 
-def _download(repo: str, revision: str, variants: Sequence[str | None]) -> tuple[str, str | None]:
-    """The folder of the pipeline's files and their variant: the first that the checkpoint has."""
-    from diffusers import DiffusionPipeline
+def _fetch_weights(repo: str, folder: Path, half: bool) -> str | None:
+    """Download the weights; the variant they are of. Half precision prefers the fp16 files."""
+    from huggingface_hub import snapshot_download
 
-    variant, *others = variants
-    try:
-        folder = DiffusionPipeline.download(repo, revision=revision, variant=variant)
-        return str(folder), variant
-    except (OSError, ValueError) as error:
-        if others:
-            return _download(repo, revision, others)
-        line = str(error).strip().splitlines()[0]
-        raise HarnessError(f"cannot download {repo}: {line}") from None
+    with _hub(repo):
+        if half:
+            patterns = [f"{part}/*.fp16.safetensors" for part in _COMPONENTS]
+            snapshot_download(repo, allow_patterns=patterns)
+            if any(folder.glob("unet/*.fp16.safetensors")):
+                return "fp16"
+        patterns = [f"{part}/*.safetensors" for part in _COMPONENTS]
+        snapshot_download(repo, allow_patterns=patterns, ignore_patterns=["*.fp16.*"])
+    if not any(folder.glob("unet/*.safetensors")):
+        raise HarnessError(f"{repo} has no weights as .safetensors, which is all that is loaded")
+    return None
 
 
 for _row in ROWS:

@@ -21,7 +21,7 @@ def find(spec: str | Call) -> ModelEntry:
         return MODELS.get(name)
     path = Path(name).expanduser()
     if path.is_dir():
-        return folder_entry(path)
+        return folder_entry(path, path.resolve().name)
     if path.exists():
         raise HarnessError(f"{name} is a file: a model is a diffusers pipeline folder")
     if is_hub_id(name) and not name.startswith("."):

@@ -3,24 +3,31 @@
 from __future__ import annotations
 
 import hashlib
-import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from harness.errors import HarnessError, unknown
 from harness.models.base import Ladders, LoadRequest, Model, ModelEntry
+from harness.models.configurations import read_json, read_scheduler
+from harness.models.schedule import SchedulerSettings
 
 _BLOCKS, _BLOCK = 64, 1 << 16
 
 
 def folder_entry(
-    folder: Path, name: str | None = None, *, steps: int = 50, guidance: float = 5.0, **known: Any
+    folder: Path,
+    name: str,
+    *,
+    source: str = "a local folder",
+    revision: Callable[[], str] | None = None,
+    load: Callable[[LoadRequest], Model] | None = None,
 ) -> ModelEntry:
     """The model entry of a pipeline folder; reads its small configuration files only."""
-    index = _read(folder / "model_index.json")
+    index = read_json(folder / "model_index.json")
     _check_class(str(index.get("_class_name")), folder)
-    unet = _read(folder / "unet" / "config.json")
-    vae = _read(folder / "vae" / "config.json")
+    unet = read_json(folder / "unet" / "config.json")
+    vae = read_json(folder / "vae" / "config.json")
     # AutoencoderTiny says it of its encoder and decoder apart
     blocks = vae.get("block_out_channels") or vae.get("encoder_block_out_channels")
     if not blocks or not isinstance(unet.get("sample_size"), int):
@@ -28,26 +35,24 @@ def folder_entry(
     scale = 2 ** (len(blocks) - 1)
     side = unet["sample_size"] * scale
     return ModelEntry(
-        name=name or folder.name,
-        title=known.get("title", folder.name),
-        source=known.get("source", "a local folder"),
-        licence=known.get("licence", "see its model card"),
+        name=name,
+        title=name,
+        source=source,
+        licence="see its model card",
         size=(side, side),
         size_multiple=scale,
-        steps=steps,
-        guidance=guidance,
-        batch_size=known.get("batch_size", 8),
-        revision=lambda: fingerprint(folder),
-        ladders=lambda overrides: _ladders(folder, overrides),
-        load=lambda request: _load(request, folder, name or folder.name),
+        steps=50,
+        guidance=5.0,
+        batch_size=8,
+        revision=revision or (lambda: fingerprint(folder)),
+        ladders=lambda overrides: read_ladders(folder, overrides),
+        load=load or (lambda request: load_folder(request, folder, name)),
     )
 
 
-def _ladders(folder: Path, overrides: dict[str, Any]) -> Ladders:
-    from harness.models.stable_diffusion import make_schedule, scheduler_config
-
-    found = _read(folder / "scheduler" / "scheduler_config.json")
-    return make_schedule(scheduler_config(found, overrides))
+def read_ladders(folder: Path, overrides: dict[str, Any]) -> Ladders:
+    """The checkpoint's noise schedule, from its scheduler file alone."""
+    return SchedulerSettings.read(read_scheduler(folder), overrides).schedule()
 
 
 def _check_class(kind: str, folder: Path) -> None:
@@ -57,19 +62,11 @@ def _check_class(kind: str, folder: Path) -> None:
         raise unknown("pipeline class", kind, PIPELINES, where=str(folder))
 
 
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        return dict(json.loads(path.read_text()))
-    except FileNotFoundError:
-        raise HarnessError(f"{path.parent} is not a diffusers pipeline: no {path.name}") from None
-    except (ValueError, OSError) as error:
-        raise HarnessError(f"cannot read {path}: {error}") from None
-
-
-def _load(request: LoadRequest, folder: Path, name: str) -> Model:
+def load_folder(request: LoadRequest, folder: Path, name: str) -> Model:
+    """The loaded pipeline of a folder."""
     from harness.models.stable_diffusion import load_pipeline
 
-    return load_pipeline(request, str(folder), name)
+    return load_pipeline(request, folder, name)
 
 
 def fingerprint(folder: Path) -> str:

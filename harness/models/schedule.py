@@ -5,12 +5,73 @@ With alpha-bar the network's table: sigma = sqrt((1 - abar) / abar), x = z / sqr
 
 from __future__ import annotations
 
-from typing import get_args
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, get_args
 
 import torch
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from harness.errors import HarnessError, unknown
 from harness.models.ladders import Spacing, check_ladder, check_range, close_ladder, rho_grid
+
+
+class SchedulerSettings(BaseModel):
+    """What of a scheduler configuration matters here.
+
+    The defaults are what Stable Diffusion's own checkpoints say: some fine-tunes' files leave keys
+    out, and the defaults of diffusers' scheduler classes are another family's.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    beta_start: float | None = None
+    beta_end: float | None = None
+    beta_schedule: Literal["linear", "scaled_linear", "squaredcos_cap_v2"] | None = None
+    trained_betas: list[float] | None = None
+    num_train_timesteps: Annotated[int, Field(ge=2)] = 1000
+    rescale_betas_zero_snr: bool = False
+    prediction_type: Literal["epsilon", "v_prediction", "sample"] = "epsilon"
+    timestep_spacing: Literal["leading", "trailing", "linspace", "karras"] = "leading"
+    steps_offset: Annotated[int, Field(ge=0)] = 1
+    set_alpha_to_one: bool = False
+
+    @classmethod
+    def read(cls, found: Mapping[str, Any], overrides: Mapping[str, Any]) -> SchedulerSettings:
+        """The checkpoint's settings with the user's on top; HarnessError for what does not fit."""
+        for name in overrides:
+            if name not in cls.model_fields:
+                raise unknown("parameter", name, cls.model_fields, "a Stable Diffusion model")
+        known = {key: value for key, value in found.items() if key in cls.model_fields}
+        try:
+            settings = cls(**{**known, **overrides})
+        except ValidationError as error:
+            first = error.errors()[0]
+            problem = first["msg"].removeprefix("Input ")
+            raise HarnessError(
+                f"scheduler setting {first['loc'][0]}={first['input']!r} {problem}"
+            ) from None
+        if settings.trained_betas is None:
+            for key in ("beta_start", "beta_end", "beta_schedule"):
+                if getattr(settings, key) is None:
+                    raise HarnessError(
+                        f"the checkpoint's scheduler_config.json has no {key}: it is not of a "
+                        f"Stable Diffusion; give it as MODEL({key}=...)"
+                    )
+        return settings
+
+    def schedule(self) -> DiscreteSchedule:
+        """The noise schedule; the table is diffusers' own, in float32 as the checkpoints'."""
+        from diffusers import DDIMScheduler
+
+        keys = {"beta_start", "beta_end", "beta_schedule", "trained_betas"}
+        keys |= {"num_train_timesteps", "rescale_betas_zero_snr"}
+        table = DDIMScheduler(**self.model_dump(include=keys, exclude_none=True)).alphas_cumprod
+        return DiscreteSchedule(
+            table,
+            spacing=self.timestep_spacing,
+            steps_offset=self.steps_offset,
+            set_alpha_to_one=self.set_alpha_to_one,
+        )
 
 
 class DiscreteSchedule:
@@ -89,6 +150,11 @@ class DiscreteSchedule:
         else:
             stride = len(self.sigmas) // steps
             times = torch.arange(steps - 1, -1, -1) * stride + self.steps_offset
+        if times[0].round() >= len(self.sigmas):
+            raise HarnessError(
+                f"steps_offset {self.steps_offset} puts the first of {steps} steps beyond the "
+                f"model's {len(self.sigmas)} timesteps"
+            )
         sigmas = self.sigmas[times.round().long()]
         if float(sigmas[-1]) == self.last:  # nothing is left to step over
             return check_ladder(sigmas)

@@ -6,58 +6,45 @@ v (Salimans & Ho 2022) and sample prediction become D here and nowhere else.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
 
-from harness.errors import HarnessError, unknown
+from harness.errors import HarnessError
 from harness.models.base import Condition, LoadRequest, Network, take
+from harness.models.configurations import read_json, read_scheduler
 from harness.models.libraries import quiet
 from harness.models.lora import LoraScales
-from harness.models.schedule import DiscreteSchedule
+from harness.models.schedule import SchedulerSettings
+
+log = logging.getLogger(__name__)
 
 PIPELINES = ("StableDiffusionPipeline", "StableDiffusionXLPipeline")
 
-# What Stable Diffusion's own checkpoints say; some fine-tunes' scheduler files leave these out, and
-# the defaults of diffusers' classes are another family's.
-_FAMILY = {
-    "prediction_type": "epsilon",
-    "timestep_spacing": "leading",
-    "steps_offset": 1,
-    "set_alpha_to_one": False,
-    "num_train_timesteps": 1000,
-    "trained_betas": None,
-    "rescale_betas_zero_snr": False,
-}
-_BETAS = ("beta_start", "beta_end", "beta_schedule")
+_PARTS = ("unet", "vae", "scheduler", "text_encoder", "text_encoder_2", "tokenizer", "tokenizer_2")
+_UNUSED = ("safety_checker", "feature_extractor", "image_encoder")
 _DECODED_PIXELS = 2**20
 
 
 class StableDiffusion:
     """A loaded pipeline behind the model contract (see models/base.py)."""
 
-    branches = frozenset({"cond", "uncond"})
-
-    def __init__(self, name: str, pipeline: Any, overrides: dict[str, Any]) -> None:
+    def __init__(self, name: str, pipeline: Any, settings: SchedulerSettings) -> None:
         self.name, self.pipeline = name, pipeline
         self.unet, self.vae = pipeline.unet.eval(), pipeline.vae.eval()
         self.device, self.dtype = self.unet.device, self.unet.dtype
         double = self.dtype == torch.float64
         self.state_dtype = torch.float64 if double else torch.float32
         self.scale = int(pipeline.vae_scale_factor)
-        config = scheduler_config(dict(pipeline.scheduler.config), overrides)
-        self.prediction = config["prediction_type"]
-        self.schedule = make_schedule(config)
+        self.prediction, self.schedule = settings.prediction_type, settings.schedule()
         self._lora: LoraScales | None = None
         self._variants_of: Mapping[str, Mapping[str, Any]] = {}
         self._is_xl = self.unet.config.addition_embed_type == "text_time"
 
     def latent_shape(self, size: tuple[int, int]) -> tuple[int, int, int]:
-        if size[0] % self.scale or size[1] % self.scale:
-            raise HarnessError(
-                f"size {size[0]}x{size[1]} must be a multiple of {self.scale} for {self.name}"
-            )
         channels = int(self.unet.config.in_channels)
         return (channels, size[0] // self.scale, size[1] // self.scale)
 
@@ -77,6 +64,7 @@ class StableDiffusion:
 
     @torch.inference_mode()
     def encode(self, prompts: Sequence[str]) -> Condition:
+        self._warn_of_cut(prompts)
         encoded = self.pipeline.encode_prompt(
             prompt=list(prompts),
             device=self.device,
@@ -87,6 +75,19 @@ class StableDiffusion:
         if self._is_xl:
             condition["pooled"] = encoded[2]
         return condition
+
+    def _warn_of_cut(self, prompts: Sequence[str]) -> None:
+        tokenizer = self.pipeline.tokenizer
+        for prompt in prompts:
+            tokens = len(tokenizer(prompt, truncation=False, verbose=False).input_ids)
+            if tokens > tokenizer.model_max_length:
+                log.warning(
+                    "%s reads %d tokens: the end of this prompt of %d is cut: %.60s ...",
+                    self.name,
+                    tokenizer.model_max_length,
+                    tokens,
+                    prompt,
+                )
 
     @torch.inference_mode()
     def encode_negative(self, negatives: Sequence[str | None]) -> Condition | None:
@@ -166,9 +167,11 @@ class StableDiffusion:
         if dtype == torch.float16 and getattr(config, "force_upcast", False):
             dtype = torch.float32
             vae.to(dtype)
-        latents = native.to(dtype) / config.scaling_factor + (
-            getattr(config, "shift_factor", None) or 0.0
-        )
+        latents = native.to(dtype) / config.scaling_factor
+        if (mean := getattr(config, "latents_mean", None)) is not None:
+            std = latents.new_tensor(config.latents_std).reshape(1, -1, 1, 1)
+            latents = latents * std + latents.new_tensor(mean).reshape(1, -1, 1, 1)
+        latents = latents + (getattr(config, "shift_factor", None) or 0.0)
         # A decoder's activations at full size, not the network, are what fills a GPU.
         at_once = max(1, _DECODED_PIXELS // (latents.shape[-2] * latents.shape[-1] * self.scale**2))
         parts = [vae.decode(part, return_dict=False)[0] for part in latents.split(at_once)]
@@ -189,55 +192,30 @@ class _AtScale:
         return self._model.network_at(self._variant, x, sigma, time, condition)
 
 
-def scheduler_config(found: dict[str, Any], overrides: dict[str, Any]) -> dict[str, Any]:
-    """The checkpoint's scheduler settings that matter here, with the user's overrides on top."""
-    known = [*_BETAS, *_FAMILY]
-    for name in overrides:
-        if name not in known:
-            raise unknown("parameter", name, known, where="a Stable Diffusion model")
-    missing = [key for key in _BETAS if key not in found and key not in overrides]
-    if missing and not (overrides.get("trained_betas") or found.get("trained_betas")):
-        raise HarnessError(
-            f"the checkpoint's scheduler_config.json has no {missing[0]}: it is not of a Stable "
-            f"Diffusion; give it as MODEL({missing[0]}=...)"
-        )
-    config = _FAMILY | {key: found[key] for key in known if key in found} | overrides
-    allowed = ("epsilon", "v_prediction", "sample")
-    if config["prediction_type"] not in allowed:
-        raise unknown("prediction_type", str(config["prediction_type"]), allowed)
-    return config
-
-
-def make_schedule(config: dict[str, Any]) -> DiscreteSchedule:
-    """The noise schedule of a scheduler configuration; the table is diffusers' own, in float32."""
-    from diffusers import DDIMScheduler
-
-    keys = (*_BETAS, "num_train_timesteps", "trained_betas", "rescale_betas_zero_snr")
-    table = DDIMScheduler(**{key: config[key] for key in keys if key in config}).alphas_cumprod
-    return DiscreteSchedule(
-        table,
-        spacing=config["timestep_spacing"],
-        steps_offset=config["steps_offset"],
-        set_alpha_to_one=config["set_alpha_to_one"],
-    )
-
-
-def load_pipeline(request: LoadRequest, source: str, label: str, **options: Any) -> StableDiffusion:
-    """The model of a local pipeline folder or of a hub id whose files are on this machine."""
+def load_pipeline(
+    request: LoadRequest, folder: Path, name: str, variant: str | None = None
+) -> StableDiffusion:
+    """The model of a pipeline's folder on this machine."""
     from diffusers import DiffusionPipeline
 
-    dtype = getattr(torch, request.dtype)
+    index = read_json(folder / "model_index.json")
+    missing = [part for part in _PARTS if part in index and not (folder / part).is_dir()]
+    if missing:
+        raise HarnessError(f"{folder} is not complete: it has no {missing[0]}/")
+    unused = {part: None for part in _UNUSED if part in index}
+    settings = SchedulerSettings.read(read_scheduler(folder), request.overrides)
     with quiet():
         try:
             pipeline = DiffusionPipeline.from_pretrained(
-                source, dtype=dtype, local_files_only=True, **options
+                str(folder),
+                dtype=getattr(torch, request.dtype),
+                local_files_only=True,
+                variant=variant,
+                **unused,
             )
         except (OSError, ValueError) as error:
             line = str(error).strip().splitlines()[0]
-            raise HarnessError(f"cannot load {source}: {line}") from None
+            raise HarnessError(f"cannot load {folder}: {line}") from None
         pipeline.set_progress_bar_config(disable=True)
         pipeline = pipeline.to(request.device)
-    kind = type(pipeline).__name__
-    if kind not in PIPELINES:
-        raise unknown("pipeline class", kind, PIPELINES, where=source)
-    return StableDiffusion(label, pipeline, request.overrides)
+    return StableDiffusion(name, pipeline, settings)

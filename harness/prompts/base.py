@@ -155,6 +155,13 @@ def load_prompts(
     return replace(found, prompts=found.prompts[:limit])
 
 
+def set_name(spec: str) -> str:
+    """The name of the set that `load_prompts(spec)` gives, without loading it."""
+    call = Call(spec) if os.path.isfile(spec) else parse_call(spec)
+    name = call.name.split("?")[0] if "://" in call.name else call.name.replace("\\", "/")
+    return call.name if call.name in PROMPT_SETS else PurePosixPath(name).stem
+
+
 def describe() -> list[dict[str, Any]]:
     """One dict a registered set, by name: name, description, prompts, categories (how many), home,
     licence, citation, location (in the cache, `embedded` or `not downloaded`)."""

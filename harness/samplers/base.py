@@ -117,7 +117,7 @@ class Sampler:
 
     def _checked(self, name: str, kind: Any, value: Any) -> Any:
         try:
-            return TypeAdapter(kind).validate_python(value)
+            return TypeAdapter(kind).validate_python(value, strict=True)
         except ValidationError as error:
             problem = error.errors()[0]["msg"].removeprefix("Input ")
             raise HarnessError(

@@ -81,11 +81,9 @@ def make_guidance(
     """The policy that a sampler's common parameters ask for, on its ladder `sigmas` [N+1].
 
     `interval` = [lo, hi] in sigma, each snapped to the nearest level; `interval_steps` = [a, b],
-    step indices from 0, both ends included.
+    step indices from 0, both ends included; one of them at most.
     """
     policy = Rescale(guidance_rescale) if guidance_rescale else Guidance()
-    if interval is not None and interval_steps is not None:
-        raise HarnessError("interval and interval_steps contradict each other: give one of them")
     if interval is not None:
         return Interval(*_snap(sigmas, interval), policy)
     if interval_steps is not None:

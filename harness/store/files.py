@@ -66,8 +66,11 @@ def write_bytes(path: str, data: bytes) -> None:
         fs.pipe_file(inner, data)  # object stores publish a key only when its upload is complete
         return
     target = Path(path)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
+    except OSError as error:
+        raise HarnessError(f"cannot write {path}: {error.strerror}") from None
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(data)
@@ -89,7 +92,10 @@ def write_json(path: str, value: Any) -> None:
 
 
 def read_json(path: str) -> Any:
-    return json.loads(read_bytes(path))
+    try:
+        return json.loads(read_bytes(path))
+    except ValueError as error:
+        raise HarnessError(f"{path} is damaged: {error}") from None
 
 
 def write_table(path: str, table: pa.Table, metadata: dict[str, str] | None = None) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 
 import pyarrow as pa
@@ -25,7 +24,7 @@ def image_table(
             "prompt_id": prompt.id,
             "prompt": prompt.text,
             "category": prompt.category,
-            "notes": json.dumps(prompt.notes, ensure_ascii=False, sort_keys=True),
+            "notes": prompt.notes_json,
             "seed": shard.seed,
             "image": None if png is None else {"bytes": png, "path": None},
             "width": size[1],

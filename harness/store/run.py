@@ -68,10 +68,26 @@ class Run:
     def file(self, kind: str, name: str) -> str:
         return files.join(self.path, kind, f"{name}.parquet")
 
-    def has(self, kind: str, shard: Shard) -> bool:
-        """Whether `kind` holds this very shard, complete."""
-        path = self.file(kind, shard.name)
-        return files.exists(path) and files.read_metadata(path).get("items") == shard.items_key
+    def has_images(self, shard: Shard) -> bool:
+        """Whether the images of a shard are here: these prompts, or more of the same set.
+
+        Raises HarnessError if its file holds other prompts, which must not be lost or mixed.
+        """
+        key = self.items_key("images", shard.name)
+        if key is None or key == shard.items_key:
+            return key is not None
+        columns = ["prompt_id", "prompt", "category", "notes"]
+        stored = [
+            tuple(row.values()) for row in self.read("images", shard.name, columns).to_pylist()
+        ]
+        asked = [(p.id, p.text, p.category, p.notes_json) for p in shard.prompts]
+        both = min(len(stored), len(asked))
+        if stored[:both] != asked[:both]:
+            raise HarnessError(
+                f"{self.path} holds images of other prompts ({stored[0][1]!r} ..., now "
+                f"{asked[0][1]!r} ...): choose another folder for the results"
+            )
+        return len(stored) >= len(asked)
 
     def write(self, kind: str, name: str, table: pa.Table, items_key: str) -> None:
         files.write_table(self.file(kind, name), table, {"items": items_key})

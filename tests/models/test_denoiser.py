@@ -116,7 +116,6 @@ def test_interval_bounds_snap_to_the_ladder() -> None:
         ({"interval": [9.0, 10.0]}, "begin below"),
         ({"interval": [0.95, 1.05]}, "holds no step"),
         ({"interval_steps": [2, 4]}, "within steps 0 to 3"),
-        ({"interval": [1.0, 2.0], "interval_steps": [0, 1]}, "contradict"),
     ],
 )
 def test_bad_intervals_are_refused(arguments: dict[str, list[float]], words: str) -> None:

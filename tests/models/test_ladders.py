@@ -1,19 +1,23 @@
 from __future__ import annotations
 
+import json
+import shutil
+from pathlib import Path
+
 import pytest
 import torch
 
 from harness.errors import HarnessError
 from harness.models.ladders import rho_grid
-from harness.models.load import find
-from harness.models.schedule import DiscreteSchedule
-from harness.models.stable_diffusion import make_schedule, scheduler_config
+from harness.models.load import find, load
+from harness.models.schedule import DiscreteSchedule, SchedulerSettings
+from tests.conftest import TINY_SDXL
 
 STABLE_DIFFUSION = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear"}
 
 
 def _schedule(**overrides: object) -> DiscreteSchedule:
-    return make_schedule(scheduler_config(STABLE_DIFFUSION, overrides))
+    return SchedulerSettings.read(STABLE_DIFFUSION, overrides).schedule()
 
 
 def _times(schedule: DiscreteSchedule, sigmas: torch.Tensor) -> list[float]:
@@ -100,12 +104,44 @@ def test_impossible_ladders_are_refused(arguments: dict[str, object], words: str
 
 
 def test_scheduler_settings_come_from_the_checkpoint_then_the_family() -> None:
-    config = scheduler_config({**STABLE_DIFFUSION, "prediction_type": "v_prediction"}, {})
-    assert config["prediction_type"] == "v_prediction"
-    assert (config["steps_offset"], config["set_alpha_to_one"]) == (1, False)
-    with pytest.raises(HarnessError, match="did you mean 'prediction_type'"):
-        scheduler_config(STABLE_DIFFUSION, {"prediction_typ": "epsilon"})
-    with pytest.raises(HarnessError, match="no beta_start"):
-        scheduler_config({}, {})
-    with pytest.raises(HarnessError, match="v_prediction"):
-        scheduler_config(STABLE_DIFFUSION, {"prediction_type": "v_predicton"})
+    found = {**STABLE_DIFFUSION, "prediction_type": "v_prediction", "clip_sample": True}
+    settings = SchedulerSettings.read(found, {})
+    assert settings.prediction_type == "v_prediction"
+    assert (settings.steps_offset, settings.set_alpha_to_one) == (1, False)
+    assert SchedulerSettings.read(found, {"steps_offset": 0}).steps_offset == 0
+
+
+@pytest.mark.parametrize(
+    ("found", "overrides", "words"),
+    [
+        (STABLE_DIFFUSION, {"prediction_typ": "epsilon"}, "did you mean 'prediction_type'"),
+        (STABLE_DIFFUSION, {"prediction_type": "v_predicton"}, "'v_prediction'"),
+        (STABLE_DIFFUSION, {"beta_start": "abc"}, "beta_start='abc'"),
+        ({**STABLE_DIFFUSION, "beta_schedule": "odd"}, {}, "beta_schedule='odd'"),
+        ({}, {}, "no beta_start"),
+    ],
+)
+def test_bad_scheduler_settings_are_named(
+    found: dict[str, object], overrides: dict[str, object], words: str
+) -> None:
+    with pytest.raises(HarnessError, match=words):
+        SchedulerSettings.read(found, overrides)
+
+
+def test_an_offset_beyond_the_table_is_refused() -> None:
+    with pytest.raises(HarnessError, match="steps_offset 51"):
+        _schedule(steps_offset=51).ladder(20)
+
+
+def test_the_planned_ladder_is_the_loaded_models(tmp_path: Path) -> None:
+    """A scheduler file with keys left out: its class's defaults must not come in."""
+    folder = tmp_path / "model"
+    shutil.copytree(TINY_SDXL, folder)
+    path = folder / "scheduler" / "scheduler_config.json"
+    config = json.loads(path.read_text())
+    for key in ("timestep_spacing", "steps_offset", "set_alpha_to_one"):
+        del config[key]
+    path.write_text(json.dumps(config))
+    planned = find(str(folder)).ladders({}).ladder(10)
+    assert torch.equal(planned, load(str(folder)).ladder(10))
+    assert torch.equal(planned, _schedule().ladder(10, "leading"))

@@ -131,6 +131,8 @@ def test_a_sample_does_not_depend_on_its_batch(gmm: Model, name: str) -> None:
         ("ddim", "needs steps"),
         ("ddim(steps=0)", "steps=0"),
         ("ddim(steps=2.5)", "steps=2.5"),
+        ("ddim(steps='2')", "steps='2'"),
+        ("ddim(steps=2, guidance=true)", "guidance=True"),
         ("ddim(steps=5, eta=2)", "eta=2"),
         ("ddim(steps=5, guidance=much)", "guidance='much'"),
         ("zigzag(steps=10, zigzag_steps=12)", "at most 9"),
