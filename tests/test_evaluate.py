@@ -217,9 +217,28 @@ def test_ranks_in_any_order_or_a_queue_give_the_same_bytes(tmp_path: Path) -> No
     one, two, queue = (make_run(tmp_path / name) for name in "abc")
     evaluate(one, ALL)
     for rank in (1, 0):
-        evaluate(two, ALL, rank=rank, world=2)
+        evaluate(two, ALL, shards=two.shards()[rank::2])
     evaluate(queue, ALL, shards=reversed(queue.shards()))
     assert stored(one) == stored(two) == stored(queue)
+
+
+def test_threads_are_the_evaluations_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[int] = []
+    encode = Channels.encode
+
+    def watched(self: Channels, images: torch.Tensor) -> torch.Tensor:
+        seen.append(torch.get_num_threads())
+        return encode(self, images)
+
+    monkeypatch.setattr(Channels, "encode", watched)
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(3)
+        evaluate(make_run(tmp_path / "a", PROMPTS[:2], 1), ["test-blue"])
+        evaluate(make_run(tmp_path / "b", PROMPTS[:2], 1), ["test-blue"], threads=2)
+    finally:
+        torch.set_num_threads(before)
+    assert seen == [1, 2]
 
 
 def test_only_a_changed_shard_is_computed_again(tmp_path: Path) -> None:
@@ -393,6 +412,24 @@ def test_set_score_says_what_it_lacks(tmp_path: Path) -> None:
     write_images(run, plan_shards([*PROMPTS, Prompt("p10", "one more")], [0], 4)[2])
     with pytest.raises(HarnessError, match="outdated for 1 of 6"):
         set_score(run, "test-spread")
+    whole = set_score(run, "test-spread", items=[item_id(p.id, 1) for p in PROMPTS])
+    assert whole.n == 10  # the outdated shard holds none of these
+    with pytest.raises(HarnessError, match=r"lacks 2 of the 3 images asked for"):
+        set_score(run, "test-spread", items=["p00/0", "p00/7", "p99/0"])
+
+
+def test_set_scores_of_two_versions_are_told_apart(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = make_run(tmp_path)
+    evaluate(run, ["test-spread"])
+    before = set_score(run, "test-spread").identity
+    monkeypatch.setattr(Channels, "version", 2)
+    evaluate(run, ["test-spread"], shards=run.shards()[:1])
+    with pytest.raises(HarnessError, match=r"'test-channels' were made by 2 versions.*evaluate"):
+        set_score(run, "test-spread")
+    evaluate(run, ["test-spread"])
+    assert set_score(run, "test-spread").identity != before
 
 
 def test_blocks_are_seeds_where_prompts_are_few(tmp_path: Path) -> None:

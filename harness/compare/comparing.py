@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+import os
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
@@ -25,33 +26,41 @@ def compare(
     set_scores: Sequence[SetScore] = (),
     absent: Mapping[str, str] | None = None,
     commands: Sequence[str] = (),
+    *,
+    items: Collection[str] | None = None,
 ) -> Comparison:
     """Compare `candidate` with every baseline and write `compare/` below `out`.
 
     `baselines` names the comparisons ("own", "matched cost", ...); None marks one that was not made
     and `absent` may say why. The first of `metrics` is the headline. `set_scores` are stated beside
-    the runs that they name ("candidate" or a comparison). Only items that both sides have are
-    paired; the rest is counted.
+    the runs that they name ("candidate" or a comparison). `items` names the images to compare
+    ("p0/3" is prompt p0 at seed 3), which every run must hold; nothing else of the runs is read or
+    counted. Without it all are compared: only items that both sides have are paired, the rest is
+    counted. Set scores are stated as given: take them over the same items.
 
-    Raises HarnessError without metrics or baselines, for runs without scores, without common items,
-    different texts for one prompt id or different noise, and for a set score of another run.
+    Raises HarnessError without metrics or baselines, for a baseline that is the candidate's own
+    folder, for runs without scores of the images that they hold or with scores by another version
+    of a metric, without common items, different texts for one prompt id or different noise, and for
+    a set score of another run.
     """
     present = {name: run for name, run in baselines.items() if run is not None}
     _check(present, metrics, set_scores)
     for run in present.values():
+        _check_other(candidate, run)
         _check_noise(candidate, run)
-    items = {
-        name: pairs.read_items(run, metrics)
-        for name, run in {CANDIDATE: candidate, **present}.items()
-    }
+    sides = {CANDIDATE: candidate, **present}
+    scored = {name: pairs.read_items(run, metrics, items) for name, run in sides.items()}
+    for name, run in present.items():
+        _check_identities(candidate, run, scored[CANDIDATE], scored[name])
+    tabled = {name: side.items for name, side in scored.items()}
     runs = {
-        name: RunFacts.of(run, items[name], run_cost(run, items[name]))
-        for name, run in {CANDIDATE: candidate, **present}.items()
+        name: RunFacts.of(run, tabled[name], run_cost(scored[name].selection, tabled[name]))
+        for name, run in sides.items()
     }
     paired: list[pd.DataFrame] = []
     rates: list[dict[str, Any]] = []
     for name in present:
-        joined = pairs.join(items[CANDIDATE], items[name], (candidate.path, present[name].path))
+        joined = pairs.join(tabled[CANDIDATE], tabled[name], (candidate.path, present[name].path))
         for metric in metrics:
             frame = pairs.outcomes(joined, metric, name)
             paired.append(frame)
@@ -62,7 +71,7 @@ def compare(
         metrics=list(metrics),
         pairs=pd.concat(paired, ignore_index=True),
         rates=tables.typed(rates, tables.RATES),
-        summary=_summary(runs, items, metrics),
+        summary=_summary(runs, tabled, metrics),
         set_scores=_set_scores(runs, set_scores),
         absent={name: reason for name, reason in why.items() if name not in present},
         commands=list(commands),
@@ -86,6 +95,24 @@ def _check(
                 f"a {score.metric.name} was given for run {score.run!r}, which is not compared; "
                 f"compared are {', '.join([CANDIDATE, *baselines])}"
             )
+    for name in {score.metric.name for score in set_scores}:
+        made_by = {s.identity for s in set_scores if s.metric.name == name} - {None}
+        if len(made_by) > 1:
+            raise HarnessError(
+                f"the runs were scored on {name!r} by different versions, or weights, of it: "
+                "evaluate all of them first (harness evaluate)"
+            )
+
+
+def _check_other(candidate: Run, baseline: Run) -> None:
+    if _place(candidate) == _place(baseline):
+        raise HarnessError(
+            f"{candidate.path} would be compared with itself: name another run as baseline"
+        )
+
+
+def _place(run: Run) -> str:
+    return run.path if "://" in run.path else os.path.realpath(run.path)
 
 
 def _check_noise(candidate: Run, baseline: Run) -> None:
@@ -96,6 +123,15 @@ def _check_noise(candidate: Run, baseline: Run) -> None:
             raise HarnessError(
                 f"{candidate.path} and {baseline.path} do not start from the same noise: their "
                 f"{name} is {a!r} and {b!r}. Generate the baseline with the candidate's {name}"
+            )
+
+
+def _check_identities(candidate: Run, baseline: Run, a: pairs.Scored, b: pairs.Scored) -> None:
+    for metric, identity in a.identities.items():
+        if identity != b.identities[metric]:
+            raise HarnessError(
+                f"{candidate.path} and {baseline.path} were scored on {metric!r} by different "
+                "versions, or weights, of it: evaluate both first (harness evaluate)"
             )
 
 
@@ -141,7 +177,7 @@ def _rate(frame: pd.DataFrame, metric: MetricInfo) -> dict[str, Any]:
         "effective": rate.effective,
         "p_value": p_value,
         "p_method": p_method,
-        "verdict": verdict(rate),
+        "verdict": verdict(rate, p_value),
         "reason": _why(rate, frame),
         "difference": difference.value,
         "difference_low": difference.low,
@@ -152,10 +188,17 @@ def _rate(frame: pd.DataFrame, metric: MetricInfo) -> dict[str, Any]:
     }
 
 
-def verdict(rate: Estimate) -> str:
-    """wins or loses where the interval leaves out one half; undefined where there is none."""
-    if rate.low is None or rate.high is None:
+def verdict(rate: Estimate, p_value: float | None) -> str:
+    """wins or loses where the interval leaves out one half and p < 0.05, else undecided.
+
+    Both are asked for, since either alone is too sure at times: the interval where few pairs
+    differ, the p-value where seeds of a prompt disagree in the two directions unalike. undefined
+    where there is no interval.
+    """
+    if rate.low is None or rate.high is None or p_value is None:
         return "undefined"
+    if p_value >= 1 - statistics.LEVEL:
+        return "undecided"
     return "wins" if rate.low > 0.5 else "loses" if rate.high < 0.5 else "undecided"
 
 

@@ -7,18 +7,21 @@ from collections import Counter
 import pandas as pd
 
 from harness.store.comparison import Cost
-from harness.store.run import Run
+from harness.store.scores import Selection
 
 
-def run_cost(run: Run, items: pd.DataFrame) -> Cost:
-    """Mean evaluations over the items that count some, and seconds from `timing/`."""
+def run_cost(selection: Selection, items: pd.DataFrame) -> Cost:
+    """Mean evaluations over the items that count some, and seconds from `timing/`.
+
+    Seconds are known by shard: those of all images of the shards that hold some of the items.
+    """
     counted = items[items["nfe"].notna()]
     branches: Counter[str] = Counter()
     for row in counted["nfe_by_branch"].dropna():
         for entry in row:
             branches[f"{entry['network']}/{entry['branch']}"] += int(entry["evaluations"])
     n = len(counted)
-    seconds, timed, device = _seconds(run)
+    seconds, timed, device = _seconds(selection)
     return Cost(
         nfe=float(counted["nfe"].mean()) if n else None,
         nfe_images=n,
@@ -29,11 +32,13 @@ def run_cost(run: Run, items: pd.DataFrame) -> Cost:
     )
 
 
-def _seconds(run: Run) -> tuple[float | None, int, str]:
+def _seconds(selection: Selection) -> tuple[float | None, int, str]:
     """Seconds per image, over how many images, on which devices (with threads)."""
-    if not run.shards("timing"):
+    run = selection.run
+    timed = [shard for shard in run.shards("timing") if shard in selection.rows]
+    if not timed:
         return None, 0, "not timed"
-    timing = run.frame("timing")
+    timing = pd.concat([run.read("timing", shard).to_pandas() for shard in timed])
     where = timing[["device", "threads"]].drop_duplicates().sort_values(["device", "threads"])
     device = " and ".join(
         f"{row.device}, {row.threads} thread{'s' if row.threads != 1 else ''}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,6 +12,7 @@ from harness.errors import HarnessError
 from harness.store import comparison as tables
 from harness.store.comparison import MetricInfo
 from harness.store.run import Run
+from harness.store.scores import Selection, select
 
 _ITEM = ["item_id", "prompt_id", "prompt", "category", "seed", "failed", "nfe", "nfe_by_branch"]
 _KEY = ["prompt_id", "seed"]
@@ -26,35 +27,41 @@ class Joined:
     b_alone: int
 
 
-def read_items(run: Run, metrics: Sequence[MetricInfo]) -> pd.DataFrame:
+@dataclass(frozen=True)
+class Scored:
     """A run's items without pictures, one row each, with `value:<metric>` and `reason:<metric>`.
 
-    Raises HarnessError if an item is held twice, or a picture was not scored on a metric.
+    `identities` tells by metric which version and weights of it gave the scores.
     """
-    items = run.frame("images", _ITEM)
+
+    selection: Selection
+    items: pd.DataFrame
+    identities: dict[str, str]
+
+
+def read_items(
+    run: Run, metrics: Sequence[MetricInfo], wanted: Collection[str] | None = None
+) -> Scored:
+    """The items of `run` that `wanted` names (None: all) with their scores.
+
+    Raises HarnessError if the run lacks some of them or holds one twice, and if scores are missing,
+    of other images than the run holds now, or of several versions of a metric.
+    """
+    selection = select(run, wanted)
+    items = selection.frame("images", _ITEM)
     if (twice := items.duplicated(_KEY)).any():
         row = items[twice].iloc[0]
         raise HarnessError(
             f"{run.path} holds prompt {row['prompt_id']!r} at seed {row['seed']} twice: its shards "
             "come from different prompt sets. Make the run anew in an empty folder"
         )
-    return items.join([_scores(run, metric, items) for metric in metrics])
-
-
-def _scores(run: Run, metric: MetricInfo, items: pd.DataFrame) -> pd.DataFrame:
-    """Values and reasons of one metric, in the order of `items`."""
-    kind = f"scores/{metric.name}"
-    stored = run.frame(kind, ["item_id", "value", "reason"]) if run.shards(kind) else None
-    known = pd.Index([]) if stored is None else pd.Index(stored["item_id"])
-    missing = int((~items["item_id"].isin(known) & items["failed"].isna()).sum())
-    if stored is None or missing:
-        raise HarnessError(
-            f"{run.path} has no score on {metric.name!r} for {missing or len(items)} of its "
-            f"{len(items)} images: evaluate it first (harness evaluate)"
-        )
-    scores = stored.drop_duplicates("item_id").set_index("item_id").reindex(items["item_id"])
-    scores = scores.set_index(items.index)
-    return scores.rename(columns=lambda column: f"{column}:{metric.name}")
+    kinds = {metric.name: f"scores/{metric.name}" for metric in metrics}
+    identities = {name: selection.identity(kind) for name, kind in kinds.items()}
+    scores = [
+        selection.frame(kind, ["value", "reason"]).add_suffix(f":{name}")
+        for name, kind in kinds.items()
+    ]
+    return Scored(selection, pd.concat([items, *scores], axis=1), identities)
 
 
 def join(a: pd.DataFrame, b: pd.DataFrame, names: tuple[str, str]) -> Joined:

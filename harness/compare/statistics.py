@@ -62,7 +62,15 @@ def winning_rate(outcomes: Floats, prompts: Codes) -> Estimate:
     freedom. Near 0 and 1 the few deviating prompts make V a poor guess (0 if there are none), so
     p and V inside n, and only there, are taken after adding a quarter of a pseudo-prompt, half of
     it all wins and half all losses. This pulls n towards m, reaching it if all prompts agree, and
-    fades as 1 / m. Tests simulate the coverage.
+    fades as 1 / m.
+
+    Tests measure the coverage: 93 % or more in general, less where few prompts differ and all in
+    one direction. With one seed, ties but for rare wins and about one win to be expected, it falls
+    to 71 % of 20 and 78 % of 50 prompts: without any win the interval is too close to one half.
+    From five expected wins on it is 88.5 % or more. With several seeds and a skewed balance, a few
+    prompts won at all seeds against many lost at one, it falls to 88 % at 20 prompts, and the sign
+    flips, which take both directions for alike, err as often. So a verdict wants the interval and
+    the p-value, and a rate with few wins and losses wants more prompts.
 
     Null without prompts; without interval for one prompt.
     """

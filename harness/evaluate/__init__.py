@@ -62,15 +62,15 @@ def evaluate(
     *,
     device: str = "cpu",
     batch_size: int = 64,
-    progress: Callable[[int], None] | None = None,
-    rank: int = 0,
-    world: int = 1,
+    progress: Callable[[int], object] | None = None,
     shards: Iterable[str] | None = None,
+    threads: int = 1,
 ) -> EvaluationReport:
     """Compute what `scores/` and `features/` of a run lack for `metrics` (`clip(model=ViT-B-32)`).
 
-    `progress` is called after each shard with its number of images. A process takes every
-    `world`-th shard from its `rank` on, or else the names that `shards` yields, one by one.
+    `progress` is called after each shard with its number of images. `shards` yields the names of
+    those to go through, one by one (None: all). `threads` is torch's number of threads, set for
+    the whole process, since the last bits of a score on a CPU depend on it.
     Raises HarnessError for unknown metrics and parameters, and if no metric can run here; where
     only some cannot, the report says why and the others run.
     """
@@ -85,10 +85,11 @@ def evaluate(
         raise HarnessError(f"{run.path} holds no images to evaluate: generate them first")
     jobs = make_jobs(usable)
     outcomes = [Outcome(str(metric.call)) for metric in usable]
-    for shard in run.shards("images")[rank::world] if shards is None else shards:
+    for shard in run.shards("images") if shards is None else shards:
         key = scores.images_key(run, shard)
         due = [job for job in dict.fromkeys(jobs) if not job.done(run, shard, key)]
         if due:
+            _set_threads(threads)
             do(run, shard, key, due, device, batch_size)
         for job, outcome in zip(jobs, outcomes, strict=True):
             _count(run, shard, job, outcome, computed=job in due)
@@ -96,6 +97,12 @@ def evaluate(
             progress(run.read("images", shard, ["item_id"]).num_rows)
     labels = [metric.label for metric in usable]
     return EvaluationReport(dict(zip(labels, outcomes, strict=True)), missing)
+
+
+def _set_threads(threads: int) -> None:
+    import torch
+
+    torch.set_num_threads(threads)
 
 
 def pending(run: Run, metrics: Sequence[str]) -> list[str]:

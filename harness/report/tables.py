@@ -79,7 +79,8 @@ def winning_rates(comparison: Comparison) -> Table:
         ],
         groups,
         "↑ higher is better, ↓ lower is better. The difference is candidate minus baseline in the "
-        "metric's units, over pairs with a score on both sides." + _defined(comparison.metrics),
+        "metric's units, over pairs with a score on both sides. A verdict takes an interval "
+        "without 50 % and p < 0.05." + _defined(comparison.metrics),
         frozenset({"verdict"}),
     )
 

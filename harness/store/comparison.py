@@ -57,7 +57,7 @@ RATES = {
     "effective": "float64",  # coin flips that give an interval this wide
     "p_value": "float64",
     "p_method": "string",
-    "verdict": "string",  # wins, loses, undecided, or undefined
+    "verdict": "string",  # wins, loses (interval without 1/2, p < 0.05), undecided, or undefined
     "reason": "string",  # why a number above is null
     "difference": "float64",  # mean of a - b, in the metric's own units
     "difference_low": "float64",
@@ -129,7 +129,10 @@ class MetricInfo:
 
 @dataclass(frozen=True)
 class SetScore:
-    """One number for a whole run. `run` is "candidate" or the name of a comparison."""
+    """One number for a whole run. `run` is "candidate" or the name of a comparison.
+
+    `identity` tells which version and weights of the metric gave it; null: not known.
+    """
 
     run: str
     metric: MetricInfo
@@ -138,6 +141,7 @@ class SetScore:
     low: float | None = None
     high: float | None = None
     reason: str | None = None
+    identity: str | None = None
 
 
 @dataclass(frozen=True)
@@ -145,7 +149,8 @@ class Cost:
     """What an image of a run cost: means over `nfe_images` and `timed_images` images.
 
     `nfe` counts every network and branch, `nfe_by_branch` ("network/branch") splits it. `seconds`
-    are those of sampling and decoding on `device`, null where nothing was timed.
+    are those of sampling and decoding on `device`, null where nothing was timed; they are known by
+    shard, so that `timed_images` counts all images of the shards that hold some of the items.
     """
 
     nfe: float | None

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from harness.errors import HarnessError
 from harness.store import files, schema
 from harness.store.run import Run
 
@@ -61,6 +63,69 @@ def metadata(run: Run, kind: str, shard: str) -> dict[str, str]:
     return files.read_metadata(path) if files.exists(path) else {}
 
 
+@dataclass(frozen=True)
+class Selection:
+    """Items of a run: the image shards that hold any, and which [rows] of a shard they are."""
+
+    run: Run
+    rows: dict[str, NDArray[np.bool_]]
+    keys: dict[str, str]  # of the image shards, see `images_key`
+
+    def frame(self, kind: str, columns: list[str]) -> pd.DataFrame:
+        """The rows of the items in `images` or `scores/<metric>`, in the images' order."""
+        parts = [self.run.read(kind, shard, columns).filter(r) for shard, r in self.rows.items()]
+        return pa.concat_tables(parts).to_pandas()
+
+    def identity(self, kind: str) -> str:
+        """Version, parameters and weights that made `scores/<metric>` or `features/<encoder>`.
+
+        Raises HarnessError unless every shard is there, is of the images that the run holds now,
+        and was made by the same.
+        """
+        stored = {shard: metadata(self.run, kind, shard) for shard in self.rows}
+        identities = {found.get("identity") for found in stored.values()}
+        outdated = sum(
+            found.get("items") != self.keys[shard] or "identity" not in found
+            for shard, found in stored.items()
+        )
+        results, _, name = kind.partition("/")
+        if outdated:
+            raise HarnessError(
+                f"{self.run.path}: {results} of {name!r} are missing or outdated for {outdated} "
+                f"of {len(stored)} shards: evaluate it first (harness evaluate)"
+            )
+        if len(identities) > 1:
+            raise HarnessError(
+                f"{self.run.path}: {results} of {name!r} were made by {len(identities)} versions, "
+                "or weights, of it: evaluate it first (harness evaluate)"
+            )
+        return str(identities.pop())
+
+
+def select(run: Run, items: Collection[str] | None) -> Selection:
+    """The items that `items` names ("p0/3"), or all of them.
+
+    Raises HarnessError for no items, and for items that the run lacks.
+    """
+    shards = run.shards("images")
+    if not shards:
+        raise HarnessError(f"{run.path} holds no images: generate them first")
+    held = {
+        shard: run.read("images", shard, ["item_id"])["item_id"].to_pylist() for shard in shards
+    }
+    wanted = {item for ids in held.values() for item in ids} if items is None else set(items)
+    if not wanted:
+        raise HarnessError(f"no images of {run.path} are asked for: name items, or leave them out")
+    if absent := sorted(wanted.difference(*held.values())):
+        raise HarnessError(
+            f"{run.path} lacks {len(absent)} of the {len(wanted)} images asked for "
+            f"({absent[0]!r}, ...): generate them first"
+        )
+    rows = {shard: np.array([item in wanted for item in ids]) for shard, ids in held.items()}
+    rows = {shard: asked for shard, asked in rows.items() if asked.any()}
+    return Selection(run, rows, {shard: images_key(run, shard) for shard in rows})
+
+
 def write_scores(
     run: Run,
     metric: str,
@@ -94,10 +159,9 @@ def write_features(
 
 def read_features(
     run: Run, encoder: str, shard: str
-) -> tuple[list[str], NDArray[np.float32], NDArray[np.bool_]]:
-    """Item ids, features [n, F] of the items that have some, and which [items] have."""
-    table = run.read(f"features/{encoder}", shard, ["item_id", "feature"])
-    column = table["feature"].combine_chunks()
+) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    """Features [n, F] of the items that have some, and which [items] have, in the images' order."""
+    column = run.read(f"features/{encoder}", shard, ["feature"])["feature"].combine_chunks()
     width = column.type.list_size
     kept = column.drop_null().flatten().to_numpy().reshape(-1, width)
-    return table["item_id"].to_pylist(), kept, np.asarray(column.is_valid())
+    return kept, np.asarray(column.is_valid())

@@ -13,8 +13,8 @@ import pyarrow as pa
 from PIL import Image, ImageDraw
 
 from harness.spec import Call, RunSpec, item_id
-from harness.store import schema
 from harness.store.run import Run
+from harness.store.schema import IMAGES, TIMING
 from harness.store.scores import write_scores
 
 
@@ -55,12 +55,29 @@ def make_run(
     seconds: float | None = 0.5,
     side: int = 64,
     noise_key: str = "prompt",
+    identity: str = "version 1",
+    shard_size: int = 1000,
 ) -> Run:
-    """Write a run of one shard; every metric that the first item names is scored."""
+    """Write a run in shards of `shard_size`; every metric that the first item names is scored."""
     sampler = sampler or Call("ddim", {"steps": 20})
-    nfe = nfe or {"cond": 20, "uncond": 20}
     spec = RunSpec("shapes", sampler, (side, side), "float32", noise_key)
     run = Run.create(path, spec, {"threads": 1, "device": "cpu"}, {"torch": "2.9", "commit": "abc"})
+    for index, at in enumerate(range(0, len(items), shard_size)):
+        name, part = f"part-00000-{index:05d}", items[at : at + shard_size]
+        key = write_images(run, name, part, nfe or {"cond": 20, "uncond": 20}, side)
+        if seconds is not None:
+            timing = {"shard": name, "images": len(part), "device": "cpu", "threads": 1}
+            table = pa.Table.from_pylist([{**timing, "seconds": seconds * len(part)}], TIMING)
+            run.write("timing", name, table, key)
+        for metric in part[0].scores:
+            score(run, name, metric, part, {"items": key, "identity": identity})
+    return run
+
+
+def write_images(
+    run: Run, shard: str, items: Sequence[Item], nfe: dict[str, int], side: int
+) -> str:
+    """Write a shard of images and return its key, which changes with the items."""
     rows: list[dict[str, Any]] = []
     for item in items:
         sharp = float(next(iter(item.scores.values()), 0.5) or 0.0)
@@ -84,17 +101,19 @@ def make_run(
                 "nfe_by_branch": branches,
             }
         )
-    run.write("images", "part-00000-00000", pa.Table.from_pylist(rows, schema.IMAGES), "key")
-    if seconds is not None:
-        timing = {"shard": "part-00000-00000", "images": len(items), "device": "cpu", "threads": 1}
-        table = pa.Table.from_pylist([{**timing, "seconds": seconds * len(items)}], schema.TIMING)
-        run.write("timing", "part-00000-00000", table, "key")
-    for metric in items[0].scores:
-        values = [None if item.failed else item.scores.get(metric) for item in items]
-        reasons = [
-            f"failed: {item.failed}" if item.failed else None if value is not None else "no demand"
-            for item, value in zip(items, values, strict=True)
-        ]
-        ids = [row["item_id"] for row in rows]
-        write_scores(run, metric, "part-00000-00000", ids, values, reasons, {"items": "key"})
-    return run
+    key = str([(row["item_id"], row["prompt"]) for row in rows])
+    run.write("images", shard, pa.Table.from_pylist(rows, IMAGES), key)
+    return key
+
+
+def score(
+    run: Run, shard: str, metric: str, items: Sequence[Item], metadata: dict[str, str]
+) -> None:
+    """Write a shard of scores, as the evaluator does."""
+    values = [None if item.failed else item.scores.get(metric) for item in items]
+    reasons = [
+        f"failed: {item.failed}" if item.failed else None if value is not None else "no demand"
+        for item, value in zip(items, values, strict=True)
+    ]
+    ids = [item_id(item.prompt_id, item.seed) for item in items]
+    write_scores(run, metric, shard, ids, values, reasons, metadata)

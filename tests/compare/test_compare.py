@@ -8,7 +8,7 @@ from harness.compare import MetricInfo, SetScore, compare, load_comparison
 from harness.errors import HarnessError
 from harness.spec import Call
 from harness.store.run import Run
-from tests.compare.synthetic_runs import Item, make_run
+from tests.compare.synthetic_runs import Item, make_run, score, write_images
 
 GOOD = MetricInfo("good", "higher", "Goodness")
 COST = MetricInfo("cost", "lower")
@@ -126,7 +126,9 @@ def test_no_common_item_is_refused(tmp_path):
 
 
 def test_a_missing_score_is_refused(tmp_path):
-    with pytest.raises(HarnessError, match=r"no score on 'cost' for 2 of its 2 images.*evaluate"):
+    with pytest.raises(
+        HarnessError, match=r"a: scores of 'cost' are missing .* 1 of 1 .*evaluate it"
+    ):
         contest(tmp_path, items([1, 1]), items([1, 1]), [COST])
 
 
@@ -141,8 +143,9 @@ def test_an_item_held_twice_is_refused(tmp_path):
 )
 def test_nothing_to_compare_is_refused(tmp_path, baselines, metrics, message):
     run = make_run(str(tmp_path / "a"), items([1, 1]))
+    other = make_run(str(tmp_path / "b"), items([1, 1]))
     with pytest.raises(HarnessError, match=message):
-        compare(run, {"own": run} if baselines is None else baselines, metrics, str(tmp_path))
+        compare(run, {"own": other} if baselines is None else baselines, metrics, str(tmp_path))
 
 
 def test_costs_stand_beside_the_means(tmp_path):
@@ -157,14 +160,102 @@ def test_costs_stand_beside_the_means(tmp_path):
 
 def test_an_untimed_run_has_null_seconds(tmp_path):
     run = make_run(str(tmp_path / "a"), items([1, 1]), seconds=None)
-    cost = compare(run, {"own": run}, [GOOD], str(tmp_path)).candidate.cost
+    other = make_run(str(tmp_path / "b"), items([1, 1]))
+    cost = compare(run, {"own": other}, [GOOD], str(tmp_path)).candidate.cost
     assert (cost.seconds, cost.timed_images, cost.device) == (None, 0, "not timed")
 
 
-def test_a_run_against_itself_is_all_ties(tmp_path):
-    run = make_run(str(tmp_path / "a"), items([0.1, 0.2, 0.3]))
-    row = compare(run, {"own": run}, [GOOD], str(tmp_path)).rate("own", "good")
+def test_a_run_against_its_like_is_all_ties(tmp_path):
+    row = contest(tmp_path, items([0.1, 0.2, 0.3]), items([0.1, 0.2, 0.3])).rate("own", "good")
     assert (row["winning_rate"], row["ties"], row["p_value"], row["difference"]) == (0.5, 3, 1, 0)
+
+
+def test_a_run_against_itself_is_refused(tmp_path):
+    run = make_run(str(tmp_path / "a"), items([0.1, 0.2]))
+    (tmp_path / "link").symlink_to(tmp_path / "a")
+    for path in (f"{tmp_path}/a", f"{tmp_path}/./a/", f"{tmp_path}/link"):
+        with pytest.raises(HarnessError, match=r"a would be compared with itself: name another"):
+            compare(run, {"own": Run.open(path)}, [GOOD], str(tmp_path / "a"))
+    assert not (tmp_path / "a/compare").exists()
+
+
+def test_scores_of_other_images_are_refused(tmp_path):
+    """The shard was made anew, with the same item id for another text, and not evaluated again."""
+    a = make_run(str(tmp_path / "a"), items([1, 1, 1]), shard_size=2)
+    b = make_run(str(tmp_path / "b"), items([0, 0, 0]), shard_size=2)
+    new = [Item("p2", 0, {"good": 1.0}, prompt="another text")]
+    for run in (a, b):
+        write_images(run, "part-00000-00001", new, {"cond": 20}, 64)
+    with pytest.raises(HarnessError, match=r"a: scores of 'good' .*outdated for 1 of 2 .*evaluate"):
+        compare(a, {"own": b}, [GOOD], str(tmp_path / "a"))
+    compare(a, {"own": b}, [GOOD], str(tmp_path / "a"), items=["p0/0", "p1/0"])
+
+
+@pytest.mark.parametrize("identity", [{}, {"identity": "version 2"}])
+def test_scores_of_two_versions_in_one_run_are_refused(tmp_path, identity):
+    a = make_run(str(tmp_path / "a"), items([1, 1, 1]))
+    b = make_run(str(tmp_path / "b"), items([0, 0, 0]), shard_size=2)
+    key = b.items_key("images", "part-00000-00001")
+    score(b, "part-00000-00001", "good", items([0, 0, 0])[2:], {"items": key, **identity})
+    with pytest.raises(HarnessError, match=r"b: scores of 'good' (are|were) .*evaluate it first"):
+        compare(a, {"own": b}, [GOOD], str(tmp_path / "a"))
+
+
+def test_sides_scored_by_two_versions_are_refused(tmp_path):
+    a = make_run(str(tmp_path / "a"), items([1, 1]))
+    b = make_run(str(tmp_path / "b"), items([0, 0]), identity="version 2")
+    with pytest.raises(HarnessError, match=r"a and .*b were scored on 'good' by different .*both"):
+        compare(a, {"own": b}, [GOOD], str(tmp_path / "a"))
+    fd = MetricInfo("fd", "lower")
+    scores = [SetScore(run, fd, 1.0, 2, identity=run) for run in ("candidate", "own")]
+    with pytest.raises(HarnessError, match="scored on 'fd' by different versions"):
+        contest(tmp_path / "x", items([1, 1]), items([0, 0]), set_scores=scores)
+
+
+def test_only_the_items_asked_for_are_read_and_counted(tmp_path):
+    """The last of three shards is not scored anew and not wanted, the second only in part."""
+    a = make_run(
+        str(tmp_path / "a"), items([1, 1, 0, 0, 0, 0]), nfe={"cond": 30}, shard_size=2, seconds=1.0
+    )
+    b = make_run(str(tmp_path / "b"), items([0, 0, 1, 1, 1]), shard_size=2)
+    for run, values in ((a, 2), (b, 1)):
+        write_images(run, "part-00000-00002", items([0] * (4 + values))[4:], {"cond": 999}, 64)
+        run.write(
+            "timing",
+            "part-00000-00002",
+            run.read("timing", "part-00000-00002").set_column(2, "seconds", [[999.0]]),
+            "key",
+        )
+    wanted = ["p0/0", "p1/0", "p2/0"]
+    result = compare(a, {"own": b}, [GOOD], str(tmp_path / "a"), items=wanted)
+    row = result.rate("own", "good")
+    assert (row["wins"], row["losses"], row["pairs"]) == (2, 1, 3)
+    assert (row["a_unpaired"], row["b_unpaired"]) == (0, 0)
+    assert result.pairs["item_id"].tolist() == wanted
+    assert result.summary["images"].tolist() == [3, 3]
+    assert result.summary["mean"].tolist() == pytest.approx([2 / 3, 1 / 3])
+    assert (result.candidate.images, result.candidate.prompts) == (3, 3)
+    cost = result.candidate.cost
+    assert (cost.nfe, cost.nfe_images, cost.nfe_by_branch) == (30, 3, {"unet/cond": 30})
+    assert (cost.seconds, cost.timed_images) == (1.0, 4)  # seconds are known by shard
+
+
+def test_items_that_a_run_lacks_are_refused(tmp_path):
+    a = make_run(str(tmp_path / "a"), items([1, 1, 1, 1]))
+    b = make_run(str(tmp_path / "b"), items([1]))
+    wanted = {"p0/0", "p1/0", "p3/0"}
+    with pytest.raises(HarnessError, match=r"b lacks 2 of the 3 images asked for \('p1/0', ...\)"):
+        compare(a, {"own": b}, [GOOD], str(tmp_path / "a"), items=wanted)
+    with pytest.raises(HarnessError, match=r"no images of .*a are asked for"):
+        compare(a, {"own": b}, [GOOD], str(tmp_path / "a"), items=[])
+
+
+def test_few_wins_among_ties_are_no_verdict(tmp_path):
+    a, b = items([1.0] * 5 + [0.5] * 155), items([0.5] * 160)
+    row = contest(tmp_path, a, b).rate("own", "good")
+    assert row["low"] > 0.5
+    assert row["p_value"] == pytest.approx(0.0625)
+    assert row["verdict"] == "undecided"
 
 
 def test_set_scores_of_other_sizes_are_flagged(tmp_path):
@@ -194,7 +285,11 @@ def test_what_is_written_is_what_is_read_and_moves_along(tmp_path):
 
 def test_an_absent_baseline_keeps_its_reason(tmp_path):
     run = make_run(str(tmp_path / "a"), items([1, 1]))
-    baselines = {"own": run, "matched cost": None, "other": None}
+    baselines = {
+        "own": make_run(str(tmp_path / "b"), items([1, 1])),
+        "matched cost": None,
+        "other": None,
+    }
     absent = {"matched cost": "the same run"}
     result = compare(run, baselines, [GOOD], str(tmp_path), absent=absent)
     assert result.absent == {"matched cost": "the same run", "other": "no baseline run"}

@@ -3,6 +3,7 @@ import pytest
 from scipy import stats
 from statsmodels.stats.proportion import proportion_confint
 
+from harness.compare.comparing import verdict
 from harness.compare.statistics import mean, prompt_means, sign_flip_p, winning_rate
 
 
@@ -143,6 +144,98 @@ def test_a_hundred_thousand_prompts_take_no_time():
     p, _ = sign_flip_p(outcome, codes(100_000, 4))
     normal = 2 * stats.norm.sf(abs(outcome.mean() - 0.5) / (0.5 / np.sqrt(400_000)))
     assert p == pytest.approx(normal, abs=0.03)
+
+
+def judged(wins: int, losses: int, m: int) -> tuple[float, float, float, str]:
+    """Interval, p-value and verdict of m prompts at one seed; the others tie."""
+    outcome = np.repeat([1.0, 0.0, 0.5], [wins, losses, m - wins - losses])
+    found, p = winning_rate(outcome, codes(m)), sign_flip_p(outcome, codes(m))[0]
+    return found.low, found.high, p, verdict(found, p)
+
+
+def test_a_verdict_takes_the_interval_and_the_p_value():
+    low, _, p, said = judged(5, 0, 160)
+    assert low > 0.5
+    assert p == pytest.approx(0.0625)
+    assert said == "undecided"
+    assert judged(0, 5, 160)[3] == "undecided"
+    assert judged(6, 0, 160)[3] == "wins"
+    assert judged(0, 6, 160)[3] == "loses"
+    rng = np.random.default_rng(0)
+    for _ in range(200):  # the p-value alone does not decide either
+        outcome = rng.choice([0, 0.5, 1], (12, 4), p=[0.01, 0.8, 0.19]).ravel()
+        found, p = winning_rate(outcome, codes(12, 4)), sign_flip_p(outcome, codes(12, 4))[0]
+        assert verdict(found, p) == ("wins" if found.low > 0.5 and p < 0.05 else "undecided")
+    assert verdict(winning_rate(np.array([1.0]), codes(1)), 1.0) == "undefined"
+
+
+@pytest.mark.parametrize(("m", "least"), [(20, 0.70), (50, 0.78)])
+def test_heavy_ties_and_rare_wins_exactly(m, least):
+    """One seed, wins in a small share of prompts and ties else: nothing needs simulation.
+
+    The interval under-covers, as its docstring says, where about one win is expected.
+    """
+    chances = np.arange(0.01, 0.31, 0.01)
+    low, high = np.array([judged(wins, 0, m)[:2] for wins in range(m + 1)]).T
+    likely = stats.binom.pmf(np.arange(m + 1)[:, None], m, chances)
+    truth = 0.5 + chances / 2
+    covered = (likely * ((low[:, None] <= truth) & (truth <= high[:, None]))).sum(0)
+    assert least <= covered.min() < least + 0.02
+    assert 0.5 <= m * chances[covered.argmin()] <= 2
+    assert covered[m * chances > 4.99].min() >= 0.885
+
+
+@pytest.mark.parametrize("m", [20, 50])
+def test_false_verdicts_where_few_prompts_differ_exactly(m):
+    """One seed, wins and losses alike and as rare as can be: at most 5 % are verdicts."""
+    counts = [(n, wins) for n in range(m + 1) for wins in range(n + 1)]
+    decided = np.array([judged(wins, n - wins, m)[3] != "undecided" for n, wins in counts])
+    differ, wins = np.array(counts).T
+    for chance in (0.02, 0.05, 0.1, 0.2, 0.5, 1):
+        likely = stats.binom.pmf(differ, m, chance) * stats.binom.pmf(wins, differ, 0.5)
+        assert likely.sum() == pytest.approx(1)
+        assert likely[decided].sum() <= 0.05
+
+
+def repeat(outcomes: np.ndarray, truth: float) -> tuple[float, float]:
+    """Coverage and share of verdicts over repeats [R, m, seeds]."""
+    m, seeds = outcomes.shape[1:]
+    covered = verdicts = 0
+    for outcome in outcomes.reshape(len(outcomes), -1):
+        found, p = winning_rate(outcome, codes(m, seeds)), sign_flip_p(outcome, codes(m, seeds))[0]
+        covered += found.low <= truth <= found.high
+        verdicts += verdict(found, p) in ("wins", "loses")
+    return covered / len(outcomes), verdicts / len(outcomes)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("m", [20, 50])
+@pytest.mark.parametrize("chance", [0.01, 0.02, 0.05, 0.1, 0.2])
+def test_heavy_ties_and_rare_wins_at_four_seeds(m, chance):
+    """Independent seeds: false verdicts at most 6 %; one-sided wins are covered in 93 %."""
+    rng = np.random.default_rng([m, int(1000 * chance)])
+    draw = rng.random((1500, m, 4))
+    _, verdicts = repeat(np.select([draw < chance / 2, draw < chance], [1.0, 0.0], 0.5), 0.5)
+    assert verdicts <= 0.06
+    covered, _ = repeat(np.where(draw < chance, 1.0, 0.5), 0.5 + chance / 2)
+    assert covered >= 0.93
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("m", "share"), [(20, 0.1), (50, 0.05), (160, 0.02)])
+def test_a_skewed_balance_is_the_worst_case(m, share):
+    """A share of prompts is won at four seeds, four times as many are lost at one: rate one half.
+
+    Below the nominal 95 %, as the docstring says: both bounds are those of this known weakness.
+    """
+    rng = np.random.default_rng(m)
+    draw = rng.random((1500, m))
+    outcomes = np.full((1500, m, 4), 0.5)
+    outcomes[draw < share] = 1
+    outcomes[(draw >= share) & (draw < 5 * share), 0] = 0
+    covered, verdicts = repeat(outcomes, 0.5)
+    assert 0.86 <= covered <= 0.93
+    assert verdicts <= 0.14
 
 
 @pytest.mark.slow

@@ -132,6 +132,7 @@ def test_every_winning_rate_has_n_direction_and_interval(comparison):
             assert metric.endswith(("↑", "↓"))
             assert re.fullmatch(r"\d+\.\d\xa0% \[\d+\.\d, \d+\.\d\]", rate)
             assert n == "24 (24)"
+    assert "A verdict takes" in tables.winning_rates(comparison).note
 
 
 def test_set_scores_stand_with_n_interval_and_warning(comparison):
@@ -210,8 +211,8 @@ def test_the_terminal_shows_rate_counts_cost_and_verdict(comparison):
 
 def test_a_null_says_why_everywhere(tmp_path):
     one = [Item("p0", 0, {"good": None, "cost": 1.0}, category="c")]
-    run = make_run(str(tmp_path / "a"), one, seconds=None)
-    result = compare(run, {"own": run, "matched cost": None}, [GOOD, COST], str(tmp_path / "a"))
+    run, own = (make_run(str(tmp_path / name), one, seconds=None) for name in "ab")
+    result = compare(run, {"own": own, "matched cost": None}, [GOOD, COST], str(tmp_path / "a"))
     path = write_report(result, str(tmp_path / "a"))
     page = open(path).read()  # noqa: SIM115
     Page(page)
