@@ -191,13 +191,16 @@ def test_scores_of_other_images_are_refused(tmp_path):
     compare(a, {"own": b}, [GOOD], str(tmp_path / "a"), items=["p0/0", "p1/0"])
 
 
-@pytest.mark.parametrize("identity", [{}, {"identity": "version 2"}])
-def test_scores_of_two_versions_in_one_run_are_refused(tmp_path, identity):
+@pytest.mark.parametrize(
+    ("identity", "why"),
+    [({}, "are missing or outdated for 1 of 2"), ({"identity": "version 2"}, "were made by 2")],
+)
+def test_scores_of_two_versions_in_one_run_are_refused(tmp_path, identity, why):
     a = make_run(str(tmp_path / "a"), items([1, 1, 1]))
     b = make_run(str(tmp_path / "b"), items([0, 0, 0]), shard_size=2)
     key = b.items_key("images", "part-00000-00001")
     score(b, "part-00000-00001", "good", items([0, 0, 0])[2:], {"items": key, **identity})
-    with pytest.raises(HarnessError, match=r"b: scores of 'good' (are|were) .*evaluate it first"):
+    with pytest.raises(HarnessError, match=rf"b: scores of 'good' {why} .*evaluate it first"):
         compare(a, {"own": b}, [GOOD], str(tmp_path / "a"))
 
 
