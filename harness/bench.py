@@ -257,4 +257,5 @@ def _set_score(
         score.low,
         score.high,
         score.reason or score.interval_reason,
+        identity=score.identity,
     )
