@@ -142,10 +142,12 @@ def sampler(
     def register(function: Callable[..., torch.Tensor]) -> Callable[..., torch.Tensor]:
         hints = get_type_hints(function, include_extras=True)
         own = {
-            key: (hints[key], parameter.default)
+            key: (hints.get(key, Any), parameter.default)
             for key, parameter in inspect.signature(function).parameters.items()
             if parameter.kind is inspect.Parameter.KEYWORD_ONLY
         }
+        if missing := [key for key in own if own[key][1] is inspect.Parameter.empty]:
+            raise TypeError(f"sampler {name}: parameter {missing[0]} needs a default")
         SAMPLERS.add(name, Sampler(name, title, paper, function, ladder, check, variants, own))
         return function
 
