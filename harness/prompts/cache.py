@@ -90,9 +90,9 @@ def keep(obtained: Obtained) -> None:
         if not path.is_file():
             files.write_bytes(str(path), obtained.data)
         files.write_text(str(_sum_path(path)), f"{digest}  {path.name}\n")
-    except OSError as error:
+    except (OSError, HarnessError) as error:
         raise HarnessError(
-            f"cannot write to the cache {path.parent}: {error.strerror}. "
+            f"cannot write to the cache {path.parent}: {error}. "
             "Set HARNESS_CACHE to a folder that can be written"
         ) from None
 
