@@ -12,10 +12,10 @@ from pathlib import Path
 
 STAGES = (
     ("vae", "--steps 9000 --batch 8"),
-    ("decoder", "--steps 5000 --batch 8"),
+    ("decoder", "--steps 12000 --batch 8"),
     ("text", "--steps 1500 --batch 96"),
     ("judge", "--steps 3000 --batch 32"),
-    ("dual", "--steps 1500 --batch 64"),
+    ("dual", "--steps 2000 --batch 64"),
     ("latents", "--pictures 100000"),
     ("unet", "--steps 12000 --batch 48"),
     ("export", ""),

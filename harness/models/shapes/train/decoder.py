@@ -32,7 +32,7 @@ MOST_NOISE = 0.35
 
 
 def main() -> None:
-    args = arguments(__doc__ or "", steps=4000, batch=8)
+    args = arguments(__doc__ or "", steps=12000, batch=8)
     before = args.out / "vae-first"
     if not before.exists():
         shutil.copytree(args.out / "vae", before)

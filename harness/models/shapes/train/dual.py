@@ -202,7 +202,7 @@ def measure(model: CLIPModel, words: CLIPTokenizer, seed: int) -> tuple[float, f
 
 
 def main() -> None:
-    args = arguments(__doc__ or "", steps=3000, batch=64)
+    args = arguments(__doc__ or "", steps=2000, batch=64)
     torch.manual_seed(SEED)
     words = CLIPTokenizer.from_pretrained(args.out / "text_encoder")
     model = build(words)
