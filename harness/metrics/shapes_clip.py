@@ -45,7 +45,7 @@ class DualEncoder(Encoder):
             raise HarnessError(
                 f"the dual encoder's weights in {self.folder} are missing: they are part of the "
                 "package; install it again, or train them with "
-                "python -m harness.models.shapes.train.text"
+                "python -m harness.models.shapes.train.dual"
             )
 
     def weights(self) -> str:
