@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness.errors import HarnessError
+from harness.libraries import quiet
 from harness.metrics.base import (
     Encoder,
     ItemMetric,
@@ -55,7 +56,8 @@ class DualEncoder(Encoder):
     def setup(self, device: str) -> None:
         from transformers import CLIPModel, CLIPTokenizer
 
-        self.model = CLIPModel.from_pretrained(self.folder, local_files_only=True)
+        with quiet():
+            self.model = CLIPModel.from_pretrained(self.folder, local_files_only=True)
         self.model = self.model.eval().requires_grad_(False).to(device)
         self.tokenizer = CLIPTokenizer.from_pretrained(self.folder, local_files_only=True)
         self.width = self.model.config.projection_dim

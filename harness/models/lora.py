@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from harness.errors import HarnessError
-from harness.models.libraries import quiet
+from harness.libraries import quiet
 
 _ADAPTER = "harness"
 

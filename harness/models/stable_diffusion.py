@@ -14,9 +14,9 @@ from typing import Any
 import torch
 
 from harness.errors import HarnessError
+from harness.libraries import quiet
 from harness.models.base import Condition, LoadRequest, Network, take
 from harness.models.configurations import read_json, read_scheduler
-from harness.models.libraries import quiet
 from harness.models.lora import LoraScales
 from harness.models.schedule import SchedulerSettings
 

@@ -186,21 +186,12 @@ def test_dual_encoder_score_is_the_cosine_of_the_clip_model(
     np.testing.assert_allclose(found, expected.numpy(), atol=1e-6)
 
 
-needs_dual_encoder = pytest.mark.skipif(
-    not shapes_clip.dual_encoder_folder().exists(), reason="the dual encoder is not trained yet"
-)
-needs_reference = pytest.mark.skipif(
-    not (Path(__file__).parents[2] / shapes_judge.REFERENCE).exists(),
-    reason="the reference statistics are not made yet",
-)
-
-
 @pytest.mark.parametrize(
     ("name", "least", "gap"),
     [
         ("shapes-alignment", 0.98, 0.3),
         ("shapes-exact", 0.95, 0.85),
-        pytest.param("shapes-clip", 0.0, 0.2, marks=needs_dual_encoder),
+        ("shapes-clip", 0.0, 0.2),
     ],
 )
 def test_drawings_fit_their_own_captions_and_not_others(
@@ -220,7 +211,6 @@ def test_drawings_fit_their_own_captions_and_not_others(
     assert np.mean(own) - np.mean(others) >= gap  # type: ignore[arg-type]
 
 
-@needs_reference
 def test_varied_drawings_are_nearer_to_the_reference_than_one_repeated(tmp_path: Path) -> None:
     captions, pictures = drawings(30)
     values = []
@@ -237,7 +227,6 @@ def test_varied_drawings_are_nearer_to_the_reference_than_one_repeated(tmp_path:
     assert varied[2] < collapsed[0]
 
 
-@needs_reference
 def test_the_embedded_reference_is_sound() -> None:
     from harness.data import data_path
 
