@@ -11,7 +11,8 @@ from harness.store.comparison import Comparison
 
 def markdown(comparison: Comparison) -> str:
     """`report.md`: verdict, what was run, all tables."""
-    lines = [f"# {escape(words.headline(comparison))}", ""]
+    title = words.headline(comparison)
+    lines = [f"# {escape(title[:1].upper() + title[1:])}", ""]
     for role in comparison.baselines:
         more = words.other_metrics(comparison, role)
         said = comparison.rate(role, comparison.metrics[0].name)["verdict"]
