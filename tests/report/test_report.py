@@ -183,7 +183,7 @@ def test_the_report_can_be_made_from_the_files_alone(page, tmp_path):
 
 def test_markdown_holds_the_same_tables(page, tmp_path):
     text = (tmp_path / "a/report.md").read_text()
-    assert text.startswith("# zigzag beats ddim at own settings")
+    assert text.startswith("# Zigzag beats ddim at own settings")
     assert "make bench SAMPLER=zigzag" in text
     assert "Winning rate by category on Goodness" in text
     for block in re.findall(r"(?:^\|.*\n)+", text, re.M):
