@@ -78,7 +78,9 @@ def plan(
             f"{entry.size_multiple} for {entry.name}"
         )
     asked = parse_call(sampler) if isinstance(sampler, str) else sampler
-    own = {"steps": entry.steps, "guidance": entry.guidance}
+    own: dict[str, Any] = {"steps": entry.steps}
+    if entry.guidance is not None:
+        own["guidance"] = entry.guidance
     call = resolve(asked, own | (defaults or {}))
     sigmas, evaluations = rehearse(entry.ladders(model_call.params), call)
     spec = RunSpec(

@@ -22,6 +22,7 @@ from harness.models.base import Model
 from harness.spec import Prompt, plan_shards
 from harness.store import files
 from harness.store.run import Run
+from tests.conftest import TINY_SDXL
 
 PROMPTS = [Prompt(f"p{i}", f"class {i % 10}", f"kind {i % 2}", {"n": i}) for i in range(70)]
 SETTINGS = Settings()
@@ -192,6 +193,11 @@ def test_mistakes_are_found_before_weights_are_loaded(
 ) -> None:
     with pytest.raises(HarnessError, match=words):
         plan(**{"model": "gmm", "sampler": "ddim(steps=3)", **arguments})  # type: ignore[arg-type]
+
+
+def test_an_unknown_checkpoint_leaves_the_samplers_own_guidance() -> None:
+    assert plan(str(TINY_SDXL), "zigzag(steps=4)").spec.sampler.params["guidance"] == 5.5
+    assert plan("gmm", "zigzag(steps=4)").spec.sampler.params["guidance"] == 2.0
 
 
 def test_files_exist_only_if_complete(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

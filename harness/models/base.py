@@ -93,7 +93,8 @@ class Model(Ladders, Network, Protocol):
 class ModelEntry:
     """A model by name: what is known of it, and can be asked of it, before its weights are loaded.
 
-    `size` (height, width) in pixels, `steps` and `guidance` are the defaults of its papers.
+    `size` (height, width) in pixels, `steps` and `guidance` are the defaults of its papers; a
+    guidance of None leaves the sampler's own.
     """
 
     name: str
@@ -103,7 +104,7 @@ class ModelEntry:
     size: tuple[int, int]
     size_multiple: int
     steps: int
-    guidance: float
+    guidance: float | None
     batch_size: int
     dtype: str | None = field(default=None, kw_only=True)  # the only one it computes in
     revision: Callable[[], str]  # of the weights; raises HarnessError if they cannot be had

@@ -42,7 +42,7 @@ def folder_entry(
         size=(side, side),
         size_multiple=scale,
         steps=50,
-        guidance=5.0,
+        guidance=None,
         batch_size=8,
         revision=revision or (lambda: fingerprint(folder)),
         ladders=lambda overrides: read_ladders(folder, overrides),
