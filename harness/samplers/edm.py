@@ -9,7 +9,8 @@ from typing import Annotated, Literal
 import torch
 from pydantic import Field
 
-from harness.samplers.base import Denoise, Noise, epsilon, sampler
+from harness.samplers.base import Denoise, Noise, sampler
+from harness.samplers.heun import heun_step
 
 NotNegative = Annotated[float, Field(ge=0)]
 
@@ -41,31 +42,10 @@ def edm(
         fresh = noise() if gamma > 0 or draw == "always" else 0.0
         hat = s + gamma * s
         x = x + (hat**2 - s**2).sqrt() * s_noise * fresh
-        x = edm_step(denoise, x, (s, hat, t), guidance, second=solver == "heun" and t > 0)
+        x = heun_step(denoise, x, (s, hat, t), guidance, second=solver == "heun" and t > 0)
     return x
 
 
 def churn(s_churn: float, steps: int) -> float:
     """The relative rise of the noise level at a churned step."""
     return min(s_churn / steps, sqrt(2) - 1)
-
-
-def edm_step(
-    denoise: Denoise,
-    x: torch.Tensor,
-    levels: tuple[torch.Tensor, torch.Tensor, torch.Tensor],
-    guidance: float,
-    *,
-    second: bool | torch.Tensor,
-) -> torch.Tensor:
-    """Euler from level `hat` to t, or Heun if `second`; `levels` = (s, hat, t).
-
-    s is where the step began before churn: guidance policies decide there for both evaluations.
-    """
-    s, hat, t = levels
-    slope = epsilon(x, denoise(x, hat, guidance=guidance, step=s), hat)
-    ahead = x + (t - hat) * slope
-    if not second:
-        return ahead
-    slope_ahead = epsilon(ahead, denoise(ahead, t, guidance=guidance, step=s), t)
-    return x + (t - hat) * (slope + slope_ahead) / 2

@@ -24,10 +24,26 @@ def heun(
 ) -> torch.Tensor:
     """Algorithm 1: an Euler step, then the mean of the slopes at its two ends (not at sigma 0)."""
     for s, t in pairwise(sigmas):
-        slope = epsilon(x, denoise(x, s, guidance=guidance), s)
-        ahead = x + (t - s) * slope
-        if t > 0:
-            slope_ahead = epsilon(ahead, denoise(ahead, t, guidance=guidance, step=s), t)
-            ahead = x + (t - s) * (slope + slope_ahead) / 2
-        x = ahead
+        x = heun_step(denoise, x, (s, s, t), guidance, second=t > 0)
     return x
+
+
+def heun_step(
+    denoise: Denoise,
+    x: torch.Tensor,
+    levels: tuple[torch.Tensor, torch.Tensor, torch.Tensor],
+    guidance: float,
+    *,
+    second: bool | torch.Tensor,
+) -> torch.Tensor:
+    """Euler from level `hat` to t, or Heun if `second`; `levels` = (s, hat, t).
+
+    s is where the step began before churn: guidance policies decide there for both evaluations.
+    """
+    s, hat, t = levels
+    slope = epsilon(x, denoise(x, hat, guidance=guidance, step=s), hat)
+    ahead = x + (t - hat) * slope
+    if not second:
+        return ahead
+    slope_ahead = epsilon(ahead, denoise(ahead, t, guidance=guidance, step=s), t)
+    return x + (t - hat) * (slope + slope_ahead) / 2

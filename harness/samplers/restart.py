@@ -11,7 +11,8 @@ from pydantic import Field
 
 from harness.errors import HarnessError
 from harness.samplers.base import Denoise, Noise, sampler
-from harness.samplers.edm import NotNegative, churn, edm_step
+from harness.samplers.edm import NotNegative, churn
+from harness.samplers.heun import heun_step
 
 Range = Annotated[list[float], Field(min_length=2, max_length=2)]
 Interval = Annotated[list[float], Field(min_length=4, max_length=4)]
@@ -64,7 +65,7 @@ def restart(
     for i, (s, t) in enumerate(pairwise(sigmas)):
         hat = s * (1 + (main_churn if lowest <= s <= highest else 0.0))
         x = x + (hat**2 - s**2).sqrt() * s_noise * noise()
-        x = edm_step(denoise, x, (s, hat, t), guidance, second=t > 0)
+        x = heun_step(denoise, x, (s, hat, t), guidance, second=t > 0)
         if i + 1 not in snapped:
             continue
         count, times, high = snapped[i + 1]
@@ -74,7 +75,7 @@ def restart(
             for j, (p, q) in enumerate(pairwise(grid)):
                 hat = p * (1 + (inner_churn if lowest <= p <= highest else 0.0))
                 x = x + (hat**2 - p**2).sqrt() * s_noise * noise()
-                x = edm_step(denoise, x, (p, hat, q), guidance, second=j < count - 2 or q > 0)
+                x = heun_step(denoise, x, (p, hat, q), guidance, second=j < count - 2 or q > 0)
     return x
 
 
