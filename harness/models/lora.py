@@ -21,39 +21,30 @@ class LoraScales:
     """
 
     def __init__(self, pipeline: Any, file: str, scales: Mapping[str, float]) -> None:
-        self._unet = pipeline.unet
-        plain = {key: value.detach().clone() for key, value in self._weights().items()}
-        self._sets: dict[str | None, dict[str, torch.Tensor]] = {}
+        unet = pipeline.unet
         _load(pipeline, file)
-        touched = self._touched()
+        touched = {key.split(".lora_")[0] for key, _ in unet.named_parameters() if ".lora_" in key}
+        merged = {layer: unet.get_submodule(f"{layer}.base_layer").weight for layer in touched}
+        plain = {layer: weight.detach().clone() for layer, weight in merged.items()}
+        self._sets: dict[str | None, dict[str, torch.Tensor]] = {None: plain}
         for name, scale in scales.items():
-            self._unet.set_adapters(_ADAPTER, weights=scale)
-            self._unet.fuse_lora()
-            merged = self._weights()
-            self._sets[name] = {key: merged[key].detach().clone() for key in touched}
-            self._unet.unfuse_lora()
-            for key in touched:  # unfusing leaves rounding behind
-                self._weights()[key].data.copy_(plain[key])
+            unet.set_adapters(_ADAPTER, weights=scale)
+            unet.fuse_lora()
+            self._sets[name] = {key: weight.detach().clone() for key, weight in merged.items()}
+            unet.unfuse_lora()
+            for layer, weight in merged.items():
+                weight.data.copy_(plain[layer])  # unfusing leaves rounding behind
         pipeline.unload_lora_weights()
-        self._sets[None] = {key: plain[key] for key in touched}
+        self._weights = {layer: unet.get_submodule(layer).weight for layer in touched}
+        self._used: str | None = None
 
     def use(self, name: str | None) -> None:
         """Make the network's weights those of a scale; None: without the LoRA."""
-        weights = self._weights()
-        for key, value in self._sets[name].items():
-            weights[key].data = value
-
-    def _touched(self) -> set[str]:
-        """The weights that the LoRA changes."""
-        names = [key for key, _ in self._unet.named_parameters() if ".lora_" in key]
-        return {f"{key.split('.lora_')[0]}.weight" for key in names}
-
-    def _weights(self) -> dict[str, torch.Tensor]:
-        return {
-            key.replace(".base_layer", ""): value
-            for key, value in self._unet.named_parameters()
-            if ".lora_" not in key
-        }
+        if name == self._used:
+            return
+        for layer, weight in self._weights.items():
+            weight.data = self._sets[name][layer]
+        self._used = name
 
 
 def _load(pipeline: Any, file: str) -> None:

@@ -110,6 +110,8 @@ class StableDiffusion:
             if len(files) != 1:
                 raise HarnessError(f"{self.name} takes one LoRA at a time, not {len(files)}")
             scales = {name: float(setting["scale"]) for name, setting in settings.items()}
+            if self._lora is not None:
+                self._lora.use(None)  # another run's scale must not be taken for the checkpoint's
             self._lora = LoraScales(self.pipeline, files.pop(), scales)
             self._variants_of = settings
         return {name: _AtScale(self, name) for name in settings}

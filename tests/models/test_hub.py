@@ -43,9 +43,16 @@ class FakeHub:
 
 @pytest.fixture
 def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeHub:
+    from diffusers import DiffusionPipeline  # noqa: F401  # or it would import the fakes for good
+
     made = FakeHub(tmp_path)
     monkeypatch.setattr(huggingface_hub, "snapshot_download", made.snapshot_download)
-    monkeypatch.setattr(huggingface_hub, "HfApi", lambda: made)
+    # looked up at each call, so that a test can replace it once more
+    monkeypatch.setattr(
+        huggingface_hub.HfApi,
+        "model_info",
+        lambda api, repo, timeout: made.model_info(repo, timeout),
+    )
     hub.revision.cache_clear()
     hub._small_files.cache_clear()
     return made

@@ -54,6 +54,17 @@ def test_the_official_latents_come_out(name: str) -> None:
     assert torch.equal(_run(model, "ddim(steps=3, guidance=5.5)", noise).native, plain)
 
 
+def test_other_scales_in_turn_do_not_build_on_each_other() -> None:
+    """Runs at several scales share a loaded model, and take turns shard by shard."""
+    noise = torch.randn(1, 4, 8, 8, generator=torch.Generator().manual_seed(0))
+    one, two = _sampler(CASES["w2sd_T10"]), _sampler(CASES["w2sd_evalpy_T10"])
+    shared = load(str(TINY_SDXL))
+    outs = [_run(shared, sampler, noise).native for sampler in (one, two, one, two)]
+    assert torch.equal(outs[0], outs[2])
+    assert torch.equal(outs[1], outs[3])
+    assert torch.equal(outs[1], _run(load(str(TINY_SDXL)), two, noise).native)
+
+
 def test_without_a_lora_it_is_zigzag_with_the_same_guidance() -> None:
     noise = torch.randn(1, 4, 8, 8, generator=torch.Generator().manual_seed(0))
     model = load(str(TINY_SDXL))
