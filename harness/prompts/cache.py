@@ -7,24 +7,18 @@ when it no longer has it.
 from __future__ import annotations
 
 import hashlib
-import http.client
 import io
 import logging
-import os
-import urllib.error
-import urllib.request
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryFile
 from typing import IO
 
+from harness.download import cache_root, fetch
 from harness.errors import HarnessError
 
 log = logging.getLogger(__name__)
-
-TIMEOUT = 30.0
-"""Seconds without a byte until a download counts as failed."""
 
 
 @dataclass(frozen=True)
@@ -54,12 +48,6 @@ class Obtained:
     data: bytes
     origin: str
     keep: bool = False
-
-
-def cache_root() -> Path:
-    """`$HARNESS_CACHE`, else `~/.cache/sampler-harness`."""
-    chosen = os.environ.get("HARNESS_CACHE")
-    return Path(chosen).expanduser() if chosen else Path.home() / ".cache" / "sampler-harness"
 
 
 def obtain(file: PublicFile, folder: str | None, download: bool) -> Obtained:
@@ -161,38 +149,6 @@ def _member(archive: IO[bytes], file: PublicFile) -> bytes:
             return opened.read(file.member)
     except (zipfile.BadZipFile, KeyError) as error:
         raise HarnessError(f"no {file.member} in the archive {file.url}: {error}") from None
-
-
-def fetch(url: str, into: IO[bytes]) -> None:
-    """Copy what an http(s) URL serves; shows a progress bar on a terminal.
-
-    Raises HarnessError if it cannot be reached, refuses, or ends early.
-    """
-    from rich.console import Console
-    from rich.progress import wrap_file
-
-    request = urllib.request.Request(url, headers={"User-Agent": "sampler-harness"})
-    console = Console(stderr=True)
-    try:
-        with urllib.request.urlopen(request, timeout=TIMEOUT) as answer:
-            size = int(answer.headers.get("Content-Length") or 0)
-            name = url.split("?")[0].rsplit("/", 1)[-1]
-            quiet = not console.is_terminal or size < 1 << 20
-            with wrap_file(answer, size, description=name, console=console, disable=quiet) as body:
-                got = _copy(body, into)
-    except (OSError, ValueError, http.client.HTTPException) as error:
-        reason = error.reason if type(error) is urllib.error.URLError else error
-        raise HarnessError(f"cannot download {url}: {reason}") from None
-    if size and got != size:
-        raise HarnessError(f"cannot download {url}: it ended after {got} of {size} bytes")
-
-
-def _copy(source: IO[bytes], into: IO[bytes]) -> int:
-    total = 0
-    while chunk := source.read(1 << 20):
-        into.write(chunk)
-        total += len(chunk)
-    return total
 
 
 def read_url(url: str) -> bytes:

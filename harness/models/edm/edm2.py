@@ -1,0 +1,311 @@
+"""EDM2's denoiser: a magnitude-preserving U-Net and its preconditioning, for inference only.
+
+Karras et al. 2024, "Analyzing and Improving the Training Dynamics of Diffusion Models",
+arXiv:2312.02696, configuration G (sections 2 and 3, appendix B). Module names are the published
+checkpoints', so that their weights load by name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from math import inf, sqrt
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+UNIT_EPSILON = 1e-4
+SILU_RMS = 0.596  # of silu(n), n unit normal
+
+
+def unit(x: torch.Tensor, axes: Sequence[int]) -> torch.Tensor:
+    """`x` over its root mean square over `axes`, which is taken in float32."""
+    norm = torch.linalg.vector_norm(x, dim=axes, keepdim=True, dtype=torch.float32)
+    return x / (norm * sqrt(norm.numel() / x.numel()) + UNIT_EPSILON).to(x.dtype)
+
+
+def activate(x: torch.Tensor) -> torch.Tensor:
+    """SiLU that keeps the magnitude (equation 81)."""
+    return functional.silu(x) / SILU_RMS
+
+
+def blend(a: torch.Tensor, b: torch.Tensor, t: float) -> torch.Tensor:
+    """A sum of share `t` of b that keeps the magnitude (equation 88)."""
+    return a.lerp(b, t) / sqrt((1 - t) ** 2 + t**2)
+
+
+def concatenate(a: torch.Tensor, b: torch.Tensor, t: float) -> torch.Tensor:
+    """Channels of both, b with share `t` of the magnitude (equation 103)."""
+    wide, narrow = a.shape[1], b.shape[1]
+    scale = sqrt((wide + narrow) / ((1 - t) ** 2 + t**2))
+    return torch.cat([a * (scale * (1 - t) / sqrt(wide)), b * (scale * t / sqrt(narrow))], 1)
+
+
+class Layer(nn.Module):
+    """A linear layer or a convolution without bias, whose weight rows have unit magnitude.
+
+    `weight` [out, in, *kernel] is raw until `fix` turns it into what the layer multiplies with.
+    """
+
+    def __init__(self, inputs: int, outputs: int, *kernel: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(outputs, inputs, *kernel), requires_grad=False)
+
+    def fix(self, gain: torch.Tensor | float = 1.0) -> None:
+        """Normalise the weight for good (equation 66), at the precision that is published.
+
+        The gain over the fan-in is rounded to the gain's own dtype: float16 in published files.
+        """
+        raw = self.weight.float()
+        rows = unit(raw, tuple(range(1, raw.ndim)))
+        self.weight.data = rows * (gain / sqrt(raw[0].numel()))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        weight = self.weight.to(x.dtype)
+        if weight.ndim == 2:
+            return functional.linear(x, weight)
+        return functional.conv2d(x, weight, padding=weight.shape[-1] // 2)
+
+
+class Fourier(nn.Module):
+    """Random Fourier features [B, channels] of a scalar per sample [B]."""
+
+    freqs: torch.Tensor
+    phases: torch.Tensor
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.register_buffer("freqs", torch.empty(channels))
+        self.register_buffer("phases", torch.empty(channels))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        angles = x[:, None] * self.freqs.float() + self.phases.float()
+        return angles.cos() * sqrt(2)
+
+
+class Block(nn.Module):
+    """One block of the encoder or the decoder; figure 21 of the paper."""
+
+    kernel: torch.Tensor
+
+    def __init__(
+        self,
+        inputs: int,
+        outputs: int,
+        emb_channels: int,
+        *,
+        decoder: bool = False,
+        resample: str | None = None,
+        attention: bool = False,
+        resample_filter: Sequence[float] = (1, 1),
+        channels_per_head: int = 64,
+        dropout: float = 0.0,  # acts in training only
+        res_balance: float = 0.3,
+        attn_balance: float = 0.3,
+        clip_act: float | None = 256,
+    ) -> None:
+        super().__init__()
+        self.decoder, self.resample, self.clip = decoder, resample, clip_act
+        self.res_balance, self.attn_balance = res_balance, attn_balance
+        # a block narrower than one head has no attention, as published
+        self.heads = outputs // channels_per_head if attention else 0
+        taps = torch.tensor(resample_filter, dtype=torch.float32)
+        kernel = torch.outer(taps, taps) / taps.sum() ** 2
+        self.register_buffer("kernel", kernel, persistent=False)  # not in checkpoints
+        self.emb_gain = nn.Parameter(torch.empty([]), requires_grad=False)
+        self.conv_res0 = Layer(outputs if not decoder else inputs, outputs, 3, 3)
+        self.emb_linear = Layer(emb_channels, outputs)
+        self.conv_res1 = Layer(outputs, outputs, 3, 3)
+        self.conv_skip = Layer(inputs, outputs, 1, 1) if inputs != outputs else None
+        self.attn_qkv = Layer(outputs, outputs * 3, 1, 1) if self.heads else None
+        self.attn_proj = Layer(outputs, outputs, 1, 1) if self.heads else None
+
+    def forward(self, x: torch.Tensor, emb: torch.Tensor) -> torch.Tensor:
+        x = self._resampled(x)
+        if not self.decoder:
+            x = unit(self.conv_skip(x) if self.conv_skip else x, [1])
+        residual = self.conv_res0(activate(x))
+        scale = self.emb_linear(emb) + 1
+        residual = self.conv_res1(activate(residual * scale[:, :, None, None]))
+        if self.decoder and self.conv_skip:
+            x = self.conv_skip(x)
+        x = blend(x, residual, self.res_balance)
+        if self.attn_qkv and self.attn_proj:
+            attended = self._attention(self.attn_qkv(x))
+            x = blend(x, self.attn_proj(attended.reshape(x.shape)), self.attn_balance)
+        return x if self.clip is None else x.clip(-self.clip, self.clip)
+
+    def _resampled(self, x: torch.Tensor) -> torch.Tensor:
+        """Twice or half the resolution, channel by channel."""
+        if self.resample is None:
+            return x
+        channels, padding = x.shape[1], (len(self.kernel) - 1) // 2
+        kernel = self.kernel.to(x).expand(channels, 1, -1, -1)
+        if self.resample == "down":
+            return functional.conv2d(x, kernel, groups=channels, stride=2, padding=padding)
+        return functional.conv_transpose2d(
+            x, kernel * 4, groups=channels, stride=2, padding=padding
+        )
+
+    def _attention(self, qkv: torch.Tensor) -> torch.Tensor:
+        """Cosine attention from channels ordered as (head, feature, q/k/v)."""
+        parts = qkv.reshape(len(qkv), self.heads, -1, 3, qkv.shape[2] * qkv.shape[3])
+        q, k, v = unit(parts, [2]).transpose(2, 4).unbind(3)  # each [B, heads, pixels, features]
+        return functional.scaled_dot_product_attention(q, k, v).transpose(2, 3)
+
+
+class UNet(nn.Module):
+    """The network between the preconditioning; noise level [B] and labels [B or 1, L] or None."""
+
+    def __init__(
+        self,
+        img_resolution: int,
+        img_channels: int,
+        label_dim: int,
+        *,
+        model_channels: int = 192,
+        channel_mult: Sequence[int] = (1, 2, 3, 4),
+        channel_mult_noise: int | None = None,
+        channel_mult_emb: int | None = None,
+        num_blocks: int = 3,
+        attn_resolutions: Sequence[int] = (16, 8),
+        label_balance: float = 0.5,
+        concat_balance: float = 0.5,
+        **block: Any,
+    ) -> None:
+        super().__init__()
+        self.label_balance, self.concat_balance = label_balance, concat_balance
+        widths = [model_channels * mult for mult in channel_mult]
+        noise = model_channels * channel_mult_noise if channel_mult_noise is not None else widths[0]
+        emb = model_channels * channel_mult_emb if channel_mult_emb is not None else max(widths)
+        self.emb_fourier = Fourier(noise)
+        self.emb_noise = Layer(noise, emb)
+        self.emb_label = Layer(label_dim, emb) if label_dim else None
+        self.out_gain = nn.Parameter(torch.empty([]), requires_grad=False)
+
+        self.enc, skips = nn.ModuleDict(), []
+        width = img_channels + 1
+        for level, wanted in enumerate(widths):
+            side = img_resolution >> level
+            if level == 0:
+                self.enc[f"{side}x{side}_conv"] = Layer(width, wanted, 3, 3)
+                width = wanted
+            else:
+                self.enc[f"{side}x{side}_down"] = Block(width, width, emb, resample="down", **block)
+            skips.append(width)
+            for index in range(num_blocks):
+                self.enc[f"{side}x{side}_block{index}"] = Block(
+                    width, wanted, emb, attention=side in attn_resolutions, **block
+                )
+                width = wanted
+                skips.append(width)
+
+        self.dec = nn.ModuleDict()
+        block = {"decoder": True, **block}
+        for level, wanted in reversed(list(enumerate(widths))):
+            side = img_resolution >> level
+            if level == len(widths) - 1:
+                self.dec[f"{side}x{side}_in0"] = Block(width, width, emb, attention=True, **block)
+                self.dec[f"{side}x{side}_in1"] = Block(width, width, emb, **block)
+            else:
+                self.dec[f"{side}x{side}_up"] = Block(width, width, emb, resample="up", **block)
+            for index in range(num_blocks + 1):
+                attention = side in attn_resolutions
+                self.dec[f"{side}x{side}_block{index}"] = Block(
+                    width + skips.pop(), wanted, emb, attention=attention, **block
+                )
+                width = wanted
+        self.out_conv = Layer(width, img_channels, 3, 3)
+
+    def forward(
+        self, x: torch.Tensor, noise_level: torch.Tensor, labels: torch.Tensor | None
+    ) -> torch.Tensor:
+        emb = self.emb_noise(self.emb_fourier(noise_level))
+        if self.emb_label is not None and labels is not None:
+            emb = blend(emb, self.emb_label(labels * sqrt(labels.shape[1])), self.label_balance)
+        emb = activate(emb).to(x.dtype)
+        x = torch.cat([x, torch.ones_like(x[:, :1])], 1)
+        skips = []
+        for module in self.enc.values():
+            x = module(x, emb) if isinstance(module, Block) else module(x)
+            skips.append(x)
+        for name, module in self.dec.items():
+            if "block" in name:
+                x = concatenate(x, skips.pop(), self.concat_balance)
+            x = module(x, emb)
+        return self.out_conv(x)
+
+
+class Precond(nn.Module):
+    """D(x; sigma) of EDM2, equation 4 of Karras et al. 2022; weights come by `load_state_dict`.
+
+    Any level is known. `logvar_*` estimate the loss in training; only their weights are kept.
+    `use_fp16` says that it was trained to compute in float16 on a GPU; `compute_in` makes it.
+    """
+
+    parts = (UNet, Block)  # that the further arguments are of
+    sigma_min, sigma_max = 0.0, inf
+
+    def __init__(
+        self,
+        img_resolution: int,
+        img_channels: int,
+        label_dim: int,
+        use_fp16: bool = True,
+        sigma_data: float = 0.5,
+        logvar_channels: int = 128,
+        **unet: Any,
+    ) -> None:
+        super().__init__()
+        self.img_resolution, self.img_channels = img_resolution, img_channels
+        self.label_dim, self.use_fp16 = label_dim, bool(use_fp16)
+        self.sigma_data, self.dtype = sigma_data, torch.float32
+        self.unet = UNet(img_resolution, img_channels, label_dim, **unet)
+        self.logvar_fourier = Fourier(logvar_channels)
+        self.logvar_linear = Layer(logvar_channels, 1)
+
+    def load_state_dict(
+        self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = True
+    ) -> Any:
+        """Take a checkpoint's raw weights and normalise them, once and for all.
+
+        They keep their dtype until then: published gains are float16, and rounded as such.
+        """
+        result = super().load_state_dict(state_dict, strict, assign)
+        gains = {self.unet.out_conv: self.unet.out_gain}
+        for module in self.modules():
+            if isinstance(module, Block):
+                gains[module.emb_linear] = module.emb_gain
+        for module in self.modules():
+            if isinstance(module, Layer):
+                module.fix(gains.get(module, 1.0))
+        return result
+
+    def round_sigma(self, sigma: torch.Tensor) -> torch.Tensor:
+        return sigma
+
+    def compute_in(self, dtype: torch.dtype) -> None:
+        """Let the U-Net's blocks compute in `dtype`; embeddings stay float32."""
+        for part in (self.unet.enc, self.unet.dec, self.unet.out_conv):
+            part.to(dtype)
+        self.dtype = dtype
+
+    def forward(
+        self, x: torch.Tensor, sigma: torch.Tensor, class_labels: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        """D [B, C, R, R], float32, at `x` of level `sigma` ([B], or one for all).
+
+        `class_labels` [B or 1, label_dim] weigh the classes; none are zeros.
+        """
+        x = x.to(torch.float32)
+        sigma = sigma.to(torch.float32).reshape(-1, 1, 1, 1)
+        labels = None
+        if self.label_dim:
+            labels = torch.zeros(1, self.label_dim, device=x.device)
+            if class_labels is not None:
+                labels = class_labels.to(torch.float32).reshape(-1, self.label_dim)
+        total = sigma**2 + self.sigma_data**2
+        c_skip, c_out = self.sigma_data**2 / total, sigma * self.sigma_data / total.sqrt()
+        raw = self.unet((x / total.sqrt()).to(self.dtype), sigma.flatten().log() / 4, labels)
+        return c_skip * x + c_out * raw.to(torch.float32)
