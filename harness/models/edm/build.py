@@ -1,0 +1,71 @@
+"""From what a checkpoint says of itself to a network with its weights."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import nn
+
+from harness.errors import HarnessError, unknown
+from harness.models.edm import precond
+
+CLASSES: dict[str, Callable[..., nn.Module]] = {
+    "EDMPrecond": precond.EDMPrecond,
+    "VPPrecond": precond.VPPrecond,
+    "VEPrecond": precond.VEPrecond,
+    "iDDPMPrecond": precond.IDDPMPrecond,
+}
+"""Networks by the published class name."""
+
+
+def build(class_name: str, init_kwargs: Mapping[str, Any]) -> nn.Module:
+    """The untrained network that a checkpoint's class name and arguments describe.
+
+    Raises HarnessError for an unknown class, an unknown or missing argument and impossible values.
+    """
+    if class_name not in CLASSES:
+        raise unknown("network class", class_name, CLASSES)
+    make = CLASSES[class_name]
+    parameters = dict(inspect.signature(make).parameters)
+    if "model_type" in parameters:
+        kind = init_kwargs.get("model_type", parameters["model_type"].default)
+        if kind not in precond.UNETS:
+            raise unknown("model_type", str(kind), precond.UNETS, where=class_name)
+        parameters |= inspect.signature(precond.UNETS[kind]).parameters
+    known = parameters.keys() - {"unet", "in_channels", "out_channels"}
+    for name in init_kwargs:
+        if name not in known:
+            raise unknown("argument", name, known, where=class_name)
+    try:
+        return make(**init_kwargs)
+    except (TypeError, ValueError, ArithmeticError, RuntimeError) as error:
+        raise HarnessError(f"cannot build {class_name} from its arguments: {error}") from None
+
+
+def load_weights(net: nn.Module, state: Mapping[str, torch.Tensor], source: str) -> nn.Module:
+    """The network with the weights of `state`, in evaluation mode without gradients.
+
+    Raises HarnessError, naming the first of them, for weights that are missing, too many or of
+    another shape. `source` is named in messages.
+    """
+    wanted = net.state_dict()
+    for problem, names in (
+        ("lacks the weight", wanted.keys() - state.keys()),
+        ("has an unexpected weight", state.keys() - wanted.keys()),
+    ):
+        if names:
+            raise HarnessError(
+                f"{source} {problem} {min(names)} ({len(names)} in all): its class_name or "
+                "init_kwargs belong to another network"
+            )
+    for name, value in wanted.items():
+        if value.shape != state[name].shape:
+            raise HarnessError(
+                f"{source}: weight {name} has shape {list(state[name].shape)}, its init_kwargs "
+                f"ask for {list(value.shape)}"
+            )
+    net.load_state_dict(dict(state))
+    return net.eval().requires_grad_(False)

@@ -1,0 +1,131 @@
+"""DhariwalUNet: the network ADM of Dhariwal & Nichol 2021, as EDM trains it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from harness.models.edm.layers import Block, Conv, PositionalEmbedding, begin_zero, group_norm
+from harness.models.edm.song_unet import drop_labels
+
+_HEAD = 64  # channels of an attention head
+
+
+class DhariwalUNet(nn.Module):
+    """[B, in_channels, R, R] to [B, out_channels, R, R], R = `img_resolution`.
+
+    Attention at `attn_resolutions` with one head for every 64 channels: none below 64. Dropout and
+    `label_dropout` (the share of class labels that are zeroed) act in training only.
+    """
+
+    def __init__(
+        self,
+        img_resolution: int,
+        in_channels: int,
+        out_channels: int,
+        label_dim: int = 0,
+        augment_dim: int = 0,
+        model_channels: int = 192,
+        channel_mult: Sequence[int] = (1, 2, 3, 4),
+        channel_mult_emb: int = 4,
+        num_blocks: int = 3,
+        attn_resolutions: Sequence[int] = (32, 16, 8),
+        dropout: float = 0.10,
+        label_dropout: float = 0.0,
+    ) -> None:
+        super().__init__()
+        self.label_dropout = label_dropout
+        embedding = model_channels * channel_mult_emb
+        self.map_noise = PositionalEmbedding(model_channels)
+        self.map_augment = None
+        if augment_dim:
+            self.map_augment = nn.Linear(augment_dim, model_channels, bias=False)
+        self.map_layer0 = nn.Linear(model_channels, embedding)
+        self.map_layer1 = nn.Linear(embedding, embedding)
+        self.map_label = None
+        if label_dim:
+            self.map_label = nn.Linear(label_dim, embedding, bias=False)
+            nn.init.normal_(self.map_label.weight)
+        block: Any = partial(
+            Block,
+            embedding=embedding,
+            adaptive=True,
+            eps=1e-5,
+            residual_scale=1.0,
+            dropout=dropout,
+        )
+        widths = [model_channels * mult for mult in channel_mult]
+        sizes = [img_resolution >> level for level in range(len(widths))]
+        heads = [
+            width // _HEAD if size in attn_resolutions else 0
+            for size, width in zip(sizes, widths, strict=True)
+        ]
+
+        width = widths[0]
+        first = Conv(in_channels, width, 3)
+        self.enc = nn.ModuleDict({f"{img_resolution}x{img_resolution}_conv": first})
+        kept = [width]
+        for level, size in enumerate(sizes):
+            if level:
+                self.enc[f"{size}x{size}_down"] = block(width, width, to="down")
+                kept.append(width)
+            for i in range(num_blocks):
+                self.enc[f"{size}x{size}_block{i}"] = block(
+                    width, widths[level], heads=heads[level]
+                )
+                width = widths[level]
+                kept.append(width)
+
+        self.dec = nn.ModuleDict()
+        for level, size in reversed(list(enumerate(sizes))):
+            if level == len(sizes) - 1:
+                self.dec[f"{size}x{size}_in0"] = block(width, width, heads=width // _HEAD)
+                self.dec[f"{size}x{size}_in1"] = block(width, width)
+            else:
+                self.dec[f"{size}x{size}_up"] = block(width, width, to="up")
+            for i in range(num_blocks + 1):
+                self.dec[f"{size}x{size}_block{i}"] = block(
+                    width + kept.pop(), widths[level], heads=heads[level]
+                )
+                width = widths[level]
+        self.out_norm = group_norm(width, 1e-5)
+        self.out_conv = Conv(width, out_channels, 3)
+        begin_zero(self)
+
+    def forward(
+        self,
+        x: torch.Tensor,
+        noise_labels: torch.Tensor,
+        class_labels: torch.Tensor | None,
+        augment_labels: torch.Tensor | None = None,
+    ) -> torch.Tensor:
+        """`noise_labels` [B] (or [1]), `class_labels` [B, label_dim] (or [1, label_dim])."""
+        embedding = self._embedding(noise_labels, class_labels, augment_labels)
+        kept: list[torch.Tensor] = []
+        for layer in self.enc.values():
+            x = layer(x, embedding) if isinstance(layer, Block) else layer(x)
+            kept.append(x)
+        for name, layer in self.dec.items():
+            x = torch.cat([x, kept.pop()], dim=1) if "block" in name else x
+            x = layer(x, embedding)
+        return self.out_conv(F.silu(self.out_norm(x)))
+
+    def _embedding(
+        self,
+        noise_labels: torch.Tensor,
+        class_labels: torch.Tensor | None,
+        augment_labels: torch.Tensor | None,
+    ) -> torch.Tensor:
+        out = self.map_noise(noise_labels)
+        if self.map_augment is not None and augment_labels is not None:
+            out = out + self.map_augment(augment_labels)
+        out = self.map_layer1(F.silu(self.map_layer0(out)))
+        if self.map_label is not None and class_labels is not None:
+            labels = drop_labels(class_labels, self.label_dropout if self.training else 0.0)
+            out = out + self.map_label(labels)
+        return F.silu(out)

@@ -1,0 +1,168 @@
+"""SongUNet: the networks DDPM++ and NCSN++ of Song et al. 2021, as EDM trains them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from math import sqrt
+from typing import Any, Literal
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from harness.models.edm.layers import (
+    Block,
+    Conv,
+    FourierEmbedding,
+    PositionalEmbedding,
+    begin_xavier,
+    group_norm,
+)
+
+
+class SongUNet(nn.Module):
+    """[B, in_channels, R, R] to [B, out_channels, R, R], R = `img_resolution`.
+
+    DDPM++: embedding_type positional, encoder_type standard, resample_filter [1, 1].
+    NCSN++: embedding_type fourier, encoder_type residual, resample_filter [1, 3, 3, 1],
+    channel_mult_noise 2. Attention with one head at `attn_resolutions`. Dropout and
+    `label_dropout` (the share of class labels that are zeroed) act in training only.
+    """
+
+    def __init__(
+        self,
+        img_resolution: int,
+        in_channels: int,
+        out_channels: int,
+        label_dim: int = 0,
+        augment_dim: int = 0,
+        model_channels: int = 128,
+        channel_mult: Sequence[int] = (1, 2, 2, 2),
+        channel_mult_emb: int = 4,
+        num_blocks: int = 4,
+        attn_resolutions: Sequence[int] = (16,),
+        dropout: float = 0.10,
+        label_dropout: float = 0.0,
+        embedding_type: Literal["positional", "fourier"] = "positional",
+        channel_mult_noise: int = 1,
+        encoder_type: Literal["standard", "residual"] = "standard",
+        decoder_type: Literal["standard"] = "standard",
+        resample_filter: Sequence[float] = (1, 1),
+    ) -> None:
+        super().__init__()
+        _check("embedding_type", embedding_type, ("positional", "fourier"))
+        _check("encoder_type", encoder_type, ("standard", "residual"))
+        _check("decoder_type", decoder_type, ("standard",))
+        self.label_dim, self.label_dropout = label_dim, label_dropout
+        embedding, noise = model_channels * channel_mult_emb, model_channels * channel_mult_noise
+        self.map_noise: nn.Module = FourierEmbedding(noise)
+        if embedding_type == "positional":
+            self.map_noise = PositionalEmbedding(noise, endpoint=True)
+        self.map_label = nn.Linear(label_dim, noise) if label_dim else None
+        self.map_augment = nn.Linear(augment_dim, noise, bias=False) if augment_dim else None
+        self.map_layer0 = nn.Linear(noise, embedding)
+        self.map_layer1 = nn.Linear(embedding, embedding)
+        block: Any = partial(
+            Block,
+            embedding=embedding,
+            taps=resample_filter,
+            project_resampled=True,
+            adaptive=False,
+            eps=1e-6,
+            residual_scale=sqrt(0.5),
+            dropout=dropout,
+        )
+        widths = [model_channels * mult for mult in channel_mult]
+        sizes = [img_resolution >> level for level in range(len(widths))]
+        heads = [int(size in attn_resolutions) for size in sizes]
+
+        first = Conv(in_channels, model_channels, 3)
+        self.enc = nn.ModuleDict({f"{img_resolution}x{img_resolution}_conv": first})
+        kept, width, aux = [model_channels], model_channels, in_channels
+        for level, size in enumerate(sizes):
+            if level:
+                self.enc[f"{size}x{size}_down"] = block(width, width, to="down")
+                kept.append(width)
+                if encoder_type == "residual":
+                    shrink = Conv(aux, width, 3, "down", resample_filter, fused=True)
+                    self.enc[f"{size}x{size}_aux_residual"] = shrink
+                    aux = width
+            for i in range(num_blocks):
+                self.enc[f"{size}x{size}_block{i}"] = block(
+                    width, widths[level], heads=heads[level]
+                )
+                width = widths[level]
+                kept.append(width)
+
+        self.dec = nn.ModuleDict()
+        for level, size in reversed(list(enumerate(sizes))):
+            if level == len(sizes) - 1:
+                self.dec[f"{size}x{size}_in0"] = block(width, width, heads=1)
+                self.dec[f"{size}x{size}_in1"] = block(width, width)
+            else:
+                self.dec[f"{size}x{size}_up"] = block(width, width, to="up")
+            for i in range(num_blocks + 1):
+                self.dec[f"{size}x{size}_block{i}"] = block(
+                    width + kept.pop(),
+                    widths[level],
+                    heads=heads[level] if i == num_blocks else 0,
+                )
+                width = widths[level]
+        self.dec[f"{img_resolution}x{img_resolution}_aux_norm"] = group_norm(width, 1e-6)
+        self.dec[f"{img_resolution}x{img_resolution}_aux_conv"] = Conv(width, out_channels, 3)
+        begin_xavier(self)
+
+    def forward(
+        self,
+        x: torch.Tensor,
+        noise_labels: torch.Tensor,
+        class_labels: torch.Tensor | None,
+        augment_labels: torch.Tensor | None = None,
+    ) -> torch.Tensor:
+        """`noise_labels` [B] (or [1]), `class_labels` [B, label_dim] (or [1, label_dim])."""
+        embedding = self._embedding(noise_labels, class_labels, augment_labels)
+        kept: list[torch.Tensor] = []
+        aux = x
+        for name, layer in self.enc.items():
+            if "aux_residual" in name:
+                x = kept[-1] = aux = (x + layer(aux)) * sqrt(0.5)
+                continue
+            x = layer(x, embedding) if isinstance(layer, Block) else layer(x)
+            kept.append(x)
+        for name, layer in self.dec.items():
+            if "aux_norm" in name:
+                x = F.silu(layer(x))
+            elif "aux_conv" in name:
+                x = layer(x)
+            else:
+                x = torch.cat([x, kept.pop()], dim=1) if "block" in name else x
+                x = layer(x, embedding)
+        return x
+
+    def _embedding(
+        self,
+        noise_labels: torch.Tensor,
+        class_labels: torch.Tensor | None,
+        augment_labels: torch.Tensor | None,
+    ) -> torch.Tensor:
+        cos, sin = self.map_noise(noise_labels).chunk(2, dim=1)
+        out = torch.cat([sin, cos], dim=1)
+        if self.map_label is not None and class_labels is not None:
+            labels = drop_labels(class_labels, self.label_dropout if self.training else 0.0)
+            out = out + self.map_label(labels * sqrt(self.label_dim))
+        if self.map_augment is not None and augment_labels is not None:
+            out = out + self.map_augment(augment_labels)
+        return F.silu(self.map_layer1(F.silu(self.map_layer0(out))))
+
+
+def drop_labels(labels: torch.Tensor, share: float) -> torch.Tensor:
+    """Class labels [B, L] with a random `share` of the rows zeroed."""
+    if not share:
+        return labels
+    return labels * (torch.rand(len(labels), 1, device=labels.device) >= share)
+
+
+def _check(name: str, value: str, known: tuple[str, ...]) -> None:
+    if value not in known:
+        raise ValueError(f"{name} {value!r} is not one of {', '.join(known)}")
