@@ -21,7 +21,7 @@ from harness.matching import match_cost
 from harness.metrics.base import Metric, SetMetric, checks, make_metrics
 from harness.progress import Progress
 from harness.prompts.base import load_prompts, set_name
-from harness.spec import Shard, item_id, parse_seeds, plan_shards
+from harness.spec import Shard, asked_items, parse_seeds, plan_shards
 from harness.store import comparison as tables
 from harness.store.comparison import Comparison, MetricInfo
 from harness.store.run import Run
@@ -38,6 +38,7 @@ class Order:
     model: str
     sampler: str
     baseline: str
+    guide: str | None
     seeds: str
     prompts: str
     limit: int | None
@@ -78,7 +79,7 @@ def run_bench(order: Order, say: Callable[[str], None]) -> tuple[Comparison, str
     shards = plan_shards(list(prompts.prompts), seeds)
     _generate(order, jobs, runs, shards)
     _evaluate(order, list(runs.values()), [str(metric.call) for metric in usable])
-    items = {item_id(prompt.id, shard.seed) for shard in shards for prompt in shard.prompts}
+    items = asked_items(list(prompts.prompts), seeds)
     baselines = {name: runs.get(name) for name in (OWN, MATCHED)}
     folder = runs[tables.CANDIDATE].path
     candidate = runs[tables.CANDIDATE]
@@ -129,6 +130,8 @@ def plan_jobs(order: Order) -> tuple[dict[str, Job], dict[str, str]]:
             size=order.size,
             dtype=order.dtype,
             device=order.settings.device,
+            noise_key=order.benchmark.noise_key,
+            guide=order.guide,
         )
 
     candidate = planned(order.sampler, order.benchmark.defaults)
@@ -143,8 +146,8 @@ def plan_jobs(order: Order) -> tuple[dict[str, Job], dict[str, str]]:
         )
     jobs = {tables.CANDIDATE: candidate, OWN: baseline}
     try:
-        ladders = candidate.entry.ladders(candidate.model.params)
-        matched = match_cost(ladders, baseline.spec.sampler, candidate.sigmas, candidate.nfe)
+        own_call = baseline.spec.sampler
+        matched = match_cost(candidate.dry_run, own_call, candidate.sigmas, candidate.nfe)
     except HarnessError as error:
         return jobs, {MATCHED: str(error)}
     return {**jobs, MATCHED: planned(str(matched), {})}, {}
@@ -195,6 +198,8 @@ def _launch_generate(order: Order, jobs: dict[str, Job], workers: int) -> None:
         "--column": order.column,
         "--prompts-folder": order.prompts_folder,
         "--dtype": order.dtype,
+        "--guide": order.guide,
+        "--noise-key": order.benchmark.noise_key,
         "--size": order.size and f"{order.size[0]}x{order.size[1]}",
         "--batch-size": order.settings.batch_size,
     }

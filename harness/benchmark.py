@@ -17,7 +17,8 @@ PUBLIC_DEFAULT = "drawbench"
 class Benchmark(BaseModel):
     """A benchmark. `steps` and `guidance` are for all samplers; None is the model's own.
 
-    The first metric is the headline.
+    `guide` is a second model that guidance leads away from, for all runs. The first metric is the
+    headline.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -33,6 +34,8 @@ class Benchmark(BaseModel):
     baseline: str = "ddim"
     steps: Annotated[int, Field(ge=1)] | None = None
     guidance: float | None = None
+    guide: str | None = None
+    noise_key: str | None = None
     metrics: Annotated[list[str], Field(min_length=1)]
 
     @property

@@ -23,11 +23,11 @@ import torch
 from harness import __version__
 from harness.errors import HarnessError, unknown
 from harness.models.base import DTYPES, LoadRequest, Model, ModelEntry
-from harness.models.load import find
+from harness.models.load import find, load
 from harness.noise import NOISE_KEYS, NoiseStreams, stream_key
 from harness.samplers.base import resolve
-from harness.sampling import Evaluations, Prompts, rehearse, run_sampler
-from harness.spec import Call, Prompt, RunSpec, Shard, parse_call
+from harness.sampling import Ensemble, Evaluations, check_guide, rehearse, variants_of
+from harness.spec import Call, RunSpec, Shard, parse_call
 from harness.store.rows import image_table, timing_table
 from harness.store.run import Run
 
@@ -36,13 +36,21 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Job:
-    """A run to be made: everything checked, no weights loaded. `nfe` is its cost an image."""
+    """A run to be made: everything checked, no weights loaded. `nfe` is its cost an image.
+
+    `others` are the revisions of the further models that it needs, by what the user typed.
+    """
 
     entry: ModelEntry
     model: Call
     spec: RunSpec
     sigmas: torch.Tensor
     nfe: int
+    others: dict[str, Callable[[], str]]
+
+    def dry_run(self, call: Call) -> tuple[torch.Tensor, dict[tuple[str, str], int]]:
+        """Another resolved sampler's ladder and evaluations on the same model."""
+        return _dry_run(self.entry, self.model, call, self.spec.guide)
 
     @property
     def folder(self) -> str:
@@ -58,17 +66,20 @@ def plan(
     size: tuple[int, int] | None = None,
     dtype: str | None = None,
     device: str = "cpu",
-    noise_key: str = "prompt",
+    noise_key: str | None = None,
     negative: str | None = None,
+    guide: str | None = None,
 ) -> Job:
     """Check a run and fill in its defaults; raises HarnessError before any weights are loaded.
 
     `defaults` (a benchmark's steps and guidance) come before the model's own, and after what the
     sampler's text says. `dtype` is float16 on a GPU and float32 elsewhere, unless the model
-    computes in one only.
+    computes in one only. `noise_key` is `prompt` for text, and `seed` where there is none.
+    `guide` is a second model that guidance leads away from.
     """
     model_call = parse_call(model)
     entry = find(model_call)
+    noise_key = noise_key or ("prompt" if entry.classes is None else "seed")
     if noise_key not in NOISE_KEYS:
         raise unknown("noise key", noise_key, NOISE_KEYS)
     size = size or entry.size
@@ -82,7 +93,11 @@ def plan(
     if entry.guidance is not None:
         own["guidance"] = entry.guidance
     call = resolve(asked, own | (defaults or {}))
-    sigmas, evaluations = rehearse(entry.ladders(model_call.params), call)
+    others = {s["model"]: find(s["model"]) for s in variants_of(call).values() if "model" in s}
+    if guide is not None:
+        others[guide] = find(guide)
+        check_guide(entry, others[guide])
+    sigmas, evaluations = _dry_run(entry, model_call, call, guide)
     spec = RunSpec(
         model=str(Call(entry.name, model_call.params)),
         sampler=call,
@@ -90,8 +105,17 @@ def plan(
         dtype=_dtype(entry, dtype, device),
         noise_key=noise_key,
         negative=negative,
+        guide=guide,
     )
-    return Job(entry, model_call, spec, sigmas, sum(evaluations.values()))
+    revisions = {name: other.revision for name, other in others.items()}
+    return Job(entry, model_call, spec, sigmas, sum(evaluations.values()), revisions)
+
+
+def _dry_run(
+    entry: ModelEntry, model: Call, call: Call, guide: str | None
+) -> tuple[torch.Tensor, dict[tuple[str, str], int]]:
+    ladders = entry.ladders(model.params)
+    return rehearse(ladders, call, unconditional=entry.unconditional, guided=guide is not None)
 
 
 def _dtype(entry: ModelEntry, asked: str | None, device: str) -> str:
@@ -117,6 +141,7 @@ def open_run(job: Job, folder: str, settings: Settings) -> Run:
         "revision": job.entry.revision(),
         "device": torch.device(settings.device).type,
         "threads": settings.threads,
+        **{f"revision of {name}": revision() for name, revision in job.others.items()},
     }
     return Run.create(folder, job.spec, resolved, environment())
 
@@ -158,35 +183,41 @@ class _Pictures:
     pixels: torch.Tensor
     failed: list[str | None]
     evaluations: Evaluations
+    classes: list[int] | None
+
+
+def open_models(job: Job, device: str) -> Ensemble:
+    """The job's loaded model, with its guide. Raises HarnessError if they do not fit together."""
+    model = job.entry.load(LoadRequest(job.model.params, device, job.spec.dtype))
+    guide = job.spec.guide and load(job.spec.guide, device=device, dtype=job.spec.dtype)
+    return Ensemble(model, guide or None, job.spec.dtype)
 
 
 class _Maker:
     """A loaded model that makes shards."""
 
     def __init__(self, job: Job, settings: Settings, progress: Callable[[int], object]) -> None:
-        request = LoadRequest(job.model.params, settings.device, job.spec.dtype)
-        self.model: Model = job.entry.load(request)
+        self.models = open_models(job, settings.device)
         self.batch_size = settings.batch_size or job.entry.batch_size
         self.progress = progress
-        self.prompts = Prompts(self.model.encode, self.model.device)
-        self.negatives = Prompts(self.model.encode_negative, self.model.device)
         self.seconds = 0.0
         self.warm = False
+
+    @property
+    def model(self) -> Model:
+        return self.models.model
 
     def _warm_up(self, spec: RunSpec, prompt: str) -> None:
         """One evaluation of one sample, so that no run is charged for the device's first steps."""
         shape = self.model.latent_shape(spec.size)
         noise = NoiseStreams([0], shape, dtype=self.model.state_dtype, device=self.model.device)
         call = resolve(Call("ddim", {"steps": 1, "guidance": 1.0}), {})
-        condition = self.prompts.batch([prompt])
-        assert condition is not None
-        self.model.decode(run_sampler(self.model, call, condition, None, noise).native)
+        self.model.decode(self.models.run(call, [prompt], [None], noise).native)
         self.warm = True
 
     def shard(self, spec: RunSpec, shard: Shard) -> tuple[list[_Pictures], float]:
         """The shard's pictures, batch by batch, and the seconds that sampling took."""
-        self.prompts.batch([prompt.text for prompt in shard.prompts])
-        self.negatives.batch([spec.negative])
+        self.models.encode([prompt.text for prompt in shard.prompts], [spec.negative])
         if not self.warm:
             self._warm_up(spec, shard.prompts[0].text)
         self.seconds = 0.0
@@ -201,18 +232,16 @@ class _Maker:
     def _batch(self, spec: RunSpec, shard: Shard, start: int, stop: int) -> list[_Pictures]:
         """Prompts `start` to `stop` of a shard; halved where they do not fit into memory."""
         prompts = shard.prompts[start:stop]
-        condition = self.prompts.batch([prompt.text for prompt in prompts])
-        assert condition is not None
-        negative = self.negatives.batch([spec.negative] * len(prompts))
+        texts = [prompt.text for prompt in prompts]
         noise = NoiseStreams(
-            [self._key(spec, prompt, shard, start + i) for i, prompt in enumerate(prompts)],
+            [self._key(spec, shard, place) for place in range(start, stop)],
             self.model.latent_shape(spec.size),
             dtype=self.model.state_dtype,
             device=self.model.device,
         )
         began = perf_counter()  # attempts that run out of memory are not counted
         try:
-            batch = run_sampler(self.model, spec.sampler, condition, negative, noise)
+            batch = self.models.run(spec.sampler, texts, [spec.negative] * len(texts), noise)
             pixels = self.model.decode(batch.native)
         except torch.cuda.OutOfMemoryError:
             if len(prompts) == 1:
@@ -224,7 +253,8 @@ class _Maker:
         else:
             self.seconds += perf_counter() - began
             self.progress(len(prompts))
-            return [_Pictures(pixels, _failures(batch.native, pixels), batch.evaluations)]
+            failures = _failures(batch.native, pixels)
+            return [_Pictures(pixels, failures, batch.evaluations, batch.classes)]
         torch.cuda.empty_cache()
         self.batch_size = max(1, len(prompts) // 2)
         log.warning("out of memory at a batch of %d: going on with halves", len(prompts))
@@ -232,8 +262,9 @@ class _Maker:
         return first + self._batch(spec, shard, middle, stop)
 
     @staticmethod
-    def _key(spec: RunSpec, prompt: Prompt, shard: Shard, place: int) -> int:
-        return stream_key(spec.noise_key, prompt.text, shard.seed, shard.first + place)
+    def _key(spec: RunSpec, shard: Shard, place: int) -> int:
+        text, seed = shard.prompts[place].text, shard.seeds[place]
+        return stream_key(spec.noise_key, text, seed, shard.first + place)
 
 
 def _failures(native: torch.Tensor, pixels: torch.Tensor) -> list[str | None]:
@@ -251,16 +282,18 @@ def _write(
 ) -> None:
     pngs: list[bytes | None] = []
     failed: list[str | None] = []
+    classes: list[int | None] = []
     evaluations: list[dict[tuple[str, str], int]] = []
     for batch in batches:
         for row, reason in enumerate(batch.failed):
             pngs.append(None if reason else _png(batch.pixels[row]))
             failed.append(reason)
+            classes.append(batch.classes[row] if batch.classes else None)
             evaluations.append({key: counts[row] for key, counts in batch.evaluations.items()})
     timing = timing_table(shard, seconds, _device_name(settings.device), settings.threads)
     run.write("timing", shard.name, timing, shard.items_key)
     size = (batches[0].pixels.shape[2], batches[0].pixels.shape[3])
-    table = image_table(shard, pngs, failed, evaluations, size)
+    table = image_table(shard, pngs, failed, evaluations, size, classes)
     run.write("images", shard.name, table, shard.items_key)
 
 

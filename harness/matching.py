@@ -3,29 +3,31 @@
 from __future__ import annotations
 
 from bisect import bisect_left
+from collections.abc import Callable, Mapping
 
 import torch
 
 from harness.errors import HarnessError
-from harness.models.base import Ladders
 from harness.samplers.base import SAMPLERS
-from harness.sampling import rehearse
 from harness.spec import Call
+
+DryRun = Callable[[Call], tuple[torch.Tensor, Mapping[tuple[str, str], int]]]
+"""A resolved sampler's ladder and evaluations on one model; see `sampling.rehearse`."""
 
 _MOST_STEPS = 999
 
 
-def match_cost(ladders: Ladders, call: Call, sigmas: torch.Tensor, nfe: int) -> Call:
+def match_cost(dry_run: DryRun, call: Call, sigmas: torch.Tensor, nfe: int) -> Call:
     """`call` with the fewest steps that cost at least `nfe` evaluations an image, from the first
     sigma of `sigmas` to its last.
 
     Raises HarnessError where no ladder of the model has so many steps, or none keeps both ends.
     """
 
-    call = _interval_in_sigma(ladders, call)
+    call = _interval_in_sigma(dry_run, call)
 
     def cost(steps: int) -> int:
-        _, evaluations = rehearse(ladders, _with(call, steps=steps))
+        _, evaluations = dry_run(_with(call, steps=steps))
         return sum(evaluations.values())
 
     steps = bisect_left(range(1, _MOST_STEPS + 1), nfe, key=cost) + 1
@@ -34,11 +36,11 @@ def match_cost(ladders: Ladders, call: Call, sigmas: torch.Tensor, nfe: int) -> 
             f"{call.name} needs more than {_MOST_STEPS} steps to cost {nfe} evaluations an image"
         )
     matched = _with(call, steps=steps)
-    if not _same_ends(rehearse(ladders, matched)[0], sigmas):
+    if not _same_ends(dry_run(matched)[0], sigmas):
         if "sigma_max" not in SAMPLERS.get(call.name).parameters:
             raise HarnessError(f"{call.name} cannot be told where its ladder begins")
         matched = _with(matched, sigma_max=float(sigmas[0]))
-    ladder, evaluations = rehearse(ladders, matched)
+    ladder, evaluations = dry_run(matched)
     if not _same_ends(ladder, sigmas) or sum(evaluations.values()) < nfe:
         raise HarnessError(
             f"no {call.name} of at least {nfe} evaluations steps from sigma "
@@ -47,12 +49,12 @@ def match_cost(ladders: Ladders, call: Call, sigmas: torch.Tensor, nfe: int) -> 
     return matched
 
 
-def _interval_in_sigma(ladders: Ladders, call: Call) -> Call:
+def _interval_in_sigma(dry_run: DryRun, call: Call) -> Call:
     """Step indices as sigmas: with other steps, the same indices are other levels."""
     if "interval_steps" not in call.params:
         return call
     first, last = call.params["interval_steps"]
-    sigmas, _ = rehearse(ladders, call)
+    sigmas, _ = dry_run(call)
     params = {key: value for key, value in call.params.items() if key != "interval_steps"}
     return Call(call.name, {**params, "interval": [float(sigmas[last + 1]), float(sigmas[first])]})
 

@@ -59,6 +59,13 @@ class NoiseStreams:
         rows = [torch.randn(wanted, generator=g, dtype=dtype) for g in self._generators]
         return torch.stack(rows).to(self._device)
 
+    def integers(self, high: int) -> torch.Tensor:
+        """Each sample's next integer [B] in [0, high)."""
+        import torch
+
+        drawn = [torch.randint(high, (), generator=g) for g in self._generators]
+        return torch.stack(drawn).to(self._device)
+
 
 class RecordedNoise:
     """Replays recorded arrays instead of drawing: `noise` [N,C,H,W], then `draws` [K,N,C,H,W]."""
@@ -67,7 +74,7 @@ class RecordedNoise:
         self, noise: torch.Tensor, draws: torch.Tensor | None, device: str | torch.device
     ) -> None:
         self._left = [noise, *(draws if draws is not None else [])]
-        self._served, self._device = 0, device
+        self._served, self._samples, self._device = 0, len(noise), device
 
     def __call__(self, shape: Sequence[int] | None = None) -> torch.Tensor:
         if not self._left:
@@ -82,6 +89,12 @@ class RecordedNoise:
             )
         self._served += 1
         return value.to(self._device)
+
+    def integers(self, high: int) -> torch.Tensor:
+        """Minus one for every sample: nothing is recorded."""
+        import torch
+
+        return torch.full((self._samples,), -1, device=self._device)
 
     def close(self) -> None:
         """Raise if draws are left over: the record belongs to another sampler or setting."""

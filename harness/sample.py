@@ -12,10 +12,10 @@ import numpy as np
 import torch
 
 from harness.errors import HarnessError
-from harness.generate import Job, Settings
-from harness.models.base import LoadRequest, Model
+from harness.generate import Job, Settings, open_models
+from harness.models.base import Model, ModelEntry
 from harness.noise import NoiseStreams, RecordedNoise, stream_key
-from harness.sampling import Batch, Prompts, run_sampler
+from harness.sampling import Batch
 
 
 @dataclass(frozen=True)
@@ -25,6 +25,18 @@ class Request:
     prompts: list[str]
     negatives: list[str | None]
     seeds: list[int]
+
+
+def prompts_of(entry: ModelEntry, prompts: Sequence[str], classes: Sequence[int]) -> list[str]:
+    """The prompts that the model is given: as typed, or `class N` for each class.
+
+    With neither, a model of classes draws one for each picture.
+    """
+    if prompts and classes:
+        raise HarnessError("--prompt and --class contradict each other: give one kind")
+    if not prompts and not classes and entry.classes is None:
+        raise HarnessError(f"model {entry.name} needs a --prompt")
+    return list(prompts) or [f"class {number}" for number in classes] or [""]
 
 
 def expand(
@@ -95,20 +107,16 @@ def draw(
 ) -> tuple[Model, Batch]:
     """Sample every row of the request; the model comes along to decode the result."""
     torch.set_num_threads(settings.threads)
-    model = job.entry.load(LoadRequest(job.model.params, settings.device, job.spec.dtype))
+    models = open_models(job, settings.device)
+    model = models.model
     shape = model.latent_shape(job.spec.size)
-    prompts = Prompts(model.encode, model.device)
-    negatives = Prompts(model.encode_negative, model.device)
     size = settings.batch_size or job.entry.batch_size
     parts = []
     for at in range(0, len(request.prompts), size):
         rows = slice(at, at + size)
-        condition = prompts.batch(request.prompts[rows])
-        assert condition is not None
         noise = _noise(job, request, rows, model, shape, noise_file)
-        batch = run_sampler(
-            model, job.spec.sampler, condition, negatives.batch(request.negatives[rows]), noise
-        )
+        texts, negatives = request.prompts[rows], request.negatives[rows]
+        batch = models.run(job.spec.sampler, texts, negatives, noise)
         if isinstance(noise, RecordedNoise):
             noise.close()
         parts.append(batch)
@@ -144,15 +152,20 @@ def _joined(parts: list[Batch]) -> Batch:
     return Batch(
         torch.cat([part.native for part in parts]),
         {key: [n for part in parts for n in part.evaluations[key]] for key in keys},
+        [c for part in parts for c in part.classes or []] or None,
     )
 
 
 def save_latents(path: str, batch: Batch) -> None:
-    """`latents` [N, C, H, W] in the model's own variables, `nfe_cond` and `nfe_uncond` [N]."""
+    """`latents` [N, C, H, W] in the model's own variables, and evaluations [N] of each branch:
+    `nfe_cond` and `nfe_uncond`; a guide's count as unconditional. `classes` [N] where there are."""
     arrays: dict[str, Any] = {"latents": batch.native.cpu().numpy()}
-    for branch in ("cond", "uncond"):
-        counts = [np.array(n) for (_, b), n in batch.evaluations.items() if b == branch]
-        arrays[f"nfe_{branch}"] = np.sum(counts, axis=0)
+    counts = {"cond": np.zeros(len(batch.native), int), "uncond": np.zeros(len(batch.native), int)}
+    for (network, branch), found in batch.evaluations.items():
+        counts["uncond" if network == "guide" else branch] += np.array(found)
+    arrays |= {f"nfe_{branch}": count for branch, count in counts.items()}
+    if batch.classes:
+        arrays["classes"] = np.array(batch.classes)
     with open(path, "wb") as file:
         np.savez(file, **arrays)
 

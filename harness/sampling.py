@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
 
 import torch
 
-from harness.models.base import Condition, Ladders, Model
-from harness.models.denoiser import Denoiser
+from harness.errors import HarnessError
+from harness.models.base import Condition, Ladders, Model, ModelEntry
+from harness.models.classes import DRAWN
+from harness.models.denoiser import Conditioned, Denoiser
+from harness.models.load import load
 from harness.samplers.base import SAMPLERS, Noise, split_parameters
 from harness.samplers.guidance import make_guidance
 from harness.spec import Call
@@ -18,12 +21,22 @@ Evaluations = dict[tuple[str, str], list[int]]
 """(network, branch): evaluations of each sample."""
 
 
+class Streams(Noise, Protocol):
+    """Each sample's own noise, and integers for what else is drawn."""
+
+    def integers(self, high: int) -> torch.Tensor: ...
+
+
 @dataclass
 class Batch:
-    """What sampling gives: `native` [B, C, h, w] in the model's own variables, and its cost."""
+    """What sampling gives: `native` [B, C, h, w] in the model's own variables, and its cost.
+
+    `classes` are those of a model of classes, given or drawn.
+    """
 
     native: torch.Tensor
     evaluations: Evaluations
+    classes: list[int] | None = None
 
 
 @torch.inference_mode()
@@ -32,18 +45,54 @@ def run_sampler(
     call: Call,
     condition: Condition,
     negative: Condition | None,
-    noise: Noise,
+    noise: Streams,
+    guide: Conditioned | None = None,
+    others: Mapping[str, Conditioned] | None = None,
 ) -> Batch:
-    """Run a resolved sampler on a batch; `noise()` gives unit normals [B, *latent_shape]."""
+    """Run a resolved sampler on a batch; `noise()` gives unit normals [B, *latent_shape].
+
+    Guidance leads away from `guide` where there is one; `others` are the sampler's variants that
+    are models of their own.
+    """
     sigmas, policy, own = _parts(model, call)
-    asked = SAMPLERS.get(call.name).variants(call.params)
-    denoise = Denoiser(model, condition, negative, policy, model.variants(asked) if asked else None)
-    x = model.start(noise(), sigmas[0])
+    first = noise()
+    if "class" in condition:
+        condition, guide = _with_classes(condition, guide, noise, model.classes or 0)
+    lora = {k: v for k, v in variants_of(call).items() if "lora" in v}
+    variants = dict(others or {})
+    for name, network in (model.variants(lora) if lora else {}).items():
+        variants[name] = Conditioned(network, condition, negative)
+    denoise = Denoiser(model, condition, negative, policy, variants, guide)
+    x = model.start(first, sigmas[0])
     x = SAMPLERS.get(call.name).run(denoise, x, sigmas, noise, **own)
     return Batch(
         model.native(x, sigmas[-1]),
         {key: count.tolist() for key, count in denoise.evaluations.items()},
+        condition["class"].tolist() if "class" in condition else None,
     )
+
+
+def variants_of(call: Call) -> dict[str, dict[str, Any]]:
+    """The networks that a resolved sampler asks for by name, with their settings."""
+    return SAMPLERS.get(call.name).variants(call.params)
+
+
+def _with_classes(
+    condition: Condition, guide: Conditioned | None, noise: Streams, classes: int
+) -> tuple[Condition, Conditioned | None]:
+    """Classes drawn where none are given; the guide is told the same.
+
+    A class is drawn even where one is given, as the published code does, so that later draws do not
+    depend on it.
+    """
+    if not classes:
+        return condition, guide
+    given = condition["class"]
+    given = torch.where(given == DRAWN, noise.integers(classes).to(given), given)
+    if bool((given == DRAWN).any()):
+        raise HarnessError("recorded noise tells no class: name each picture's (--class)")
+    told = {"class": given}
+    return told, Conditioned(guide.network, told) if guide else None
 
 
 def _parts(ladders: Ladders, call: Call) -> tuple[torch.Tensor, Any, dict[str, Any]]:
@@ -52,15 +101,21 @@ def _parts(ladders: Ladders, call: Call) -> tuple[torch.Tensor, Any, dict[str, A
     return sigmas, make_guidance(sigmas, **policy), own
 
 
-def rehearse(ladders: Ladders, call: Call) -> tuple[torch.Tensor, dict[tuple[str, str], int]]:
+def rehearse(
+    ladders: Ladders, call: Call, *, unconditional: bool = True, guided: bool = False
+) -> tuple[torch.Tensor, dict[tuple[str, str], int]]:
     """A sampler's ladder [N+1] and its evaluations per sample, without a network.
 
+    `unconditional`: the model has that branch; `guided`: there is a second network to guide by.
     Raises HarnessError for what is wrong with the sampler on this ladder, so it is also the check
     before any weights are loaded.
     """
     sigmas, policy, own = _parts(ladders, call)
     row = {"row": torch.zeros(1)}
-    denoise = Denoiser(_Stub(), row, row, policy)
+    stub = Conditioned(_Stub(), row, row if unconditional else None)
+    others = dict.fromkeys(variants_of(call), stub)
+    guide = stub if guided else None
+    denoise = Denoiser(stub.network, row, stub.negative, policy, others, guide, ladders)
     x = torch.zeros(1, 1, 2, 2)
     SAMPLERS.get(call.name).run(denoise, x, sigmas, lambda shape=None: torch.zeros_like(x), **own)
     return sigmas, {key: int(count[0]) for key, count in denoise.evaluations.items()}
@@ -69,7 +124,7 @@ def rehearse(ladders: Ladders, call: Call) -> tuple[torch.Tensor, dict[tuple[str
 class _Stub:
     """A network that sees nothing and says zero."""
 
-    name = "rehearsal"
+    name = "this model"
 
     def network(
         self, x: torch.Tensor, sigma: torch.Tensor, time: torch.Tensor, condition: Condition
@@ -80,26 +135,94 @@ class _Stub:
         return output
 
 
-@dataclass
-class Prompts:
-    """Conditions of prompts on the CPU, each distinct text encoded once and alone.
+class Ensemble:
+    """A loaded model with the further networks that its runs need; prompts are encoded once.
+
+    `guide` is the network that guidance leads away from. Models that a sampler names are loaded
+    when they are first needed, on the model's device, in `dtype`.
+    """
+
+    def __init__(self, model: Model, guide: Model | None = None, dtype: str = "float32") -> None:
+        self.model, self._dtype = model, dtype
+        self._main = _Member(model)
+        self._guide = _Member(guide) if guide else None
+        self._named: dict[str, _Member] = {}
+
+    def encode(self, texts: list[str], negatives: list[str | None]) -> None:
+        """Have the conditions ready, so that the time that sampling takes is without them."""
+        self._main.conditioned(texts, negatives)
+        if self._guide is not None:
+            self._guided(texts, self._main)
+
+    def run(
+        self, call: Call, texts: list[str], negatives: list[str | None], noise: Streams
+    ) -> Batch:
+        """Sample one batch; see `run_sampler`."""
+        own = self._main.conditioned(texts, negatives)
+        others = {
+            name: self._member(setting["model"]).conditioned(texts, negatives)
+            for name, setting in variants_of(call).items()
+            if "model" in setting
+        }
+        guide = self._guided(texts, self._main) if self._guide else None
+        return run_sampler(self.model, call, own.condition, own.negative, noise, guide, others)
+
+    def _guided(self, texts: list[str], main: _Member) -> Conditioned:
+        """The guide, told the same prompts; of a model of classes, the very same classes."""
+        assert self._guide is not None
+        if self.model.classes is None:
+            return Conditioned(self._guide.model, self._guide.condition(texts))
+        return Conditioned(self._guide.model, main.condition(texts))
+
+    def _member(self, spec: str) -> _Member:
+        if spec not in self._named:
+            other = load(spec, device=str(self.model.device), dtype=self._dtype)
+            self._named[spec] = _Member(other)
+        return self._named[spec]
+
+
+class _Member:
+    """A loaded model with the conditions of its prompts, each distinct text encoded once, alone.
 
     Alone, because what a text encoder gives in a batch depends in its last bits on the batch.
     """
 
-    encode: Callable[[list[Any]], Condition | None]
-    device: torch.device
-    _known: dict[Any, Condition | None] = field(default_factory=dict)
+    def __init__(self, model: Model) -> None:
+        self.model = model
+        self._known: dict[tuple[str, str | None], Condition | None] = {}
 
-    def batch(self, texts: list[Any]) -> Condition | None:
-        """The conditions [len(texts), ...] on the model's device; None where the model has none."""
-        parts = []
+    def condition(self, texts: list[str]) -> Condition:
+        found = self._batch("encode", texts)
+        assert found is not None
+        return found
+
+    def conditioned(self, texts: list[str], negatives: list[str | None]) -> Conditioned:
+        """The model with its conditions [len(texts), ...]; of classes, `negatives` are None."""
+        negative = self._batch("encode_negative", negatives)
+        return Conditioned(self.model, self.condition(texts), negative)
+
+    def _batch(self, method: str, texts: Sequence[str | None]) -> Condition | None:
+        """Rows on the model's device; None where the model has no such branch."""
+        parts: list[Condition] = []
         for text in texts:
-            if text not in self._known:
-                condition = self.encode([text])
-                self._known[text] = condition and {k: v.cpu() for k, v in condition.items()}
-            part = self._known[text]
+            if (method, text) not in self._known:
+                found = getattr(self.model, method)([text])
+                self._known[method, text] = found and {k: v.cpu() for k, v in found.items()}
+            part = self._known[method, text]
             if part is None:
                 return None
             parts.append(part)
-        return {key: torch.cat([part[key] for part in parts]).to(self.device) for key in parts[0]}
+        return {k: torch.cat([part[k] for part in parts]).to(self.model.device) for k in parts[0]}
+
+
+def check_guide(main: ModelEntry, guide: ModelEntry) -> None:
+    """Raise HarnessError if one model cannot guide another; what can be told without weights."""
+    if guide.classes not in (0, main.classes):
+        raise HarnessError(
+            f"{guide.name} cannot guide {main.name}: they are told different things "
+            f"({_told(guide)} and {_told(main)})"
+        )
+
+
+def _told(entry: ModelEntry) -> str:
+    return "text" if entry.classes is None else f"one of {entry.classes} classes"

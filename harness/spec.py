@@ -160,6 +160,7 @@ class RunSpec:
     dtype: str
     noise_key: str
     negative: str | None = None
+    guide: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
         return json.loads(json.dumps(asdict(self)))
@@ -191,7 +192,8 @@ class Prompt:
 
 @dataclass(frozen=True)
 class Shard:
-    """The unit of work and of storage: a fixed slice of the prompts at one seed.
+    """The unit of work and of storage: a fixed slice of the prompts at one seed, or without
+    prompts, of the seeds (`consecutive`, from `seed` on).
 
     `index` counts slices of the whole prompt set, so that more seeds or prompts extend a run
     without renaming a file.
@@ -201,6 +203,18 @@ class Shard:
     index: int
     first: int  # place of its first prompt in the set
     prompts: tuple[Prompt, ...]
+    consecutive: bool = False
+
+    @property
+    def seeds(self) -> list[int]:
+        """The seed of every item."""
+        count = len(self.prompts)
+        return [self.seed + (i if self.consecutive else 0) for i in range(count)]
+
+    @property
+    def item_ids(self) -> list[str]:
+        pairs = zip(self.prompts, self.seeds, strict=True)
+        return [item_id(prompt.id, seed) for prompt, seed in pairs]
 
     @property
     def name(self) -> str:
@@ -209,7 +223,8 @@ class Shard:
     @property
     def items_key(self) -> str:
         """Hash of what the shard must hold; a file with another key is not this shard."""
-        rows = [(p.id, p.text, p.category, p.notes, self.seed) for p in self.prompts]
+        pairs = zip(self.prompts, self.seeds, strict=True)
+        rows = [(p.id, p.text, p.category, p.notes, seed) for p, seed in pairs]
         return hashlib.sha256(json.dumps(rows, sort_keys=True).encode()).hexdigest()[:16]
 
 
@@ -219,10 +234,25 @@ def item_id(prompt_id: str, seed: int) -> str:
 
 
 def plan_shards(prompts: list[Prompt], seeds: list[int], size: int = 32) -> list[Shard]:
-    """All shards of a run, prompts first: the early seeds are complete before later ones start."""
+    """All shards of a run, prompts first: the early seeds are complete before later ones start.
+
+    With an empty prompt alone, each shard is a slice of the seeds, filled from its beginning: it
+    may hold a few seeds more than were asked for.
+    """
+    if len(prompts) == 1 and not prompts[0].text:
+        last = {seed // size: seed for seed in sorted(seeds)}
+        return [
+            Shard(block * size, 0, 0, tuple(prompts) * (seed % size + 1), consecutive=True)
+            for block, seed in last.items()
+        ]
     starts = range(0, len(prompts), size)
     return [
         Shard(seed, index, first, tuple(prompts[first : first + size]))
         for seed in seeds
         for index, first in enumerate(starts)
     ]
+
+
+def asked_items(prompts: list[Prompt], seeds: list[int]) -> set[str]:
+    """The ids of every prompt at every seed."""
+    return {item_id(prompt.id, seed) for prompt in prompts for seed in seeds}

@@ -7,8 +7,12 @@ import os
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ["HF_HUB_OFFLINE"] = "1"
 
+import json
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any, Protocol
 
+import numpy as np
 import pytest
 import torch
 
@@ -36,3 +40,50 @@ def shapes() -> Model:
 @pytest.fixture(scope="session")
 def gmm() -> Model:
     return load("gmm")
+
+
+class Certify(Protocol):
+    """Asserts that ours is what the official code computed, and keeps a record of it."""
+
+    def __call__(
+        self, what: str, ours: Any, theirs: Any, *, atol: float, rtol: float = 0.0
+    ) -> None: ...
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--certificate", metavar="FILE", help="write worst errors against the official code here"
+    )
+
+
+@pytest.fixture
+def certify(request: pytest.FixtureRequest, _certificate: list[dict[str, Any]]) -> Certify:
+    """`certify("zigzag", ours, theirs, atol=1e-4)`: elementwise, and for the certificate.
+
+    What is certified is a sampler by name, or `network NAME`.
+    """
+
+    def check(what: str, ours: Any, theirs: Any, *, atol: float, rtol: float = 0.0) -> None:
+        one, other = (np.asarray(array, dtype=np.float64) for array in (ours, theirs))
+        np.testing.assert_allclose(one, other, atol=atol, rtol=rtol)
+        _certificate.append(
+            {
+                "what": what,
+                "case": request.node.name,
+                "worst_error": float(np.abs(one - other).max()),
+                "largest_value": float(np.abs(other).max()),
+                "atol": atol,
+                "rtol": rtol,
+            }
+        )
+
+    return check
+
+
+@pytest.fixture(scope="session")
+def _certificate(request: pytest.FixtureRequest) -> Iterator[list[dict[str, Any]]]:
+    found: list[dict[str, Any]] = []
+    yield found
+    path = request.config.getoption("--certificate")
+    if path:
+        Path(path).write_text(json.dumps(sorted(found, key=lambda row: (row["what"], row["case"]))))

@@ -5,7 +5,6 @@ import pytest
 from harness.errors import HarnessError
 from harness.generate import plan
 from harness.matching import match_cost
-from harness.sampling import rehearse
 from tests.conftest import TINY_SDXL
 
 
@@ -23,11 +22,10 @@ def test_the_fewest_steps_that_cost_as_much_between_the_same_sigmas(
     model: str, sampler: str
 ) -> None:
     candidate, baseline = plan(model, sampler), plan(model, "ddim(steps=10, guidance=3)")
-    ladders = candidate.entry.ladders({})
-    matched = match_cost(ladders, baseline.spec.sampler, candidate.sigmas, candidate.nfe)
+    matched = match_cost(candidate.dry_run, baseline.spec.sampler, candidate.sigmas, candidate.nfe)
     steps = matched.params["steps"]
     assert steps == -(-candidate.nfe // 2)  # a guided Euler step costs 2
-    sigmas, evaluations = rehearse(ladders, matched)
+    sigmas, evaluations = candidate.dry_run(matched)
     assert sum(evaluations.values()) >= candidate.nfe
     assert float(sigmas[0]) == pytest.approx(float(candidate.sigmas[0]), rel=1e-9)
     assert float(sigmas[-1]) == float(candidate.sigmas[-1])
@@ -37,8 +35,7 @@ def test_the_fewest_steps_that_cost_as_much_between_the_same_sigmas(
 def test_a_guidance_interval_in_steps_keeps_its_sigmas() -> None:
     candidate = plan("shapes", "zigzag(steps=20)")
     baseline = plan("shapes", "ddim(steps=20, guidance=3, interval_steps=[5, 15])")
-    ladders = candidate.entry.ladders({})
-    matched = match_cost(ladders, baseline.spec.sampler, candidate.sigmas, candidate.nfe)
+    matched = match_cost(candidate.dry_run, baseline.spec.sampler, candidate.sigmas, candidate.nfe)
     low, high = matched.params["interval"]
     assert high == float(baseline.sigmas[5])
     assert low == float(baseline.sigmas[16])
@@ -48,6 +45,6 @@ def test_a_guidance_interval_in_steps_keeps_its_sigmas() -> None:
 def test_what_cannot_be_matched_is_said() -> None:
     job = plan(str(TINY_SDXL), "ddim(steps=10)")
     with pytest.raises(HarnessError, match="more than 999 steps"):
-        match_cost(job.entry.ladders({}), job.spec.sampler, job.sigmas, 5000)
+        match_cost(job.dry_run, job.spec.sampler, job.sigmas, 5000)
     with pytest.raises(HarnessError, match="within the model's range"):
-        match_cost(job.entry.ladders({}), job.spec.sampler, job.sigmas * 2, 40)
+        match_cost(job.dry_run, job.spec.sampler, job.sigmas * 2, 40)

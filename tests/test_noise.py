@@ -51,3 +51,13 @@ def test_recorded_noise_is_served_in_order_and_counted() -> None:
     recorded.close()
     with pytest.raises(HarnessError, match="asks for draw 2, the noise file holds 1"):
         recorded()
+
+
+def test_integers_come_from_each_samples_own_stream_after_its_noise() -> None:
+    together = NoiseStreams([5, 6, 7], (4, 2, 2), dtype=torch.float64)
+    together()
+    drawn = together.integers(1000)
+    for row, key in enumerate([5, 6, 7]):
+        generator = torch.Generator().manual_seed(key)
+        torch.randn((1, 4, 2, 2), generator=generator)
+        assert drawn[row] == torch.randint(1000, (1,), generator=generator)[0]

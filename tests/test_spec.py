@@ -7,6 +7,7 @@ from harness.spec import (
     Call,
     Prompt,
     RunSpec,
+    asked_items,
     item_id,
     parse_call,
     parse_seeds,
@@ -128,3 +129,13 @@ def test_a_shard_key_sees_every_part_of_a_prompt() -> None:
     keys = {plan_shards([prompt], [0])[0].items_key for prompt in prompts}
     keys.add(plan_shards(prompts[:1], [1])[0].items_key)
     assert len(keys) == 6
+
+
+def test_without_prompts_a_shard_is_a_slice_of_the_seeds() -> None:
+    nothing = [Prompt("none", "")]
+    few, many = plan_shards(nothing, [3, 5]), plan_shards(nothing, list(range(40)))
+    assert [shard.seeds for shard in few] == [[0, 1, 2, 3, 4, 5]]  # filled from its beginning
+    assert [shard.seeds for shard in many] == [list(range(32)), list(range(32, 40))]
+    assert few[0].name == many[0].name != many[1].name
+    assert many[1].item_ids == [f"none/{seed}" for seed in range(32, 40)]
+    assert asked_items(nothing, [3, 5]) == {"none/3", "none/5"} <= set(few[0].item_ids)

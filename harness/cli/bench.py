@@ -27,6 +27,7 @@ def bench(
         str | None, typer.Option("--bench", help="Benchmark by name, or a YAML file.")
     ] = None,
     baseline: Annotated[str | None, typer.Option(help="What to beat; default: ddim.")] = None,
+    guide: options.Guide = None,
     seeds: Annotated[str | None, typer.Option(help="0-3, or 0,2,5-8.")] = None,
     prompts: Annotated[
         str | None, typer.Option(help="Another prompt set or file than the benchmark's.")
@@ -63,6 +64,7 @@ def bench(
         model=model or found.model,
         sampler=sampler or found.candidate,
         baseline=baseline or found.baseline,
+        guide=guide or found.guide,
         seeds=seeds or found.seeds,
         prompts=prompts or found.prompts,
         limit=limit if limit or prompts else found.limit,

@@ -17,7 +17,8 @@ from harness.cli import app, options
 def generate(
     sampler: options.Samplers,
     model: options.Model = "shapes",
-    prompts: options.Prompts = "shapes",
+    guide: options.Guide = None,
+    prompts: options.Prompts = None,
     seeds: options.Seeds = "0",
     limit: options.Limit = None,
     column: options.Column = None,
@@ -33,7 +34,7 @@ def generate(
     ] = None,
     size: options.Size = None,
     dtype: options.Dtype = None,
-    noise_key: options.NoiseKey = "prompt",
+    noise_key: options.NoiseKey = None,
     negative: options.Negative = None,
     device: options.Device = None,
     threads: options.Threads = 1,
@@ -63,9 +64,11 @@ def generate(
             device=where,
             noise_key=noise_key,
             negative=negative,
+            guide=guide,
         )
         for text in dict.fromkeys(sampler)
     ]
+    prompts = prompts or ("shapes" if jobs[0].entry.classes is None else "unprompted")
     found = load_prompts(prompts, limit=limit, column=column, folder=prompts_folder)
     settings = generation.Settings(where, threads, batch_size)
     root = results or f"results/{found.name}"

@@ -12,7 +12,14 @@ Model = Annotated[
 Samplers = Annotated[
     list[str], typer.Option("--sampler", help="NAME or NAME(parameter=value, ...).")
 ]
-Prompts = Annotated[str, typer.Option(help="Prompt set by name, or a file of prompts.")]
+Guide = Annotated[
+    str | None,
+    typer.Option(help="Second model that guidance leads away from (autoguidance, unconditional)."),
+]
+Prompts = Annotated[
+    str | None,
+    typer.Option(help="Prompt set by name, or a file; default: shapes, or none for classes."),
+]
 Column = Annotated[str | None, typer.Option(help="The column of the file that holds the prompts.")]
 PromptsFolder = Annotated[
     str | None, typer.Option(help="Take a named prompt set's files from here, not the network.")
@@ -24,7 +31,11 @@ Dtype = Annotated[
     str | None, typer.Option(help="float32, float16, bfloat16 or float64; default: by device.")
 ]
 NoiseKey = Annotated[
-    str, typer.Option(help="What noise depends on beside the seed: prompt, seed (nothing), index.")
+    str | None,
+    typer.Option(
+        help="What noise depends on beside the seed: prompt, seed (nothing), index; default: "
+        "prompt, and seed for models without text."
+    ),
 ]
 Negative = Annotated[
     str | None,

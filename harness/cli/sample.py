@@ -14,9 +14,14 @@ from harness.cli import app, options
     "--seed 0-3[/bold]"
 )
 def sample(
-    prompt: Annotated[list[str], typer.Option(help="A prompt; may be repeated.")],
+    prompt: Annotated[list[str] | None, typer.Option(help="A prompt; may be repeated.")] = None,
+    class_: Annotated[
+        list[int] | None,
+        typer.Option("--class", help="A class, for such models; may be repeated; default: drawn."),
+    ] = None,
     model: options.Model = "shapes",
     sampler: Annotated[str, typer.Option(help="NAME or NAME(parameter=value, ...).")] = "ddim",
+    guide: options.Guide = None,
     seed: Annotated[
         str | None, typer.Option(help="0-3, or 0,2,5-8: every prompt with each; default: 0.")
     ] = None,
@@ -61,11 +66,13 @@ def sample(
         dtype=dtype,
         device=where,
         noise_key=noise_key or "seed",
+        guide=guide,
     )
     job.entry.revision()
+    prompts = sampling.prompts_of(job.entry, prompt or [], class_ or [])
     recorded = sampling.read_noise(noise) if noise else None
     rows = None if recorded is None else len(recorded[0])
-    request = sampling.expand(prompt, negative or [], parse_seeds(seed or "0"), rows)
+    request = sampling.expand(prompts, negative or [], parse_seeds(seed or "0"), rows)
     settings = Settings(where, threads, batch_size)
     loaded, batch = sampling.draw(job, request, settings, recorded)
     console = Console(highlight=False)

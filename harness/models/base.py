@@ -58,11 +58,14 @@ class Network(Protocol):
 class Model(Ladders, Network, Protocol):
     """A network family in sigma-space: x = x0 + sigma n. See the design's model contract.
 
-    State tensors are [B, *latent_shape] in `state_dtype` on `device`.
+    State tensors are [B, *latent_shape] in `state_dtype` on `device`. Models (and their ladders)
+    with discrete times also have `time_of(sigma)` and `sigma_of(time)`: tensors to tensors of the
+    same shape, float64.
     """
 
     device: torch.device
     state_dtype: torch.dtype
+    classes: int | None
 
     def latent_shape(self, size: tuple[int, int]) -> tuple[int, int, int]:
         """[C, h, w] of the state for pictures of `size` (height, width) in pixels."""
@@ -71,7 +74,10 @@ class Model(Ladders, Network, Protocol):
         """The first state from unit noise, at level sigma (a scalar or a map)."""
 
     def encode(self, prompts: Sequence[str]) -> Condition:
-        """Conditions of the prompts, one row each."""
+        """Conditions of the prompts, one row each.
+
+        Of a model of classes: {"class": int64 [B]}, see models/classes.py.
+        """
 
     def encode_negative(self, negatives: Sequence[str | None]) -> Condition | None:
         """Conditions of the unconditional branch; None in, what the checkpoint does without."""
@@ -94,7 +100,8 @@ class ModelEntry:
     """A model by name: what is known of it, and can be asked of it, before its weights are loaded.
 
     `size` (height, width) in pixels, `steps` and `guidance` are the defaults of its papers; a
-    guidance of None leaves the sampler's own.
+    guidance of None leaves the sampler's own. `classes` is None for a model of text prompts, 0 for
+    one without any condition. `unconditional` says whether guidance needs no second network.
     """
 
     name: str
@@ -107,6 +114,8 @@ class ModelEntry:
     guidance: float | None
     batch_size: int
     dtype: str | None = field(default=None, kw_only=True)  # the only one it computes in
+    classes: int | None = field(default=None, kw_only=True)
+    unconditional: bool = field(default=True, kw_only=True)
     revision: Callable[[], str]  # of the weights; raises HarnessError if they cannot be had
     ladders: Callable[[dict[str, Any]], Ladders]  # from the overrides of its configuration
     load: Callable[[LoadRequest], Model]

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from copy import copy
-from typing import Protocol
+from dataclasses import dataclass
+from typing import Any, Protocol
 
 import torch
 
@@ -22,8 +23,22 @@ class Policy(Protocol):
     def combine(self, u: torch.Tensor, c: torch.Tensor, weight: torch.Tensor) -> torch.Tensor: ...
 
 
+@dataclass(frozen=True)
+class Conditioned:
+    """A network and what its two branches are conditioned on; `negative` None: it has but one."""
+
+    network: Network
+    condition: Condition
+    negative: Condition | None = None
+
+
 class Denoiser:
     """`D = denoise(x, sigma, guidance=w)` for one batch; what samplers see of a model.
+
+    Guidance leads away from the unconditional branch, or from a second network, the `guide`, with
+    its own condition (autoguidance, Karras et al. 2024, arXiv:2406.02507; or a separate
+    unconditional net). `variants` are what a sampler may ask for by name. `clock` converts levels
+    to the model's own time; the model itself where it is not given.
 
     `evaluations` counts, for each (network, branch), how often each sample [B] was evaluated.
     """
@@ -34,18 +49,18 @@ class Denoiser:
         condition: Condition,
         negative: Condition | None,
         policy: Policy,
-        variants: Mapping[str, Network] | None = None,
+        variants: Mapping[str, Conditioned] | None = None,
+        guide: Conditioned | None = None,
+        clock: Any = None,
     ) -> None:
-        self._networks = {"main": model, **(variants or {})}
-        self._name = "main"
+        self._networks = {"main": Conditioned(model, condition, negative), **(variants or {})}
+        self._name, self._guide = "main", guide
+        self._clock = model if clock is None else clock
         self.policy = policy
-        self._condition, self._negative = condition, negative
         size = len(next(iter(condition.values())))
-        self.evaluations = {
-            (name, branch): torch.zeros(size, dtype=torch.int32)
-            for name in self._networks
-            for branch in ("cond", "uncond")
-        }
+        keys = [(name, branch) for name in self._networks for branch in ("cond", "uncond")]
+        keys += [] if guide is None else [("guide", "cond")]
+        self.evaluations = {key: torch.zeros(size, dtype=torch.int32) for key in keys}
 
     def variant(self, name: str) -> Denoiser:
         """The same with another network; the model's own where there is none of this name."""
@@ -55,7 +70,23 @@ class Denoiser:
 
     @property
     def model(self) -> Network:
-        return self._networks[self._name]
+        return self._networks[self._name].network
+
+    def time_of(self, sigma: torch.Tensor) -> torch.Tensor:
+        """The model's own (fractional) time of levels sigma; HarnessError if it has none."""
+        return self._timed().time_of(sigma)
+
+    def sigma_of(self, time: torch.Tensor) -> torch.Tensor:
+        """The level of the model's own (fractional) times; HarnessError if it has none."""
+        return self._timed().sigma_of(time)
+
+    def _timed(self) -> Any:
+        if not hasattr(self._clock, "sigma_of"):
+            raise HarnessError(
+                f"{self.model.name} knows levels of noise only: this sampler, or this setting of "
+                "it, needs a model with discrete times, such as a Stable Diffusion"
+            )
+        return self._clock
 
     def __call__(
         self,
@@ -77,48 +108,84 @@ class Denoiser:
         asked = torch.as_tensor(guidance, dtype=torch.float64).expand(len(x))
         weight = self.policy.scale(asked, step)
         need_u, need_c = (need.cpu() for need in self.policy.branches(weight))
-        if self._negative is None and bool(need_u.any()):
+        own = self._networks[self._name]
+        if own.negative is None and self._guide is None and bool(need_u.any()):
             raise HarnessError(
                 f"{self.model.name} has no unconditional branch: guidance must be 1, not "
-                f"{float(asked[need_u.nonzero()[0, 0]]):g}"
+                f"{float(asked[need_u.nonzero()[0, 0]]):g}, or give a second network (--guide)"
             )
-        self.evaluations[self._name, "uncond"] += need_u
         self.evaluations[self._name, "cond"] += need_c
-        output = self._combined(x, sigma, time, weight, need_u, need_c)
+        levels = (sigma, time)
+        if self._guide is not None:
+            self.evaluations["guide", "cond"] += need_u
+            away = _estimate(self._guide, x, levels, need_u)
+            toward = _estimate(own, x, levels, need_c)
+            return self._combined(x, away, toward, need_u, need_c, weight)
+        self.evaluations[self._name, "uncond"] += need_u
+        away, toward = _both(own, x, levels, need_u, need_c)
+        output = self._combined(x, away, toward, need_u, need_c, weight)
         return self.model.denoised(x, sigma, output)
 
     def _combined(
         self,
         x: torch.Tensor,
-        sigma: torch.Tensor,
-        time: torch.Tensor,
-        weight: torch.Tensor,
+        raw_u: torch.Tensor,
+        raw_c: torch.Tensor,
         need_u: torch.Tensor,
         need_c: torch.Tensor,
+        weight: torch.Tensor,
     ) -> torch.Tensor:
-        """One network call for all needed rows, unconditional ones first."""
-        u_rows, c_rows = need_u.nonzero()[:, 0], need_c.nonzero()[:, 0]
-        rows = torch.cat([u_rows, c_rows]).to(x.device)
-        parts = []
-        if self._negative is not None and len(u_rows):
-            parts.append(take(self._negative, u_rows.to(x.device)))
-        if len(c_rows):
-            parts.append(take(self._condition, c_rows.to(x.device)))
-        raw = self.model.network(x[rows], _rows(sigma, rows), _rows(time, rows), join(parts))
-        raw = raw.to(x.dtype)
-        raw_u, raw_c = raw[: len(u_rows)], raw[len(u_rows) :]
+        """One output [B, ...] from those of the samples that needed each branch."""
         both = need_u & need_c
         if bool(both.all()):
             return self.policy.combine(raw_u, raw_c, weight)
-        if not bool(both.any()) and (not len(u_rows) or not len(c_rows)):
-            return raw
+        if not len(raw_u) or not len(raw_c):
+            return raw_u if len(raw_u) else raw_c
         out = torch.empty_like(x)
-        out[u_rows] = raw_u
-        out[c_rows] = raw_c
+        out[need_u] = raw_u
+        out[need_c] = raw_c
         if bool(both.any()):
-            u, c = raw_u[both[u_rows]], raw_c[both[c_rows]]
-            out[both] = self.policy.combine(u, c, weight[both])
+            out[both] = self.policy.combine(raw_u[both[need_u]], raw_c[both[need_c]], weight[both])
         return out
+
+
+Levels = tuple[torch.Tensor, torch.Tensor]  # sigma, and the time that the network is told
+
+
+def _both(
+    own: Conditioned, x: torch.Tensor, levels: Levels, need_u: torch.Tensor, need_c: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Raw outputs of the two branches in one network call, unconditional rows first."""
+    rows = torch.cat([need_u.nonzero()[:, 0], need_c.nonzero()[:, 0]]).to(x.device)
+    cut = int(need_u.sum())
+    parts = []
+    if own.negative is not None and cut:
+        parts.append(take(own.negative, rows[:cut]))
+    if len(rows) > cut:
+        parts.append(take(own.condition, rows[cut:]))
+    raw = _network(own.network, x, levels, rows, join(parts))
+    return raw[:cut], raw[cut:]
+
+
+def _estimate(
+    one: Conditioned, x: torch.Tensor, levels: Levels, need: torch.Tensor
+) -> torch.Tensor:
+    """D of one network, conditioned, for the samples that need it.
+
+    Two networks may predict different things, so they meet as estimates of x0.
+    """
+    rows = need.nonzero()[:, 0].to(x.device)
+    if not len(rows):
+        return x[rows]
+    raw = _network(one.network, x, levels, rows, take(one.condition, rows))
+    return one.network.denoised(x[rows], _rows(levels[0], rows), raw)
+
+
+def _network(
+    network: Network, x: torch.Tensor, levels: Levels, rows: torch.Tensor, condition: Condition
+) -> torch.Tensor:
+    sigma, time = (_rows(level, rows) for level in levels)
+    return network.network(x[rows], sigma, time, condition).to(x.dtype)
 
 
 def _rows(level: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:

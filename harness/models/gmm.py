@@ -21,6 +21,7 @@ class GaussianMixture:
     The prompt `class N` conditions on component N, the unconditional branch is the whole mixture.
     """
 
+    classes: int | None = None  # its prompts are text to the harness: see `encode`
     sigma_min, sigma_max = 0.002, 80.0
 
     def __init__(self, name: str = "gmm", device: str = "cpu") -> None:

@@ -112,6 +112,15 @@ class DiscreteSchedule:
         low = high - 1
         return low + (log - table[low]) / (table[high] - table[low])
 
+    def sigma_of(self, time: torch.Tensor) -> torch.Tensor:
+        """Sigma of a timestep in [0, T-1]; the inverse of `time_of` (linear in log sigma)."""
+        table = self._log_sigmas.to(time.device)
+        low = time.double().floor().clamp(0, len(table) - 1).long()
+        high = (low + 1).clamp(max=len(table) - 1)
+        log = table[low] + (time.double() - low) * (table[high] - table[low])
+        exact = self.sigmas.to(time.device)[low]
+        return torch.where(time == low, exact, log.exp())
+
     def ladder(
         self,
         steps: int,

@@ -32,6 +32,8 @@ _DECODED_PIXELS = 2**20
 class StableDiffusion:
     """A loaded pipeline behind the model contract (see models/base.py)."""
 
+    classes: int | None = None
+
     def __init__(self, name: str, pipeline: Any, settings: SchedulerSettings) -> None:
         self.name, self.pipeline = name, pipeline
         self.unet, self.vae = pipeline.unet.eval(), pipeline.vae.eval()
@@ -57,6 +59,12 @@ class StableDiffusion:
         rho: float | None = None,
     ) -> torch.Tensor:
         return self.schedule.ladder(steps, spacing, sigma_min, sigma_max, rho)
+
+    def time_of(self, sigma: torch.Tensor) -> torch.Tensor:
+        return self.schedule.time_of(sigma)
+
+    def sigma_of(self, time: torch.Tensor) -> torch.Tensor:
+        return self.schedule.sigma_of(time)
 
     def start(self, noise: torch.Tensor, sigma: torch.Tensor) -> torch.Tensor:
         """z is unit noise at the first level, as the samplers of Stable Diffusion start."""

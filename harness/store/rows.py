@@ -16,16 +16,21 @@ def image_table(
     failed: Sequence[str | None],
     evaluations: Sequence[Mapping[tuple[str, str], int]],
     size: tuple[int, int],
+    classes: Sequence[int | None],
 ) -> pa.Table:
-    """The shard's images: a PNG or the reason why there is none, and (network, branch) counts."""
+    """The shard's images: a PNG or the reason why there is none, and (network, branch) counts.
+
+    `classes` are what a class-conditional model was told; None for every other model.
+    """
     rows = [
         {
-            "item_id": item_id(prompt.id, shard.seed),
+            "item_id": item_id(prompt.id, seed),
             "prompt_id": prompt.id,
             "prompt": prompt.text,
             "category": prompt.category,
             "notes": prompt.notes_json,
-            "seed": shard.seed,
+            "seed": seed,
+            "class": label,
             "image": None if png is None else {"bytes": png, "path": None},
             "width": size[1],
             "height": size[0],
@@ -36,8 +41,8 @@ def image_table(
                 for (network, branch), count in counts.items()
             ],
         }
-        for prompt, png, reason, counts in zip(
-            shard.prompts, pngs, failed, evaluations, strict=True
+        for prompt, seed, label, png, reason, counts in zip(
+            shard.prompts, shard.seeds, classes, pngs, failed, evaluations, strict=True
         )
     ]
     return pa.Table.from_pylist(rows, schema=schema.IMAGES)

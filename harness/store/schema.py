@@ -39,6 +39,7 @@ IMAGES = _hugging_face(
             ("category", pa.string()),
             ("notes", pa.string()),  # JSON
             ("seed", pa.int64()),
+            ("class", pa.int32()),  # what a class-conditional model was told, given or drawn
             ("image", _IMAGE),  # PNG
             ("width", pa.int32()),
             ("height", pa.int32()),

@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from harness.errors import HarnessError
-from harness.models.base import Condition
-from harness.models.denoiser import Denoiser
+from harness.models.base import Condition, Model
+from harness.models.denoiser import Conditioned, Denoiser
 from harness.samplers.guidance import Guidance, Interval, Rescale, make_guidance
 
 
@@ -121,3 +121,50 @@ def test_interval_bounds_snap_to_the_ladder() -> None:
 def test_bad_intervals_are_refused(arguments: dict[str, list[float]], words: str) -> None:
     with pytest.raises(HarnessError, match=words):
         make_guidance(SIGMAS, **arguments)  # type: ignore[arg-type]
+
+
+class Constant(Recorder):
+    """A network whose D is a constant."""
+
+    def __init__(self, value: float) -> None:
+        super().__init__()
+        self.value = value
+
+    def network(
+        self, x: torch.Tensor, sigma: torch.Tensor, time: torch.Tensor, condition: Condition
+    ) -> torch.Tensor:
+        self.calls.append(condition["value"][:, 0].tolist())
+        return torch.full_like(x, self.value) / 2
+
+    def denoised(self, x: torch.Tensor, sigma: torch.Tensor, output: torch.Tensor) -> torch.Tensor:
+        return output * 2  # D is not what the network says
+
+
+@pytest.mark.parametrize(("weight", "calls"), [(3.0, (1, 1)), (1.0, (1, 0)), (0.0, (0, 1))])
+def test_a_guide_is_what_guidance_leads_away_from(weight: float, calls: tuple[int, int]) -> None:
+    main, guide = Constant(5.0), Constant(2.0)
+    condition = {"value": torch.ones(3, 1)}
+    away = Conditioned(guide, {"value": torch.zeros(3, 1)})
+    denoise = Denoiser(main, condition, None, Guidance(), guide=away)
+    out = denoise(X, 1.0, guidance=weight)
+    torch.testing.assert_close(out, torch.full_like(X, 2.0 + weight * 3.0))
+    assert (len(main.calls), len(guide.calls)) == calls
+    counts = {key: n.tolist() for key, n in denoise.evaluations.items()}
+    assert counts["main", "cond"] == [calls[0]] * 3
+    assert counts["guide", "cond"] == [calls[1]] * 3
+    assert counts["main", "uncond"] == [0, 0, 0]
+
+
+def test_without_a_second_branch_guidance_is_refused() -> None:
+    denoise = Denoiser(Recorder(), {"value": torch.ones(3, 1)}, None, Guidance())
+    with pytest.raises(HarnessError, match=r"no unconditional branch.*--guide"):
+        denoise(X, 1.0, guidance=2.0)
+
+
+def test_levels_and_times_are_the_models_own(shapes: Model) -> None:
+    condition = {"value": torch.ones(1, 1)}
+    denoise = Denoiser(shapes, condition, None, Guidance())
+    times = torch.tensor([0.0, 1.0, 20.5, 500.0, 999.0], dtype=torch.float64)
+    torch.testing.assert_close(denoise.time_of(denoise.sigma_of(times)), times, atol=1e-9, rtol=0)
+    with pytest.raises(HarnessError, match="needs a model with discrete times"):
+        Denoiser(Recorder(), condition, None, Guidance()).sigma_of(times)

@@ -12,8 +12,9 @@ from harness.prompts.base import PROMPT_SETS, describe, load_prompts
 
 NAMES = [
     "coco", "coco-5k", "drawbench", "geneval", "hpdv2", "partiprompts", "pickapic", "pickapic-500",
-    "shapes",
+    "shapes", "unprompted",
 ]  # fmt: skip
+EMBEDDED = {"shapes", "unprompted"}
 
 
 def parsed(name, files):
@@ -31,10 +32,10 @@ def test_the_registry_holds_these_sets_and_says_what_they_are(monkeypatch, tmp_p
         assert row["description"]
         assert row["home"]
         assert row["licence"]
-        assert row["location"] == ("embedded" if row["name"] == "shapes" else "not downloaded")
+        assert row["location"] == ("embedded" if row["name"] in EMBEDDED else "not downloaded")
 
 
-@pytest.mark.parametrize("name", [name for name in NAMES if name != "shapes"])
+@pytest.mark.parametrize("name", [name for name in NAMES if name not in EMBEDDED])
 def test_addresses_name_a_revision_or_a_release(name):
     pinned = ("/260dbde7", "/91de66c5", "/2c99f665", "/b636c3c5", "/v0.0.1/")
     unpinned = ("docs.google.com", "images.cocodataset.org")  # have no revisions
