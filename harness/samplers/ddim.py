@@ -1,4 +1,4 @@
-"""DDIM, in sigma-space Euler's method with optional fresh noise."""
+"""DDIM, in sigma-space Euler's method with optional fresh noise, and its ancestral relatives."""
 
 from __future__ import annotations
 
@@ -28,9 +28,20 @@ def ddim(
     """Equations 12 and 16: eta = 0 is deterministic, eta = 1 the ancestral DDPM sampler."""
     for s, t in pairwise(sigmas):
         eps = epsilon(x, denoise(x, s, guidance=guidance), s)
-        up = eta * t / s * (s**2 - t**2).sqrt()
-        down = (t**2 - up**2).sqrt()
+        down, up = ancestral_levels(s, t, eta)
         x = x + (down - s) * eps
         if up > 0:
             x = x + up * noise()
     return x
+
+
+def ancestral_levels(
+    s: torch.Tensor, t: torch.Tensor, eta: float
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """The level to step down to from s, and the deviation of fresh noise that then leads up to t.
+
+    With eta = 1 the noise is that of the exact posterior given x0: in variance-preserving terms
+    DDPM's smaller variance (1 - abar_t) / (1 - abar_s) beta.
+    """
+    up = torch.minimum(t, eta * t / s * (s**2 - t**2).sqrt())
+    return (t**2 - up**2).sqrt(), up
