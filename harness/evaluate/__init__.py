@@ -77,7 +77,7 @@ def evaluate(
     made = make_metrics(metrics)
     if not made:
         raise HarnessError("no metric is named: see `harness list metrics`")
-    missing = checks(made)
+    missing = checks(made, run.spec)
     usable = [metric for metric in made if metric.label not in missing]
     if not usable:
         raise HarnessError("\n".join(missing.values()))
@@ -108,7 +108,7 @@ def _set_threads(threads: int) -> None:
 def pending(run: Run, metrics: Sequence[str]) -> list[str]:
     """Image shards that some metric that can run here has yet to see."""
     made = make_metrics(metrics)
-    missing = checks(made)
+    missing = checks(made, run.spec)
     jobs = set(make_jobs([metric for metric in made if metric.label not in missing]))
     return [
         shard

@@ -31,7 +31,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar, get_type_hint
 
 from harness.errors import HarnessError, unknown
 from harness.registry import Registry
-from harness.spec import Call, parse_call
+from harness.spec import Call, RunSpec, parse_call
 
 if TYPE_CHECKING:
     import torch
@@ -152,6 +152,10 @@ class Metric(Configured, ABC):
     def encoder(self) -> Encoder | None:
         """The encoder of `build_encoder`, or the equal one that other metrics use as well."""
         return self.build_encoder()
+
+    def refuses(self, spec: RunSpec) -> str | None:
+        """Why a run made like this cannot be measured; None if it can. Asked after `check`."""
+        return None
 
     def check(self) -> None:
         if self.encoder:
@@ -300,18 +304,22 @@ def make_metrics(texts: Iterable[str]) -> list[Metric]:
     return list(metrics.values())
 
 
-def checks(metrics: Iterable[Metric]) -> dict[str, str]:
-    """Why metrics cannot run here, by label: what to download where. Does no other work."""
-    problems = {metric.label: _problem(metric) for metric in metrics}
+def checks(metrics: Iterable[Metric], spec: RunSpec | None = None) -> dict[str, str]:
+    """Why metrics cannot run here, by label: what to download where. Does no other work.
+
+    With the `spec` of a run, also why they cannot measure that run.
+    """
+    problems = {metric.label: _problem(metric, spec) for metric in metrics}
     return {label: problem for label, problem in problems.items() if problem}
 
 
-def _problem(metric: Metric) -> str | None:
+def _problem(metric: Metric, spec: RunSpec | None) -> str | None:
     try:
         metric.check()
+        reason = metric.refuses(spec) if spec else None
     except HarnessError as error:
         return str(error)
-    return None
+    return f"{metric.name} cannot measure this run: {reason}" if reason else None
 
 
 def describe() -> list[About]:

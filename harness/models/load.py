@@ -6,15 +6,16 @@ from pathlib import Path
 
 from harness.errors import HarnessError, unknown
 from harness.models.base import DTYPES, MODELS, LoadRequest, Model, ModelEntry
+from harness.models.edm.files import FILES, file_entry
 from harness.models.hub import any_hub_entry, is_hub_id
 from harness.models.local import folder_entry
 from harness.spec import Call, parse_call
 
 
 def find(spec: str | Call) -> ModelEntry:
-    """The entry of a registry name, a local pipeline folder or a hub id; loads no weights.
+    """The entry of a registry name, a pipeline folder, a network's file or a hub id.
 
-    Raises HarnessError for what is none of them.
+    Loads no weights. Raises HarnessError for what is none of them.
     """
     name = (parse_call(spec) if isinstance(spec, str) else spec).name
     if name in MODELS:
@@ -22,8 +23,8 @@ def find(spec: str | Call) -> ModelEntry:
     path = Path(name).expanduser()
     if path.is_dir():
         return folder_entry(path, path.resolve().name)
-    if path.exists():
-        raise HarnessError(f"{name} is a file: a model is a diffusers pipeline folder")
+    if path.is_file() or path.suffix in FILES:
+        return file_entry(path)
     if is_hub_id(name) and not name.startswith("."):
         return any_hub_entry(name)
     if "/" in name:

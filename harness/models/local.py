@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -70,16 +70,21 @@ def load_folder(request: LoadRequest, folder: Path, name: str) -> Model:
 
 
 def fingerprint(folder: Path) -> str:
-    """A hash of a folder's configurations and weights; of large files, of evenly spaced parts.
+    """A hash of a folder's configurations and weights; see `files_fingerprint`."""
+    suffixes = (".json", ".safetensors", ".bin", ".txt")
+    found = [path for path in sorted(folder.rglob("*")) if path.suffix in suffixes]
+    return files_fingerprint({path.relative_to(folder).as_posix(): path for path in found})
+
+
+def files_fingerprint(files: Mapping[str, Path]) -> str:
+    """A hash of files under the names they are given; of large ones, of evenly spaced parts.
 
     Two checkpoints of one architecture differ in nearly every block, so some of them tell.
     """
     digest = hashlib.sha256()
-    for path in sorted(folder.rglob("*")):
-        if path.suffix not in (".json", ".safetensors", ".bin", ".txt"):
-            continue
+    for name, path in files.items():
         size = path.stat().st_size
-        digest.update(f"{path.relative_to(folder).as_posix()}\n{size}\n".encode())
+        digest.update(f"{name}\n{size}\n".encode())
         with path.open("rb") as file:
             for part in range(_BLOCKS):
                 file.seek(size * part // _BLOCKS)

@@ -24,6 +24,7 @@ CLASSES: dict[str, Callable[..., nn.Module]] = {
 def build(class_name: str, init_kwargs: Mapping[str, Any]) -> nn.Module:
     """The untrained network that a checkpoint's class name and arguments describe.
 
+    On the device "meta" (see `torch.device`) it costs no memory, and knows its range of sigma.
     Raises HarnessError for an unknown class, an unknown or missing argument and impossible values.
     """
     if class_name not in CLASSES:
@@ -46,7 +47,7 @@ def build(class_name: str, init_kwargs: Mapping[str, Any]) -> nn.Module:
 
 
 def load_weights(net: nn.Module, state: Mapping[str, torch.Tensor], source: str) -> nn.Module:
-    """The network with the weights of `state`, in evaluation mode without gradients.
+    """The network with the weights of `state` as they are, for evaluation, without gradients.
 
     Raises HarnessError, naming the first of them, for weights that are missing, too many or of
     another shape. `source` is named in messages.
@@ -67,5 +68,5 @@ def load_weights(net: nn.Module, state: Mapping[str, torch.Tensor], source: str)
                 f"{source}: weight {name} has shape {list(state[name].shape)}, its init_kwargs "
                 f"ask for {list(value.shape)}"
             )
-    net.load_state_dict(dict(state))
+    net.load_state_dict(dict(state), assign=True)
     return net.eval().requires_grad_(False)

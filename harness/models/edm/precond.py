@@ -141,7 +141,7 @@ class VPPrecond(Precond):
 
     def _sigma(self, t: float) -> float:
         # in float32, as published: the lowest level then is 0.0009765625, not 0.0010005
-        time = torch.tensor(t, dtype=torch.float32)
+        time = torch.tensor(t, dtype=torch.float32, device="cpu")
         return float((((self.beta_d * time**2) / 2 + self.beta_min * time).exp() - 1).sqrt())
 
     def scalings(
@@ -218,8 +218,9 @@ class IDDPMPrecond(Precond):
 def cosine_levels(M: int, C_1: float, C_2: float) -> torch.Tensor:
     """The sigmas [M+1] of iDDPM's cosine schedule, decreasing to 0; in float32, as published."""
     # one by one: vectorised sines differ in their last bits
-    alpha_bar = [(0.5 * pi * j / M / (C_2 + 1)).sin() ** 2 for j in torch.arange(M + 1)]
-    levels = torch.zeros(M + 1)
+    steps = torch.arange(M + 1, device="cpu")
+    alpha_bar = [(0.5 * pi * j / M / (C_2 + 1)).sin() ** 2 for j in steps]
+    levels = torch.zeros(M + 1, device="cpu")
     for j in range(M, 0, -1):
         ratio = (alpha_bar[j - 1] / alpha_bar[j]).clamp(min=C_1)
         levels[j - 1] = ((levels[j] ** 2 + 1) / ratio - 1).sqrt()

@@ -1,0 +1,127 @@
+"""How far a picture is from the same noise solved almost exactly."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from harness.errors import HarnessError
+from harness.metrics.base import ItemMetric, ItemRow, item_metric
+from harness.spec import RunSpec, item_id
+
+if TYPE_CHECKING:
+    import torch
+
+    from harness.store.run import Run
+    from harness.store.scores import ImageRow
+
+
+@item_metric(
+    "reference_error",
+    title="Reference error",
+    direction="lower",
+    range=(0, 1),
+    model="none",
+    paper="-",
+    licence="-",
+    needs_prompts=False,
+)
+@dataclass
+class DistanceToReference(ItemMetric):
+    """Root mean square difference to the same item's picture in a reference run, in [0, 1].
+
+    `run` is the reference's folder: the same model and noise with many evaluations, for example
+    heun(steps=500), made by `harness generate`. Pictures are compared (8 bits a channel, white is
+    1), not latents, which are not stored; so the smallest error that can be told is about 0.001.
+    It measures how exactly a sampler solves the ODE, which stochastic samplers and those that leave
+    the ODE on purpose do not try to.
+    """
+
+    run: str = ""
+
+    def check(self) -> None:
+        if not self.run:
+            raise HarnessError(
+                "reference_error needs the folder of a reference run: make one with harness "
+                "generate --sampler 'heun(steps=500)', then reference_error(run=FOLDER)"
+            )
+        if not self.reference.shards("images"):
+            raise HarnessError(f"{self.run} holds no images to refer to: generate them first")
+
+    @cached_property
+    def reference(self) -> Run:
+        from harness.store.run import Run
+
+        return Run.open(self.run)
+
+    def weights(self) -> str:
+        """What the reference holds: more of it, or another, makes stored scores stale."""
+        from harness.store.scores import images_key
+
+        run = self.reference
+        held = [images_key(run, shard) for shard in run.shards("images")]
+        return hashlib.sha256(json.dumps([run.spec.run_id, *held]).encode()).hexdigest()
+
+    def refuses(self, spec: RunSpec) -> str | None:
+        mine, other = spec.to_dict(), self.reference.spec.to_dict()
+        for key in mine:
+            if key not in ("sampler", "dtype") and mine[key] != other[key]:
+                return f"{self.run} has another {key}: {other[key]!r}, not {mine[key]!r}"
+        weights = [call["sampler"]["params"].get("guidance") for call in (mine, other)]
+        if None not in weights and weights[0] != weights[1]:
+            return f"{self.run} has another guidance: {weights[1]:g}, not {weights[0]:g}"
+        return None
+
+    def setup(self, device: str) -> None:
+        run = self.reference
+        self._shard_of = {
+            item: shard
+            for shard in run.shards("images")
+            for item in run.read("images", shard, ["item_id"])["item_id"].to_pylist()
+        }
+        self._open: tuple[str, dict[str, ImageRow]] = ("", {})
+
+    def _row(self, row: ItemRow) -> ImageRow | None:
+        """The same item of the reference; a batch's items lie in one of its shards, or few."""
+        from harness.store.scores import image_rows
+
+        item = item_id(row.prompt_id, row.seed)
+        shard = self._shard_of.get(item)
+        if shard is None:
+            return None
+        if shard != self._open[0]:
+            self._open = (shard, {r.item_id: r for r in image_rows(self.reference, shard)})
+        return self._open[1][item]
+
+    def unsuitable(self, row: ItemRow, size: tuple[int, int]) -> str | None:
+        found = self._row(row)
+        if found is None:
+            return "the reference run lacks it"
+        if found.prompt != row.prompt:
+            return "the reference run has another prompt for it"
+        if found.png is None:
+            return f"the reference run has no picture of it: {found.failed}"
+        return None
+
+    def score(self, images: torch.Tensor, rows: Sequence[ItemRow]) -> Sequence[float]:
+        return [
+            float(np.sqrt(np.square(image.numpy() - self._picture(row)).mean()) / 255)
+            for image, row in zip(images, rows, strict=True)
+        ]
+
+    def _picture(self, row: ItemRow) -> np.ndarray:
+        """The reference's pixels [3, H, W], float64."""
+        from PIL import Image
+
+        found = self._row(row)
+        assert found is not None
+        assert found.png is not None
+        with Image.open(io.BytesIO(found.png)) as image:
+            return np.asarray(image.convert("RGB"), dtype=np.float64).transpose(2, 0, 1)

@@ -1,0 +1,157 @@
+"""Networks in files: `PATH.safetensors` with `PATH.json`, and what other readers find."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from harness.errors import HarnessError, unknown
+from harness.models.base import LoadRequest, Model, ModelEntry
+from harness.models.local import files_fingerprint
+
+if TYPE_CHECKING:
+    import torch
+
+
+@dataclass(frozen=True)
+class Stored:
+    """A stored network: its class, the arguments it was made with, and how to read its weights.
+
+    `source` is named in messages; `revision` is a hash of the files.
+    """
+
+    source: str
+    class_name: str
+    init_kwargs: Mapping[str, Any]
+    weights: Callable[[], Mapping[str, torch.Tensor]]
+    revision: Callable[[], str]
+
+
+def file_entry(path: Path) -> ModelEntry:
+    """The model entry of a network's file; HarnessError for what is none."""
+    if path.suffix not in FILES:
+        raise HarnessError(
+            f"{path} is a file: a model is a diffusers pipeline folder, or a network's file "
+            f"({', '.join(FILES)})"
+        )
+    if not path.is_file():
+        raise HarnessError(f"there is no model file {path}")
+    return FILES[path.suffix](path)
+
+
+def safetensors_entry(path: Path) -> ModelEntry:
+    """The model entry of `PATH.safetensors`, described by `PATH.json` beside it.
+
+    The latter holds `class_name` and `init_kwargs`, as the published code names them; other keys
+    are not looked at. Raises HarnessError for a description that is missing or of no network.
+    """
+    description = path.with_suffix(".json")
+    about = _read(description, path)
+    stored = Stored(
+        source=str(path),
+        class_name=about["class_name"],
+        init_kwargs=about["init_kwargs"],
+        weights=lambda: _weights(path),
+        revision=lambda: files_fingerprint({"weights": path, "description": description}),
+    )
+    return stored_entry(path.stem, stored)
+
+
+def stored_entry(name: str, stored: Stored) -> ModelEntry:
+    """The model entry of a stored network; builds it without weights, which checks its arguments.
+
+    Default steps are EDM's 18 at every size: at 64x64 the paper's best numbers take 256 and churn.
+    """
+    import torch
+
+    from harness.models.edm.build import build
+    from harness.models.edm.model import EdmLevels
+    from harness.models.edm.precond import Precond
+
+    with torch.device("meta"):
+        net = build(stored.class_name, stored.init_kwargs)
+    assert isinstance(net, Precond)
+    if net.img_channels not in (1, 3):
+        raise HarnessError(
+            f"{stored.source}: pictures have 1 or 3 channels, not {net.img_channels}"
+        )
+    side, classes = net.img_resolution, net.label_dim
+
+    def ladders(overrides: dict[str, Any]) -> EdmLevels:
+        for key in overrides:
+            raise unknown("parameter", key, [], where=f"model {name}")
+        return EdmLevels(name, net)
+
+    return ModelEntry(
+        name=name,
+        title=f"{stored.class_name} network of {side}x{side} pictures, "
+        + (f"{classes} classes" if classes else "unconditional"),
+        source=stored.source,
+        licence="see where it was published",
+        size=(side, side),
+        size_multiple=side,
+        steps=18,
+        guidance=1.0,
+        batch_size=64,
+        dtype=None if net.use_fp16 else "float32",
+        classes=classes,
+        unconditional=False,
+        revision=stored.revision,
+        ladders=ladders,
+        load=lambda request: _load(request, name, stored),
+    )
+
+
+def _load(request: LoadRequest, name: str, stored: Stored) -> Model:
+    import torch
+
+    from harness.models.edm.build import build, load_weights
+    from harness.models.edm.model import EdmModel
+    from harness.models.edm.precond import Precond
+
+    if request.dtype == "float64":
+        raise HarnessError(f"model {name} computes in float32 or less, not in float64")
+    for key in request.overrides:
+        raise unknown("parameter", key, [], where=f"model {name}")
+    with torch.device("meta"):
+        net = build(stored.class_name, stored.init_kwargs)
+    load_weights(net, stored.weights(), stored.source)
+    assert isinstance(net, Precond)
+    net.float().compute_in(getattr(torch, request.dtype))
+    return EdmModel(name, net, request.device)
+
+
+def _read(description: Path, path: Path) -> dict[str, Any]:
+    wanted = f'{{"class_name": "EDMPrecond", "init_kwargs": {{...}}}} as {path.name} was trained'
+    try:
+        about = json.loads(description.read_text())
+    except FileNotFoundError:
+        raise HarnessError(
+            f"{path} needs {description.name} beside it, which holds {wanted}"
+        ) from None
+    except (ValueError, OSError) as error:
+        raise HarnessError(f"cannot read {description}: {error}") from None
+    if (
+        not isinstance(about, dict)
+        or not isinstance(about.get("class_name"), str)
+        or not isinstance(about.get("init_kwargs"), dict)
+    ):
+        raise HarnessError(f"{description} must hold {wanted}")
+    return about
+
+
+def _weights(path: Path) -> Mapping[str, torch.Tensor]:
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        return load_file(path)
+    except (SafetensorError, OSError) as error:
+        raise HarnessError(f"cannot read {path}: {error}") from None
+
+
+FILES: dict[str, Callable[[Path], ModelEntry]] = {".safetensors": safetensors_entry}
+"""Readers of networks' files by suffix."""

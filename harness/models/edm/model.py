@@ -1,0 +1,108 @@
+"""EDM's networks behind the model contract: pixels, in the sigma-space they were trained in."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch.nn import functional as F
+
+from harness.errors import HarnessError, unknown
+from harness.models.base import Condition, Network
+from harness.models.classes import encode_classes
+from harness.models.edm.precond import Precond
+from harness.models.ladders import check_ladder, rho_grid
+
+
+class EdmLevels:
+    """What a network's levels are; needs no weights."""
+
+    sigma_min, sigma_max, rho = 0.002, 80.0, 7.0  # EDM's defaults
+
+    def __init__(self, name: str, net: Precond) -> None:
+        self.name, self.net = name, net
+
+    def ladder(
+        self,
+        steps: int,
+        spacing: str | None = None,
+        sigma_min: float | None = None,
+        sigma_max: float | None = None,
+        rho: float | None = None,
+    ) -> torch.Tensor:
+        """Karras et al. 2022, equation 5, in the part of the range that the network knows, then 0.
+
+        `sigma_min` and `sigma_max` (0.002 and 80, in units of images in [-1, 1]) are cut to it.
+        """
+        if spacing not in (None, "karras"):
+            raise unknown("spacing", spacing, ["karras"], where=f"model {self.name}")
+        low = max(sigma_min or self.sigma_min, self.net.sigma_min)
+        high = min(sigma_max or self.sigma_max, self.net.sigma_max)
+        if low >= high:
+            raise HarnessError(
+                f"sigma_min {low:.6g} must lie below sigma_max {high:.6g}: {self.name} knows "
+                f"{self.net.sigma_min:.6g} to {self.net.sigma_max:.6g}"
+            )
+        known = self.round(rho_grid(steps, low, high, rho or self.rho))
+        return check_ladder(torch.cat([known, torch.zeros(1, dtype=torch.float64)]))
+
+    def round(self, sigma: torch.Tensor) -> torch.Tensor:
+        """The nearest levels that the network knows, on the device of `sigma`, float64."""
+        return self.net.round_sigma(sigma.to(torch.float64)).to(sigma.device)
+
+
+class EdmModel(EdmLevels):
+    """A loaded network. Pictures are [B, C, R, R] in [-1, 1], C 1 or 3; the state is float64."""
+
+    def __init__(self, name: str, net: Precond, device: str) -> None:
+        super().__init__(name, net.to(device))
+        self.device, self.state_dtype = torch.device(device), torch.float64
+        self.classes: int | None = net.label_dim
+
+    def latent_shape(self, size: tuple[int, int]) -> tuple[int, int, int]:
+        side = self.net.img_resolution
+        if size != (side, side):
+            raise HarnessError(
+                f"model {self.name} makes pictures of {side}x{side}, not {size[0]}x{size[1]}"
+            )
+        return (self.net.img_channels, side, side)
+
+    def start(self, noise: torch.Tensor, sigma: torch.Tensor) -> torch.Tensor:
+        return noise.to(self.device, self.state_dtype) * sigma
+
+    def encode(self, prompts: Sequence[str]) -> Condition:
+        return encode_classes(prompts, self.net.label_dim, self.name, self.device)
+
+    def encode_negative(self, negatives: Sequence[str | None]) -> Condition | None:
+        if any(negatives):
+            raise HarnessError(f"model {self.name} takes no negative prompt")
+        return None
+
+    def network(
+        self, x: torch.Tensor, sigma: torch.Tensor, time: torch.Tensor, condition: Condition
+    ) -> torch.Tensor:
+        """The estimate D of x0 at level `time`, one for all or one a sample; float32."""
+        if time.ndim and time[0].numel() > 1:
+            raise HarnessError(
+                f"model {self.name} knows one sigma for a picture, not one for each pixel: take "
+                "another sampler or a model of Stable Diffusion"
+            )
+        labels = None
+        if self.net.label_dim:
+            labels = F.one_hot(condition["class"], self.net.label_dim)
+        return self.net(x, time.to(x.device), labels)
+
+    def denoised(self, x: torch.Tensor, sigma: torch.Tensor, output: torch.Tensor) -> torch.Tensor:
+        return output
+
+    def variants(self, settings: Mapping[str, Mapping[str, Any]]) -> Mapping[str, Network]:
+        raise HarnessError(f"model {self.name} takes no LoRA")
+
+    def native(self, x: torch.Tensor, sigma: torch.Tensor) -> torch.Tensor:
+        return x
+
+    def decode(self, native: torch.Tensor) -> torch.Tensor:
+        """Fractions are cut off, as published; grey pictures get three equal channels."""
+        pixels = (native * 127.5 + 128).clamp(0, 255).to("cpu", torch.uint8)
+        return pixels.expand(-1, 3, -1, -1).contiguous()
