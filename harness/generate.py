@@ -73,9 +73,9 @@ def plan(
     """Check a run and fill in its defaults; raises HarnessError before any weights are loaded.
 
     `defaults` (a benchmark's steps and guidance) come before the model's own, and after what the
-    sampler's text says. `dtype` is float16 on a GPU and float32 elsewhere, unless the model
-    computes in one only. `noise_key` is `prompt` for text, and `seed` where there is none.
-    `guide` is a second model that guidance leads away from.
+    sampler's text says. `dtype` is the model's own on a GPU (mostly float16) and float32
+    elsewhere, unless the model computes in one only. `noise_key` is `prompt` for text, and `seed`
+    where there is none. `guide` is a second model that guidance leads away from.
     """
     model_call = parse_call(model)
     entry = find(model_call)
@@ -123,7 +123,7 @@ def _dtype(entry: ModelEntry, asked: str | None, device: str) -> str:
         raise unknown("dtype", asked, DTYPES)
     if asked and entry.dtype and asked != entry.dtype:
         raise HarnessError(f"model {entry.name} computes in {entry.dtype} only, not in {asked}")
-    return asked or entry.dtype or ("float16" if device.startswith("cuda") else "float32")
+    return asked or entry.dtype or (entry.gpu_dtype if device.startswith("cuda") else "float32")
 
 
 @dataclass(frozen=True)

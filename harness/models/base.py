@@ -116,6 +116,7 @@ class ModelEntry:
     dtype: str | None = field(default=None, kw_only=True)  # the only one it computes in
     classes: int | None = field(default=None, kw_only=True)
     unconditional: bool = field(default=True, kw_only=True)
+    gpu_dtype: str = field(default="float16", kw_only=True)  # on a GPU where none is asked for
     revision: Callable[[], str]  # of the weights; raises HarnessError if they cannot be had
     ladders: Callable[[dict[str, Any]], Ladders]  # from the overrides of its configuration
     load: Callable[[LoadRequest], Model]

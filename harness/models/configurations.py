@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from harness.errors import HarnessError
+from pydantic import BaseModel, ConfigDict, ValidationError
+from typing_extensions import Self
+
+from harness.errors import HarnessError, unknown
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -23,3 +27,25 @@ def read_scheduler(folder: Path) -> dict[str, Any]:
     """`scheduler_config.json` as it is: a loaded scheduler's config is filled with its class's
     defaults, which are not the checkpoint's."""
     return read_json(folder / "scheduler" / "scheduler_config.json")
+
+
+class CheckpointSettings(BaseModel):
+    """What of a configuration file matters here, and what users may override."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    @classmethod
+    def read(cls, found: Mapping[str, Any], overrides: Mapping[str, Any]) -> Self:
+        """The file's settings with the user's on top; HarnessError for what does not fit."""
+        for name in overrides:
+            if name not in cls.model_fields:
+                raise unknown("parameter", name, cls.model_fields, "this model")
+        known = {key: value for key, value in found.items() if key in cls.model_fields}
+        try:
+            return cls(**{**known, **overrides})
+        except ValidationError as error:
+            first = error.errors()[0]
+            problem = first["msg"].removeprefix("Input ")
+            raise HarnessError(
+                f"scheduler setting {first['loc'][0]}={first['input']!r} {problem}"
+            ) from None

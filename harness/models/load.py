@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from harness.errors import HarnessError, unknown
 from harness.models.base import DTYPES, MODELS, LoadRequest, Model, ModelEntry
 from harness.models.edm.files import FILES, file_entry
-from harness.models.hub import any_hub_entry, is_hub_id
-from harness.models.local import folder_entry
+from harness.models.hub import any_hub_entry
+from harness.models.hub_files import is_hub_id
+from harness.models.local import folder_entry, network_revision
 from harness.spec import Call, parse_call
 
 
@@ -17,7 +20,20 @@ def find(spec: str | Call) -> ModelEntry:
 
     Loads no weights. Raises HarnessError for what is none of them.
     """
-    name = (parse_call(spec) if isinstance(spec, str) else spec).name
+    call = parse_call(spec) if isinstance(spec, str) else spec
+    return _with_network(_entry(call.name), call.params)
+
+
+def _with_network(entry: ModelEntry, overrides: dict[str, Any]) -> ModelEntry:
+    """The entry whose revision also tells of a network that replaces its own."""
+    named = [part for part in ("unet", "transformer") if isinstance(overrides.get(part), str)]
+    if not named:
+        return entry
+    source, part, own = overrides[named[0]], named[0], entry.revision
+    return replace(entry, revision=lambda: f"{own()}+{network_revision(source, part)}")
+
+
+def _entry(name: str) -> ModelEntry:
     if name in MODELS:
         return MODELS.get(name)
     path = Path(name).expanduser()

@@ -7,10 +7,11 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from harness.errors import HarnessError, unknown
+from harness.errors import HarnessError
 from harness.models.base import Ladders, LoadRequest, Model, ModelEntry
-from harness.models.configurations import read_json, read_scheduler
-from harness.models.schedule import SchedulerSettings
+from harness.models.configurations import read_json
+from harness.models.hub_files import revision as hub_revision
+from harness.models.pipelines import family_of, load_pipeline, network_folder, parts_of
 
 _BLOCKS, _BLOCK = 64, 1 << 16
 
@@ -24,49 +25,44 @@ def folder_entry(
     load: Callable[[LoadRequest], Model] | None = None,
 ) -> ModelEntry:
     """The model entry of a pipeline folder; reads its small configuration files only."""
-    index = read_json(folder / "model_index.json")
-    _check_class(str(index.get("_class_name")), folder)
-    unet = read_json(folder / "unet" / "config.json")
+    family = family_of(folder)
+    network = read_json(folder / family.network / "config.json")
     vae = read_json(folder / "vae" / "config.json")
     # AutoencoderTiny says it of its encoder and decoder apart
     blocks = vae.get("block_out_channels") or vae.get("encoder_block_out_channels")
-    if not blocks or not isinstance(unet.get("sample_size"), int):
+    if not blocks or not isinstance(network.get("sample_size"), int):
         raise HarnessError(f"{folder} does not say its size: no sample_size or block_out_channels")
     scale = 2 ** (len(blocks) - 1)
-    side = unet["sample_size"] * scale
+    side = network["sample_size"] * scale
     return ModelEntry(
         name=name,
         title=name,
         source=source,
         licence="see its model card",
         size=(side, side),
-        size_multiple=scale,
+        size_multiple=scale * network.get("patch_size", 1),
         steps=50,
         guidance=None,
         batch_size=8,
+        gpu_dtype=family.gpu_dtype,
         revision=revision or (lambda: fingerprint(folder)),
         ladders=lambda overrides: read_ladders(folder, overrides),
-        load=load or (lambda request: load_folder(request, folder, name)),
+        load=load or (lambda request: load_pipeline(request, folder, name)),
     )
 
 
 def read_ladders(folder: Path, overrides: dict[str, Any]) -> Ladders:
-    """The checkpoint's noise schedule, from its scheduler file alone."""
-    return SchedulerSettings.read(read_scheduler(folder), overrides).schedule()
+    """The checkpoint's noise schedule, from its small files alone."""
+    family = family_of(folder)
+    parts_of(folder, overrides)  # what is wrong with components is said before weights load
+    return family.schedule(folder, family.settings(overrides))
 
 
-def _check_class(kind: str, folder: Path) -> None:
-    from harness.models.stable_diffusion import PIPELINES
-
-    if kind not in PIPELINES:
-        raise unknown("pipeline class", kind, PIPELINES, where=str(folder))
-
-
-def load_folder(request: LoadRequest, folder: Path, name: str) -> Model:
-    """The loaded pipeline of a folder."""
-    from harness.models.stable_diffusion import load_pipeline
-
-    return load_pipeline(request, folder, name)
+def network_revision(source: str, part: str) -> str:
+    """What identifies the weights of a network given by itself, by its folder or hub id."""
+    if Path(source).expanduser().is_dir():
+        return fingerprint(network_folder(source, part)[0])
+    return hub_revision(source)
 
 
 def fingerprint(folder: Path) -> str:

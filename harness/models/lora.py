@@ -15,27 +15,28 @@ _ADAPTER = "harness"
 
 
 class LoraScales:
-    """The U-Net of a pipeline with a LoRA merged at each of several scales.
+    """The network of a pipeline with a LoRA merged at each of several scales.
 
     A scale s means W + s (alpha / rank) B A. The text encoders are left as they are, as W2SD does.
     """
 
-    def __init__(self, pipeline: Any, file: str, scales: Mapping[str, float]) -> None:
-        unet = pipeline.unet
+    def __init__(self, pipeline: Any, network: Any, file: str, scales: Mapping[str, float]) -> None:
         _load(pipeline, file)
-        touched = {key.split(".lora_")[0] for key, _ in unet.named_parameters() if ".lora_" in key}
-        merged = {layer: unet.get_submodule(f"{layer}.base_layer").weight for layer in touched}
+        touched = {
+            key.split(".lora_")[0] for key, _ in network.named_parameters() if ".lora_" in key
+        }
+        merged = {layer: network.get_submodule(f"{layer}.base_layer").weight for layer in touched}
         plain = {layer: weight.detach().clone() for layer, weight in merged.items()}
         self._sets: dict[str | None, dict[str, torch.Tensor]] = {None: plain}
         for name, scale in scales.items():
-            unet.set_adapters(_ADAPTER, weights=scale)
-            unet.fuse_lora()
+            network.set_adapters(_ADAPTER, weights=scale)
+            network.fuse_lora()
             self._sets[name] = {key: weight.detach().clone() for key, weight in merged.items()}
-            unet.unfuse_lora()
+            network.unfuse_lora()
             for layer, weight in merged.items():
                 weight.data.copy_(plain[layer])  # unfusing leaves rounding behind
         pipeline.unload_lora_weights()
-        self._weights = {layer: unet.get_submodule(layer).weight for layer in touched}
+        self._weights = {layer: network.get_submodule(layer).weight for layer in touched}
         self._used: str | None = None
 
     def use(self, name: str | None) -> None:
@@ -52,6 +53,8 @@ def _load(pipeline: Any, file: str) -> None:
         import peft  # noqa: F401
     except ImportError:
         raise HarnessError("a LoRA needs peft: pip install 'sampler-harness[lora]'") from None
+    if not hasattr(pipeline, "load_lora_weights"):
+        raise HarnessError(f"{type(pipeline).__name__} takes no LoRA")
     if not Path(file).is_file():
         raise HarnessError(f"there is no LoRA file {file}")
     if Path(file).suffix != ".safetensors":

@@ -1,28 +1,30 @@
 """The discrete variance-preserving noise schedule of Stable Diffusion, in sigma.
 
-With alpha-bar the network's table: sigma = sqrt((1 - abar) / abar), x = z / sqrt(abar).
+With alpha-bar the network's table: sigma = sqrt((1 - abar) / abar), x = z / sqrt(abar). Epsilon, v
+(Salimans & Ho 2022) and sample prediction become D here and nowhere else.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field
+from typing_extensions import Self
 
 from harness.errors import HarnessError, unknown
+from harness.models.configurations import CheckpointSettings, read_scheduler
 from harness.models.ladders import Spacing, check_ladder, check_range, close_ladder, rho_grid
 
 
-class SchedulerSettings(BaseModel):
+class SchedulerSettings(CheckpointSettings):
     """What of a scheduler configuration matters here.
 
     The defaults are what Stable Diffusion's own checkpoints say: some fine-tunes' files leave keys
     out, and the defaults of diffusers' scheduler classes are another family's.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     beta_start: float | None = None
     beta_end: float | None = None
@@ -36,26 +38,14 @@ class SchedulerSettings(BaseModel):
     set_alpha_to_one: bool = False
 
     @classmethod
-    def read(cls, found: Mapping[str, Any], overrides: Mapping[str, Any]) -> SchedulerSettings:
-        """The checkpoint's settings with the user's on top; HarnessError for what does not fit."""
-        for name in overrides:
-            if name not in cls.model_fields:
-                raise unknown("parameter", name, cls.model_fields, "a Stable Diffusion model")
-        known = {key: value for key, value in found.items() if key in cls.model_fields}
-        try:
-            settings = cls(**{**known, **overrides})
-        except ValidationError as error:
-            first = error.errors()[0]
-            problem = first["msg"].removeprefix("Input ")
-            raise HarnessError(
-                f"scheduler setting {first['loc'][0]}={first['input']!r} {problem}"
-            ) from None
+    def read(cls, found: Mapping[str, Any], overrides: Mapping[str, Any]) -> Self:
+        settings = super().read(found, overrides)
         if settings.trained_betas is None:
             for key in ("beta_start", "beta_end", "beta_schedule"):
                 if getattr(settings, key) is None:
                     raise HarnessError(
                         f"the checkpoint's scheduler_config.json has no {key}: it is not of a "
-                        f"Stable Diffusion; give it as MODEL({key}=...)"
+                        f"discrete noise schedule; give it as MODEL({key}=...)"
                     )
         return settings
 
@@ -71,15 +61,23 @@ class SchedulerSettings(BaseModel):
             spacing=self.timestep_spacing,
             steps_offset=self.steps_offset,
             set_alpha_to_one=self.set_alpha_to_one,
+            prediction=self.prediction_type,
         )
 
 
+def read_schedule(folder: Path, overrides: Mapping[str, Any]) -> DiscreteSchedule:
+    """The noise schedule of a pipeline folder, with the user's overrides of its settings."""
+    return SchedulerSettings.read(read_scheduler(folder), overrides).schedule()
+
+
 class DiscreteSchedule:
-    """Sigma of every timestep of a checkpoint, and ladders over them.
+    """Sigma of every timestep of a checkpoint, ladders over them, and its network's variables.
 
     `alphas_cumprod` [T] is the checkpoint's table. `last` is the level after the last step:
     abar[0] (sigma 0.0292 for Stable Diffusion), or 0 where `set_alpha_to_one`.
     """
+
+    double = False
 
     def __init__(
         self,
@@ -88,6 +86,7 @@ class DiscreteSchedule:
         spacing: str = "leading",
         steps_offset: int = 0,
         set_alpha_to_one: bool = True,
+        prediction: str = "epsilon",
     ) -> None:
         # A terminal abar of 0 (zero terminal SNR) has no finite sigma: 2^-24 as diffusers takes it.
         abar = alphas_cumprod.double().clamp(min=2.0**-24)
@@ -95,6 +94,7 @@ class DiscreteSchedule:
         self._log_sigmas = self.sigmas.log()
         self.spacing, self.steps_offset = spacing, steps_offset
         self.last = 0.0 if set_alpha_to_one else float(self.sigmas[0])
+        self.prediction = prediction
 
     @property
     def sigma_min(self) -> float:
@@ -120,6 +120,19 @@ class DiscreteSchedule:
         log = table[low] + (time.double() - low) * (table[high] - table[low])
         exact = self.sigmas.to(time.device)[low]
         return torch.where(time == low, exact, log.exp())
+
+    def native(self, x: torch.Tensor, sigma: torch.Tensor) -> torch.Tensor:
+        """z = x / sqrt(1 + sigma^2)."""
+        return x / (1 + sigma.to(x.dtype) ** 2).sqrt()
+
+    def denoised(self, x: torch.Tensor, sigma: torch.Tensor, output: torch.Tensor) -> torch.Tensor:
+        """D of the network's prediction."""
+        sigma = sigma.to(x.dtype)
+        if self.prediction == "epsilon":
+            return x - sigma * output
+        if self.prediction == "v_prediction":
+            return x / (1 + sigma**2) - sigma / (1 + sigma**2).sqrt() * output
+        return output
 
     def ladder(
         self,

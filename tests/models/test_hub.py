@@ -12,7 +12,7 @@ import pytest
 from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError
 
 from harness.errors import HarnessError
-from harness.models import hub
+from harness.models import hub_files
 from harness.models.load import find, load
 from tests.conftest import TINY_SDXL
 
@@ -25,7 +25,11 @@ class FakeHub:
         self.fetched: list[str] = []
 
     def snapshot_download(
-        self, repo: str, allow_patterns: list[str], ignore_patterns: list[str] | None = None
+        self,
+        repo: str,
+        revision: str,
+        allow_patterns: list[str],
+        ignore_patterns: list[str] | None = None,
     ) -> str:
         for path in TINY_SDXL.rglob("*"):
             name = path.relative_to(TINY_SDXL).as_posix()
@@ -37,7 +41,7 @@ class FakeHub:
                 self.fetched.append(name)
         return str(self.folder)
 
-    def model_info(self, repo: str, timeout: float) -> Any:
+    def model_info(self, repo: str, revision: str | None, timeout: float) -> Any:
         return type("Info", (), {"sha": "abc123"})
 
 
@@ -51,10 +55,10 @@ def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeHub:
     monkeypatch.setattr(
         huggingface_hub.HfApi,
         "model_info",
-        lambda api, repo, timeout: made.model_info(repo, timeout),
+        lambda api, repo, revision, timeout: made.model_info(repo, revision, timeout),
     )
-    hub.revision.cache_clear()
-    hub._small_files.cache_clear()
+    hub_files.revision.cache_clear()
+    hub_files.small_files.cache_clear()
     return made
 
 
