@@ -33,7 +33,9 @@ class SchedulerSettings(CheckpointSettings):
     num_train_timesteps: Annotated[int, Field(ge=2)] = 1000
     rescale_betas_zero_snr: bool = False
     prediction_type: Literal["epsilon", "v_prediction", "sample"] = "epsilon"
-    timestep_spacing: Literal["leading", "trailing", "linspace", "karras"] = "leading"
+    timestep_spacing: Literal["leading", "trailing", "linspace", "karras", "karras_rounded"] = (
+        "leading"
+    )
     steps_offset: Annotated[int, Field(ge=0)] = 1
     set_alpha_to_one: bool = False
 
@@ -146,18 +148,28 @@ class DiscreteSchedule:
 
         `leading`, `trailing` and `linspace` are even in the timestep, as diffusers names them,
         and end at the family's last level; with `sigma_max` or `sigma_min` the range of timesteps
-        is cut there (`leading` then includes both ends). `karras` is even in sigma^(1/rho).
+        is cut there (`leading` then includes both ends). `karras` is even in sigma^(1/rho), and
+        `karras_rounded` the same at the nearest timesteps, nearest in log sigma.
         """
         spacing = spacing or self.spacing
         if spacing not in get_args(Spacing):
             raise unknown("spacing", spacing, get_args(Spacing))
         low, high = sigma_min or self.sigma_min, sigma_max or self.sigma_max
         check_range(low, high, self.sigma_min, self.sigma_max)
-        if spacing == "karras":
+        if spacing in ("karras", "karras_rounded"):
             rho = 7.0 if rho is None else rho
-            return close_ladder(lambda n: rho_grid(n, low, high, rho), steps, low, self.last)
+
+            def grid(levels: int) -> torch.Tensor:
+                sigmas = rho_grid(levels, low, high, rho)
+                if spacing == "karras":
+                    return sigmas
+                return self.sigmas[self.time_of(sigmas).round().long()]
+
+            return close_ladder(grid, steps, low, self.last)
         if rho is not None:
-            raise HarnessError(f"rho belongs to spacing=karras, not to {spacing}")
+            raise HarnessError(
+                f"rho belongs to spacing=karras and karras_rounded, not to {spacing}"
+            )
         if steps >= len(self.sigmas):
             raise HarnessError(f"steps {steps}: the model knows {len(self.sigmas)} timesteps")
         cut = sigma_min is not None or sigma_max is not None

@@ -43,6 +43,12 @@ class Denoise(Protocol):
     def variant(self, name: str) -> Denoise:
         """The same with another network, as the sampler's `variants` declares it."""
 
+    def time_of(self, sigma: torch.Tensor) -> torch.Tensor:
+        """The (fractional) timestep of sigma, where the model has discrete ones."""
+
+    def sigma_of(self, time: torch.Tensor) -> torch.Tensor:
+        """Sigma of a (fractional) timestep, where the model has discrete ones."""
+
 
 class Noise(Protocol):
     """Each sample's next unit normals [B, ...]."""
@@ -73,6 +79,8 @@ POLICY: dict[str, Any] = {
 class Sampler:
     """A registered sampler. `check` sees all parameters and raises HarnessError for bad ones.
 
+    `complete` gives, from the parameters that are set, all of them with what follows from others.
+
     `variants` tells from the parameters which networks `denoise.variant(name)` must give, each with
     its settings (`lora`, `scale`); "main" replaces the model's own.
     """
@@ -83,6 +91,7 @@ class Sampler:
     run: Callable[..., torch.Tensor]
     ladder: tuple[str, ...]
     check: Callable[[dict[str, Any]], None] | None
+    complete: Callable[[dict[str, Any]], dict[str, Any]]
     variants: Callable[[dict[str, Any]], dict[str, dict[str, Any]]]
     own: dict[str, tuple[Any, Any]]  # parameter: (annotation, default)
 
@@ -108,7 +117,8 @@ class Sampler:
         if values.get("steps") is None:
             raise HarnessError(f"sampler {self.name} needs steps: write {self.name}(steps=20)")
         checked = {name: self._checked(name, kinds[name], values[name]) for name in values}
-        checked = {name: checked[name] for name in kinds if checked.get(name) is not None}
+        checked = self.complete({k: value for k, value in checked.items() if value is not None})
+        checked = {name: checked[name] for name in kinds if name in checked}
         if checked.get("interval") and checked.get("interval_steps"):
             raise HarnessError("interval and interval_steps contradict each other: give one")
         if self.check:
@@ -135,6 +145,7 @@ def sampler(
     paper: str,
     ladder: tuple[str, ...] = ("spacing", "sigma_min", "sigma_max", "rho"),
     check: Callable[[dict[str, Any]], None] | None = None,
+    complete: Callable[[dict[str, Any]], dict[str, Any]] = lambda params: params,
     variants: Callable[[dict[str, Any]], dict[str, dict[str, Any]]] = lambda params: {},
 ) -> Callable[[Callable[..., torch.Tensor]], Callable[..., torch.Tensor]]:
     """Register a function as the sampler `name`; the module's text says what it must look like."""
@@ -148,7 +159,8 @@ def sampler(
         }
         if missing := [key for key in own if own[key][1] is inspect.Parameter.empty]:
             raise TypeError(f"sampler {name}: parameter {missing[0]} needs a default")
-        SAMPLERS.add(name, Sampler(name, title, paper, function, ladder, check, variants, own))
+        entry = Sampler(name, title, paper, function, ladder, check, complete, variants, own)
+        SAMPLERS.add(name, entry)
         return function
 
     return register

@@ -22,9 +22,10 @@ def heun(
     *,
     guidance: float = 5.0,
 ) -> torch.Tensor:
-    """Algorithm 1: an Euler step, then the mean of the slopes at its two ends (not at sigma 0)."""
-    for s, t in pairwise(sigmas):
-        x = heun_step(denoise, x, (s, s, t), guidance, second=t > 0)
+    """Algorithm 1: an Euler step, then the mean of the slopes at its two ends; last step Euler."""
+    last = len(sigmas) - 2
+    for i, (s, t) in enumerate(pairwise(sigmas)):
+        x = heun_step(denoise, x, (s, s, t), guidance, second=i < last)
     return x
 
 

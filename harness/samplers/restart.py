@@ -2,34 +2,51 @@
 
 from __future__ import annotations
 
+import logging
 from itertools import pairwise
 from math import inf
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import torch
 from pydantic import Field
 
-from harness.errors import HarnessError
 from harness.samplers.base import Denoise, Noise, sampler
 from harness.samplers.edm import NotNegative, churn
 from harness.samplers.heun import heun_step
+from harness.samplers.restart_intervals import (
+    check_intervals,
+    published_intervals,
+    read_intervals,
+    restarts_in_sigma,
+    restarts_in_time,
+)
 
 Range = Annotated[list[float], Field(min_length=2, max_length=2)]
 Interval = Annotated[list[float], Field(min_length=4, max_length=4)]
 
+log = logging.getLogger(__name__)
 
-def _check(params: dict[str, Any]) -> None:
-    if not params.get("intervals"):
-        raise HarnessError(
-            "restart needs intervals=[[N, K, t_min, t_max], ...]: K times from sigma t_max down to "
-            "t_min on a grid of N points; for example [[3, 2, 0.06, 0.30]]"
+
+def _complete(params: dict[str, Any]) -> dict[str, Any]:
+    """Intervals as numbers: the published ones where none are given; grid and solver by them."""
+    intervals = params.get("intervals")
+    grid = params.get("grid") or ("time" if intervals is None else "karras")
+    if isinstance(intervals, str):
+        intervals = read_intervals(intervals, params["steps"])
+    if intervals is None:
+        if grid == "karras":
+            check_intervals([])
+        scale, intervals = published_intervals(params["guidance"])
+        log.log(
+            logging.INFO if scale == params["guidance"] else logging.WARNING,
+            "restart at guidance %g: intervals=%s, published for Stable Diffusion at guidance %g",
+            params["guidance"],
+            intervals,
+            scale,
         )
-    for count, times, low, high in params["intervals"]:
-        if count != int(count) or times != int(times) or count < 2 or times < 1:
-            raise HarnessError(
-                f"restart interval [{count:g}, {times:g}, {low:g}, {high:g}]: N must be a whole "
-                "number of grid points from 2 on, K a whole number of repeats from 1 on"
-            )
+    check_intervals(intervals)
+    solver = params.get("solver") or ("heun" if grid == "karras" else "euler")
+    return {**params, "intervals": intervals, "grid": grid, "solver": solver}
 
 
 @sampler(
@@ -37,7 +54,7 @@ def _check(params: dict[str, Any]) -> None:
     title="Restart",
     paper="Xu et al. 2023, Restart Sampling for Improving Generative Processes, arXiv:2306.14878",
     ladder=("spacing", "sigma_min", "sigma_max", "rho"),
-    check=_check,
+    complete=_complete,
 )
 def restart(
     denoise: Denoise,
@@ -46,7 +63,9 @@ def restart(
     noise: Noise,
     *,
     guidance: float = 1.0,
-    intervals: list[Interval] | None = None,
+    intervals: list[Interval] | str | None = None,
+    grid: Literal["karras", "time"] | None = None,
+    solver: Literal["heun", "euler"] | None = None,
     s_noise: NotNegative = 1.0,
     s_churn: NotNegative = 0.0,
     inner_churn: NotNegative = 0.0,
@@ -55,59 +74,36 @@ def restart(
 ) -> torch.Tensor:
     """Algorithm 1. `intervals` are [N, K, t_min, t_max] in sigma, t_min snapped to the ladder.
 
-    Levels within `churn_range` are churned: by `s_churn` over the number of steps in the main loop,
-    by `inner_churn` as it is in inner ones. Noise is taken at every step, as the published code
-    does.
+    `grid=karras` and `solver=heun` for the main loop are the published EDM code, which also takes
+    noise at every step, churned or not; `grid=time` and `solver=euler` the published Stable
+    Diffusion code, the default where no intervals are given: then they are the paper's for the
+    nearest guidance. Inner steps are Heun's, the last one Euler's if it ends at sigma 0 or, in
+    time, at the timesteps 1 or 0. Levels within `churn_range` are churned: by `s_churn` over the
+    number of steps in the main loop, by `inner_churn` as it is in inner ones.
     """
-    snapped = snap(sigmas, intervals or [])
+    assert isinstance(intervals, list)  # see _complete
+    if grid == "time":
+        restarts = restarts_in_time(denoise, sigmas, intervals)
+        floor = denoise.sigma_of(torch.tensor(1.5))
+    else:
+        restarts, floor = restarts_in_sigma(sigmas, intervals, inner_rho), torch.tensor(0.0)
     lowest, highest = churn_range or (0.0, inf)
-    main_churn = churn(s_churn, len(sigmas) - 1)
+
+    def step(
+        x: torch.Tensor, s: torch.Tensor, t: torch.Tensor, churned: float, second: bool
+    ) -> torch.Tensor:
+        gamma = churned if lowest <= s <= highest else 0.0
+        fresh = noise() if gamma > 0 or grid == "karras" else 0.0
+        hat = s * (1 + gamma)
+        x = x + (hat**2 - s**2).sqrt() * s_noise * fresh
+        return heun_step(denoise, x, (s, hat, t), guidance, second=second)
+
+    last = len(sigmas) - 2
     for i, (s, t) in enumerate(pairwise(sigmas)):
-        hat = s * (1 + (main_churn if lowest <= s <= highest else 0.0))
-        x = x + (hat**2 - s**2).sqrt() * s_noise * noise()
-        x = heun_step(denoise, x, (s, hat, t), guidance, second=t > 0)
-        if i + 1 not in snapped:
-            continue
-        count, times, high = snapped[i + 1]
-        grid = _grid(count, float(t), high, inner_rho)
+        x = step(x, s, t, churn(s_churn, last + 1), second=solver == "heun" and i < last)
+        times, inner = restarts.get(i + 1, (0, sigmas))
         for _ in range(times):
-            x = x + (grid[0] ** 2 - grid[-1] ** 2).sqrt() * s_noise * noise()
-            for j, (p, q) in enumerate(pairwise(grid)):
-                hat = p * (1 + (inner_churn if lowest <= p <= highest else 0.0))
-                x = x + (hat**2 - p**2).sqrt() * s_noise * noise()
-                x = heun_step(denoise, x, (p, hat, q), guidance, second=j < count - 2 or q > 0)
+            x = x + (inner[0] ** 2 - inner[-1] ** 2).sqrt() * s_noise * noise()
+            for p, q in pairwise(inner):
+                x = step(x, p, q, inner_churn, second=bool(q > floor))
     return x
-
-
-def snap(sigmas: torch.Tensor, intervals: list[list[float]]) -> dict[int, tuple[int, int, float]]:
-    """Ladder index of each interval's t_min: (N, K, t_max).
-
-    The published code drops an interval that snaps to another's level or to the first one; here
-    both are errors.
-    """
-    found: dict[int, tuple[int, int, float]] = {}
-    for count, times, low, high in intervals:
-        label = f"restart interval [{count:g}, {times:g}, {low:g}, {high:g}]"
-        index = int((sigmas - low).abs().argmin())
-        level = float(sigmas[index])
-        if high > float(sigmas[0]) * (1 + 1e-9):
-            raise HarnessError(f"{label} lies above the ladder's first sigma {float(sigmas[0]):g}")
-        if level >= high:
-            raise HarnessError(
-                f"{label}: the ladder's nearest level to t_min is {level:.6g}, which is not below "
-                "t_max"
-            )
-        if index in found:
-            raise HarnessError(
-                f"{label} collides with another: both end at the ladder's level {level:.6g}"
-            )
-        found[index] = (int(count), int(times), high)
-    return found
-
-
-def _grid(points: int, low: float, high: float, rho: float) -> torch.Tensor:
-    """EDM's grid of `points` levels from `high` to `low` (equation 5)."""
-    ramp = torch.linspace(0, 1, points, dtype=torch.float64)
-    grid = (high ** (1 / rho) + ramp * (low ** (1 / rho) - high ** (1 / rho))) ** rho
-    grid[0], grid[-1] = high, low
-    return grid

@@ -18,7 +18,7 @@ from harness.models.ladders import close_ladder, rho_grid
 from harness.noise import RecordedNoise
 from harness.samplers.base import SAMPLERS, resolve
 from harness.samplers.guidance import Guidance
-from harness.samplers.restart import snap
+from harness.samplers.restart_intervals import restarts_in_sigma, snap
 from harness.spec import Call
 from tests.conftest import Certify
 
@@ -113,4 +113,4 @@ def test_a_grid_of_one_point_is_refused() -> None:
 def test_impossible_intervals_are_named(interval: list[float], words: str) -> None:
     sigmas = close_ladder(lambda n: rho_grid(n, 0.002, 80), 18, 0.002, 0.0)
     with pytest.raises(HarnessError, match=words):
-        snap(sigmas, [interval])
+        restarts_in_sigma(sigmas, [interval], 7.0)
