@@ -50,7 +50,7 @@ def _unet() -> torch.nn.Module:
 def model_of(net: str) -> StableDiffusion:
     unet = ToyUnet() if net == "toy" else _unet()
     pipeline = SimpleNamespace(unet=unet, vae=torch.nn.Identity(), vae_scale_factor=8)
-    return StableDiffusion(net, pipeline, SchedulerSettings.read(NETS, {}))
+    return StableDiffusion(net, pipeline, SchedulerSettings.read(NETS, {}).schedule())
 
 
 def our_call(case: dict[str, Any]) -> Call:
