@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Iterable
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -120,9 +121,26 @@ def _benchmarks() -> None:
     )  # fmt: skip
 
 
-@app.command()
-def doctor() -> None:
-    """What this machine has: versions, devices, and which models and metrics can run here."""
+@app.command(epilog="Example: [bold]harness doctor edm-cifar10-32x32-cond-vp.pkl[/bold]")
+def doctor(
+    file: Annotated[
+        Path | None, typer.Argument(help="A network's file: .pkl, .pt or .safetensors.")
+    ] = None,
+) -> None:
+    """What this machine has: versions, devices, and which models and metrics can run here.
+
+    With a FILE: what it holds, and whether it can be run. Nothing in it is executed.
+    """
+    if file is None:
+        _machine()
+        return
+    from harness.models.describe import describe_file
+
+    for line in describe_file(file):
+        typer.echo(line)
+
+
+def _machine() -> None:
     import torch
 
     from harness.generate import environment

@@ -4,18 +4,28 @@ from __future__ import annotations
 
 import contextlib
 import copyreg
+import json
 import pickle
 import random
 import re
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import safetensors.torch
 import torch
 
+from harness import cli
 from harness.errors import HarnessError
+from harness.models.load import load
 from harness.models.pickles import checkpoint, read_checkpoint
+from harness.models.pickles.convert import convert
+from harness.noise import NoiseStreams
+from harness.samplers.base import resolve
+from harness.sampling import Ensemble
+from harness.spec import parse_call
 from tests.models import hostile, published
 
 
@@ -214,3 +224,124 @@ def test_the_network_is_chosen_by_key(tmp_path: Path) -> None:
     path.write_bytes(published.saved({"step": 3}))
     with pytest.raises(HarnessError, match="holds no network: its keys are step"):
         read_checkpoint(path).network()
+
+
+def _written(folder: Path, net: str, canary: Path) -> Path:
+    """A published file: a `.pt` for PFGM++, a `.pkl` for the others."""
+    snapshot = published.snapshot(net, _source(canary))
+    path = folder / f"{net}.{'pt' if net == 'pfgmpp' else 'pkl'}"
+    path.write_bytes(
+        published.saved({"ema": snapshot["ema"], "step": 7})
+        if net == "pfgmpp"
+        else published.pickled(snapshot)
+    )
+    return path
+
+
+def _sample(path: Path) -> torch.Tensor:
+    model = load(str(path))
+    noise = NoiseStreams([3, 4], model.latent_shape((8, 8)), dtype=model.state_dtype)
+    call = resolve(parse_call("edm(steps=3)"), {})
+    return Ensemble(model).run(call, [""] * 2, [None] * 2, noise).native
+
+
+def harness(*arguments: str) -> int:
+    """Run the command in this process; its exit code."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", ["harness", *arguments])
+        try:
+            cli.main()
+        except SystemExit as stop:
+            return int(stop.code or 0)
+    return 0
+
+
+@pytest.mark.parametrize("net", ["edm", "pfgmpp"])
+def test_a_checkpoint_and_what_is_converted_from_it_draw_the_same(
+    net: str, tmp_path: Path, canary: Path
+) -> None:
+    path = _written(tmp_path, net, canary)
+    assert harness("models", "convert", str(path), "--out", str(tmp_path / "nets")) == 0
+    ours = _sample(path)
+    assert ours.isfinite().all()
+    assert torch.equal(ours, _sample(tmp_path / "nets" / f"{net}.safetensors"))
+    assert torch.equal(ours, _sample(published.NETS[net].with_suffix(".safetensors")))
+    assert not canary.exists()
+
+
+@pytest.mark.parametrize("net", published.NETS)
+def test_converted_files_keep_names_types_and_arguments(
+    net: str, tmp_path: Path, canary: Path
+) -> None:
+    weights, description = convert(_written(tmp_path, net, canary))
+    facts, tensors = published.weights(net)
+    about = json.loads(description.read_text())
+    assert about["class_name"] == facts["class_name"]
+    assert about["init_kwargs"] == facts["init_kwargs"]
+    assert about["attributes"]["sigma_max"] == float("inf")
+    written = safetensors.torch.load_file(weights)
+    assert {n: t.dtype for n, t in written.items()} == {n: t.dtype for n, t in tensors.items()}
+    assert all(torch.equal(written[name], tensor) for name, tensor in tensors.items())
+    weights.unlink()
+    with pytest.raises(HarnessError, match=rf"{net}\.json exists: remove it, or choose another"):
+        convert(tmp_path / f"{net}.{'pt' if net == 'pfgmpp' else 'pkl'}")
+    assert not weights.exists()
+
+
+def test_doctor_tells_what_a_file_holds(
+    tmp_path: Path, canary: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = _written(tmp_path, "edm", canary)
+    assert harness("doctor", str(path)) == 0
+    printed = capsys.readouterr().out
+    for words in (
+        "network ema: VEPrecond",
+        "size 8x8, 3 channels, label_dim 0",
+        "M parameters, 150 tensors, float32",
+        f"can be run: --model {path}",
+        'beside it loss_fn: {"class_name": "EDMLoss", "P_mean": -1.2, "P_std": 1.2}',
+    ):
+        assert words in printed
+    assert not canary.exists()
+
+
+def test_doctor_says_why_a_file_cannot_be_run(
+    tmp_path: Path, canary: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "network.pt"
+    path.write_bytes(published.saved({"net": {"w": torch.zeros(3)}, "step": 9}))
+    assert harness("doctor", str(path)) == 0
+    printed = capsys.readouterr().out
+    assert "network net: class unknown" in printed
+    assert "holds tensors without the class of their network" in printed
+    assert "beside it step: 9" in printed
+    snapshot = published.snapshot("edm", "x")
+    snapshot["ema"].name = "StyleGAN"
+    path.write_bytes(published.pickled(snapshot))
+    assert harness("doctor", str(path)) == 0
+    assert "cannot be run: unknown network class 'StyleGAN'" in capsys.readouterr().out
+    del snapshot["ema"].state["_modules"]["model"].state["_modules"]["map_layer0"]
+    snapshot["ema"].name = "VEPrecond"
+    path.write_bytes(published.pickled(snapshot))
+    assert harness("doctor", str(path)) == 0
+    assert "lacks the weight model.map_layer0.bias" in capsys.readouterr().out
+    path.write_bytes(hostile.any_program("eval", str(canary))[0])
+    assert harness("doctor", str(path)) == 2
+    assert "it names 'builtins.eval'" in capsys.readouterr().err
+    assert not canary.exists()
+
+
+def test_doctor_reads_safetensors(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    weights = published.NETS["pfgmpp"].with_suffix(".safetensors")
+    assert harness("doctor", str(weights)) == 0
+    printed = capsys.readouterr().out
+    assert "network samp_pfgmpp: EDMPrecond" in printed
+    assert "can be run" in printed
+    alone = tmp_path / "alone.safetensors"
+    alone.write_bytes(weights.read_bytes())
+    assert harness("doctor", str(alone)) == 0
+    assert "needs alone.json beside it" in capsys.readouterr().out
+    alone.write_bytes(b"nothing")
+    assert harness("doctor", str(alone)) == 2
+    assert harness("doctor", str(tmp_path)) == 2
+    assert "is a folder" in capsys.readouterr().err

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -49,13 +49,22 @@ def build(class_name: str, init_kwargs: Mapping[str, Any]) -> nn.Module:
 def load_weights(net: nn.Module, state: Mapping[str, torch.Tensor], source: str) -> nn.Module:
     """The network with the weights of `state` as they are, for evaluation, without gradients.
 
-    Raises HarnessError, naming the first of them, for weights that are missing, too many or of
-    another shape. `source` is named in messages.
+    Raises HarnessError as `check_weights` does. `source` is named in messages.
+    """
+    check_weights(net, {name: value.shape for name, value in state.items()}, source)
+    net.load_state_dict(dict(state), assign=True)
+    return net.eval().requires_grad_(False)
+
+
+def check_weights(net: nn.Module, shapes: Mapping[str, Sequence[int]], source: str) -> None:
+    """Raise HarnessError for weights that are missing, too many or of another shape.
+
+    It names the first of them, and `source`.
     """
     wanted = net.state_dict()
     for problem, names in (
-        ("lacks the weight", wanted.keys() - state.keys()),
-        ("has an unexpected weight", state.keys() - wanted.keys()),
+        ("lacks the weight", wanted.keys() - shapes.keys()),
+        ("has an unexpected weight", shapes.keys() - wanted.keys()),
     ):
         if names:
             raise HarnessError(
@@ -63,10 +72,8 @@ def load_weights(net: nn.Module, state: Mapping[str, torch.Tensor], source: str)
                 "init_kwargs belong to another network"
             )
     for name, value in wanted.items():
-        if value.shape != state[name].shape:
+        if tuple(value.shape) != tuple(shapes[name]):
             raise HarnessError(
-                f"{source}: weight {name} has shape {list(state[name].shape)}, its init_kwargs "
+                f"{source}: weight {name} has shape {list(shapes[name])}, its init_kwargs "
                 f"ask for {list(value.shape)}"
             )
-    net.load_state_dict(dict(state), assign=True)
-    return net.eval().requires_grad_(False)

@@ -60,6 +60,21 @@ def safetensors_entry(path: Path) -> ModelEntry:
     return stored_entry(path.stem, stored)
 
 
+def checkpoint_entry(path: Path) -> ModelEntry:
+    """The model entry of a published `.pkl` or `.pt`: its network `ema`, or the only one."""
+    from harness.models.pickles import read_checkpoint
+
+    network = read_checkpoint(path).network()
+    stored = Stored(
+        source=str(path),
+        class_name=network.known_class(str(path)),
+        init_kwargs=network.init_kwargs,
+        weights=network.state_dict,
+        revision=lambda: files_fingerprint({"weights": path}),
+    )
+    return stored_entry(path.stem, stored)
+
+
 def stored_entry(name: str, stored: Stored) -> ModelEntry:
     """The model entry of a stored network; builds it without weights, which checks its arguments.
 
@@ -153,5 +168,9 @@ def _weights(path: Path) -> Mapping[str, torch.Tensor]:
         raise HarnessError(f"cannot read {path}: {error}") from None
 
 
-FILES: dict[str, Callable[[Path], ModelEntry]] = {".safetensors": safetensors_entry}
+FILES: dict[str, Callable[[Path], ModelEntry]] = {
+    ".safetensors": safetensors_entry,
+    ".pkl": checkpoint_entry,
+    ".pt": checkpoint_entry,
+}
 """Readers of networks' files by suffix."""

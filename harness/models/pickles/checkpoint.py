@@ -43,6 +43,15 @@ class Network:
         """Its tensors, of the types in the file, on the CPU and in memory of their own."""
         return {name: tensor.load() for name, tensor in self.tensors.items()}
 
+    def known_class(self, source: str) -> str:
+        """Its class's name. Raises HarnessError, which names `source`, where the file has none."""
+        if self.class_name is None:
+            raise HarnessError(
+                f"{source} holds tensors without the class of their network: write a .safetensors "
+                "with a .json beside it that holds class_name and init_kwargs"
+            )
+        return self.class_name
+
     @property
     def parameters(self) -> int:
         """How many numbers its parameters have (its tensors, where parameters are not told)."""
@@ -59,20 +68,26 @@ class Checkpoint:
     networks: Mapping[str, Network]
     others: Mapping[str, Any]
 
-    def network(self, key: str | None = None) -> Network:
-        """The network of a key; by default `ema`, or the only one.
+    @property
+    def default(self) -> str | None:
+        """The key of the network that the file stands for: `ema`, or the only one."""
+        if "ema" in self.networks:
+            return "ema"
+        return next(iter(self.networks)) if len(self.networks) == 1 else None
 
-        Raises HarnessError where there is none, or several without a key.
+    def network(self, key: str | None = None) -> Network:
+        """The network of a key; without one, the default.
+
+        Raises HarnessError where there is none, or several and neither a key nor `ema`.
         """
         if not self.networks:
             raise HarnessError(
                 f"{self.path} holds no network: its keys are {', '.join(self.others) or 'none'}"
             )
+        key = key or self.default
         if key is None:
-            key = "ema" if "ema" in self.networks else next(iter(self.networks))
-            if key != "ema" and len(self.networks) > 1:
-                names = ", ".join(self.networks)
-                raise HarnessError(f"{self.path} holds several networks, choose one of: {names}")
+            names = ", ".join(self.networks)
+            raise HarnessError(f"{self.path} holds several networks, choose one of: {names}")
         if key not in self.networks:
             raise unknown("network", key, self.networks, where=str(self.path))
         return self.networks[key]
