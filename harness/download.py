@@ -51,3 +51,26 @@ def _copy(source: IO[bytes], into: IO[bytes]) -> int:
         into.write(chunk)
         total += len(chunk)
     return total
+
+
+def sum_path(path: Path) -> Path:
+    """Where the sha256 of a kept file is recorded, as `sha256sum` writes it."""
+    return path.with_name(path.name + ".sha256")
+
+
+def recorded(path: Path, digest: str) -> bool:
+    """Whether the sha256 of the file at `path` is recorded beside it.
+
+    Raises HarnessError if another one is.
+    """
+    sums = sum_path(path)
+    if not sums.is_file():
+        return False
+    found = sums.read_text(errors="replace").split()[:1]
+    if found != [digest]:
+        raise HarnessError(
+            f"{path} has changed since it was kept: its sha256 is {digest}, recorded is "
+            f"{''.join(found) or 'none'}. Delete it to download it again, or delete "
+            f"{sums.name} to accept it as it is"
+        )
+    return True

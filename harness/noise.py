@@ -59,6 +59,10 @@ class NoiseStreams:
         rows = [torch.randn(wanted, generator=g, dtype=dtype) for g in self._generators]
         return torch.stack(rows).to(self._device)
 
+    def skip(self) -> None:
+        """Let a draw go by that the sampler has no use for, but the published code makes."""
+        self()
+
     def integers(self, high: int) -> torch.Tensor:
         """Each sample's next integer [B] in [0, high)."""
         import torch
@@ -74,6 +78,7 @@ class RecordedNoise:
         self, noise: torch.Tensor, draws: torch.Tensor | None, device: str | torch.device
     ) -> None:
         self._left = [noise, *(draws if draws is not None else [])]
+        self._has_draws = draws is not None
         self._served, self._samples, self._device = 0, len(noise), device
 
     def __call__(self, shape: Sequence[int] | None = None) -> torch.Tensor:
@@ -89,6 +94,11 @@ class RecordedNoise:
             )
         self._served += 1
         return value.to(self._device)
+
+    def skip(self) -> None:
+        """Let a recorded draw go by; a file without draws has none to leave out."""
+        if self._has_draws:
+            self()
 
     def integers(self, high: int) -> torch.Tensor:
         """Minus one for every sample: nothing is recorded."""

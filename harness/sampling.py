@@ -117,8 +117,21 @@ def rehearse(
     guide = stub if guided else None
     denoise = Denoiser(stub.network, row, stub.negative, policy, others, guide, ladders)
     x = torch.zeros(1, 1, 2, 2)
-    SAMPLERS.get(call.name).run(denoise, x, sigmas, lambda shape=None: torch.zeros_like(x), **own)
+    SAMPLERS.get(call.name).run(denoise, x, sigmas, _Silence(x), **own)
     return sigmas, {key: int(count[0]) for key, count in denoise.evaluations.items()}
+
+
+class _Silence:
+    """Noise of zeros."""
+
+    def __init__(self, like: torch.Tensor) -> None:
+        self._like = like
+
+    def __call__(self, shape: Sequence[int] | None = None) -> torch.Tensor:
+        return torch.zeros_like(self._like)
+
+    def skip(self) -> None:
+        pass
 
 
 class _Stub:

@@ -15,7 +15,7 @@ from pathlib import Path
 from tempfile import TemporaryFile
 from typing import IO
 
-from harness.download import cache_root, fetch
+from harness.download import cache_root, fetch, recorded, sum_path
 from harness.errors import HarnessError
 
 log = logging.getLogger(__name__)
@@ -77,16 +77,12 @@ def keep(obtained: Obtained) -> None:
     try:
         if not path.is_file():
             files.write_bytes(str(path), obtained.data)
-        files.write_text(str(_sum_path(path)), f"{digest}  {path.name}\n")
+        files.write_text(str(sum_path(path)), f"{digest}  {path.name}\n")
     except (OSError, HarnessError) as error:
         raise HarnessError(
             f"cannot write to the cache {path.parent}: {error}. "
             "Set HARNESS_CACHE to a folder that can be written"
         ) from None
-
-
-def _sum_path(path: Path) -> Path:
-    return path.with_name(path.name + ".sha256")
 
 
 def _read(path: Path) -> bytes:
@@ -110,19 +106,9 @@ def _from_folder(file: PublicFile, folder: Path) -> Obtained:
 
 
 def _from_cache(file: PublicFile) -> Obtained:
-    path, sums = file.path, _sum_path(file.path)
-    data = _read(path)
-    if not sums.is_file():  # put there by hand
-        return Obtained(file, data, str(path), keep=True)
-    recorded = _read(sums).decode(errors="replace").split()[:1]
-    digest = hashlib.sha256(data).hexdigest()
-    if recorded != [digest]:
-        raise HarnessError(
-            f"{path} has changed since it was kept: its sha256 is {digest}, recorded is "
-            f"{''.join(recorded) or 'none'}. Delete it to download it again, or delete "
-            f"{sums.name} to accept it as it is"
-        )
-    return Obtained(file, data, str(path))
+    data = _read(file.path)
+    by_hand = not recorded(file.path, hashlib.sha256(data).hexdigest())
+    return Obtained(file, data, str(file.path), keep=by_hand)
 
 
 def _by_hand(file: PublicFile) -> str:

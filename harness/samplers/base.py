@@ -55,6 +55,9 @@ class Noise(Protocol):
 
     def __call__(self, shape: Sequence[int] | None = None) -> torch.Tensor: ...
 
+    def skip(self) -> None:
+        """Let a draw of the sample's own shape go by."""
+
 
 Positive = Annotated[float, Field(gt=0)]
 Count = Annotated[int, Field(ge=1)]

@@ -39,9 +39,11 @@ def edm(
     most = churn(s_churn, len(sigmas) - 1)
     for s, t in pairwise(sigmas):
         gamma = most if s_min <= s <= (inf if s_max is None else s_max) else 0.0
-        fresh = noise() if gamma > 0 or draw == "always" else 0.0
         hat = s + gamma * s
-        x = x + (hat**2 - s**2).sqrt() * s_noise * fresh
+        if gamma > 0:
+            x = x + (hat**2 - s**2).sqrt() * s_noise * noise()
+        elif draw == "always":
+            noise.skip()
         x = heun_step(denoise, x, (s, hat, t), guidance, second=solver == "heun" and t > 0)
     return x
 

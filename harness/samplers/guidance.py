@@ -80,8 +80,8 @@ def make_guidance(
 ) -> Guidance:
     """The policy that a sampler's common parameters ask for, on its ladder `sigmas` [N+1].
 
-    `interval` = [lo, hi] in sigma, each snapped to the nearest level; `interval_steps` = [a, b],
-    step indices from 0, both ends included; one of them at most.
+    `interval` = [lo, hi] in sigma, a bound within 3 % of a level taken for that level;
+    `interval_steps` = [a, b], step indices from 0, both ends included; one of them at most.
     """
     policy = Rescale(guidance_rescale) if guidance_rescale else Guidance()
     if interval is not None:
@@ -96,8 +96,12 @@ def make_guidance(
     return policy
 
 
+_PRINTED = 0.03
+"""Papers print bounds with two digits; the relative difference that this makes at most."""
+
+
 def _snap(sigmas: torch.Tensor, interval: list[float]) -> tuple[float, float]:
-    """Both bounds at ladder levels: papers print them rounded."""
+    """Each bound at the ladder's level that it is a rounding of, if any, else as it is."""
     low, high = interval
     top = float(sigmas[0])
     if not 0 <= low < high or low >= top:
@@ -107,15 +111,17 @@ def _snap(sigmas: torch.Tensor, interval: list[float]) -> tuple[float, float]:
         )
     levels = sigmas[sigmas > 0]
 
-    def nearest(bound: float) -> float:
-        return float(levels[(levels.log() - torch.tensor(bound).log()).abs().argmin()])
+    def as_meant(bound: float) -> float:
+        apart = (levels / bound).log().abs()
+        return float(levels[apart.argmin()]) if bound and apart.min() < _PRINTED else bound
 
-    snapped = (nearest(low) if low > 0 else 0.0, nearest(high))
-    if snapped[0] >= snapped[1]:
+    meant = (as_meant(low), as_meant(high))
+    if not bool(((levels > meant[0]) & (levels <= meant[1])).any()):
         raise HarnessError(
-            f"interval [{low:g}, {high:g}] holds no step: the nearest level is {snapped[1]:.6g}"
+            f"interval [{low:g}, {high:g}] holds no step: none starts above the smaller and up to "
+            "the larger sigma"
         )
-    return snapped
+    return meant
 
 
 def _like(weight: torch.Tensor, x: torch.Tensor) -> torch.Tensor:

@@ -10,13 +10,14 @@ import torch
 from torch import nn
 
 from harness.errors import HarnessError, unknown
-from harness.models.edm import precond
+from harness.models.edm import edm2, precond
 
 CLASSES: dict[str, Callable[..., nn.Module]] = {
     "EDMPrecond": precond.EDMPrecond,
     "VPPrecond": precond.VPPrecond,
     "VEPrecond": precond.VEPrecond,
     "iDDPMPrecond": precond.IDDPMPrecond,
+    "Precond": edm2.Precond,
 }
 """Networks by the published class name."""
 
@@ -36,6 +37,8 @@ def build(class_name: str, init_kwargs: Mapping[str, Any]) -> nn.Module:
         if kind not in precond.UNETS:
             raise unknown("model_type", str(kind), precond.UNETS, where=class_name)
         parameters |= inspect.signature(precond.UNETS[kind]).parameters
+    for part in getattr(make, "parts", ()):
+        parameters |= inspect.signature(part).parameters
     known = parameters.keys() - {"unet", "in_channels", "out_channels"}
     for name in init_kwargs:
         if name not in known:

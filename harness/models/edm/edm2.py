@@ -110,9 +110,8 @@ class Block(nn.Module):
         self.res_balance, self.attn_balance = res_balance, attn_balance
         # a block narrower than one head has no attention, as published
         self.heads = outputs // channels_per_head if attention else 0
-        taps = torch.tensor(resample_filter, dtype=torch.float32)
-        kernel = torch.outer(taps, taps) / taps.sum() ** 2
-        self.register_buffer("kernel", kernel, persistent=False)  # not in checkpoints
+        self.taps = resample_filter
+        self.register_buffer("kernel", None, persistent=False)  # not in checkpoints
         self.emb_gain = nn.Parameter(torch.empty([]), requires_grad=False)
         self.conv_res0 = Layer(outputs if not decoder else inputs, outputs, 3, 3)
         self.emb_linear = Layer(emb_channels, outputs)
@@ -135,6 +134,12 @@ class Block(nn.Module):
             attended = self._attention(self.attn_qkv(x))
             x = blend(x, self.attn_proj(attended.reshape(x.shape)), self.attn_balance)
         return x if self.clip is None else x.clip(-self.clip, self.clip)
+
+    def fix(self) -> None:
+        """Give the linear layer its gain and the resampling its kernel [taps, taps]."""
+        self.emb_linear.fix(self.emb_gain)
+        taps = torch.tensor(self.taps, dtype=torch.float32, device=self.emb_gain.device)
+        self.kernel = torch.outer(taps, taps) / taps.sum() ** 2
 
     def _resampled(self, x: torch.Tensor) -> torch.Tensor:
         """Twice or half the resolution, channel by channel."""
@@ -273,13 +278,14 @@ class Precond(nn.Module):
         They keep their dtype until then: published gains are float16, and rounded as such.
         """
         result = super().load_state_dict(state_dict, strict, assign)
-        gains = {self.unet.out_conv: self.unet.out_gain}
+        self.unet.out_conv.fix(self.unet.out_gain)
+        blocks = [module for module in self.modules() if isinstance(module, Block)]
+        for block in blocks:
+            block.fix()
+        gained = [self.unet.out_conv, *(block.emb_linear for block in blocks)]
         for module in self.modules():
-            if isinstance(module, Block):
-                gains[module.emb_linear] = module.emb_gain
-        for module in self.modules():
-            if isinstance(module, Layer):
-                module.fix(gains.get(module, 1.0))
+            if isinstance(module, Layer) and module not in gained:
+                module.fix()
         return result
 
     def round_sigma(self, sigma: torch.Tensor) -> torch.Tensor:

@@ -1,0 +1,79 @@
+"""Latents of EDM2's 512x512 networks to pictures, by Stable Diffusion's autoencoder.
+
+Theirs are whitened by channel, and the autoencoder is used on pixels in [0, 1] without its own
+scaling factor of 0.18215, as in the published code of Karras et al. 2024, arXiv:2312.02696.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from harness.errors import HarnessError
+from harness.libraries import quiet
+
+VAE = "stabilityai/sd-vae-ft-mse"
+DOWNSAMPLING = 8
+_MEAN, _STD = (5.81, 3.25, 0.12, -2.15), (4.17, 4.62, 3.71, 3.28)  # of the encoder's latents
+_STD_WANTED = 0.5
+_AT_ONCE = 8
+
+
+def to_autoencoder(latents: torch.Tensor) -> torch.Tensor:
+    """A network's latents [B, 4, h, w] as the autoencoder knows them, float32."""
+    std, mean = (torch.tensor(v, device=latents.device).reshape(1, -1, 1, 1) for v in (_STD, _MEAN))
+    scale = _STD_WANTED / std
+    return (latents.to(torch.float32) + mean * scale) / scale
+
+
+def decode(vae: Any, latents: torch.Tensor) -> torch.Tensor:
+    """Pictures, uint8 [B, 3, 8h, 8w] on the CPU; fractions are cut off, as published."""
+    parts = [vae.decode(z).sample for z in to_autoencoder(latents).split(_AT_ONCE)]
+    return (torch.cat(parts).clamp(0, 1) * 255).to("cpu", torch.uint8)
+
+
+def find_vae(folder: str | None) -> Path:
+    """The autoencoder's folder: the user's, or the hub's, downloaded if it is not here.
+
+    Raises HarnessError, with what to do, if it cannot be had.
+    """
+    if folder is not None:
+        path = Path(folder).expanduser()
+        if not (path / "config.json").is_file():
+            raise HarnessError(f"vae={folder}: there is no config.json, as diffusers writes it")
+        return path
+    return _from_hub()
+
+
+@lru_cache
+def _from_hub() -> Path:
+    from huggingface_hub import snapshot_download
+
+    try:
+        files = ["config.json", "diffusion_pytorch_model.safetensors"]
+        return Path(snapshot_download(VAE, allow_patterns=files))
+    except Exception as error:  # its client raises many kinds
+        raise HarnessError(
+            f"pictures need the autoencoder {VAE}, which is not on this machine and cannot be "
+            f"downloaded ({type(error).__name__}). Where there is a network, run: hf download "
+            f"{VAE}. Without one here, copy its folder and name it: MODEL(vae=FOLDER). "
+            "'harness sample --latents FILE' does without"
+        ) from None
+
+
+def load_vae(folder: Path, device: torch.device) -> Any:
+    """The autoencoder in `folder`, float32."""
+    from diffusers import AutoencoderKL
+
+    with quiet():
+        try:
+            vae = AutoencoderKL.from_pretrained(
+                str(folder), torch_dtype=torch.float32, local_files_only=True
+            )
+        except (OSError, ValueError) as error:
+            line = str(error).strip().splitlines()[0]
+            raise HarnessError(f"cannot load the autoencoder in {folder}: {line}") from None
+    return vae.to(device).eval().requires_grad_(False)
