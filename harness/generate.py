@@ -190,7 +190,7 @@ def open_models(job: Job, device: str) -> Ensemble:
     """The job's loaded model, with its guide. Raises HarnessError if they do not fit together."""
     model = job.entry.load(LoadRequest(job.model.params, device, job.spec.dtype))
     guide = job.spec.guide and load(job.spec.guide, device=device, dtype=job.spec.dtype)
-    return Ensemble(model, guide or None, job.spec.dtype)
+    return Ensemble(model, guide or None, job.spec.dtype, job.spec.size)
 
 
 class _Maker:

@@ -56,10 +56,12 @@ def run_sampler(
     """
     sigmas, policy, own = _parts(model, call)
     first = noise()
-    if "class" in condition:
-        condition, guide = _with_classes(condition, guide, noise, model.classes or 0)
-    lora = {k: v for k, v in variants_of(call).items() if "lora" in v}
     variants = dict(others or {})
+    if model.classes:
+        condition = _with_classes(condition, noise, model.classes)
+        guide = Conditioned(guide.network, condition) if guide else None
+        variants = {name: Conditioned(one.network, condition) for name, one in variants.items()}
+    lora = {k: v for k, v in variants_of(call).items() if "lora" in v}
     for name, network in (model.variants(lora) if lora else {}).items():
         variants[name] = Conditioned(network, condition, negative)
     denoise = Denoiser(model, condition, negative, policy, variants, guide)
@@ -77,22 +79,17 @@ def variants_of(call: Call) -> dict[str, dict[str, Any]]:
     return SAMPLERS.get(call.name).variants(call.params)
 
 
-def _with_classes(
-    condition: Condition, guide: Conditioned | None, noise: Streams, classes: int
-) -> tuple[Condition, Conditioned | None]:
-    """Classes drawn where none are given; the guide is told the same.
+def _with_classes(condition: Condition, noise: Streams, classes: int) -> Condition:
+    """The condition with classes drawn where none are given.
 
     A class is drawn even where one is given, as the published code does, so that later draws do not
     depend on it.
     """
-    if not classes:
-        return condition, guide
     given = condition["class"]
     given = torch.where(given == DRAWN, noise.integers(classes).to(given), given)
     if bool((given == DRAWN).any()):
         raise HarnessError("recorded noise tells no class: name each picture's (--class)")
-    told = {"class": given}
-    return told, Conditioned(guide.network, told) if guide else None
+    return {"class": given}
 
 
 def _parts(ladders: Ladders, call: Call) -> tuple[torch.Tensor, Any, dict[str, Any]]:
@@ -152,20 +149,22 @@ class Ensemble:
     """A loaded model with the further networks that its runs need; prompts are encoded once.
 
     `guide` is the network that guidance leads away from. Models that a sampler names are loaded
-    when they are first needed, on the model's device, in `dtype`.
+    when they are first needed, on the model's device, in `dtype`. All make pictures of `size`.
     """
 
-    def __init__(self, model: Model, guide: Model | None = None, dtype: str = "float32") -> None:
-        self.model, self._dtype = model, dtype
+    def __init__(
+        self, model: Model, guide: Model | None, dtype: str, size: tuple[int, int]
+    ) -> None:
+        self.model, self._dtype, self._size = model, dtype, size
         self._main = _Member(model)
-        self._guide = _Member(guide) if guide else None
+        self._guide = self._fitting(guide) if guide else None
         self._named: dict[str, _Member] = {}
 
     def encode(self, texts: list[str], negatives: list[str | None]) -> None:
         """Have the conditions ready, so that the time that sampling takes is without them."""
         self._main.conditioned(texts, negatives)
         if self._guide is not None:
-            self._guided(texts, self._main)
+            self._told(self._guide, texts, negatives)
 
     def run(
         self, call: Call, texts: list[str], negatives: list[str | None], noise: Streams
@@ -173,25 +172,33 @@ class Ensemble:
         """Sample one batch; see `run_sampler`."""
         own = self._main.conditioned(texts, negatives)
         others = {
-            name: self._member(setting["model"]).conditioned(texts, negatives)
+            name: self._told(self._member(setting["model"]), texts, negatives)
             for name, setting in variants_of(call).items()
             if "model" in setting
         }
-        guide = self._guided(texts, self._main) if self._guide else None
+        guide = self._told(self._guide, texts, negatives) if self._guide else None
         return run_sampler(self.model, call, own.condition, own.negative, noise, guide, others)
 
-    def _guided(self, texts: list[str], main: _Member) -> Conditioned:
-        """The guide, told the same prompts; of a model of classes, the very same classes."""
-        assert self._guide is not None
+    def _told(self, member: _Member, texts: list[str], negatives: list[str | None]) -> Conditioned:
+        """Another model told the same prompts; beside a model of classes, the very same classes."""
         if self.model.classes is None:
-            return Conditioned(self._guide.model, self._guide.condition(texts))
-        return Conditioned(self._guide.model, main.condition(texts))
+            return member.conditioned(texts, negatives)
+        return Conditioned(member.model, self._main.condition(texts))
 
     def _member(self, spec: str) -> _Member:
         if spec not in self._named:
             other = load(spec, device=str(self.model.device), dtype=self._dtype)
-            self._named[spec] = _Member(other)
+            self._named[spec] = self._fitting(other)
         return self._named[spec]
+
+    def _fitting(self, other: Model) -> _Member:
+        one, two = self.model.latent_shape(self._size), other.latent_shape(self._size)
+        if one != two:
+            raise HarnessError(
+                f"{other.name} does not go with {self.model.name}: at {self._size[0]}x"
+                f"{self._size[1]} its states are {two}, not {one}"
+            )
+        return _Member(other)
 
 
 class _Member:

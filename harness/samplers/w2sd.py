@@ -18,9 +18,13 @@ def _check(params: dict[str, Any]) -> None:
         raise HarnessError(f"w2sd: {scales[0]} is the scale of a LoRA: give lora=FILE")
     if "lora" in params and len(scales) < 3:
         raise HarnessError("w2sd with a LoRA needs strong_scale, weak_scale and scale")
+    if "lora" in params and "weak_model" in params:
+        raise HarnessError("w2sd: lora and weak_model contradict each other: give one")
 
 
 def _variants(params: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    if "weak_model" in params:
+        return {"weak": {"model": params["weak_model"]}}
     if "lora" not in params:
         return {}
     scales = {"strong": "strong_scale", "weak": "weak_scale", "main": "scale"}
@@ -47,10 +51,12 @@ def w2sd(
     strong_scale: float | None = None,
     weak_scale: float | None = None,
     scale: float | None = None,
+    weak_model: str | None = None,
     inversion: Literal["exact", "released"] = "exact",
 ) -> torch.Tensor:
     """Algorithm 1: before each step but the last, reflect: a step of the strong model forward and
-    one of the weak model back. Weak and strong differ by guidance, by the scale of a LoRA, or both.
+    one of the weak model back. Weak and strong differ by guidance, by the scale of a LoRA, or
+    because `weak_model` is another model; all of these may be combined but the last two.
     """
     if inversion == "released":
         check_released(sigmas)

@@ -12,7 +12,7 @@ from harness.errors import HarnessError
 from harness.generate import plan
 from harness.models.load import load
 from harness.noise import RecordedNoise
-from harness.sampling import run_sampler
+from harness.sampling import Ensemble, run_sampler
 from tests.conftest import TINY_SDXL, Certify
 
 FOLDER = TINY_SDXL.parent
@@ -94,3 +94,20 @@ def test_a_lora_that_is_not_there_is_named(tmp_path: Any) -> None:
     (tmp_path / "bad.safetensors").write_bytes(b"nothing")
     with pytest.raises(HarnessError, match="cannot load the LoRA"):
         _run(load(str(TINY_SDXL)), f"w2sd({common}, lora={tmp_path}/bad.safetensors)", noise)
+
+
+def test_the_weak_model_may_be_another(tmp_path: Any) -> None:
+    """With itself as the weak model it is what it is without; with another it is not."""
+    texts, noise = [PROMPT], torch.randn(1, 4, 8, 8, generator=torch.Generator().manual_seed(0))
+    other = f"{TINY_SDXL}(prediction_type=v_prediction)"
+
+    def run(sampler: str) -> torch.Tensor:
+        job = plan(str(TINY_SDXL), sampler, size=(64, 64))
+        models = Ensemble(load(str(TINY_SDXL)), None, "float32", (64, 64))
+        return models.run(job.spec.sampler, texts, [None], RecordedNoise(noise, None, "cpu")).native
+
+    alone = run("w2sd(steps=3)")
+    assert torch.equal(run(f"w2sd(steps=3, weak_model={TINY_SDXL})"), alone)
+    assert not torch.allclose(run(f'w2sd(steps=3, weak_model="{other}")'), alone, atol=1e-2)
+    with pytest.raises(HarnessError, match="does not go with"):
+        run("w2sd(steps=3, weak_model=shapes)")
