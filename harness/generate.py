@@ -94,10 +94,16 @@ def plan(
         own["guidance"] = entry.guidance
     call = resolve(asked, own | (defaults or {}))
     others = {s["model"]: find(s["model"]) for s in variants_of(call).values() if "model" in s}
+    given, guide = guide, guide or entry.guide
     if guide is not None:
         others[guide] = find(guide)
         check_guide(entry, others[guide])
     sigmas, evaluations = _dry_run(entry, model_call, call, guide)
+    if guide is not None and not evaluations["guide", "cond"]:
+        if given:
+            log.warning("the guide %s is left out: %s does not need it", guide, call)
+        del others[guide]
+        guide = None
     spec = RunSpec(
         model=str(Call(entry.name, model_call.params)),
         sampler=call,
@@ -137,6 +143,7 @@ class Settings:
 
 def open_run(job: Job, folder: str, settings: Settings) -> Run:
     """The run in `folder`, made if it is new; refuses the folder of another run."""
+    job.entry.decodable(job.model.params)
     resolved = {
         "revision": job.entry.revision(),
         "device": torch.device(settings.device).type,

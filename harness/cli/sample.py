@@ -68,6 +68,8 @@ def sample(
         noise_key=noise_key or "seed",
         guide=guide,
     )
+    if out or not latents:
+        job.entry.decodable(job.model.params)
     job.entry.revision()
     prompts = sampling.prompts_of(job.entry, prompt or [], class_ or [])
     recorded = sampling.read_noise(noise) if noise else None

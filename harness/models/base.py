@@ -120,6 +120,9 @@ class ModelEntry:
     revision: Callable[[], str]  # of the weights; raises HarnessError if they cannot be had
     ladders: Callable[[dict[str, Any]], Ladders]  # from the overrides of its configuration
     load: Callable[[LoadRequest], Model]
+    # raises HarnessError if what pictures need beside the weights cannot be had
+    decodable: Callable[[dict[str, Any]], None] = field(default=lambda _: None, kw_only=True)
+    guide: str | None = field(default=None, kw_only=True)  # its paper's second network
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from harness.models.edm.files import FILES, file_entry
 from harness.models.hub import any_hub_entry
 from harness.models.hub_files import is_hub_id
 from harness.models.local import folder_entry, network_revision
+from harness.models.published import reconstruction
 from harness.spec import Call, parse_call
 
 
@@ -43,6 +44,8 @@ def _entry(name: str) -> ModelEntry:
         return file_entry(path)
     if is_hub_id(name) and not name.startswith("."):
         return any_hub_entry(name)
+    if published := reconstruction(name):
+        return published
     if "/" in name:
         raise HarnessError(f"there is no model folder {name}")
     raise unknown("model", name, MODELS.names())

@@ -8,12 +8,14 @@ checkpoints', so that their weights load by name.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from math import inf, sqrt
+from math import sqrt
 from typing import Any
 
 import torch
 from torch import nn
 from torch.nn import functional
+
+from harness.models.edm.network import EdmNetwork
 
 UNIT_EPSILON = 1e-4
 SILU_RMS = 0.596  # of silu(n), n unit normal
@@ -242,15 +244,15 @@ class UNet(nn.Module):
         return self.out_conv(x)
 
 
-class Precond(nn.Module):
+class Precond(EdmNetwork):
     """D(x; sigma) of EDM2, equation 4 of Karras et al. 2022; weights come by `load_state_dict`.
 
     Any level is known. `logvar_*` estimate the loss in training; only their weights are kept.
-    `use_fp16` says that it was trained to compute in float16 on a GPU; `compute_in` makes it.
     """
 
     parts = (UNet, Block)  # that the further arguments are of
-    sigma_min, sigma_max = 0.0, inf
+    state_dtype = torch.float32
+    steps, batch_size = 32, 32
 
     def __init__(
         self,
@@ -287,9 +289,6 @@ class Precond(nn.Module):
             if isinstance(module, Layer) and module not in gained:
                 module.fix()
         return result
-
-    def round_sigma(self, sigma: torch.Tensor) -> torch.Tensor:
-        return sigma
 
     def compute_in(self, dtype: torch.dtype) -> None:
         """Let the U-Net's blocks compute in `dtype`; embeddings stay float32."""

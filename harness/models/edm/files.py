@@ -78,26 +78,30 @@ def checkpoint_entry(path: Path) -> ModelEntry:
 def stored_entry(name: str, stored: Stored) -> ModelEntry:
     """The model entry of a stored network; builds it without weights, which checks its arguments.
 
-    Default steps are EDM's 18 at every size: at 64x64 the paper's best numbers take 256 and churn.
+    Default steps of EDM are 18 at every size: at 64x64 the paper's best numbers take 256 and churn.
+    Networks of latents take `vae`, the folder of their autoencoder.
     """
     import torch
 
+    from harness.models.edm import edm2, latents
     from harness.models.edm.build import build
     from harness.models.edm.model import EdmLevels
-    from harness.models.edm.precond import Precond
+    from harness.models.edm.network import EdmNetwork
 
     with torch.device("meta"):
         net = build(stored.class_name, stored.init_kwargs)
-    assert isinstance(net, Precond)
-    if net.img_channels not in (1, 3):
+    assert isinstance(net, EdmNetwork)
+    latent = isinstance(net, edm2.Precond) and net.img_channels == 4
+    if net.img_channels not in (1, 3) and not latent:
         raise HarnessError(
-            f"{stored.source}: pictures have 1 or 3 channels, not {net.img_channels}"
+            f"{stored.source}: pictures have 1 or 3 channels (and EDM2's latents 4), not "
+            f"{net.img_channels}"
         )
-    side, classes = net.img_resolution, net.label_dim
+    side = net.img_resolution * (latents.DOWNSAMPLING if latent else 1)
+    classes = net.label_dim
 
     def ladders(overrides: dict[str, Any]) -> EdmLevels:
-        for key in overrides:
-            raise unknown("parameter", key, [], where=f"model {name}")
+        _check(overrides, latent, name)
         return EdmLevels(name, net)
 
     return ModelEntry(
@@ -108,34 +112,50 @@ def stored_entry(name: str, stored: Stored) -> ModelEntry:
         licence="see where it was published",
         size=(side, side),
         size_multiple=side,
-        steps=18,
+        steps=net.steps,
         guidance=1.0,
-        batch_size=64,
+        batch_size=net.batch_size,
         dtype=None if net.use_fp16 else "float32",
         classes=classes,
         unconditional=False,
         revision=stored.revision,
         ladders=ladders,
-        load=lambda request: _load(request, name, stored),
+        load=lambda request: _load(request, name, stored, latent),
+        decodable=lambda overrides: _check_vae(overrides) if latent else None,
     )
 
 
-def _load(request: LoadRequest, name: str, stored: Stored) -> Model:
+def _check(overrides: dict[str, Any], latent: bool, name: str) -> None:
+    allowed = ["vae"] if latent else []
+    for key in overrides:
+        if key not in allowed:
+            raise unknown("parameter", key, allowed, where=f"model {name}")
+
+
+def _check_vae(overrides: dict[str, Any]) -> None:
+    from harness.models.edm.latents import find_vae
+
+    find_vae(overrides.get("vae"))
+
+
+def _load(request: LoadRequest, name: str, stored: Stored, latent: bool) -> Model:
     import torch
 
     from harness.models.edm.build import build, load_weights
+    from harness.models.edm.latent_model import LatentModel
     from harness.models.edm.model import EdmModel
-    from harness.models.edm.precond import Precond
+    from harness.models.edm.network import EdmNetwork
 
     if request.dtype == "float64":
         raise HarnessError(f"model {name} computes in float32 or less, not in float64")
-    for key in request.overrides:
-        raise unknown("parameter", key, [], where=f"model {name}")
+    _check(request.overrides, latent, name)
     with torch.device("meta"):
         net = build(stored.class_name, stored.init_kwargs)
     load_weights(net, stored.weights(), stored.source)
-    assert isinstance(net, Precond)
+    assert isinstance(net, EdmNetwork)
     net.float().compute_in(getattr(torch, request.dtype))
+    if latent:
+        return LatentModel(name, net, request.device, request.overrides.get("vae"))
     return EdmModel(name, net, request.device)
 
 

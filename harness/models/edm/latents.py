@@ -71,7 +71,7 @@ def load_vae(folder: Path, device: torch.device) -> Any:
     with quiet():
         try:
             vae = AutoencoderKL.from_pretrained(
-                str(folder), torch_dtype=torch.float32, local_files_only=True
+                str(folder), dtype=torch.float32, local_files_only=True
             )
         except (OSError, ValueError) as error:
             line = str(error).strip().splitlines()[0]

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from harness.errors import HarnessError, unknown
 from harness.models.base import Condition, Network
 from harness.models.classes import encode_classes
-from harness.models.edm.precond import Precond
+from harness.models.edm.network import EdmNetwork
 from harness.models.ladders import check_ladder, rho_grid
 
 
@@ -20,7 +20,7 @@ class EdmLevels:
 
     sigma_min, sigma_max, rho = 0.002, 80.0, 7.0  # EDM's defaults
 
-    def __init__(self, name: str, net: Precond) -> None:
+    def __init__(self, name: str, net: EdmNetwork) -> None:
         self.name, self.net = name, net
 
     def ladder(
@@ -53,11 +53,11 @@ class EdmLevels:
 
 
 class EdmModel(EdmLevels):
-    """A loaded network. Pictures are [B, C, R, R] in [-1, 1], C 1 or 3; the state is float64."""
+    """A loaded network. Pictures are [B, C, R, R] in [-1, 1], C 1 or 3."""
 
-    def __init__(self, name: str, net: Precond, device: str) -> None:
+    def __init__(self, name: str, net: EdmNetwork, device: str) -> None:
         super().__init__(name, net.to(device))
-        self.device, self.state_dtype = torch.device(device), torch.float64
+        self.device, self.state_dtype = torch.device(device), net.state_dtype
         self.classes: int | None = net.label_dim
 
     def latent_shape(self, size: tuple[int, int]) -> tuple[int, int, int]:

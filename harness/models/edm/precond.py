@@ -9,20 +9,14 @@ import torch
 from torch import nn
 
 from harness.models.edm.dhariwal_unet import DhariwalUNet
+from harness.models.edm.network import EdmNetwork
 from harness.models.edm.song_unet import SongUNet
 
 UNETS: dict[str, type[nn.Module]] = {"SongUNet": SongUNet, "DhariwalUNet": DhariwalUNet}
 
 
-class Precond(nn.Module):
-    """D = c_skip x + c_out F(c_in x; c_noise), in float32 around a network `model`.
-
-    `sigma_min` and `sigma_max` are the range the network knows. `use_fp16` says that it was trained
-    to compute in float16 on a GPU; `compute_in` makes it.
-    """
-
-    sigma_min: float
-    sigma_max: float
+class Precond(EdmNetwork):
+    """D = c_skip x + c_out F(c_in x; c_noise), in float32 around a network `model`."""
 
     def __init__(
         self,
@@ -51,10 +45,6 @@ class Precond(nn.Module):
     ) -> tuple[torch.Tensor | float, torch.Tensor, torch.Tensor, torch.Tensor]:
         """c_skip, c_out, c_in and c_noise at `sigma` [B, 1, 1, 1]."""
         raise NotImplementedError
-
-    def round_sigma(self, sigma: torch.Tensor) -> torch.Tensor:
-        """The nearest levels that the network knows, in the dtype of `sigma`."""
-        return sigma
 
     def compute_in(self, dtype: torch.dtype) -> None:
         """Let convolutions and normalisations compute in `dtype`; embeddings stay float32."""

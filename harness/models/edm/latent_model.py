@@ -1,0 +1,40 @@
+"""EDM2's networks of latents behind the model contract."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import Any
+
+import torch
+
+from harness.errors import HarnessError
+from harness.models.edm import latents
+from harness.models.edm.model import EdmModel
+from harness.models.edm.network import EdmNetwork
+
+
+class LatentModel(EdmModel):
+    """A loaded network of latents [B, 4, R, R]; `vae` is the autoencoder's folder, if the user's.
+
+    The autoencoder is loaded when the first pictures are wanted.
+    """
+
+    def __init__(self, name: str, net: EdmNetwork, device: str, vae: str | None) -> None:
+        super().__init__(name, net, device)
+        self._vae_folder = vae
+
+    def latent_shape(self, size: tuple[int, int]) -> tuple[int, int, int]:
+        side = self.net.img_resolution * latents.DOWNSAMPLING
+        if size != (side, side):
+            raise HarnessError(
+                f"model {self.name} makes pictures of {side}x{side}, not {size[0]}x{size[1]}"
+            )
+        return (self.net.img_channels, self.net.img_resolution, self.net.img_resolution)
+
+    @cached_property
+    def _vae(self) -> Any:
+        return latents.load_vae(latents.find_vae(self._vae_folder), self.device)
+
+    @torch.inference_mode()
+    def decode(self, native: torch.Tensor) -> torch.Tensor:
+        return latents.decode(self._vae, native)

@@ -1,0 +1,34 @@
+"""What the adapter needs to know of a network of EDM's, PFGM++'s or EDM2's."""
+
+from __future__ import annotations
+
+from math import inf
+
+import torch
+from torch import nn
+
+
+class EdmNetwork(nn.Module):
+    """D(x; sigma) of pictures or latents [B, img_channels, img_resolution, img_resolution].
+
+    `sigma_min` and `sigma_max` are the range the network knows: any, if it says nothing.
+    `use_fp16` says that it was trained to compute in float16 on a GPU; `compute_in` makes it.
+    `state_dtype`, `steps` and `batch_size` are what its paper's code samples with.
+    """
+
+    img_resolution: int
+    img_channels: int
+    label_dim: int
+    use_fp16: bool
+    sigma_min: float = 0.0
+    sigma_max: float = inf
+    state_dtype = torch.float64
+    steps, batch_size = 18, 64
+
+    def round_sigma(self, sigma: torch.Tensor) -> torch.Tensor:
+        """The nearest levels that the network knows, in the dtype of `sigma`."""
+        return sigma
+
+    def compute_in(self, dtype: torch.dtype) -> None:
+        """Let the costly layers compute in `dtype`."""
+        raise NotImplementedError
