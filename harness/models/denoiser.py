@@ -16,11 +16,15 @@ from harness.models.base import Condition, Network, join, take
 class Policy(Protocol):
     """How branches become one output; see samplers/guidance.py."""
 
+    estimates: bool
+
     def scale(self, guidance: torch.Tensor, step: torch.Tensor) -> torch.Tensor: ...
 
     def branches(self, weight: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]: ...
 
-    def combine(self, u: torch.Tensor, c: torch.Tensor, weight: torch.Tensor) -> torch.Tensor: ...
+    def combine(
+        self, u: torch.Tensor, c: torch.Tensor, weight: torch.Tensor, step: torch.Tensor
+    ) -> torch.Tensor: ...
 
 
 @dataclass(frozen=True)
@@ -115,38 +119,54 @@ class Denoiser:
                 f"{float(asked[need_u.nonzero()[0, 0]]):g}, or give a second network (--guide)"
             )
         self.evaluations[self._name, "cond"] += need_c
-        levels = (sigma, time)
+        levels, needs = (sigma, time), (need_u, need_c)
         if self._guide is not None:
             self.evaluations["guide", "cond"] += need_u
             away = _estimate(self._guide, x, levels, need_u)
             toward = _estimate(own, x, levels, need_c)
-            return self._combined(x, away, toward, need_u, need_c, weight)
+            return self._combined(away, toward, needs, weight, step)
         self.evaluations[self._name, "uncond"] += need_u
         away, toward = _both(own, x, levels, need_u, need_c)
-        output = self._combined(x, away, toward, need_u, need_c, weight)
+        if self.policy.estimates:
+            away, toward = (
+                own.network.denoised(x[need], _rows(sigma, need), raw)
+                for need, raw in ((need_u.to(x.device), away), (need_c.to(x.device), toward))
+            )
+            return self._combined(away, toward, needs, weight, step)
+        output = self._combined(away, toward, needs, weight, step)
         return self.model.denoised(x, sigma, output)
 
     def _combined(
         self,
-        x: torch.Tensor,
-        raw_u: torch.Tensor,
-        raw_c: torch.Tensor,
-        need_u: torch.Tensor,
-        need_c: torch.Tensor,
+        away: torch.Tensor,
+        toward: torch.Tensor,
+        needs: tuple[torch.Tensor, torch.Tensor],
         weight: torch.Tensor,
+        step: torch.Tensor,
     ) -> torch.Tensor:
         """One output [B, ...] from those of the samples that needed each branch."""
+        need_u, need_c = needs
         both = need_u & need_c
         if bool(both.all()):
-            return self.policy.combine(raw_u, raw_c, weight)
-        if not len(raw_u) or not len(raw_c):
-            return raw_u if len(raw_u) else raw_c
-        out = torch.empty_like(x)
-        out[need_u] = raw_u
-        out[need_c] = raw_c
-        if bool(both.any()):
-            out[both] = self.policy.combine(raw_u[both[need_u]], raw_c[both[need_c]], weight[both])
-        return out
+            return self.policy.combine(away, toward, weight, step)
+        u = _spread(away, need_u, toward, need_c)
+        c = _spread(toward, need_c, away, need_u)
+        if not bool(both.any()):
+            return c
+        mixed = both.to(c.device).reshape(-1, *[1] * (c.ndim - 1))
+        return torch.where(mixed, self.policy.combine(u, c, weight, step), c)
+
+
+def _spread(
+    one: torch.Tensor, need: torch.Tensor, other: torch.Tensor, need_other: torch.Tensor
+) -> torch.Tensor:
+    """A branch's outputs for the whole batch; the other branch's where it was not needed."""
+    if not len(one) or not len(other):
+        return other if len(other) else one
+    full = one.new_empty(len(need), *one.shape[1:])
+    full[need_other.to(full.device)] = other
+    full[need.to(full.device)] = one
+    return full
 
 
 Levels = tuple[torch.Tensor, torch.Tensor]  # sigma, and the time that the network is told

@@ -74,8 +74,11 @@ POLICY: dict[str, Any] = {
     "guidance_rescale": Annotated[float, Field(ge=0, le=1)] | None,
     "interval": Annotated[list[float], Field(min_length=2, max_length=2)] | None,
     "interval_steps": Annotated[list[int], Field(min_length=2, max_length=2)] | None,
+    "apg_eta": Annotated[float, Field(ge=0, le=1)] | None,
+    "apg_threshold": Positive | None,
+    "apg_momentum": Annotated[float, Field(gt=-1, lt=1)] | None,
 }
-"""Parameters that every sampler has: guidance policies."""
+"""Parameters that every sampler has: guidance policies, see guidance.py."""
 
 
 @dataclass(frozen=True)
@@ -122,8 +125,7 @@ class Sampler:
         checked = {name: self._checked(name, kinds[name], values[name]) for name in values}
         checked = self.complete({k: value for k, value in checked.items() if value is not None})
         checked = {name: checked[name] for name in kinds if name in checked}
-        if checked.get("interval") and checked.get("interval_steps"):
-            raise HarnessError("interval and interval_steps contradict each other: give one")
+        _check_policies(checked)
         if self.check:
             self.check(checked)
         return Call(self.name, checked)
@@ -136,6 +138,17 @@ class Sampler:
             raise HarnessError(
                 f"sampler {self.name}: parameter {name}={value!r} {problem}"
             ) from None
+
+
+def _check_policies(params: dict[str, Any]) -> None:
+    if params.get("interval") and params.get("interval_steps"):
+        raise HarnessError("interval and interval_steps contradict each other: give one")
+    apg = [name for name in params if name.startswith("apg_")]
+    if apg and params.get("guidance_rescale"):
+        raise HarnessError(
+            f"guidance_rescale and {apg[0]} contradict each other: both bound what guidance adds, "
+            "give one"
+        )
 
 
 SAMPLERS: Registry[Sampler] = Registry("sampler", "harness.samplers")
