@@ -158,11 +158,13 @@ def _joined(parts: list[Batch]) -> Batch:
 
 def save_latents(path: str, batch: Batch) -> None:
     """`latents` [N, C, H, W] in the model's own variables, and evaluations [N] of each branch:
-    `nfe_cond` and `nfe_uncond`; a guide's count as unconditional. `classes` [N] where there are."""
+    `nfe_cond` and `nfe_uncond`; a guide's count as unconditional, those under perturbed attention
+    are `nfe_perturbed`. `classes` [N] where there are."""
     arrays: dict[str, Any] = {"latents": batch.native.cpu().numpy()}
     counts = {"cond": np.zeros(len(batch.native), int), "uncond": np.zeros(len(batch.native), int)}
     for (network, branch), found in batch.evaluations.items():
-        counts["uncond" if network == "guide" else branch] += np.array(found)
+        branch = "uncond" if network == "guide" else branch
+        counts[branch] = counts.get(branch, 0) + np.array(found)
     arrays |= {f"nfe_{branch}": count for branch, count in counts.items()}
     if batch.classes:
         arrays["classes"] = np.array(batch.classes)

@@ -136,6 +136,9 @@ class _Stub:
 
     name = "this model"
 
+    def perturbed(self, layers: tuple[str, ...]) -> _Stub:
+        return self
+
     def network(
         self, x: torch.Tensor, sigma: torch.Tensor, time: torch.Tensor, condition: Condition
     ) -> torch.Tensor:

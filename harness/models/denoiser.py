@@ -17,13 +17,22 @@ class Policy(Protocol):
     """How branches become one output; see samplers/guidance.py."""
 
     estimates: bool
+    pag_scale: float
+    pag_layers: tuple[str, ...]
+
+    def push(self, guidance: torch.Tensor, step: torch.Tensor) -> torch.Tensor: ...
 
     def scale(self, guidance: torch.Tensor, step: torch.Tensor) -> torch.Tensor: ...
 
     def branches(self, weight: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]: ...
 
     def combine(
-        self, u: torch.Tensor, c: torch.Tensor, weight: torch.Tensor, step: torch.Tensor
+        self,
+        u: torch.Tensor,
+        c: torch.Tensor,
+        weight: torch.Tensor,
+        step: torch.Tensor,
+        pushed: torch.Tensor | float = 0.0,
     ) -> torch.Tensor: ...
 
 
@@ -63,6 +72,7 @@ class Denoiser:
         self.policy = policy
         size = len(next(iter(condition.values())))
         keys = [(name, branch) for name in self._networks for branch in ("cond", "uncond")]
+        keys += [(name, "perturbed") for name in self._networks if policy.pag_scale]
         keys += [] if guide is None else [("guide", "cond")]
         self.evaluations = {key: torch.zeros(size, dtype=torch.int32) for key in keys}
 
@@ -111,7 +121,10 @@ class Denoiser:
         step = sigma if step is None else torch.as_tensor(step, dtype=torch.float64)
         asked = torch.as_tensor(guidance, dtype=torch.float64).expand(len(x))
         weight = self.policy.scale(asked, step)
+        push = self.policy.push(asked, step)
         need_u, need_c = (need.cpu() for need in self.policy.branches(weight))
+        need_p = (push != 0).cpu()
+        need_c = need_c | need_p
         own = self._networks[self._name]
         if own.negative is None and self._guide is None and bool(need_u.any()):
             raise HarnessError(
@@ -119,57 +132,73 @@ class Denoiser:
                 f"{float(asked[need_u.nonzero()[0, 0]]):g}, or give a second network (--guide)"
             )
         self.evaluations[self._name, "cond"] += need_c
-        levels, needs = (sigma, time), (need_u, need_c)
+        levels, as_estimates = (sigma, time), self.policy.estimates or self._guide is not None
         if self._guide is not None:
             self.evaluations["guide", "cond"] += need_u
             away = _estimate(self._guide, x, levels, need_u)
             toward = _estimate(own, x, levels, need_c)
-            return self._combined(away, toward, needs, weight, step)
-        self.evaluations[self._name, "uncond"] += need_u
-        away, toward = _both(own, x, levels, need_u, need_c)
-        if self.policy.estimates:
-            away, toward = (
-                own.network.denoised(x[need], _rows(sigma, need), raw)
-                for need, raw in ((need_u.to(x.device), away), (need_c.to(x.device), toward))
+        else:
+            self.evaluations[self._name, "uncond"] += need_u
+            away, toward = _both(own, x, levels, need_u, need_c)
+            if as_estimates:
+                away = _denoised(own.network, x, sigma, need_u, away)
+                toward = _denoised(own.network, x, sigma, need_c, toward)
+        u, c = _spread(away, need_u, toward, need_c), _spread(toward, need_c, away, need_u)
+        pushed: torch.Tensor | float = 0.0
+        if bool(need_p.any()):
+            self.evaluations[self._name, "perturbed"] += need_p
+            p = self._perturbed(own, x, levels, need_p, as_estimates)
+            pushed = _shaped(push, c) * (c - _spread(p, need_p, c, torch.ones_like(need_p)))
+        output = self._combined(u, c, (need_u & need_c) | need_p, (weight, step), pushed)
+        return output if as_estimates else self.model.denoised(x, sigma, output)
+
+    def _perturbed(
+        self, own: Conditioned, x: torch.Tensor, levels: Levels, need: torch.Tensor, estimate: bool
+    ) -> torch.Tensor:
+        """The conditional output under perturbed attention, of the samples that need it."""
+        network: Any = own.network
+        if not hasattr(network, "perturbed"):
+            raise HarnessError(
+                f"{network.name} has no self-attention to perturb: pag_scale needs a diffusers "
+                "pipeline, such as a Stable Diffusion"
             )
-            return self._combined(away, toward, needs, weight, step)
-        output = self._combined(away, toward, needs, weight, step)
-        return self.model.denoised(x, sigma, output)
+        other, rows = network.perturbed(self.policy.pag_layers), need.nonzero()[:, 0].to(x.device)
+        raw = _network(other, x, levels, rows, take(own.condition, rows))
+        return _denoised(network, x, levels[0], need, raw) if estimate else raw
 
     def _combined(
         self,
-        away: torch.Tensor,
-        toward: torch.Tensor,
-        needs: tuple[torch.Tensor, torch.Tensor],
-        weight: torch.Tensor,
-        step: torch.Tensor,
+        u: torch.Tensor,
+        c: torch.Tensor,
+        mixed: torch.Tensor,
+        how: tuple[torch.Tensor, torch.Tensor],
+        pushed: torch.Tensor | float,
     ) -> torch.Tensor:
-        """One output [B, ...] from those of the samples that needed each branch."""
-        need_u, need_c = needs
-        both = need_u & need_c
-        if bool(both.all()):
-            return self.policy.combine(away, toward, weight, step)
-        u = _spread(away, need_u, toward, need_c)
-        c = _spread(toward, need_c, away, need_u)
-        if not bool(both.any()):
+        """One output [B, ...]: the policy's for the samples that are mixed, or the only branch's.
+
+        `how` is the weight, and the level at which the step began.
+        """
+        if not bool(mixed.any()):
             return c
-        mixed = both.to(c.device).reshape(-1, *[1] * (c.ndim - 1))
-        return torch.where(mixed, self.policy.combine(u, c, weight, step), c)
+        out = self.policy.combine(u, c, *how, pushed)
+        return out if bool(mixed.all()) else torch.where(_shaped(mixed, c).bool(), out, c)
+
+
+Levels = tuple[torch.Tensor, torch.Tensor]  # sigma, and the time that the network is told
 
 
 def _spread(
     one: torch.Tensor, need: torch.Tensor, other: torch.Tensor, need_other: torch.Tensor
 ) -> torch.Tensor:
     """A branch's outputs for the whole batch; the other branch's where it was not needed."""
-    if not len(one) or not len(other):
-        return other if len(other) else one
+    if len(one) == len(need) or not len(other):
+        return one
+    if not len(one):
+        return other
     full = one.new_empty(len(need), *one.shape[1:])
     full[need_other.to(full.device)] = other
     full[need.to(full.device)] = one
     return full
-
-
-Levels = tuple[torch.Tensor, torch.Tensor]  # sigma, and the time that the network is told
 
 
 def _both(
@@ -206,6 +235,19 @@ def _network(
 ) -> torch.Tensor:
     sigma, time = (_rows(level, rows) for level in levels)
     return network.network(x[rows], sigma, time, condition).to(x.dtype)
+
+
+def _denoised(
+    network: Network, x: torch.Tensor, sigma: torch.Tensor, need: torch.Tensor, raw: torch.Tensor
+) -> torch.Tensor:
+    """D of raw outputs of the samples that needed them."""
+    rows = need.nonzero()[:, 0].to(x.device)
+    return network.denoised(x[rows], _rows(sigma, rows), raw)
+
+
+def _shaped(values: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
+    """One value a sample [B], to broadcast over the samples' axes."""
+    return values.to(like).reshape(-1, *[1] * (like.ndim - 1))
 
 
 def _rows(level: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:

@@ -11,6 +11,7 @@ import torch
 from harness.errors import HarnessError
 from harness.models.base import Condition, Ladders, Network, take
 from harness.models.lora import LoraScales
+from harness.models.perturbed import Perturbed
 
 log = logging.getLogger(__name__)
 
@@ -148,6 +149,10 @@ class PipelineModel:
         timestep = self.schedule.time_of(time).flatten().to(x.device).expand(len(x))
         return self.evaluate(z, timestep.to(torch.float32), condition)
 
+    def perturbed(self, layers: tuple[str, ...]) -> Network:
+        """The network with identity self-attention in the named layers."""
+        return Perturbed(self, self.net, layers)
+
     def denoised(self, x: torch.Tensor, sigma: torch.Tensor, output: torch.Tensor) -> torch.Tensor:
         return self.schedule.denoised(x, sigma, output)
 
@@ -184,3 +189,6 @@ class _AtScale:
         self, x: torch.Tensor, sigma: torch.Tensor, time: torch.Tensor, condition: Condition
     ) -> torch.Tensor:
         return self._model.network_at(self._variant, x, sigma, time, condition)
+
+    def perturbed(self, layers: tuple[str, ...]) -> Network:
+        return Perturbed(self, self._model.net, layers)

@@ -77,6 +77,8 @@ POLICY: dict[str, Any] = {
     "apg_eta": Annotated[float, Field(ge=0, le=1)] | None,
     "apg_threshold": Positive | None,
     "apg_momentum": Annotated[float, Field(gt=-1, lt=1)] | None,
+    "pag_scale": Annotated[float, Field(ge=0)] | None,
+    "pag_layers": Annotated[list[str], Field(min_length=1)] | None,
 }
 """Parameters that every sampler has: guidance policies, see guidance.py."""
 
@@ -149,6 +151,8 @@ def _check_policies(params: dict[str, Any]) -> None:
             f"guidance_rescale and {apg[0]} contradict each other: both bound what guidance adds, "
             "give one"
         )
+    if params.get("pag_layers") and not params.get("pag_scale"):
+        raise HarnessError("pag_layers has no effect without pag_scale: give both, or neither")
 
 
 SAMPLERS: Registry[Sampler] = Registry("sampler", "harness.samplers")

@@ -19,6 +19,16 @@ class Guidance:
     """
 
     estimates = False  # whether it combines estimates of x0 rather than the network's outputs
+    pag_scale = 0.0
+    pag_layers: tuple[str, ...] = ("mid",)
+
+    def push(self, guidance: torch.Tensor, step: torch.Tensor) -> torch.Tensor:
+        """The weight [B] of (c - p), with p the conditional output under perturbed attention.
+
+        Ahn et al. 2024, "Self-Rectifying Diffusion Sampling with Perturbed-Attention Guidance",
+        arXiv:2403.17377: `pag_scale` is s; in `pag_layers` self-attention maps are the identity.
+        """
+        return torch.full_like(guidance, self.pag_scale)
 
     def scale(self, guidance: torch.Tensor, step: torch.Tensor) -> torch.Tensor:
         """The weight [B] applied at a step that starts at sigma `step`."""
@@ -29,13 +39,18 @@ class Guidance:
         return weight != 1, weight != 0
 
     def combine(
-        self, u: torch.Tensor, c: torch.Tensor, weight: torch.Tensor, step: torch.Tensor
+        self,
+        u: torch.Tensor,
+        c: torch.Tensor,
+        weight: torch.Tensor,
+        step: torch.Tensor,
+        pushed: torch.Tensor | float = 0.0,
     ) -> torch.Tensor:
-        """One output [B, ...] from both, of the whole batch.
+        """One output [B, ...] from both, of the whole batch; `pushed` is added, see `push`.
 
-        Called where any sample needs both branches; of those that do not, it is not used.
+        Called where any sample needs more than one branch; of those that do not, it is not used.
         """
-        return u + _like(weight, u) * (c - u)
+        return u + _like(weight, u) * (c - u) + pushed
 
 
 class Rescale(Guidance):
@@ -52,9 +67,14 @@ class Rescale(Guidance):
         return weight != 1, torch.ones_like(weight, dtype=torch.bool)
 
     def combine(
-        self, u: torch.Tensor, c: torch.Tensor, weight: torch.Tensor, step: torch.Tensor
+        self,
+        u: torch.Tensor,
+        c: torch.Tensor,
+        weight: torch.Tensor,
+        step: torch.Tensor,
+        pushed: torch.Tensor | float = 0.0,
     ) -> torch.Tensor:
-        out = super().combine(u, c, weight, step)
+        out = super().combine(u, c, weight, step, pushed)
         axes = tuple(range(1, out.ndim))
         rescaled = out * (c.std(axes, keepdim=True) / out.std(axes, keepdim=True))
         return self.phi * rescaled + (1 - self.phi) * out
@@ -83,7 +103,12 @@ class Projected(Guidance):
         self._past = self._average = torch.zeros(())
 
     def combine(
-        self, u: torch.Tensor, c: torch.Tensor, weight: torch.Tensor, step: torch.Tensor
+        self,
+        u: torch.Tensor,
+        c: torch.Tensor,
+        weight: torch.Tensor,
+        step: torch.Tensor,
+        pushed: torch.Tensor | float = 0.0,
     ) -> torch.Tensor:
         plain = super().combine(u, c, weight, step)
         amplifies = _like(weight > 1, c).bool()
@@ -95,7 +120,7 @@ class Projected(Guidance):
         toward = c / torch.linalg.vector_norm(c, dim=axes, keepdim=True).clamp(min=1e-12)
         parallel = (update * toward).sum(axes, keepdim=True) * toward
         update = update - (1 - self.eta) * parallel
-        return torch.where(amplifies, c + (_like(weight, c) - 1) * update, plain)
+        return torch.where(amplifies, c + (_like(weight, c) - 1) * update, plain) + pushed
 
     def _averaged(
         self, update: torch.Tensor, amplifies: torch.Tensor, step: torch.Tensor
@@ -119,19 +144,31 @@ class Interval(Guidance):
     def __init__(self, low: float, high: float, inner: Guidance) -> None:
         self.low, self.high, self.inner = low, high, inner
         self.estimates = inner.estimates
+        self.pag_scale, self.pag_layers = inner.pag_scale, inner.pag_layers
 
     def scale(self, guidance: torch.Tensor, step: torch.Tensor) -> torch.Tensor:
-        inside = (step > self.low) & (step <= self.high)
-        one = torch.ones_like(guidance)
-        return torch.where(inside.to(guidance.device), self.inner.scale(guidance, step), one)
+        inside, one = self._inside(step, guidance), torch.ones_like(guidance)
+        return torch.where(inside, self.inner.scale(guidance, step), one)
+
+    def push(self, guidance: torch.Tensor, step: torch.Tensor) -> torch.Tensor:
+        inside, none = self._inside(step, guidance), torch.zeros_like(guidance)
+        return torch.where(inside, self.inner.push(guidance, step), none)
+
+    def _inside(self, step: torch.Tensor, guidance: torch.Tensor) -> torch.Tensor:
+        return ((step > self.low) & (step <= self.high)).to(guidance.device)
 
     def branches(self, weight: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         return self.inner.branches(weight)
 
     def combine(
-        self, u: torch.Tensor, c: torch.Tensor, weight: torch.Tensor, step: torch.Tensor
+        self,
+        u: torch.Tensor,
+        c: torch.Tensor,
+        weight: torch.Tensor,
+        step: torch.Tensor,
+        pushed: torch.Tensor | float = 0.0,
     ) -> torch.Tensor:
-        return self.inner.combine(u, c, weight, step)
+        return self.inner.combine(u, c, weight, step, pushed)
 
 
 def make_guidance(
@@ -142,6 +179,8 @@ def make_guidance(
     apg_eta: float | None = None,
     apg_threshold: float | None = None,
     apg_momentum: float | None = None,
+    pag_scale: float | None = None,
+    pag_layers: list[str] | None = None,
 ) -> Guidance:
     """A new policy, as a sampler's common parameters ask for it, on its ladder `sigmas` [N+1].
 
@@ -152,6 +191,8 @@ def make_guidance(
     if any(part is not None for part in (apg_eta, apg_threshold, apg_momentum)):
         eta = 1.0 if apg_eta is None else apg_eta
         policy = Projected(eta, apg_threshold, apg_momentum or 0.0)
+    policy.pag_scale = pag_scale or 0.0
+    policy.pag_layers = tuple(pag_layers or policy.pag_layers)
     if interval is not None:
         return Interval(*_snap(sigmas, interval), policy)
     if interval_steps is not None:
