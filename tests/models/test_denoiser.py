@@ -97,10 +97,13 @@ def test_a_network_without_a_null_branch_says_so() -> None:
 SIGMAS = torch.tensor([8.0, 4.0, 2.0, 1.0, 0.0], dtype=torch.float64)
 
 
-def test_interval_bounds_snap_to_the_ladder() -> None:
-    policy = make_guidance(SIGMAS, interval=[0.9, 4.3])
+def test_an_intervals_printed_bounds_are_levels_of_the_ladder() -> None:
+    policy = make_guidance(SIGMAS, interval=[1.01, 3.98])
     assert isinstance(policy, Interval)
     assert (policy.low, policy.high) == (1.0, 4.0)
+    between = make_guidance(SIGMAS, interval=[0.9, 4.3])
+    assert isinstance(between, Interval)
+    assert (between.low, between.high) == (0.9, 4.3)
     steps = make_guidance(SIGMAS, interval_steps=[1, 2])
     assert isinstance(steps, Interval)
     assert (steps.low, steps.high) == (1.0, 4.0)
@@ -114,7 +117,7 @@ def test_interval_bounds_snap_to_the_ladder() -> None:
     [
         ({"interval": [2.0, 1.0]}, "smaller first"),
         ({"interval": [9.0, 10.0]}, "begin below"),
-        ({"interval": [0.95, 1.05]}, "holds no step"),
+        ({"interval": [1.2, 1.8]}, "holds no step"),
         ({"interval_steps": [2, 4]}, "within steps 0 to 3"),
     ],
 )
