@@ -152,11 +152,16 @@ class Ensemble:
     """A loaded model with the further networks that its runs need; prompts are encoded once.
 
     `guide` is the network that guidance leads away from. Models that a sampler names are loaded
-    when they are first needed, on the model's device, in `dtype`. All make pictures of `size`.
+    when they are first needed, on the model's device, in `dtype`. At `size` (of the pictures), the
+    states of all must have one shape; None leaves that to the networks.
     """
 
     def __init__(
-        self, model: Model, guide: Model | None, dtype: str, size: tuple[int, int]
+        self,
+        model: Model,
+        guide: Model | None = None,
+        dtype: str = "float32",
+        size: tuple[int, int] | None = None,
     ) -> None:
         self.model, self._dtype, self._size = model, dtype, size
         self._main = _Member(model)
@@ -195,6 +200,8 @@ class Ensemble:
         return self._named[spec]
 
     def _fitting(self, other: Model) -> _Member:
+        if self._size is None:
+            return _Member(other)
         one, two = self.model.latent_shape(self._size), other.latent_shape(self._size)
         if one != two:
             raise HarnessError(
