@@ -125,7 +125,7 @@ class _Silence:
         self._like = like
 
     def __call__(self, shape: Sequence[int] | None = None) -> torch.Tensor:
-        return torch.zeros_like(self._like)
+        return torch.zeros_like(self._like) if shape is None else torch.zeros(1, *shape)
 
     def skip(self) -> None:
         pass

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from copy import copy
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -50,8 +50,8 @@ class Denoiser:
 
     Guidance leads away from the unconditional branch, or from a second network, the `guide`, with
     its own condition (autoguidance, Karras et al. 2024, arXiv:2406.02507; or a separate
-    unconditional net). `variants` are what a sampler may ask for by name. `clock` converts levels
-    to the model's own time; the model itself where it is not given.
+    unconditional net). `variants` are what a sampler may ask for by name. `clock` knows the
+    model's own levels and times: the model itself where it is not given.
 
     `evaluations` counts, for each (network, branch), how often each sample [B] was evaluated.
     """
@@ -93,6 +93,26 @@ class Denoiser:
     def sigma_of(self, time: torch.Tensor) -> torch.Tensor:
         """The level of the model's own (fractional) times; HarnessError if it has none."""
         return self._timed().sigma_of(time)
+
+    def round(self, sigma: torch.Tensor) -> torch.Tensor:
+        """The levels nearest to sigma that the model knows; sigma where it knows all."""
+        return self._clock.round(sigma) if hasattr(self._clock, "round") else sigma
+
+    def renoise(
+        self,
+        x: torch.Tensor,
+        low: torch.Tensor,
+        high: torch.Tensor,
+        noise: Callable[..., torch.Tensor],
+        scale: float = 1.0,
+    ) -> torch.Tensor:
+        """A state of level `high` from one of `low` by fresh noise, `scale` times as strong.
+
+        Gaussian, unless the model has a law of its own.
+        """
+        if hasattr(self._clock, "renoise"):
+            return self._clock.renoise(x, low, high, noise, scale)
+        return x + (high**2 - low**2).sqrt() * scale * noise()
 
     def _timed(self) -> Any:
         if not hasattr(self._clock, "sigma_of"):

@@ -49,6 +49,14 @@ class Denoise(Protocol):
     def sigma_of(self, time: torch.Tensor) -> torch.Tensor:
         """Sigma of a (fractional) timestep, where the model has discrete ones."""
 
+    def round(self, sigma: torch.Tensor) -> torch.Tensor:
+        """The nearest levels that the model knows."""
+
+    def renoise(
+        self, x: torch.Tensor, low: torch.Tensor, high: torch.Tensor, noise: Noise, scale: float
+    ) -> torch.Tensor:
+        """The state x of level `low` raised to `high` by fresh noise, `scale` times as strong."""
+
 
 class Noise(Protocol):
     """Each sample's next unit normals [B, ...]."""

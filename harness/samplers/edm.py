@@ -39,7 +39,7 @@ def edm(
     most = churn(s_churn, len(sigmas) - 1)
     for s, t in pairwise(sigmas):
         gamma = most if s_min <= s <= (inf if s_max is None else s_max) else 0.0
-        hat = s + gamma * s
+        hat = denoise.round(s + gamma * s).clamp(min=s)
         if gamma > 0:
             x = x + (hat**2 - s**2).sqrt() * s_noise * noise()
         elif draw == "always":

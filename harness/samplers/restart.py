@@ -94,7 +94,7 @@ def restart(
     ) -> torch.Tensor:
         gamma = churned if lowest <= s <= highest else 0.0
         fresh = noise() if gamma > 0 or grid == "karras" else 0.0
-        hat = s * (1 + gamma)
+        hat = denoise.round(s * (1 + gamma)).clamp(min=s)
         x = x + (hat**2 - s**2).sqrt() * s_noise * fresh
         return heun_step(denoise, x, (s, hat, t), guidance, second=second)
 
@@ -103,7 +103,7 @@ def restart(
         x = step(x, s, t, churn(s_churn, last + 1), second=solver == "heun" and i < last)
         times, inner = restarts.get(i + 1, (0, sigmas))
         for _ in range(times):
-            x = x + (inner[0] ** 2 - inner[-1] ** 2).sqrt() * s_noise * noise()
+            x = denoise.renoise(x, inner[-1], inner[0], noise, s_noise)
             for p, q in pairwise(inner):
                 x = step(x, p, q, inner_churn, second=bool(q > floor))
     return x

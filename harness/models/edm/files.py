@@ -1,4 +1,4 @@
-"""Networks in files: `PATH.safetensors` with `PATH.json`, and what other readers find."""
+"""Networks in files: `PATH.safetensors` with `PATH.json`, and published `.pkl` and `.pt`."""
 
 from __future__ import annotations
 
@@ -14,6 +14,9 @@ from harness.models.local import files_fingerprint
 
 if TYPE_CHECKING:
     import torch
+
+    from harness.models.edm.model import EdmLevels, EdmModel
+    from harness.models.edm.network import EdmNetwork
 
 
 @dataclass(frozen=True)
@@ -85,7 +88,6 @@ def stored_entry(name: str, stored: Stored) -> ModelEntry:
 
     from harness.models.edm import edm2, latents
     from harness.models.edm.build import build
-    from harness.models.edm.model import EdmLevels
     from harness.models.edm.network import EdmNetwork
 
     with torch.device("meta"):
@@ -102,7 +104,8 @@ def stored_entry(name: str, stored: Stored) -> ModelEntry:
 
     def ladders(overrides: dict[str, Any]) -> EdmLevels:
         _check(overrides, latent, name)
-        return EdmLevels(name, net)
+        levels, _ = _family(net)
+        return levels(name, net)
 
     return ModelEntry(
         name=name,
@@ -143,7 +146,6 @@ def _load(request: LoadRequest, name: str, stored: Stored, latent: bool) -> Mode
 
     from harness.models.edm.build import build, load_weights
     from harness.models.edm.latent_model import LatentModel
-    from harness.models.edm.model import EdmModel
     from harness.models.edm.network import EdmNetwork
 
     if request.dtype == "float64":
@@ -156,7 +158,16 @@ def _load(request: LoadRequest, name: str, stored: Stored, latent: bool) -> Mode
     net.float().compute_in(getattr(torch, request.dtype))
     if latent:
         return LatentModel(name, net, request.device, request.overrides.get("vae"))
-    return EdmModel(name, net, request.device)
+    _, model = _family(net)
+    return model(name, net, request.device)
+
+
+def _family(net: EdmNetwork) -> tuple[type[EdmLevels], type[EdmModel]]:
+    """What adapts a network, without and with its weights."""
+    from harness.models.edm.model import EdmLevels, EdmModel
+    from harness.models.edm.pfgmpp import PfgmLevels, PfgmModel
+
+    return (PfgmLevels, PfgmModel) if net.extra_dimensions else (EdmLevels, EdmModel)
 
 
 def _read(description: Path, path: Path) -> dict[str, Any]:

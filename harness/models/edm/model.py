@@ -11,14 +11,13 @@ from torch.nn import functional as F
 from harness.errors import HarnessError, unknown
 from harness.models.base import Condition, Network
 from harness.models.classes import encode_classes
+from harness.models.edm.grids import GRIDS, RANGES
 from harness.models.edm.network import EdmNetwork
 from harness.models.ladders import check_ladder, rho_grid
 
 
 class EdmLevels:
     """What a network's levels are; needs no weights."""
-
-    sigma_min, sigma_max, rho = 0.002, 80.0, 7.0  # EDM's defaults
 
     def __init__(self, name: str, net: EdmNetwork) -> None:
         self.name, self.net = name, net
@@ -31,21 +30,28 @@ class EdmLevels:
         sigma_max: float | None = None,
         rho: float | None = None,
     ) -> torch.Tensor:
-        """Karras et al. 2022, equation 5, in the part of the range that the network knows, then 0.
+        """Levels in the part of the range that the network knows, then 0.
 
-        `sigma_min` and `sigma_max` (0.002 and 80, in units of images in [-1, 1]) are cut to it.
+        Even in sigma^(1/rho), rho 7 (Karras et al. 2022, equation 5), or by the spacings of
+        grids.py, each of which has its own `sigma_min` and `sigma_max`; for pictures in [-1, 1].
         """
-        if spacing not in (None, "karras"):
-            raise unknown("spacing", spacing, ["karras"], where=f"model {self.name}")
-        low = max(sigma_min or self.sigma_min, self.net.sigma_min)
-        high = min(sigma_max or self.sigma_max, self.net.sigma_max)
+        spacing = spacing or "karras"
+        if spacing not in RANGES:
+            raise unknown("spacing", spacing, RANGES, where=f"model {self.name}")
+        if rho is not None and spacing != "karras":
+            raise HarnessError(f"rho belongs to spacing=karras, not to {spacing}")
+        low = max(sigma_min or RANGES[spacing][0], self.net.sigma_min)
+        high = min(sigma_max or RANGES[spacing][1], self.net.sigma_max)
         if low >= high:
             raise HarnessError(
                 f"sigma_min {low:.6g} must lie below sigma_max {high:.6g}: {self.name} knows "
                 f"{self.net.sigma_min:.6g} to {self.net.sigma_max:.6g}"
             )
-        known = self.round(rho_grid(steps, low, high, rho or self.rho))
-        return check_ladder(torch.cat([known, torch.zeros(1, dtype=torch.float64)]))
+        if spacing == "karras":
+            sigmas = rho_grid(steps, low, high, rho or 7.0)
+        else:
+            sigmas = GRIDS[spacing](steps, low, high)
+        return check_ladder(F.pad(self.round(sigmas), (0, 1)))
 
     def round(self, sigma: torch.Tensor) -> torch.Tensor:
         """The nearest levels that the network knows, on the device of `sigma`, float64."""

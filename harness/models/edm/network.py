@@ -13,6 +13,7 @@ class EdmNetwork(nn.Module):
 
     `sigma_min` and `sigma_max` are the range the network knows: any, if it says nothing.
     `use_fp16` says that it was trained to compute in float16 on a GPU; `compute_in` makes it.
+    `extra_dimensions` are PFGM++'s D, 0 elsewhere.
     `state_dtype`, `steps` and `batch_size` are what its paper's code samples with.
     """
 
@@ -20,6 +21,7 @@ class EdmNetwork(nn.Module):
     img_channels: int
     label_dim: int
     use_fp16: bool
+    extra_dimensions: int = 0
     sigma_min: float = 0.0
     sigma_max: float = inf
     state_dtype = torch.float64

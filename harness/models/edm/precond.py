@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from math import inf, pi
+from math import inf
 from typing import Any
 
 import torch
 from torch import nn
 
 from harness.models.edm.dhariwal_unet import DhariwalUNet
+from harness.models.edm.grids import cosine_levels
 from harness.models.edm.network import EdmNetwork
 from harness.models.edm.song_unet import SongUNet
 
@@ -99,7 +100,7 @@ class EDMPrecond(Precond):
     ) -> None:
         super().__init__(img_resolution, img_channels, label_dim, use_fp16, model_type, unet)
         self.sigma_min, self.sigma_max, self.sigma_data = sigma_min, sigma_max, sigma_data
-        self.extra_dimensions = int(D) if pfgmpp else None
+        self.extra_dimensions = int(D) if pfgmpp else 0
 
     def scalings(
         self, sigma: torch.Tensor
@@ -187,7 +188,7 @@ class IDDPMPrecond(Precond):
             img_resolution, img_channels, label_dim, use_fp16, model_type, unet, outputs=2
         )
         self.M = M
-        self.register_buffer("u", cosine_levels(M, C_1, C_2))
+        self.register_buffer("u", cosine_levels(M, C_1, C_2, torch.float32))
         self.sigma_min, self.sigma_max = float(self.u[M - 1]), float(self.u[0])
 
     def scalings(
@@ -203,15 +204,3 @@ class IDDPMPrecond(Precond):
         # by cdist in float32, as published: an exact search differs at the midpoints
         levels = sigma.to(self.u).reshape(1, -1, 1)
         return torch.cdist(levels, self.u.reshape(1, -1, 1)).argmin(2).reshape(sigma.shape)
-
-
-def cosine_levels(M: int, C_1: float, C_2: float) -> torch.Tensor:
-    """The sigmas [M+1] of iDDPM's cosine schedule, decreasing to 0; in float32, as published."""
-    # one by one: vectorised sines differ in their last bits
-    steps = torch.arange(M + 1, device="cpu")
-    alpha_bar = [(0.5 * pi * j / M / (C_2 + 1)).sin() ** 2 for j in steps]
-    levels = torch.zeros(M + 1, device="cpu")
-    for j in range(M, 0, -1):
-        ratio = (alpha_bar[j - 1] / alpha_bar[j]).clamp(min=C_1)
-        levels[j - 1] = ((levels[j] ** 2 + 1) / ratio - 1).sqrt()
-    return levels
