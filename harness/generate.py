@@ -26,7 +26,14 @@ from harness.models.base import DTYPES, LoadRequest, Model, ModelEntry
 from harness.models.load import find, load
 from harness.noise import NOISE_KEYS, NoiseStreams, stream_key
 from harness.samplers.base import resolve
-from harness.sampling import Ensemble, Evaluations, check_guide, rehearse, variants_of
+from harness.sampling import (
+    Ensemble,
+    Evaluations,
+    check_guide,
+    check_needs,
+    rehearse,
+    variants_of,
+)
 from harness.spec import Call, RunSpec, Shard, parse_call
 from harness.store.rows import image_table, timing_table
 from harness.store.run import Run
@@ -93,6 +100,7 @@ def plan(
     if entry.guidance is not None:
         own["guidance"] = entry.guidance
     call = resolve(asked, own | (defaults or {}))
+    check_needs(entry, call)
     others = {s["model"]: find(s["model"]) for s in variants_of(call).values() if "model" in s}
     given, guide = guide, guide or entry.guide
     if guide is not None:
@@ -248,7 +256,9 @@ class _Maker:
         )
         began = perf_counter()  # attempts that run out of memory are not counted
         try:
-            batch = self.models.run(spec.sampler, texts, [spec.negative] * len(texts), noise)
+            negatives = [spec.negative] * len(texts)
+            notes = [prompt.notes for prompt in prompts]
+            batch = self.models.run(spec.sampler, texts, negatives, noise, notes)
             pixels = self.model.decode(batch.native)
         except torch.cuda.OutOfMemoryError:
             if len(prompts) == 1:

@@ -20,11 +20,12 @@ from harness.sampling import Batch
 
 @dataclass(frozen=True)
 class Request:
-    """What to draw: one row a picture."""
+    """What to draw: one row a picture; `notes` as a prompt set has them (spec.Prompt)."""
 
     prompts: list[str]
     negatives: list[str | None]
     seeds: list[int]
+    notes: list[dict[str, Any]]
 
 
 def prompts_of(entry: ModelEntry, prompts: Sequence[str], classes: Sequence[int]) -> list[str]:
@@ -40,31 +41,46 @@ def prompts_of(entry: ModelEntry, prompts: Sequence[str], classes: Sequence[int]
 
 
 def expand(
-    prompts: Sequence[str], negatives: Sequence[str], seeds: Sequence[int], recorded: int | None
+    prompts: Sequence[str],
+    negatives: Sequence[str],
+    seeds: Sequence[int],
+    recorded: int | None,
+    objects: Sequence[str] = (),
 ) -> Request:
     """One row a picture: every prompt with every seed, or the `recorded` rows of a noise file.
 
-    `negatives` is empty (what the checkpoint does without), one for all, or one a prompt.
+    `negatives` is empty (what the checkpoint does without), one for all, or one a prompt; so are
+    `objects`, each a text such as "cat, hat".
     """
-    if len(negatives) not in (0, 1, len(prompts)):
-        raise HarnessError(
-            f"{len(negatives)} negative prompts for {len(prompts)} prompts: give none, one, or one "
-            "for each"
-        )
-    wanted: list[str | None] = list(negatives) or [None]
-    wanted = wanted * len(prompts) if len(wanted) == 1 else wanted
+    minus = _one_each(negatives, prompts, "negative prompts")
+    named = _one_each(objects, prompts, "--objects")
+    notes = [{} if names is None else {"objects": names} for names in named]
+    rows = list(zip(prompts, minus, notes, strict=True))
     if recorded is None:
-        pairs = [(p, n, s) for s in seeds for p, n in zip(prompts, wanted, strict=True)]
+        chosen = [(row, seed) for seed in seeds for row in rows]
     elif len(prompts) in (1, recorded):
-        repeats = recorded // len(prompts)
-        pairs = [(p, n, 0) for p, n in zip(prompts, wanted, strict=True) for _ in range(repeats)]
+        chosen = [(row, 0) for row in rows for _ in range(recorded // len(prompts))]
     else:
         raise HarnessError(
             f"the noise file holds {recorded} samples for {len(prompts)} prompts: give one prompt, "
             "or one for each sample"
         )
-    texts, minus, chosen = zip(*pairs, strict=True)
-    return Request(list(texts), list(minus), list(chosen))
+    return Request(
+        [row[0] for row, _ in chosen],
+        [row[1] for row, _ in chosen],
+        [seed for _, seed in chosen],
+        [row[2] for row, _ in chosen],
+    )
+
+
+def _one_each(values: Sequence[str], prompts: Sequence[str], what: str) -> list[str | None]:
+    """A value for every prompt, of none, one for all, or one each."""
+    if len(values) not in (0, 1, len(prompts)):
+        raise HarnessError(
+            f"{len(values)} {what} for {len(prompts)} prompts: give none, one, or one for each"
+        )
+    wanted: list[str | None] = list(values) or [None]
+    return wanted * len(prompts) if len(wanted) == 1 else wanted
 
 
 def check_outputs(folder: str | None, latents: str | None) -> None:
@@ -116,7 +132,7 @@ def draw(
         rows = slice(at, at + size)
         noise = _noise(job, request, rows, model, shape, noise_file)
         texts, negatives = request.prompts[rows], request.negatives[rows]
-        batch = models.run(job.spec.sampler, texts, negatives, noise)
+        batch = models.run(job.spec.sampler, texts, negatives, noise, request.notes[rows])
         if isinstance(noise, RecordedNoise):
             noise.close()
         parts.append(batch)

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import torch
 
 from harness.errors import HarnessError
 from harness.models.base import Condition, Ladders, Model, ModelEntry
 from harness.models.classes import DRAWN
-from harness.models.denoiser import Conditioned, Denoiser
+from harness.models.denoiser import Conditioned, Denoiser, Objects
 from harness.models.load import load
 from harness.samplers.base import SAMPLERS, Noise, split_parameters
 from harness.samplers.guidance import make_guidance
 from harness.spec import Call
+from harness.targets import Targets, TextModel
 
 Evaluations = dict[tuple[str, str], list[int]]
 """(network, branch): evaluations of each sample."""
@@ -48,11 +50,12 @@ def run_sampler(
     noise: Streams,
     guide: Conditioned | None = None,
     others: Mapping[str, Conditioned] | None = None,
+    objects: Objects | None = None,
 ) -> Batch:
     """Run a resolved sampler on a batch; `noise()` gives unit normals [B, *latent_shape].
 
     Guidance leads away from `guide` where there is one; `others` are the sampler's variants that
-    are models of their own.
+    are models of their own; `objects` are those of the batch's prompts.
     """
     sigmas, policy, own = _parts(model, call)
     first = noise()
@@ -64,7 +67,7 @@ def run_sampler(
     lora = {k: v for k, v in variants_of(call).items() if "lora" in v}
     for name, network in (model.variants(lora) if lora else {}).items():
         variants[name] = Conditioned(network, condition, negative)
-    denoise = Denoiser(model, condition, negative, policy, variants, guide)
+    denoise = Denoiser(model, condition, negative, policy, variants, guide, objects=objects)
     x = model.start(first, sigmas[0])
     x = SAMPLERS.get(call.name).run(denoise, x, sigmas, noise, **own)
     return Batch(
@@ -112,7 +115,9 @@ def rehearse(
     stub = Conditioned(_Stub(), row, row if unconditional else None)
     others = dict.fromkeys(variants_of(call), stub)
     guide = stub if guided else None
-    denoise = Denoiser(stub.network, row, stub.negative, policy, others, guide, ladders)
+    denoise = Denoiser(
+        stub.network, row, stub.negative, policy, others, guide, ladders, _rehearsed_objects
+    )
     x = torch.zeros(1, 1, 2, 2)
     SAMPLERS.get(call.name).run(denoise, x, sigmas, _Silence(x), **own)
     return sigmas, {key: int(count[0]) for key, count in denoise.evaluations.items()}
@@ -147,6 +152,28 @@ class _Stub:
     def denoised(self, x: torch.Tensor, sigma: torch.Tensor, output: torch.Tensor) -> torch.Tensor:
         return output
 
+    def start(self, noise: torch.Tensor, sigma: torch.Tensor) -> torch.Tensor:
+        return noise
+
+    @contextmanager
+    def attention_maps(self, size: tuple[int, int], rows: slice) -> Iterator[_StubMaps]:
+        yield _StubMaps()
+
+
+class _StubMaps:
+    mean = torch.ones(1, 1, 2, 2)
+
+
+def _rehearsed_objects(
+    objects: str | list[str] | None,
+    object_tokens: list[int] | None,
+    strength: float | list[float] | None,
+    released_tokens: bool,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """As many objects as there are strengths; prompts' own are not known yet."""
+    strengths = torch.tensor([strength if isinstance(strength, list) else [strength or 0.0]])
+    return torch.ones(1, strengths.shape[1], 1), strengths
+
 
 class Ensemble:
     """A loaded model with the further networks that its runs need; prompts are encoded once.
@@ -175,9 +202,14 @@ class Ensemble:
             self._told(self._guide, texts, negatives)
 
     def run(
-        self, call: Call, texts: list[str], negatives: list[str | None], noise: Streams
+        self,
+        call: Call,
+        texts: list[str],
+        negatives: list[str | None],
+        noise: Streams,
+        notes: Sequence[Mapping[str, Any]] | None = None,
     ) -> Batch:
-        """Sample one batch; see `run_sampler`."""
+        """Sample one batch; see `run_sampler`. `notes` are the prompts' own, see spec.Prompt."""
         own = self._main.conditioned(texts, negatives)
         others = {
             name: self._told(self._member(setting["model"]), texts, negatives)
@@ -185,7 +217,12 @@ class Ensemble:
             if "model" in setting
         }
         guide = self._told(self._guide, texts, negatives) if self._guide else None
-        return run_sampler(self.model, call, own.condition, own.negative, noise, guide, others)
+        objects = None
+        if "attention maps" in SAMPLERS.get(call.name).needs:
+            objects = Targets(cast(TextModel, self.model), texts, notes or [{}] * len(texts))
+        return run_sampler(
+            self.model, call, own.condition, own.negative, noise, guide, others, objects
+        )
 
     def _told(self, member: _Member, texts: list[str], negatives: list[str | None]) -> Conditioned:
         """Another model told the same prompts; beside a model of classes, the very same classes."""
@@ -251,6 +288,16 @@ def check_guide(main: ModelEntry, guide: ModelEntry) -> None:
         raise HarnessError(
             f"{guide.name} cannot guide {main.name}: they are told different things "
             f"({_told(guide)} and {_told(main)})"
+        )
+
+
+def check_needs(entry: ModelEntry, call: Call) -> None:
+    """Raise HarnessError if a sampler asks for what a model cannot do."""
+    missing = [need for need in SAMPLERS.get(call.name).needs if need not in entry.abilities]
+    if missing:
+        raise HarnessError(
+            f"{call.name} needs {' and '.join(missing)}, which {entry.name} does not have: it runs "
+            "on the U-Nets of Stable Diffusion 1, 2 and XL"
         )
 
 

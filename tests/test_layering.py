@@ -15,10 +15,11 @@ ROOT = Path(__file__).parent.parent / "harness"
 # Lower first. Parts of one level do not import each other, except where they are one name.
 LEVELS = [
     {"errors"},
-    {"registry", "spec", "noise", "data", "download", "libraries"},
+    {"registry", "spec", "noise", "data", "download", "libraries", "objects"},
     {"world"},
     {"store"},
     {"samplers", "models", "prompts", "metrics"},
+    {"targets"},
     {"sampling"},
     {"generate", "evaluate", "compare", "report", "launch", "benchmark", "matching"},
     {"sample", "progress"},

@@ -29,6 +29,10 @@ def sample(
         list[str] | None,
         typer.Option(help='Negative prompt, one for all or one each; absent and "" differ.'),
     ] = None,
+    objects: Annotated[
+        list[str] | None,
+        typer.Option(help='What asyndm holds back, "cat, hat": one for all prompts or one each.'),
+    ] = None,
     size: options.Size = None,
     out: Annotated[str | None, typer.Option(help="Folder for the pictures.")] = None,
     noise: Annotated[
@@ -53,6 +57,7 @@ def sample(
     from harness.errors import HarnessError
     from harness.generate import Settings, plan
     from harness.launch import pick_device
+    from harness.samplers.base import SAMPLERS
     from harness.spec import parse_seeds, parse_size
 
     if noise and (seed or noise_key):
@@ -74,7 +79,10 @@ def sample(
     prompts = sampling.prompts_of(job.entry, prompt or [], class_ or [])
     recorded = sampling.read_noise(noise) if noise else None
     rows = None if recorded is None else len(recorded[0])
-    request = sampling.expand(prompts, negative or [], parse_seeds(seed or "0"), rows)
+    if objects and "objects" not in SAMPLERS.get(job.spec.sampler.name).parameters:
+        raise HarnessError(f"--objects is for asyndm; sampler {job.spec.sampler.name} has none")
+    chosen = parse_seeds(seed or "0")
+    request = sampling.expand(prompts, negative or [], chosen, rows, objects or [])
     settings = Settings(where, threads, batch_size)
     loaded, batch = sampling.draw(job, request, settings, recorded)
     console = Console(highlight=False)

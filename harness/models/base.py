@@ -60,7 +60,7 @@ class Model(Ladders, Network, Protocol):
 
     State tensors are [B, *latent_shape] in `state_dtype` on `device`. Models (and their ladders)
     with discrete times also have `time_of(sigma)` and `sigma_of(time)`: tensors to tensors of the
-    same shape, float64.
+    same shape, float64; and `times`, the times at which a run ends and above which it begins.
     """
 
     device: torch.device
@@ -102,6 +102,10 @@ class ModelEntry:
     `size` (height, width) in pixels, `steps` and `guidance` are the defaults of its papers; a
     guidance of None leaves the sampler's own. `classes` is None for a model of text prompts, 0 for
     one without any condition. `unconditional` says whether guidance needs no second network.
+    `abilities` is what samplers may declare as `needs`:
+
+    "pixel levels": sigma may be a map [B, 1, h, w]. "attention maps": the model also has
+    `attention_maps(size, rows)` and `token_weights(prompt, objects)`, see stable_diffusion.py.
     """
 
     name: str
@@ -117,6 +121,7 @@ class ModelEntry:
     classes: int | None = field(default=None, kw_only=True)
     unconditional: bool = field(default=True, kw_only=True)
     gpu_dtype: str = field(default="float16", kw_only=True)  # on a GPU where none is asked for
+    abilities: frozenset[str] = field(default=frozenset(), kw_only=True)
     revision: Callable[[], str]  # of the weights; raises HarnessError if they cannot be had
     ladders: Callable[[dict[str, Any]], Ladders]  # from the overrides of its configuration
     load: Callable[[LoadRequest], Model]

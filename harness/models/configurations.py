@@ -12,6 +12,9 @@ from typing_extensions import Self
 
 from harness.errors import HarnessError, unknown
 
+UNET_ABILITIES = frozenset({"pixel levels", "attention maps"})
+"""What samplers may ask of the U-Nets of Stable Diffusion 1, 2 and XL."""
+
 
 def read_json(path: Path) -> dict[str, Any]:
     """A configuration file of a pipeline folder."""
@@ -49,3 +52,14 @@ class CheckpointSettings(BaseModel):
             raise HarnessError(
                 f"scheduler setting {first['loc'][0]}={first['input']!r} {problem}"
             ) from None
+
+
+def unet_abilities(config: Mapping[str, Any]) -> frozenset[str]:
+    """The abilities of a U-Net: all where its time embedding is added to every pixel, once."""
+    added = (
+        config.get("resnet_time_scale_shift", "default") == "default"
+        and config.get("time_embedding_type", "positional") == "positional"
+        and config.get("class_embed_type") != "timestep"
+        and not config.get("class_embeddings_concat")
+    )
+    return UNET_ABILITIES if added else UNET_ABILITIES - {"pixel levels"}

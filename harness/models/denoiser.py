@@ -36,6 +36,18 @@ class Policy(Protocol):
     ) -> torch.Tensor: ...
 
 
+class Objects(Protocol):
+    """The objects of a batch of prompts; see targets.py."""
+
+    def __call__(
+        self,
+        objects: str | list[str] | None,
+        object_tokens: list[int] | None,
+        strength: float | list[float] | None,
+        released_tokens: bool,
+    ) -> tuple[torch.Tensor, torch.Tensor]: ...
+
+
 @dataclass(frozen=True)
 class Conditioned:
     """A network and what its two branches are conditioned on; `negative` None: it has but one."""
@@ -51,7 +63,8 @@ class Denoiser:
     Guidance leads away from the unconditional branch, or from a second network, the `guide`, with
     its own condition (autoguidance, Karras et al. 2024, arXiv:2406.02507; or a separate
     unconditional net). `variants` are what a sampler may ask for by name. `clock` knows the
-    model's own levels and times: the model itself where it is not given.
+    model's own levels and times: the model itself where it is not given. `objects` are the
+    prompts' objects, for samplers that ask for them: see targets.py.
 
     `evaluations` counts, for each (network, branch), how often each sample [B] was evaluated.
     """
@@ -65,11 +78,12 @@ class Denoiser:
         variants: Mapping[str, Conditioned] | None = None,
         guide: Conditioned | None = None,
         clock: Any = None,
+        objects: Objects | None = None,
     ) -> None:
         self._networks = {"main": Conditioned(model, condition, negative), **(variants or {})}
         self._name, self._guide = "main", guide
         self._clock = model if clock is None else clock
-        self.policy = policy
+        self.policy, self._objects = policy, objects
         size = len(next(iter(condition.values())))
         keys = [(name, branch) for name in self._networks for branch in ("cond", "uncond")]
         keys += [(name, "perturbed") for name in self._networks if policy.pag_scale]
@@ -113,6 +127,49 @@ class Denoiser:
         if hasattr(self._clock, "renoise"):
             return self._clock.renoise(x, low, high, noise, scale)
         return x + (high**2 - low**2).sqrt() * scale * noise()
+
+    @property
+    def times(self) -> tuple[int, int]:
+        """The model's own times at which a run ends and above which it begins."""
+        return self._timed().times
+
+    def begin(self, x: torch.Tensor, sigma: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
+        """The first state `x` of level sigma as one of another level, which may be a map."""
+        model: Any = self.model
+        one = torch.ones_like(x[:1])
+        return x * (model.start(one, other) / model.start(one, sigma)).to(x)
+
+    def maps(
+        self,
+        x: torch.Tensor,
+        sigma: torch.Tensor | float,
+        guidance: torch.Tensor | float = 1.0,
+        step: torch.Tensor | float | None = None,
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """The estimate, and the conditional branch's cross-attention [B, tokens, h, w].
+
+        Raises HarnessError where guidance leaves that branch out.
+        """
+        model: Any = self.model
+        before = self.evaluations[self._name, "cond"].clone()
+        # Conditional rows are the last ones of a call.
+        with model.attention_maps(tuple(x.shape[-2:]), slice(-len(x), None)) as maps:
+            denoised = self(x, sigma, guidance=guidance, step=step)
+        if bool((self.evaluations[self._name, "cond"] == before).any()):
+            raise HarnessError("attention maps are the conditional branch's: guidance 0 has none")
+        return denoised, maps.mean
+
+    def objects(
+        self,
+        objects: str | list[str] | None,
+        object_tokens: list[int] | None,
+        strength: float | list[float] | None,
+        released_tokens: bool,
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """The prompts' objects: weights [B, objects, tokens] and strengths [B, objects]."""
+        if self._objects is None:
+            raise HarnessError(f"{self.model.name} takes no text, so there are no objects in it")
+        return self._objects(objects, object_tokens, strength, released_tokens)
 
     def _timed(self) -> Any:
         if not hasattr(self._clock, "sigma_of"):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from harness.models.base import MODELS, LoadRequest, Model, ModelEntry
+from harness.models.configurations import UNET_ABILITIES
 from harness.models.hub_files import fetch_weights, revision, small_files
 from harness.models.local import folder_entry, read_ladders
 from harness.models.pipelines import load_pipeline, parts_of
@@ -31,6 +32,7 @@ class HubModel:
     gpu_dtype: str = "float16"
     batch_size: int = 8
     unet: str | None = None
+    abilities: frozenset[str] = UNET_ABILITIES
 
 
 _SD15 = "stable-diffusion-v1-5/stable-diffusion-v1-5"
@@ -104,6 +106,7 @@ ROWS = [
         guidance=7.0,
         size_multiple=16,
         batch_size=4,
+        abilities=frozenset(),
     ),
     HubModel(
         "sd35",
@@ -116,6 +119,7 @@ ROWS = [
         size_multiple=16,
         gpu_dtype="bfloat16",
         batch_size=4,
+        abilities=frozenset(),
     ),
     HubModel(
         "hunyuan-dit",
@@ -127,6 +131,7 @@ ROWS = [
         guidance=5.0,
         size_multiple=16,
         batch_size=4,
+        abilities=frozenset(),
     ),
 ]
 
@@ -144,6 +149,7 @@ def hub_entry(row: HubModel) -> ModelEntry:
         guidance=row.guidance,
         batch_size=row.batch_size,
         gpu_dtype=row.gpu_dtype,
+        abilities=row.abilities,
         revision=lambda: _revision(row),
         ladders=lambda overrides: read_ladders(small_files(row.repo), overrides),
         load=lambda request: _load(request, row.repo, row.name, row.unet),

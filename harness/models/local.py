@@ -45,6 +45,7 @@ def folder_entry(
         guidance=None,
         batch_size=8,
         gpu_dtype=family.gpu_dtype,
+        abilities=family.abilities(network),
         revision=revision or (lambda: fingerprint(folder)),
         ladders=lambda overrides: read_ladders(folder, overrides),
         load=load or (lambda request: load_pipeline(request, folder, name)),

@@ -62,7 +62,8 @@ class PipelineModel:
     def evaluate(
         self, z: torch.Tensor, timestep: torch.Tensor, condition: Condition
     ) -> torch.Tensor:
-        """The network's output [B, C, h, w] at its own state `z` and times [B] (float32)."""
+        """The network's output [B, C, h, w] at its own state `z` and times [B] (float32); of models
+        with a level for every pixel, also [B, h, w]."""
         raise NotImplementedError
 
     def latent_shape(self, size: tuple[int, int]) -> tuple[int, int, int]:
@@ -146,8 +147,10 @@ class PipelineModel:
         if self._lora is not None:
             self._lora.use(variant)
         z = self.schedule.native(x, sigma).to(self.dtype)
-        timestep = self.schedule.time_of(time).flatten().to(x.device).expand(len(x))
-        return self.evaluate(z, timestep.to(torch.float32), condition)
+        timestep = self.schedule.time_of(time).to(x.device, torch.float32)
+        is_map = timestep.numel() > len(x)
+        timestep = timestep[:, 0] if is_map else timestep.flatten().expand(len(x))
+        return self.evaluate(z, timestep, condition)
 
     def perturbed(self, layers: tuple[str, ...]) -> Network:
         """The network with identity self-attention in the named layers."""

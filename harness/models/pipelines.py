@@ -25,7 +25,8 @@ class Family:
     """A pipeline class: its network's folder, its schedule from the files alone, its model.
 
     `optional` are text encoders that it can do without, each with its tokenizer. `gpu_dtype` is
-    what checkpoints of the family usually compute in on a GPU.
+    what checkpoints of the family usually compute in on a GPU; `abilities` tells from the network's
+    configuration what samplers may ask of it (see ModelEntry).
     """
 
     network: str
@@ -33,6 +34,7 @@ class Family:
     model: Callable[[str, Any, Schedule], PipelineModel]
     optional: tuple[tuple[str, str], ...] = ()
     gpu_dtype: str = "float16"
+    abilities: Callable[[Mapping[str, Any]], frozenset[str]] = lambda config: frozenset()
 
     def settings(self, overrides: Mapping[str, Any]) -> dict[str, Any]:
         """The overrides that are not of whole components."""

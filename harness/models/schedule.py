@@ -114,6 +114,11 @@ class DiscreteSchedule:
         low = high - 1
         return low + (log - table[low]) / (table[high] - table[low])
 
+    @property
+    def times(self) -> tuple[int, int]:
+        """The timestep of a run's last evaluation, and the number of timesteps."""
+        return self.steps_offset, len(self.sigmas)
+
     def sigma_of(self, time: torch.Tensor) -> torch.Tensor:
         """Sigma of a timestep in [0, T-1]; the inverse of `time_of` (linear in log sigma)."""
         table = self._log_sigmas.to(time.device)

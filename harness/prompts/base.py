@@ -15,6 +15,7 @@ from typing import Any
 
 from harness.errors import HarnessError, unknown
 from harness.prompts.cache import Obtained, PublicFile, keep, obtain, read_url
+from harness.prompts.items import read_items, with_items
 from harness.prompts.readers import READERS, reader_of, suffix_of
 from harness.prompts.rows import build_prompts
 from harness.registry import Registry
@@ -140,7 +141,8 @@ def load_prompts(
 
     `spec` is a registered name, or a path or URL (http, or any that fsspec opens) of a `.txt` (one
     prompt a line), `.csv`, `.tsv`, `.json`, `.jsonl` or `.parquet` file; `PATH(column=NAME)` names
-    the prompt's column, as `column` does. `folder` holds the public files of a registered set,
+    the prompt's column, as `column` does. A file NAME_item.json beside a local NAME.json holds the
+    prompts' target objects (items.py). `folder` holds the public files of a registered set,
     instead of cache and download; `download=False` leaves the network alone for these.
 
     Raises HarnessError for whatever is not as it should be: see `build_prompts` for columns.
@@ -200,6 +202,9 @@ def _from_file(call: Call, column: str | None, folder: str | None) -> PromptSet:
     stem = PurePosixPath(name).stem
     notes = suffix_of(name) in (".json", ".jsonl")
     prompts = build_prompts(rows, name=path, stem=stem, column=column, notes=notes)
+    beside = Path(path).expanduser().with_name(f"{stem}_item.json")
+    if not is_url and beside.is_file():
+        prompts = with_items(prompts, read_items(beside.read_bytes(), str(beside)), str(beside))
     return PromptSet(stem, prompts, path)
 
 

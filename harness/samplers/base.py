@@ -57,6 +57,35 @@ class Denoise(Protocol):
     ) -> torch.Tensor:
         """The state x of level `low` raised to `high` by fresh noise, `scale` times as strong."""
 
+    @property
+    def times(self) -> tuple[int, int]:
+        """The model's own times at which a run ends and above which it begins."""
+
+    def begin(self, x: torch.Tensor, sigma: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
+        """The first state `x` of level sigma as one of another level, which may be a map."""
+
+    def maps(
+        self,
+        x: torch.Tensor,
+        sigma: torch.Tensor | float,
+        guidance: torch.Tensor | float = 1.0,
+        step: torch.Tensor | float | None = None,
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """The estimate, and the conditional branch's cross-attention [B, tokens, h, w].
+
+        For samplers that need "attention maps", as `objects` is.
+        """
+
+    def objects(
+        self,
+        objects: str | list[str] | None,
+        object_tokens: list[int] | None,
+        strength: float | list[float] | None,
+        released_tokens: bool,
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """The prompts' objects: weights [B, objects, tokens] and strengths [B, objects]; see
+        harness/targets.py."""
+
 
 class Noise(Protocol):
     """Each sample's next unit normals [B, ...]."""
@@ -98,7 +127,8 @@ class Sampler:
     `complete` gives, from the parameters that are set, all of them with what follows from others.
 
     `variants` tells from the parameters which networks `denoise.variant(name)` must give, each with
-    its settings (`lora`, `scale`); "main" replaces the model's own.
+    its settings (`lora`, `scale`); "main" replaces the model's own. `needs` are abilities of a
+    model (models/base.py).
     """
 
     name: str
@@ -110,6 +140,7 @@ class Sampler:
     complete: Callable[[dict[str, Any]], dict[str, Any]]
     variants: Callable[[dict[str, Any]], dict[str, dict[str, Any]]]
     own: dict[str, tuple[Any, Any]]  # parameter: (annotation, default)
+    needs: tuple[str, ...] = ()
 
     @property
     def parameters(self) -> dict[str, Any]:
@@ -175,6 +206,7 @@ def sampler(
     check: Callable[[dict[str, Any]], None] | None = None,
     complete: Callable[[dict[str, Any]], dict[str, Any]] = lambda params: params,
     variants: Callable[[dict[str, Any]], dict[str, dict[str, Any]]] = lambda params: {},
+    needs: tuple[str, ...] = (),
 ) -> Callable[[Callable[..., torch.Tensor]], Callable[..., torch.Tensor]]:
     """Register a function as the sampler `name`; the module's text says what it must look like."""
 
@@ -187,7 +219,7 @@ def sampler(
         }
         if missing := [key for key in own if own[key][1] is inspect.Parameter.empty]:
             raise TypeError(f"sampler {name}: parameter {missing[0]} needs a default")
-        entry = Sampler(name, title, paper, function, ladder, check, complete, variants, own)
+        entry = Sampler(name, title, paper, function, ladder, check, complete, variants, own, needs)
         SAMPLERS.add(name, entry)
         return function
 

@@ -11,6 +11,7 @@ from harness.errors import HarnessError
 from harness.prompts.base import PROMPT_SETS, describe, load_prompts
 
 NAMES = [
+    "asyndm-animal", "asyndm-drawbench", "asyndm-geneval", "asyndm-mscoco",
     "coco", "coco-5k", "drawbench", "geneval", "hpdv2", "partiprompts", "pickapic", "pickapic-500",
     "shapes", "unprompted",
 ]  # fmt: skip
@@ -37,7 +38,7 @@ def test_the_registry_holds_these_sets_and_says_what_they_are(monkeypatch, tmp_p
 
 @pytest.mark.parametrize("name", [name for name in NAMES if name not in EMBEDDED])
 def test_addresses_name_a_revision_or_a_release(name):
-    pinned = ("/260dbde7", "/91de66c5", "/2c99f665", "/b636c3c5", "/v0.0.1/")
+    pinned = ("/260dbde7", "/32241ee9", "/91de66c5", "/2c99f665", "/b636c3c5", "/v0.0.1/")
     unpinned = ("docs.google.com", "images.cocodataset.org")  # have no revisions
     for file in PROMPT_SETS.get(name).files:
         assert any(part in file.url for part in pinned + unpinned)

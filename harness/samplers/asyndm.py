@@ -1,0 +1,204 @@
+"""AsynDM: the pixels of a prompt's objects take their time, so they see a clearer context."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import expm1
+from typing import Annotated, Any, Literal
+
+import torch
+from pydantic import Field
+from torch.nn import functional
+
+from harness.errors import HarnessError
+from harness.samplers.base import Denoise, Noise, epsilon, sampler
+
+Strength = Annotated[float, Field(ge=0, lt=1)]
+
+
+def _check(params: dict[str, Any]) -> None:
+    named = [name for name in ("objects", "object_tokens") if name in params]
+    if len(named) == 2:
+        raise HarnessError("asyndm: objects and object_tokens contradict each other: give one")
+    if named and params["released_tokens"]:
+        raise HarnessError(f"asyndm: released_tokens is about a prompt's notes, not {named[0]}")
+    if params["guidance"] == 0 and params["mask"] != "everywhere":
+        raise HarnessError(
+            "asyndm looks for the objects in the conditional branch: guidance must not be 0"
+        )
+
+
+@sampler(
+    "asyndm",
+    title="AsynDM",
+    paper="Hu et al. 2025, Asynchronous Denoising Diffusion Models, arXiv:2510.04504",
+    ladder=(),
+    check=_check,
+    needs=("pixel levels", "attention maps"),
+)
+def asyndm(
+    denoise: Denoise,
+    x: torch.Tensor,
+    sigmas: torch.Tensor,
+    noise: Noise,
+    *,
+    guidance: float = 5.0,
+    eta: Annotated[float, Field(ge=0, le=1)] = 0.0,
+    curve: Literal["bin", "lin", "exp"] = "bin",
+    mask: Literal["dynamic", "static", "everywhere"] = "dynamic",
+    threshold: Annotated[float, Field(ge=0)] = 1.0,
+    strength: Strength | list[Strength] | None = None,
+    objects: str | list[str] | None = None,
+    object_tokens: list[Annotated[int, Field(ge=0)]] | None = None,
+    released_tokens: bool = False,
+) -> torch.Tensor:
+    """Algorithm 1: DDIM whose timestep is a map s, concave in time where an object is, straight
+    elsewhere.
+
+    An object is where its token's attention reaches `threshold` times its mean: `dynamic` at the
+    step before, `static` on average over a run of plain DDIM, which costs as many evaluations
+    again. `everywhere` bends the whole picture's schedule: the paper's concave baseline.
+    `strength` is kappa, one for all objects or one each. Objects and strengths are the prompt's own
+    unless they are given (harness/objects.py); `object_tokens` count from the first word's, 0.
+    """
+    tokens, kappa = denoise.objects(objects, object_tokens, strength, released_tokens)
+    schedule = Schedule.of(denoise, sigmas, curve)
+    schedule.check(float(kappa.max()))
+    draws = [noise() if eta > 0 else None for _ in sigmas[1:]]
+    if mask == "static":
+        levels = sigmas[: schedule.steps]
+        maps = _mean_maps(denoise, x, levels, guidance=guidance, eta=eta, draws=draws)
+        pull = pull_map(maps, tokens, kappa, threshold)
+    else:
+        whole = kappa.amax(1) if mask == "everywhere" else of_last_object(tokens, kappa)
+        pull = whole.reshape(-1, 1, 1, 1)
+    state = schedule.move(schedule.beginning(pull), schedule.steps, pull)
+    s = _sigma(denoise, state, x)
+    x = denoise.begin(x, sigmas[0], s)
+    for i, draw in enumerate(draws):
+        left = schedule.steps - 1 - i
+        state = schedule.move(state, left, pull)
+        t = _sigma(denoise, state, x) if left else sigmas[-1]
+        if mask == "dynamic" and left > 1:  # what this step sees acts on the next one's end
+            denoised, maps = denoise.maps(x, s, guidance=guidance, step=sigmas[i])
+            pull = pull_map(maps, tokens, kappa, threshold)
+        else:
+            denoised = denoise(x, s, guidance=guidance, step=sigmas[i])
+        x, s = _ddim_step(x, denoised, s, t, eta, draw), t
+    return x
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """Timesteps of a run of `steps`, from `first` + `last` down to `last` and then to 0.
+
+    The three curves of section 3.3 for a pull kappa in [0, 1); 0 is the straight line. In float32,
+    as the published code computes them, so that rounding falls the same way.
+    """
+
+    curve: str
+    steps: int
+    first: int
+    last: int
+
+    @classmethod
+    def of(cls, denoise: Denoise, sigmas: torch.Tensor, curve: str) -> Schedule:
+        """On a model's times. A ladder that ends at the last timestep leaves out a step that would
+        not move."""
+        last, first = denoise.times
+        stands = float(sigmas[-1]) == float(denoise.sigma_of(torch.tensor(last)))
+        return cls(curve, len(sigmas) - 1 + int(stands), first, last)
+
+    def beginning(self, pull: torch.Tensor) -> torch.Tensor:
+        """The state before the first step, above the network's timesteps; of `pull`'s shape."""
+        return torch.full_like(pull, self.first + self.last)
+
+    def move(self, state: torch.Tensor, left: int, pull: torch.Tensor) -> torch.Tensor:
+        """The next timestep of every pixel, with `left` steps to go after it."""
+        if left == 0:
+            return torch.zeros_like(state)
+        straight = state - (state - self.last) / left
+        pace = self.first / self.steps
+        slow = (1 - pull) * pace
+        if self.curve == "bin":
+            curved = straight + pull * self.first * (left - 1) / self.steps**2
+        elif self.curve == "lin":
+            curved = torch.minimum(state - slow, self.last + (1 + pull) * (left - 1) * pace)
+        else:
+            bend = expm1(1 / self.steps) / expm1(left / self.steps)
+            curved = state - slow - (state - self.last - slow * left) * bend
+        return torch.where(pull > 0, curved, straight)
+
+    def check(self, strength: float) -> None:
+        """Raise HarnessError if so strong a pull begins above the last timestep of the network."""
+        tried = torch.cat([torch.arange(1000) / 1000, torch.tensor([strength])])
+        begins = self.move(self.beginning(tried), self.steps, tried).round()
+        allowed = tried[:-1][begins[:-1] < self.first]
+        if begins[-1] < self.first:
+            return
+        if not len(allowed):
+            raise HarnessError(f"asyndm: {self.steps} steps are too many for its timesteps")
+        raise HarnessError(
+            f"asyndm: strength {strength:g} with curve={self.curve} and steps={self.steps} begins "
+            f"above the model's timesteps: at most {float(allowed.max()):.3f}, or fewer steps"
+        )
+
+
+def of_last_object(tokens: torch.Tensor, kappa: torch.Tensor) -> torch.Tensor:
+    """The kappa [B] of the object that the prompt names last: it begins with the whole picture."""
+    places = torch.arange(1, tokens.shape[-1] + 1, device=tokens.device)
+    last = ((tokens > 0) * places).amax(2).argmax(1)
+    return kappa.gather(1, last[:, None])[:, 0]
+
+
+def pull_map(
+    maps: torch.Tensor, tokens: torch.Tensor, kappa: torch.Tensor, threshold: float
+) -> torch.Tensor:
+    """The strongest kappa [B, 1, h, w] of the objects at each cell, 0 where there is none.
+
+    `maps` [B, tokens, h, w] is attention, `tokens` [B, objects, tokens] each object's mean over
+    them, `kappa` [B, objects].
+    """
+    attention = torch.einsum("bot,bthw->bohw", tokens, maps.to(tokens))
+    on = attention >= threshold * attention.mean((2, 3), keepdim=True)
+    return (on * kappa[:, :, None, None]).amax(1, keepdim=True)
+
+
+def _sigma(denoise: Denoise, state: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
+    """The level of a state, rounded to what the network knows; [B, 1, 1, 1], or of every pixel."""
+    if state.shape[-1] > 1:
+        state = functional.interpolate(state, x.shape[-2:])
+    return denoise.sigma_of(state.round())
+
+
+def _ddim_step(
+    x: torch.Tensor,
+    denoised: torch.Tensor,
+    s: torch.Tensor,
+    t: torch.Tensor,
+    eta: float,
+    draw: torch.Tensor | None,
+) -> torch.Tensor:
+    """DDIM (Song et al. 2021, equation 12) from levels s to t, each a scalar or of every pixel."""
+    up = eta * t * (1 - (t / s) ** 2).sqrt()
+    x = x + ((t**2 - up**2).sqrt() - s).to(x) * epsilon(x, denoised, s.to(x))
+    return x if draw is None else x + up.to(x) * draw
+
+
+def _mean_maps(
+    denoise: Denoise,
+    x: torch.Tensor,
+    levels: torch.Tensor,
+    *,
+    guidance: float,
+    eta: float,
+    draws: list[torch.Tensor | None],
+) -> torch.Tensor:
+    """The mean attention over a run of plain DDIM from the same noise."""
+    total = torch.zeros(())
+    for i, s in enumerate(levels):
+        denoised, maps = denoise.maps(x, s, guidance=guidance)
+        total = total.to(maps) + maps
+        if i + 1 < len(levels):
+            x = _ddim_step(x, denoised, s, levels[i + 1], eta, draws[i])
+    return total / len(levels)
