@@ -91,7 +91,9 @@ def test_the_last_named_object_begins_and_the_strongest_rules_where_two_meet() -
 @pytest.mark.parametrize("curve", ["bin", "lin", "exp"])
 def test_no_strength_is_ddim(ensemble: Ensemble, curve: str) -> None:
     """With a threshold of 0 every pixel is an object's, yet goes straight; by maps, not scalars."""
-    ours = _run(ensemble, f"asyndm(steps=5, strength=0, threshold=0, curve={curve})").native
+    ours = _run(
+        ensemble, f"asyndm(steps=5, guidance=5.5, strength=0, threshold=0, curve={curve})"
+    ).native
     ddim = _run(ensemble, "ddim(steps=5, guidance=5.5)").native
     torch.testing.assert_close(ours, ddim, atol=1e-3, rtol=1e-4)
 
