@@ -17,6 +17,11 @@ Strength = Annotated[float, Field(ge=0, lt=1)]
 
 
 def _check(params: dict[str, Any]) -> None:
+    if params["spacing"] != "leading":
+        raise HarnessError(
+            f"asyndm steps through timesteps of its own, as spacing=leading does: not "
+            f"{params['spacing']!r}"
+        )
     named = [name for name in ("objects", "object_tokens") if name in params]
     if len(named) == 2:
         raise HarnessError("asyndm: objects and object_tokens contradict each other: give one")
@@ -32,8 +37,9 @@ def _check(params: dict[str, Any]) -> None:
     "asyndm",
     title="AsynDM",
     paper="Hu et al. 2025, Asynchronous Denoising Diffusion Models, arXiv:2510.04504",
-    ladder=(),
+    ladder=("spacing",),
     check=_check,
+    complete=lambda params: {"spacing": "leading", **params},
     needs=("pixel levels", "attention maps"),
 )
 def asyndm(
