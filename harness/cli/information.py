@@ -74,7 +74,10 @@ def _models() -> None:
             for name, e in MODELS
         ],
     )
-    typer.echo("Any diffusers folder or hub id of a Stable Diffusion works as a model, too.")
+    typer.echo(
+        "Any diffusers folder or hub id (OWNER/NAME or OWNER/NAME@REVISION) of a Stable Diffusion "
+        "1 to 3.5 or HunyuanDiT works as a model, too; with another U-Net: sdxl(unet=FOLDER_OR_ID)."
+    )
 
 
 def _metrics() -> None:

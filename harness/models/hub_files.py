@@ -18,7 +18,7 @@ _NO_NETWORK_AFTER = 5  # seconds
 
 
 def is_hub_id(name: str) -> bool:
-    return re.fullmatch(r"[\w.-]+/[\w.-]+(@[\w./-]+)?", name) is not None
+    return re.fullmatch(r"\w[\w.-]*/\w[\w.-]*(@[\w./-]+)?", name) is not None
 
 
 @lru_cache

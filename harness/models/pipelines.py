@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -95,6 +96,7 @@ def load_pipeline(
     schedule = family.schedule(folder, family.settings(overrides))
     index = read_json(folder / "model_index.json")
     given: dict[str, Any] = {part: None for part in _UNUSED if part in index}
+    given |= {part: None for part, value in index.items() if value == [None, None]}
     given |= dict.fromkeys(family.left_out(overrides))
     if (source := family.other_network(overrides)) is not None:
         given[family.network] = _network(source, folder, family.network, request.dtype)
@@ -102,6 +104,7 @@ def load_pipeline(
         if not (folder / part).is_dir():
             hint = f" (to do without: MODEL({part}=none))" if part in dict(family.optional) else ""
             raise HarnessError(f"{folder} is not complete: it has no {part}/{hint}")
+        _check_tokenizer(folder / part)
     with quiet():
         pipeline = _loaded(
             str(folder),
@@ -113,6 +116,13 @@ def load_pipeline(
         pipeline.set_progress_bar_config(disable=True)
         pipeline = pipeline.to(request.device)
     return family.model(name, pipeline, schedule)
+
+
+def _check_tokenizer(folder: Path) -> None:
+    """Raise if a tokenizer is there as SentencePiece's own file only, and what reads it is not."""
+    alone = (folder / "spiece.model").exists() and not (folder / "tokenizer.json").exists()
+    if alone and importlib.util.find_spec("sentencepiece") is None:
+        raise HarnessError(f"{folder} needs sentencepiece: pip install 'sampler-harness[hunyuan]'")
 
 
 def network_folder(source: str, part: str, half: bool = False) -> tuple[Path, str | None]:

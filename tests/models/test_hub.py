@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fnmatch
+import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,9 @@ class FakeHub:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder / "snapshots" / "abc123"
+        self.source = TINY_SDXL
         self.fetched: list[str] = []
+        self.asked: list[str | None] = []
 
     def snapshot_download(
         self,
@@ -31,9 +34,10 @@ class FakeHub:
         allow_patterns: list[str],
         ignore_patterns: list[str] | None = None,
     ) -> str:
-        for path in TINY_SDXL.rglob("*"):
-            name = path.relative_to(TINY_SDXL).as_posix()
+        for path in self.source.rglob("*"):
+            name = path.relative_to(self.source).as_posix()
             wanted = any(fnmatch.fnmatch(name, pattern) for pattern in allow_patterns)
+            wanted &= not any(fnmatch.fnmatch(name, pattern) for pattern in ignore_patterns or [])
             if path.is_file() and wanted:
                 target = self.folder / name
                 target.parent.mkdir(parents=True, exist_ok=True)
@@ -42,6 +46,7 @@ class FakeHub:
         return str(self.folder)
 
     def model_info(self, repo: str, revision: str | None, timeout: float) -> Any:
+        self.asked.append(revision)
         return type("Info", (), {"sha": "abc123"})
 
 
@@ -80,6 +85,55 @@ def test_weights_are_fetched_without_what_is_not_used(fake: FakeHub) -> None:
 
 def test_half_precision_without_fp16_files_takes_the_full_ones(fake: FakeHub) -> None:
     assert load("someone/their-fine-tune", dtype="float16").dtype.itemsize == 2  # type: ignore[attr-defined]
+
+
+def test_a_revision_is_pinned_and_recorded(fake: FakeHub) -> None:
+    entry = find("someone/their-fine-tune@v2.0")
+    assert entry.revision() == "abc123"
+    assert fake.asked == ["v2.0"]
+    assert entry.source == "someone/their-fine-tune@v2.0"
+    with pytest.raises(HarnessError, match="no model folder"):
+        find("someone/their-fine-tune@")
+
+
+def test_another_unet_is_fetched_instead_of_the_pipelines_own(fake: FakeHub) -> None:
+    spec = "someone/their-fine-tune(unet=someone/a-u-net@main)"
+    assert find(spec).revision() == "abc123+abc123"
+    model = load(spec)
+    assert fake.fetched.count("unet/diffusion_pytorch_model.safetensors") == 1
+    assert model.latent_shape((64, 64)) == (4, 8, 8)
+
+
+def test_rows_with_another_unet_record_both(fake: FakeHub) -> None:
+    assert find("sdxl-dpo").revision() == "abc123+abc123"
+    assert find("sdxl").revision() == "abc123"
+    assert load("sdxl-dpo").name == "sdxl-dpo"  # type: ignore[attr-defined]
+
+
+def test_a_unet_of_another_pipeline_is_refused(fake: FakeHub, tmp_path: Path) -> None:
+    folder = tmp_path / "other"
+    shutil.copytree(TINY_SDXL / "unet", folder)
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "cross_attention_dim": 768}))
+    with pytest.raises(HarnessError, match="its cross_attention_dim is 768, not"):
+        load(f"{TINY_SDXL}(unet={folder})")
+    with pytest.raises(HarnessError, match="unet=3 must be a folder or a hub id"):
+        find(str(TINY_SDXL)).ladders({"unet": 3})
+
+
+def test_half_precision_takes_fp16_files_where_a_part_has_them(
+    fake: FakeHub, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    source = tmp_path / "mixed"
+    shutil.copytree(TINY_SDXL, source)
+    file = source / "text_encoder" / "model.safetensors"
+    shutil.copy(file, file.with_name("model.fp16.safetensors"))
+    monkeypatch.setattr(fake, "source", source)
+    assert load("someone/mixed", dtype="float16").dtype.itemsize == 2  # type: ignore[attr-defined]
+    weights = {name for name in fake.fetched if name.endswith(".safetensors")}
+    assert "text_encoder/model.fp16.safetensors" in weights
+    assert "text_encoder/model.safetensors" not in weights
+    assert "unet/diffusion_pytorch_model.safetensors" in weights
 
 
 @pytest.mark.parametrize(
