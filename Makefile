@@ -1,5 +1,5 @@
 # Each target does its own set-up, and nothing that is done already.
-#   make bench SAMPLER=zigzag MODEL=sdxl [BENCH=pickapic] [SEEDS=0-3] [GPUS=8] [ARGS='--limit 50']
+#   make bench SAMPLER=zigzag MODEL=sdxl [BENCH=pickapic] [SEEDS=0-3] [GPUS=8] [TINY=1] [ARGS='--limit 50']
 VENV   ?= .venv
 PYTHON ?= python3
 BIN    := $(VENV)/bin
@@ -23,7 +23,7 @@ $(VENV)/.installed-dev: $(VENV)/.installed
 	@touch $@
 
 bench: $(VENV)/.installed
-	@$(BIN)/harness bench $(if $(SAMPLER),'$(SAMPLER)') $(if $(MODEL),--model '$(MODEL)') $(if $(BENCH),--bench '$(BENCH)') $(if $(SEEDS),--seeds '$(SEEDS)') $(if $(GPUS),--workers $(GPUS)) $(ARGS)
+	@$(BIN)/harness bench $(if $(SAMPLER),'$(SAMPLER)') $(if $(MODEL),--model '$(MODEL)') $(if $(BENCH),--bench '$(BENCH)') $(if $(SEEDS),--seeds '$(SEEDS)') $(if $(GPUS),--workers $(GPUS)) $(if $(TINY),--tiny) $(ARGS)
 
 test: $(VENV)/.installed-dev
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 $(ARGS)

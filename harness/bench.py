@@ -37,7 +37,7 @@ class Order:
     benchmark: Benchmark
     model: str
     sampler: str
-    baseline: str
+    baseline: str | None  # None: nothing to beat, in a benchmark of several candidates only
     guide: str | None
     seeds: str
     prompts: str
@@ -65,8 +65,12 @@ def run_bench(order: Order, say: Callable[[str], None]) -> tuple[Comparison, str
     Everything that can be checked is checked before weights are loaded.
     """
     seeds = parse_seeds(order.seeds)
+    if order.baseline is None:
+        raise HarnessError(f"benchmark {order.benchmark.name} has no baseline: give --baseline")
     jobs, absent = plan_jobs(order)
-    usable = _usable(order.metrics, say)
+    usable = usable_metrics(order.metrics, say)
+    if all(isinstance(metric, SetMetric) for metric in usable):
+        raise HarnessError("name a metric that scores single images: see 'harness list metrics'")
     for name, job in jobs.items():
         say(f"{name}: {job.spec.sampler}, {job.nfe} evaluations an image")
     prompts = load_prompts(
@@ -77,8 +81,8 @@ def run_bench(order: Order, say: Callable[[str], None]) -> tuple[Comparison, str
         for name, job in jobs.items()
     }
     shards = plan_shards(list(prompts.prompts), seeds)
-    _generate(order, jobs, runs, shards)
-    _evaluate(order, list(runs.values()), [str(metric.call) for metric in usable])
+    generate_missing(order, jobs, runs, shards)
+    evaluate_missing(order, list(runs.values()), [str(metric.call) for metric in usable])
     items = asked_items(list(prompts.prompts), seeds)
     baselines = {name: runs.get(name) for name in (OWN, MATCHED)}
     folder = runs[tables.CANDIDATE].path
@@ -102,10 +106,10 @@ def compare_runs(
     return compare(
         candidate,
         baselines,
-        [_info(metric) for metric in metrics if not isinstance(metric, SetMetric)],
+        [metric_info(metric) for metric in metrics if not isinstance(metric, SetMetric)],
         out,
         set_scores=[
-            _set_score(name, run, metric, items)
+            set_score_of(name, run, metric, items)
             for metric in metrics
             if isinstance(metric, SetMetric)
             for name, run in runs.items()
@@ -119,7 +123,8 @@ def compare_runs(
 def plan_jobs(order: Order) -> tuple[dict[str, Job], dict[str, str]]:
     """The candidate's job and its baselines', by role; and why a baseline is absent.
 
-    The baseline has the candidate's steps and guidance, unless its text says otherwise.
+    The baseline has the candidate's steps and guidance, unless its text says otherwise; where the
+    order has none, nor has the result.
     """
 
     def planned(sampler: str, defaults: dict[str, Any]) -> Job:
@@ -137,8 +142,10 @@ def plan_jobs(order: Order) -> tuple[dict[str, Job], dict[str, str]]:
     candidate = planned(order.sampler, order.benchmark.defaults)
     own = candidate.spec.sampler.params
     shared: dict[str, Any] = {k: own[k] for k in ("steps", "guidance") if k in own}
-    baseline = planned(order.baseline, shared)
     candidate.entry.revision()
+    if order.baseline is None:
+        return {tables.CANDIDATE: candidate}, {}
+    baseline = planned(order.baseline, shared)
     if candidate.spec == baseline.spec:
         raise HarnessError(
             f"{candidate.spec.sampler} would be compared with itself: choose another sampler or "
@@ -153,22 +160,19 @@ def plan_jobs(order: Order) -> tuple[dict[str, Job], dict[str, str]]:
     return {**jobs, MATCHED: planned(str(matched), {})}, {}
 
 
-def _usable(names: Sequence[str], say: Callable[[str], None]) -> list[Metric]:
+def usable_metrics(names: Sequence[str], say: Callable[[str], None]) -> list[Metric]:
     """The metrics that can run here; what the others lack is said, or raised if none can."""
     metrics = make_metrics(names)
     problems = checks(metrics)
     usable = [metric for metric in metrics if metric.label not in problems]
-    if all(isinstance(metric, SetMetric) for metric in usable):
-        raise HarnessError(
-            "\n".join(problems.values())
-            or "name a metric that scores single images: see 'harness list metrics'"
-        )
+    if problems and not usable:
+        raise HarnessError("\n".join(problems.values()))
     for problem in problems.values():
         say(f"left out: {problem}")
     return usable
 
 
-def _generate(
+def generate_missing(
     order: Order, jobs: dict[str, Job], runs: dict[str, Run], shards: list[Shard]
 ) -> None:
     due = {name: generation.missing(run, shards) for name, run in runs.items()}
@@ -222,7 +226,7 @@ def _launch(order: Order, command: list[str], workers: int) -> None:
         )
 
 
-def _evaluate(order: Order, runs: Sequence[Run], metrics: list[str]) -> None:
+def evaluate_missing(order: Order, runs: Sequence[Run], metrics: list[str]) -> None:
     due = {run.path: evaluation.pending(run, metrics) for run in runs}
     if not any(due.values()):
         return
@@ -245,18 +249,18 @@ def _evaluate(order: Order, runs: Sequence[Run], metrics: list[str]) -> None:
             )
 
 
-def _info(metric: Metric) -> MetricInfo:
+def metric_info(metric: Metric) -> MetricInfo:
     about = metric.about
     return MetricInfo(metric.label, about.direction, about.title, about.description)
 
 
-def _set_score(
+def set_score_of(
     role: str, run: Run, metric: SetMetric, items: Collection[str] | None
 ) -> tables.SetScore:
     score = evaluation.set_score(run, metric, items)
     return tables.SetScore(
         role,
-        _info(metric),
+        metric_info(metric),
         score.value,
         score.n,
         score.low,

@@ -3,9 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    model_validator,
+)
 
 from harness.data import data_path
 from harness.errors import HarnessError, unknown
@@ -14,8 +21,51 @@ PUBLIC_DEFAULT = "drawbench"
 """The benchmark of a model for which no benchmark is the first choice."""
 
 
+M = TypeVar("M", bound=BaseModel)
+
+
+class Published(BaseModel):
+    """Published numbers of one setting: scores and winning rates in [0, 1] by metric, and where.
+
+    `refs/published.yaml` holds them by name.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    source: str
+    scores: dict[str, float] = {}
+    winning_rates: dict[str, Annotated[float, Field(ge=0, le=1)]] = {}
+
+
+class Candidate(BaseModel):
+    """One of a benchmark's candidates; in YAML also the sampler's text alone.
+
+    `model` and `guide` replace the benchmark's, `published` is a name of `refs/published.yaml`.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    sampler: str
+    label: str | None = None
+    model: str | None = None
+    guide: str | None = None
+    published: str | None = None
+
+    @property
+    def name(self) -> str:
+        return self.label or self.sampler
+
+
+def _candidate(given: Any) -> Any:
+    return {"sampler": given} if isinstance(given, str) else given
+
+
 class Benchmark(BaseModel):
-    """A benchmark. `steps` and `guidance` are for all samplers; None is the model's own.
+    """A benchmark, of one `candidate` or of several `candidates` with one table for all.
+
+    `steps` and `guidance` are for all samplers; None is the model's own. `baseline` may be null
+    where there are `candidates`: then nothing is paired. `tiny` replaces keys to make a cut that
+    runs anywhere in a minute.
 
     `guide` is a second model that guidance leads away from, for all runs. The first metric is the
     headline.
@@ -30,13 +80,26 @@ class Benchmark(BaseModel):
     prompts: str
     limit: Annotated[int, Field(ge=1)] | None = None
     seeds: str = "0"
-    candidate: str
-    baseline: str = "ddim"
+    candidate: str | None = None
+    candidates: list[Annotated[Candidate, BeforeValidator(_candidate)]] = []
+    baseline: str | None = "ddim"
     steps: Annotated[int, Field(ge=1)] | None = None
     guidance: float | None = None
     guide: str | None = None
     noise_key: str | None = None
     metrics: Annotated[list[str], Field(min_length=1)]
+    tiny: dict[str, Any] = {}
+
+    @model_validator(mode="after")
+    def _one_or_several(self) -> Benchmark:
+        if bool(self.candidate) == bool(self.candidates):
+            raise ValueError("give either candidate or candidates")
+        if self.candidate and self.baseline is None:
+            raise ValueError("a single candidate needs a baseline")
+        labels = [candidate.name for candidate in self.candidates]
+        if repeated := [label for label in labels if labels.count(label) > 1]:
+            raise ValueError(f"two candidates are called {repeated[0]!r}: give them labels")
+        return self
 
     @property
     def defaults(self) -> dict[str, Any]:
@@ -49,15 +112,36 @@ def names() -> list[str]:
     return sorted(path.stem for path in data_path("benchmarks").glob("*.yaml"))
 
 
-def load(name: str) -> Benchmark:
-    """The benchmark of this name, or of a YAML file at this path."""
-    import yaml
-
+def load(name: str, tiny: bool = False) -> Benchmark:
+    """The benchmark of this name, or of a YAML file at this path; `tiny` its small cut."""
     path = Path(name)
     if path.suffix not in (".yaml", ".yml"):
         if name not in names():
             raise unknown("benchmark", name, names())
         path = data_path("benchmarks") / f"{name}.yaml"
+    data = _read(path)
+    for key in [*data, *(data.get("tiny") or {})]:
+        if key not in Benchmark.model_fields:
+            raise unknown("key", str(key), Benchmark.model_fields, where=f"benchmark {path}")
+    if tiny:
+        if not data.get("tiny"):
+            raise HarnessError(f"benchmark {name} has no tiny cut: it has no key 'tiny'")
+        data |= {"name": f"{data.get('name', path.stem)}-tiny", **data["tiny"], "tiny": {}}
+    return _checked(Benchmark, {"name": path.stem, **data}, str(path))
+
+
+def load_published(name: str) -> Published:
+    """The published numbers of this name in `refs/published.yaml`."""
+    path = data_path("refs/published.yaml")
+    data = _read(path)
+    if name not in data:
+        raise unknown("published result", name, data)
+    return _checked(Published, data[name], f"{path}: {name}")
+
+
+def _read(path: Path) -> dict[str, Any]:
+    import yaml
+
     try:
         data = yaml.safe_load(path.read_text())
     except FileNotFoundError:
@@ -67,15 +151,16 @@ def load(name: str) -> Benchmark:
         raise HarnessError(f"cannot read {path}: {line}") from None
     if not isinstance(data, dict):
         raise HarnessError(f"{path} must hold keys and values, such as 'model: shapes'")
-    for key in data:
-        if key not in Benchmark.model_fields:
-            raise unknown("key", str(key), Benchmark.model_fields, where=f"benchmark {path}")
+    return data
+
+
+def _checked(kind: type[M], data: Any, where: str) -> M:
     try:
-        return Benchmark(**{"name": path.stem, **data})
+        return kind.model_validate(data)
     except ValidationError as error:
         first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise HarnessError(f"{path}: {where}: {first['msg']}") from None
+        at = "".join(f"{part}: " for part in first["loc"])
+        raise HarnessError(f"{where}: {at}{first['msg']}") from None
 
 
 def for_model(model: str) -> Benchmark:

@@ -30,7 +30,10 @@ def match_cost(dry_run: DryRun, call: Call, sigmas: torch.Tensor, nfe: int) -> C
         _, evaluations = dry_run(_with(call, steps=steps))
         return sum(evaluations.values())
 
-    steps = bisect_left(range(1, _MOST_STEPS + 1), nfe, key=cost) + 1
+    enough = 1  # long rehearsals take time: look among few steps first
+    while enough < _MOST_STEPS and cost(enough) < nfe:
+        enough = min(2 * enough, _MOST_STEPS)
+    steps = bisect_left(range(1, enough + 1), nfe, key=cost) + 1
     if steps > _MOST_STEPS:
         raise HarnessError(
             f"{call.name} needs more than {_MOST_STEPS} steps to cost {nfe} evaluations an image"

@@ -24,6 +24,7 @@ LEVELS = [
     {"generate", "evaluate", "compare", "report", "launch", "benchmark", "matching"},
     {"sample", "progress"},
     {"bench"},
+    {"survey"},
     {"cli"},
     {"__main__"},
 ]

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from harness.cli import app, options
-from harness.cli.tables import show
+from harness.cli.tables import show, show_survey
 
 
 @app.command(
@@ -29,6 +29,9 @@ def bench(
     baseline: Annotated[str | None, typer.Option(help="What to beat; default: ddim.")] = None,
     guide: options.Guide = None,
     seeds: Annotated[str | None, typer.Option(help="0-3, or 0,2,5-8.")] = None,
+    tiny: Annotated[
+        bool, typer.Option("--tiny", help="The benchmark's small cut, for any machine.")
+    ] = False,
     prompts: Annotated[
         str | None, typer.Option(help="Another prompt set or file than the benchmark's.")
     ] = None,
@@ -56,13 +59,15 @@ def bench(
     from harness.generate import Settings
     from harness.launch import default_workers, pick_device
     from harness.spec import parse_size, split_list
+    from harness.survey import run_survey
 
-    found = benchmarks.load(benchmark) if benchmark else benchmarks.for_model(model or "shapes")
+    name = benchmark or benchmarks.for_model(model or "shapes").name
+    found = benchmarks.load(name, tiny)
     where = pick_device(device)
     order = Order(
         benchmark=found,
         model=model or found.model,
-        sampler=sampler or found.candidate,
+        sampler=sampler or found.candidate or found.candidates[0].sampler,
         baseline=baseline or found.baseline,
         guide=guide or found.guide,
         seeds=seeds or found.seeds,
@@ -79,5 +84,7 @@ def bench(
         workers=workers or default_workers(device),
     )
     notes = Console(stderr=True, highlight=False)
-    comparison, folder = run_bench(order, lambda text: notes.print(text, markup=False))
-    show(comparison, folder)
+    if found.candidates and sampler is None:
+        show_survey(*run_survey(order, lambda text: notes.print(text, markup=False)))
+    else:
+        show(*run_bench(order, lambda text: notes.print(text, markup=False)))

@@ -117,7 +117,7 @@ def _benchmarks() -> None:
     _print(
         ["name", "title", "model", "candidate", "baseline", "prompts", "seeds", "metrics"],
         [
-            (b.name, b.title, b.model, b.candidate, b.baseline,
+            (b.name, b.title, b.model, b.candidate or f"{len(b.candidates)} of them", b.baseline,
              f"{b.prompts}{f' ({b.limit})' if b.limit else ''}", b.seeds, ", ".join(b.metrics))
             for b in found
         ],

@@ -11,6 +11,7 @@ from harness.cli import app, options
 if TYPE_CHECKING:
     from harness.evaluate import EvaluationReport
     from harness.store.comparison import Comparison
+    from harness.store.survey import Survey
 
 Metrics = Annotated[str, typer.Option(help="Comma-separated; see 'harness list metrics'.")]
 
@@ -90,12 +91,16 @@ def compare(
 
 @app.command(epilog="Example: [bold]harness report results/shapes/shapes/zigzag-1a2b3c4d[/bold]")
 def report(
-    folder: Annotated[str, typer.Argument(help="A folder that holds compare/.")],
+    folder: Annotated[str, typer.Argument(help="A folder that holds compare/ or survey.json.")],
 ) -> None:
     """Write the report of a stored comparison again and print its tables."""
     from harness.store.comparison import load_comparison
+    from harness.store.survey import holds_survey, load_survey
 
-    show(load_comparison(folder), folder)
+    if holds_survey(folder):
+        show_survey(load_survey(folder), folder)
+    else:
+        show(load_comparison(folder), folder)
 
 
 def show(comparison: Comparison, folder: str) -> None:
@@ -107,5 +112,18 @@ def show(comparison: Comparison, folder: str) -> None:
     page = write_report(comparison, folder)
     console = Console(highlight=False)
     for table in console_tables(comparison):
+        console.print(table)
+    console.print(f"report: {page}", markup=False, soft_wrap=True)
+
+
+def show_survey(survey: Survey, folder: str) -> None:
+    """Write the report of several samplers and print its tables."""
+    from rich.console import Console
+
+    from harness.report.survey import survey_tables, write_survey
+
+    page = write_survey(survey, folder)
+    console = Console(highlight=False)
+    for table in survey_tables(survey):
         console.print(table)
     console.print(f"report: {page}", markup=False, soft_wrap=True)

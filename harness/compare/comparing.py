@@ -80,6 +80,22 @@ def compare(
     return result
 
 
+def tabulate(
+    sides: Mapping[str, Run], metrics: Sequence[MetricInfo], items: Collection[str] | None = None
+) -> tuple[dict[str, RunFacts], pd.DataFrame]:
+    """Facts and mean scores (a table as SUMMARY) of runs by name, each by itself.
+
+    `items` as for `compare`.
+    """
+    scored = {name: pairs.read_items(run, metrics, items) for name, run in sides.items()}
+    tabled = {name: side.items for name, side in scored.items()}
+    runs = {
+        name: RunFacts.of(run, tabled[name], run_cost(scored[name].selection, tabled[name]))
+        for name, run in sides.items()
+    }
+    return runs, _summary(runs, tabled, metrics)
+
+
 def _check(
     baselines: Mapping[str, Run], metrics: Sequence[MetricInfo], set_scores: Sequence[SetScore]
 ) -> None:

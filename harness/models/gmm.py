@@ -54,17 +54,21 @@ class GaussianMixture:
         return noise.to(self.device, self.state_dtype) * sigma
 
     def encode(self, prompts: Sequence[str]) -> Condition:
-        classes = []
+        classes: list[int | slice] = []
         for prompt in prompts:
+            if not prompt.strip():
+                classes.append(slice(None))
+                continue
             word, _, number = prompt.strip().partition(" ")
             if word != "class" or not number.isdigit() or int(number) >= CLASSES:
                 raise HarnessError(
-                    f"model {self.name} knows the prompts 'class 0' to 'class {CLASSES - 1}', "
-                    f"not {prompt!r}"
+                    f"model {self.name} knows the prompts 'class 0' to 'class {CLASSES - 1}', and "
+                    f"the empty one for the whole mixture, not {prompt!r}"
                 )
             classes.append(int(number))
         chosen = torch.zeros(len(classes), CLASSES, dtype=torch.bool, device=self.device)
-        chosen[range(len(classes)), classes] = True
+        for row, components in enumerate(classes):
+            chosen[row, components] = True
         return {"components": chosen}
 
     def encode_negative(self, negatives: Sequence[str | None]) -> Condition | None:

@@ -41,6 +41,13 @@ def console_tables(comparison: Comparison) -> list[RenderableType]:
     return shown
 
 
+def plain_table(source: tables.Table) -> Table:
+    """All columns of a table of one group."""
+    (group,) = source.groups
+    kept = list(range(len(source.columns)))
+    return _table(source, group, kept, [""] * len(group.rows))
+
+
 def _table(source: tables.Table, group: tables.Group, kept: list[int], styles: list[str]) -> Table:
     """The kept columns of a group; `styles` are those of its rows' second column."""
     from rich import box

@@ -1,0 +1,166 @@
+"""A survey as tables: what each sampler cost and scored, whom it beats, what was published."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from harness.report import words
+from harness.report.markdown import escape, table_lines
+from harness.report.tables import Group, Table
+from harness.store import files
+from harness.store.survey import Rate, Row, Score, Survey
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+SETTINGS = {"own": "winning rate, own settings", "matched cost": "winning rate, matched cost"}
+
+
+def write_survey(survey: Survey, folder: str) -> str:
+    """Write `report.md` into `folder`; its path."""
+    lines = [f"# {escape(survey.title)}", "", *[f"- {escape(line)}" for line in verdicts(survey)]]
+    lines += [f"- {escape(note)}" for note in remarks(survey)]
+    shown = [runs(survey), every_rate(survey), beside_published(survey), samplers(survey)]
+    lines += [table_lines(table) for table in shown if table]
+    if survey.commands:
+        lines += ["", "```", *survey.commands, "```"]
+    path = files.join(folder, "report.md")
+    files.write_text(path, "\n".join(lines) + "\n")
+    return path
+
+
+def survey_tables(survey: Survey) -> list[RenderableType]:
+    """What to print: the table without intervals of scores, verdicts, published numbers."""
+    from rich.text import Text
+
+    from harness.report.console import plain_table
+
+    shown: list[RenderableType] = [plain_table(runs(survey, short=True))]
+    if table := beside_published(survey):
+        shown += [Text(table.caption, style="bold"), plain_table(table)]
+    return shown + [Text(line) for line in [*verdicts(survey), *remarks(survey)]]
+
+
+def runs(survey: Survey, short: bool = False) -> Table:
+    """A row a run: NFE, a column a metric, and the winning rates on the headline metric."""
+    headline = survey.headline
+    columns = ["run", "NFE", *(words.label(metric) for metric in survey.metrics)]
+    columns += [*SETTINGS.values()] if headline else []
+    columns += ["images"]
+    body = []
+    for row in survey.rows:
+        cells = [row.label, words.count(row.nfe)]
+        cells += [_score(row.scores.get(metric.name), short) for metric in survey.metrics]
+        cells += [_winning(row, setting, headline) for setting in SETTINGS] if headline else []
+        failed = f" ({row.failed:,} failed)" if row.failed else ""
+        body.append([*cells, f"{row.images:,}{failed}"])
+    note = "NFE counts every network and branch, for one image."
+    if headline:
+        note += (
+            f" Winning rates are on {survey.metric(headline).label}, with 95 % intervals over "
+            "prompts; NFE in brackets is the baseline's."
+        )
+    return Table(survey.title, columns, [Group("", body)], note)
+
+
+def every_rate(survey: Survey) -> Table | None:
+    """Winning rates on every metric; None where nothing was paired."""
+    groups = []
+    for metric in survey.metrics:
+        paired = [row for row in survey.rows if any(r.metric == metric.name for r in row.rates)]
+        body = [[row.label, *(_winning(row, s, metric.name) for s in SETTINGS)] for row in paired]
+        groups += [Group(words.label(metric), body)] if body else []
+    if not groups:
+        return None
+    return Table("Winning rates on every metric", ["run", *SETTINGS.values()], groups)
+
+
+def beside_published(survey: Survey) -> Table | None:
+    """Published numbers with ours beside them; None where there are none."""
+    body = []
+    for row in survey.rows:
+        for one in row.published:
+            rate = row.rate("own", one.metric)
+            score = row.scores.get(one.metric)
+            name = survey.metric(one.metric).label
+            body.append(
+                [
+                    row.label,
+                    f"winning rate on {name}" if one.winning_rate else name,
+                    words.percent(one.value) if one.winning_rate else f"{one.value:g}",
+                    _rate(rate) if one.winning_rate else _score(score, short=False),
+                    one.source,
+                ]
+            )
+    if not body:
+        return None
+    columns = ["run", "number", "published", "ours", "source"]
+    note = "Published numbers are over the papers' own prompts, seeds and number of images."
+    caption = "Beside the published numbers"
+    return Table(caption, columns, [Group("", body)], note, frozenset({"number", "source"}))
+
+
+def samplers(survey: Survey) -> Table:
+    """Each run with all parameters."""
+    body = [
+        [row.label, row.sampler, row.model + (f", guide {row.guide}" if row.guide else "")]
+        for row in survey.rows
+    ]
+    columns = ["run", "sampler", "model"]
+    return Table("What was run", columns, [Group("", body)], "", frozenset(columns))
+
+
+def verdicts(survey: Survey) -> list[str]:
+    """Who wins, who loses and who does neither, a line a setting."""
+    lines = []
+    for setting in SETTINGS:
+        said: dict[str, list[str]] = {}
+        for row in survey.rows:
+            rate = row.rate(setting, survey.headline or "")
+            if rate is not None:
+                said.setdefault(rate.verdict, []).append(row.label)
+        if said:
+            parts = [f"{verdict}: {', '.join(labels)}" for verdict, labels in said.items()]
+            metric = survey.metric(survey.headline or "").label
+            lines.append(f"At {words.setting(setting)}, on {metric}: {'; '.join(parts)}.")
+    paired = sum(1 for row in survey.rows if row.rates)
+    if paired > 1:
+        lines.append(
+            f"Each verdict stands for itself: of {paired} samplers no better than the baseline, "
+            f"{0.05 * paired:.1f} would be expected to win or lose by chance."
+        )
+    return lines
+
+
+def remarks(survey: Survey) -> list[str]:
+    """What was left out, and why."""
+    absent: dict[str, list[str]] = {}
+    for row in survey.rows:
+        for setting, reason in row.absent.items():
+            absent.setdefault(f"at {words.setting(setting)}: {reason}", []).append(row.label)
+    found = [f"{', '.join(labels)} not compared {why}." for why, labels in absent.items()]
+    return [*survey.notes, *found]
+
+
+def _score(score: Score | None, short: bool) -> str:
+    if score is None:
+        return words.NONE
+    if short and score.value is not None:
+        return words.number(score.value)
+    return words.estimate(score.value, score.low, score.high, score.reason)
+
+
+def _winning(row: Row, setting: str, metric: str) -> str:
+    rate = row.rate(setting, metric)
+    if rate is None:
+        return words.NONE
+    cost = "" if rate.nfe is None else f" ({words.count(rate.nfe)} NFE)"
+    return f"{_rate(rate)} {rate.verdict}{cost}"
+
+
+def _rate(rate: Rate | None) -> str:
+    if rate is None:
+        return words.NONE
+    if rate.value is None or rate.low is None or rate.high is None:
+        return rate.reason or words.NONE
+    return f"{words.percent(rate.value)} [{100 * rate.low:.1f}, {100 * rate.high:.1f}]"

@@ -1,0 +1,221 @@
+"""A benchmark of several samplers: every one against the baseline, and all in one table."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, field, replace
+
+import pandas as pd
+
+from harness import bench
+from harness import generate as generation
+from harness.bench import MATCHED, OWN, Order
+from harness.benchmark import Candidate, load_published
+from harness.compare.comparing import tabulate
+from harness.errors import HarnessError
+from harness.generate import Job
+from harness.metrics.base import METRICS, Metric, SetMetric
+from harness.prompts.base import load_prompts
+from harness.spec import Shard, asked_items, parse_call, parse_seeds, plan_shards
+from harness.store.comparison import CANDIDATE, Comparison, RunFacts
+from harness.store.run import Run
+from harness.store.survey import Published, Rate, Row, Score, Survey
+
+
+@dataclass
+class _Entry:
+    """A candidate with its jobs and runs by role, and why a role is absent."""
+
+    candidate: Candidate
+    order: Order
+    jobs: dict[str, Job]
+    absent: dict[str, str]
+    runs: dict[str, Run] = field(default_factory=dict)
+    comparison: Comparison | None = None
+
+
+def run_survey(order: Order, say: Callable[[str], None]) -> tuple[Survey, str]:
+    """Generate and evaluate what is missing, compare each candidate; the table and its folder.
+
+    Everything that can be checked is checked, for all candidates, before weights are loaded.
+    """
+    notes: list[str] = []
+
+    def remark(text: str) -> None:
+        notes.append(text[:1].upper() + text[1:] + ".")
+        say(text)
+
+    seeds = parse_seeds(order.seeds)
+    entries = [_plan(order, candidate) for candidate in order.benchmark.candidates]
+    metrics = _metrics(order.metrics, remark)
+    prompts = load_prompts(
+        order.prompts, limit=order.limit, column=order.column, folder=order.prompts_folder
+    )
+    shards = plan_shards(list(prompts.prompts), seeds)
+    items = asked_items(list(prompts.prompts), seeds)
+    for entry in entries:
+        entry.runs = {
+            role: generation.open_run(job, f"{order.root}/{job.folder}", order.settings)
+            for role, job in entry.jobs.items()
+        }
+        job = entry.jobs[CANDIDATE]
+        say(f"{entry.candidate.name}: {job.spec.sampler}, {job.nfe} evaluations an image")
+    _make(entries, shards)
+    _score(order, entries, metrics)
+    paired = [metric for metric in metrics if not isinstance(metric, SetMetric)]
+    for entry in entries:
+        if OWN in entry.runs and paired:
+            baselines = {name: entry.runs.get(name) for name in (OWN, MATCHED)}
+            run = entry.runs[CANDIDATE]
+            entry.comparison = bench.compare_runs(
+                run, baselines, metrics, run.path, entry.absent, items
+            )
+    survey = _tabled(order, entries, metrics, items, notes)
+    folder = f"{order.root}/survey"
+    survey.save(folder)
+    return survey, folder
+
+
+def _plan(order: Order, candidate: Candidate) -> _Entry:
+    own = replace(
+        order,
+        sampler=candidate.sampler,
+        model=candidate.model or order.model,
+        guide=candidate.guide or order.guide,
+    )
+    try:
+        return _Entry(candidate, own, *bench.plan_jobs(own))
+    except HarnessError as error:
+        raise HarnessError(f"candidate {candidate.name!r}: {error}") from None
+
+
+def _metrics(names: Sequence[str], say: Callable[[str], None]) -> list[Metric]:
+    """Those of the benchmark's metrics that can run here; what the others lack is said."""
+    known = []
+    for name in names:
+        if parse_call(name).name in METRICS:
+            known.append(name)
+        else:
+            say(f"left out: {name}, of which this installation has no metric")
+    return bench.usable_metrics(known, say) if known else []
+
+
+def _make(entries: Sequence[_Entry], shards: list[Shard]) -> None:
+    """Missing pictures, with one loading of weights for all runs of a model and guide."""
+    groups: dict[tuple[str, str | None], list[_Entry]] = {}
+    for entry in entries:
+        groups.setdefault((entry.order.model, entry.order.guide), []).append(entry)
+    for group in groups.values():
+        jobs = {entry.runs[role].path: job for entry in group for role, job in entry.jobs.items()}
+        runs = {run.path: run for entry in group for run in entry.runs.values()}
+        bench.generate_missing(group[0].order, jobs, runs, shards)
+
+
+def _score(order: Order, entries: Sequence[_Entry], metrics: Sequence[Metric]) -> None:
+    runs = {run.path: run for entry in entries for run in entry.runs.values()}
+    if metrics:
+        bench.evaluate_missing(order, list(runs.values()), [str(m.call) for m in metrics])
+
+
+def _tabled(
+    order: Order,
+    entries: Sequence[_Entry],
+    metrics: Sequence[Metric],
+    items: Collection[str],
+    notes: list[str],
+) -> Survey:
+    paired = [bench.metric_info(m) for m in metrics if not isinstance(m, SetMetric)]
+    shown: dict[str, tuple[str, Run, _Entry | None]] = {}
+    for entry in entries:
+        if own := entry.runs.get(OWN):
+            call = own.spec.sampler
+            steps = call.params.get("steps")
+            shown.setdefault(own.path, (f"baseline {call.name} ({steps} steps)", own, None))
+    for at, entry in enumerate(entries):
+        shown[f"{at}"] = (entry.candidate.name, entry.runs[CANDIDATE], entry)
+    facts, summary = tabulate({key: run for key, (_, run, _) in shown.items()}, paired, items)
+    rows = []
+    for key, (label, run, shown_entry) in shown.items():
+        scores = _means(summary[summary["run"] == key])
+        for metric in metrics:
+            if isinstance(metric, SetMetric):
+                found = bench.set_score_of(CANDIDATE, run, metric, items)
+                scores[metric.label] = Score(
+                    found.value, found.low, found.high, found.n, found.reason
+                )
+        rows.append(_row(label, run, facts[key], scores, shown_entry))
+    headline = paired[0].name if any(row.rates for row in rows) else None
+    infos = [bench.metric_info(metric) for metric in metrics]
+    command = shlex.join(["harness", *sys.argv[1:]])
+    about = order.benchmark
+    return Survey(about.name, about.title, infos, headline, rows, notes, [command])
+
+
+def _means(summary: pd.DataFrame) -> dict[str, Score]:
+    return {
+        str(row["metric"]): Score(
+            _number(row["mean"]),
+            _number(row["low"]),
+            _number(row["high"]),
+            int(row["images"]),
+            None if pd.isna(row["reason"]) else str(row["reason"]),
+        )
+        for _, row in summary.iterrows()
+    }
+
+
+def _row(
+    label: str, run: Run, facts: RunFacts, scores: dict[str, Score], entry: _Entry | None
+) -> Row:
+    compared = entry.comparison if entry else None
+    return Row(
+        label=label,
+        sampler=str(run.spec.sampler),
+        model=run.spec.model,
+        guide=run.spec.guide,
+        path=run.path,
+        baseline=entry is None,
+        nfe=facts.cost.nfe,
+        images=facts.images,
+        failed=sum(facts.failed.values()),
+        scores=scores,
+        rates=_rates(compared) if compared else [],
+        absent=compared.absent if compared else {},
+        published=_published(entry.candidate) if entry else [],
+    )
+
+
+def _rates(comparison: Comparison) -> list[Rate]:
+    rates = []
+    for setting, baseline in comparison.baselines.items():
+        for metric in comparison.metrics:
+            row = comparison.rate(setting, metric.name)
+            rates.append(
+                Rate(
+                    setting,
+                    metric.name,
+                    _number(row["winning_rate"]),
+                    _number(row["low"]),
+                    _number(row["high"]),
+                    int(row["pairs"]),
+                    str(row["verdict"]),
+                    None if pd.isna(row["reason"]) else str(row["reason"]),
+                    baseline.cost.nfe,
+                )
+            )
+    return rates
+
+
+def _published(candidate: Candidate) -> list[Published]:
+    if candidate.published is None:
+        return []
+    found = load_published(candidate.published)
+    scores = [Published(m, value, False, found.source) for m, value in found.scores.items()]
+    rates = [Published(m, value, True, found.source) for m, value in found.winning_rates.items()]
+    return scores + rates
+
+
+def _number(value: float | None) -> float | None:
+    return None if value is None or pd.isna(value) else float(value)

@@ -1,0 +1,116 @@
+"""The benchmarks' files: what they name exists, and the tiny cut of each can be run."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from harness import benchmark, cli
+from harness.errors import HarnessError
+from harness.generate import plan
+from harness.report.survey import runs, verdicts
+from harness.samplers.base import resolve
+from harness.spec import parse_call
+from harness.store.survey import load_survey
+
+NAMES = benchmark.names()
+SURVEYS = [name for name in NAMES if benchmark.load(name).candidates]
+
+
+@pytest.mark.parametrize("name", SURVEYS)
+def test_candidates_and_their_published_numbers_are_known(name: str) -> None:
+    found = benchmark.load(name)
+    for candidate in found.candidates:
+        defaults = {"steps": 20, "guidance": 2.0} | found.defaults
+        resolve(parse_call(candidate.sampler), defaults)
+        if candidate.published:
+            assert benchmark.load_published(candidate.published).source
+
+
+@pytest.mark.parametrize("name", SURVEYS)
+def test_tiny_cuts_are_of_embedded_models_and_possible(name: str) -> None:
+    cut = benchmark.load(name, tiny=True)
+    assert cut.name == f"{name}-tiny"
+    for candidate in cut.candidates:
+        model = candidate.model or cut.model
+        assert model in ("shapes", "gmm")
+        plan(model, candidate.sampler, defaults=cut.defaults)
+
+
+def test_the_sweeps_cost_what_their_labels_say() -> None:
+    for name in ("restart-cifar10-vp", "restart-cifar10-edm", "restart-imagenet64"):
+        for candidate in benchmark.load(name).candidates:
+            job = plan("gmm", candidate.sampler, defaults={"guidance": 1})
+            assert candidate.name.endswith(f"NFE {job.nfe}")
+
+
+def _file(folder: Path, text: str) -> str:
+    path = folder / "mine.yaml"
+    path.write_text(f"title: t\nmodel: gmm\nprompts: unprompted\nmetrics: [fid]\n{text}")
+    return str(path)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("", "either candidate or candidates"),
+        ("candidate: heun\ncandidates: [edm]\n", "either candidate or candidates"),
+        ("candidate: heun\nbaseline: null\n", "needs a baseline"),
+        ("candidates: [heun, heun]\n", "two candidates"),
+        ("candidates: [{sampler: heun, guid: x}]\n", "guid"),
+        ("candidates: [heun]\ntiny: {seed: 3}\n", "did you mean 'seeds'"),
+    ],
+)
+def test_mistakes_in_a_file_are_named(tmp_path: Path, text: str, words: str) -> None:
+    with pytest.raises(HarnessError, match=words):
+        benchmark.load(_file(tmp_path, text))
+
+
+def test_a_benchmark_without_a_tiny_cut_says_so(tmp_path: Path) -> None:
+    with pytest.raises(HarnessError, match="no tiny cut"):
+        benchmark.load(_file(tmp_path, "candidates: [heun]\n"), tiny=True)
+
+
+def _bench(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
+    monkeypatch.setattr(sys, "argv", ["harness", "bench", *arguments, "--workers", "1"])
+    with pytest.raises(SystemExit) as stop:
+        cli.main()
+    return int(stop.value.code or 0)
+
+
+def test_a_sweep_without_pairs_ends_in_a_table(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chosen = ["--bench", "restart-cifar10-vp", "--tiny", "--results", str(tmp_path)]
+    assert _bench(monkeypatch, *chosen) == 0
+    survey = load_survey(str(tmp_path / "restart-cifar10-vp-tiny" / "survey"))
+    assert [row.nfe for row in survey.rows] == [35, 43, 55, 75, 115, 519]
+    assert [row.images for row in survey.rows] == [4] * 6
+    assert survey.headline is None
+    assert "no metric" in " ".join(survey.notes)
+    report = (tmp_path / "restart-cifar10-vp-tiny" / "survey" / "report.md").read_text()
+    assert "| Restart, NFE 43 | fid | 2.7 |" in report
+
+
+@pytest.mark.slow
+def test_candidates_are_each_compared_with_the_baseline(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chosen = ["--bench", "zsampling-pickapic", "--tiny", "--results", str(tmp_path)]
+    assert _bench(monkeypatch, *chosen) == 0
+    folder = tmp_path / "zsampling-pickapic-tiny" / "survey"
+    survey = load_survey(str(folder))
+    assert [row.baseline for row in survey.rows] == [True, False, False]
+    assert {rate.setting for row in survey.rows[1:] for rate in row.rates} == {
+        "own",
+        "matched cost",
+    }
+    assert survey.headline == "shapes-alignment"
+    assert len(runs(survey).groups[0].rows) == 3
+    assert any("own settings" in line for line in verdicts(survey))
+    monkeypatch.setattr(sys, "argv", ["harness", "report", str(folder)])
+    with pytest.raises(SystemExit) as stop:
+        cli.main()
+    assert not stop.value.code
