@@ -3,25 +3,25 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from importlib.resources import files as resources
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from harness.report import figures, tables, viewer, words
 from harness.store.comparison import Comparison
 
+if TYPE_CHECKING:
+    from jinja2 import Environment
+
 
 def html_page(comparison: Comparison) -> str:
     """The whole page as text: styles, script, figures and pictures inline, no address outside."""
-    from jinja2 import Environment, StrictUndefined
     from markupsafe import Markup
 
     folder = resources("harness.report")
     names = words.run_names(comparison)
     headline = comparison.metrics[0]
-    environment = Environment(
-        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    template = environment.from_string((folder / "page.html.j2").read_text(encoding="utf-8"))
+    template = _environment().get_template("page.html.j2")
     return template.render(
         style=Markup((folder / "page.css").read_text(encoding="utf-8")),
         script=Markup((folder / "page.js").read_text(encoding="utf-8")),
@@ -48,6 +48,28 @@ def html_page(comparison: Comparison) -> str:
         bars=Markup(figures.winning_rate_bars(comparison)),
         dots=Markup(figures.category_dots(comparison, headline.name) or ""),
         commands=comparison.commands,
+    )
+
+
+def tables_page(title: str, lines: Sequence[str], found: Sequence[tables.Table]) -> str:
+    """A page of tables alone, in the same dress."""
+    from markupsafe import Markup
+
+    folder = resources("harness.report")
+    style = Markup((folder / "page.css").read_text(encoding="utf-8"))
+    template = _environment().get_template("tables.html.j2")
+    return template.render(style=style, title=title, lines=lines, tables=found)
+
+
+def _environment() -> Environment:
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    return Environment(
+        loader=PackageLoader("harness.report", "."),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
 
 

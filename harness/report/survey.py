@@ -17,16 +17,20 @@ SETTINGS = {"own": "winning rate, own settings", "matched cost": "winning rate, 
 
 
 def write_survey(survey: Survey, folder: str) -> str:
-    """Write `report.md` into `folder`; its path."""
-    lines = [f"# {escape(survey.title)}", "", *[f"- {escape(line)}" for line in verdicts(survey)]]
-    lines += [f"- {escape(note)}" for note in remarks(survey)]
-    shown = [runs(survey), every_rate(survey), beside_published(survey), samplers(survey)]
-    lines += [table_lines(table) for table in shown if table]
+    """Write `index.html` and `report.md` into `folder`; the page's path."""
+    from harness.report.page import tables_page
+
+    said = [*verdicts(survey), *remarks(survey)]
+    found = [runs(survey), every_rate(survey), beside_published(survey), samplers(survey)]
+    shown = [table for table in found if table]
+    page = files.join(folder, "index.html")
+    files.write_text(page, tables_page(survey.title, said, shown))
+    lines = [f"# {escape(survey.title)}", "", *[f"- {escape(line)}" for line in said]]
+    lines += [table_lines(table) for table in shown]
     if survey.commands:
         lines += ["", "```", *survey.commands, "```"]
-    path = files.join(folder, "report.md")
-    files.write_text(path, "\n".join(lines) + "\n")
-    return path
+    files.write_text(files.join(folder, "report.md"), "\n".join(lines) + "\n")
+    return page
 
 
 def survey_tables(survey: Survey) -> list[RenderableType]:
@@ -42,16 +46,21 @@ def survey_tables(survey: Survey) -> list[RenderableType]:
 
 
 def runs(survey: Survey, short: bool = False) -> Table:
-    """A row a run: NFE, a column a metric, and the winning rates on the headline metric."""
+    """A row a run: NFE, a column a metric, and the winning rates on the headline metric.
+
+    `short` is what a terminal has room for: the first metric, and verdicts where there are any.
+    """
     headline = survey.headline
-    columns = ["run", "NFE", *(words.label(metric) for metric in survey.metrics)]
+    shown = survey.metrics[:1] if short and headline else survey.metrics
+    columns = ["run", "NFE", *(words.label(metric) for metric in shown)]
     columns += [*SETTINGS.values()] if headline else []
     columns += ["images"]
     body = []
     for row in survey.rows:
         cells = [row.label, words.count(row.nfe)]
-        cells += [_score(row.scores.get(metric.name), short) for metric in survey.metrics]
-        cells += [_winning(row, setting, headline) for setting in SETTINGS] if headline else []
+        cells += [_score(row.scores.get(metric.name), short) for metric in shown]
+        if headline:
+            cells += [_winning(row, setting, headline, short) for setting in SETTINGS]
         failed = f" ({row.failed:,} failed)" if row.failed else ""
         body.append([*cells, f"{row.images:,}{failed}"])
     note = "NFE counts every network and branch, for one image."
@@ -60,7 +69,14 @@ def runs(survey: Survey, short: bool = False) -> Table:
             f" Winning rates are on {survey.metric(headline).label}, with 95 % intervals over "
             "prompts; NFE in brackets is the baseline's."
         )
+    note += "".join(f" Undefined ({words.NONE}): {reason}." for reason in _reasons(survey))
     return Table(survey.title, columns, [Group("", body)], note)
+
+
+def _reasons(survey: Survey) -> list[str]:
+    """Why scores are undefined."""
+    scores = [score for row in survey.rows for score in row.scores.values()]
+    return sorted({score.reason for score in scores if score.value is None and score.reason})
 
 
 def every_rate(survey: Survey) -> Table | None:
@@ -120,9 +136,9 @@ def verdicts(survey: Survey) -> list[str]:
             if rate is not None:
                 said.setdefault(rate.verdict, []).append(row.label)
         if said:
-            parts = [f"{verdict}: {', '.join(labels)}" for verdict, labels in said.items()]
+            parts = [f"{verdict}: {'; '.join(labels)}" for verdict, labels in said.items()]
             metric = survey.metric(survey.headline or "").label
-            lines.append(f"At {words.setting(setting)}, on {metric}: {'; '.join(parts)}.")
+            lines.append(f"At {words.setting(setting)}, on {metric}, {'. '.join(parts)}.")
     paired = sum(1 for row in survey.rows if row.rates)
     if paired > 1:
         lines.append(
@@ -143,17 +159,19 @@ def remarks(survey: Survey) -> list[str]:
 
 
 def _score(score: Score | None, short: bool) -> str:
-    if score is None:
+    if score is None or score.value is None:
         return words.NONE
-    if short and score.value is not None:
+    if short:
         return words.number(score.value)
     return words.estimate(score.value, score.low, score.high, score.reason)
 
 
-def _winning(row: Row, setting: str, metric: str) -> str:
+def _winning(row: Row, setting: str, metric: str, short: bool = False) -> str:
     rate = row.rate(setting, metric)
     if rate is None:
         return words.NONE
+    if short:
+        return _rate(rate) + (f" {rate.verdict}" if rate.verdict in ("wins", "loses") else "")
     cost = "" if rate.nfe is None else f" ({words.count(rate.nfe)} NFE)"
     return f"{_rate(rate)} {rate.verdict}{cost}"
 
