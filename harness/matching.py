@@ -27,10 +27,15 @@ def match_cost(dry_run: DryRun, call: Call, sigmas: torch.Tensor, nfe: int) -> C
     call = _interval_in_sigma(dry_run, call)
 
     def cost(steps: int) -> int:
-        _, evaluations = dry_run(_with(call, steps=steps))
+        try:
+            _, evaluations = dry_run(_with(call, steps=steps))
+        except HarnessError:
+            if steps >= call.params["steps"]:
+                raise
+            return 0  # too few for what was asked, a guidance interval perhaps
         return sum(evaluations.values())
 
-    enough = 1  # long rehearsals take time: look among few steps first
+    enough = 1  # long dry runs take time: look among few steps first
     while enough < _MOST_STEPS and cost(enough) < nfe:
         enough = min(2 * enough, _MOST_STEPS)
     steps = bisect_left(range(1, enough + 1), nfe, key=cost) + 1

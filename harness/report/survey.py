@@ -60,14 +60,14 @@ def runs(survey: Survey, short: bool = False) -> Table:
         cells = [row.label, words.count(row.nfe)]
         cells += [_score(row.scores.get(metric.name), short) for metric in shown]
         if headline:
-            cells += [_winning(row, setting, headline, short) for setting in SETTINGS]
+            cells += [_winning(row, setting, headline, short=True) for setting in SETTINGS]
         failed = f" ({row.failed:,} failed)" if row.failed else ""
         body.append([*cells, f"{row.images:,}{failed}"])
     note = "NFE counts every network and branch, for one image."
     if headline:
         note += (
             f" Winning rates are on {survey.metric(headline).label}, with 95 % intervals over "
-            "prompts; NFE in brackets is the baseline's."
+            "prompts; undecided where nothing else is said."
         )
     note += "".join(f" Undefined ({words.NONE}): {reason}." for reason in _reasons(survey))
     return Table(survey.title, columns, [Group("", body)], note)
@@ -88,7 +88,8 @@ def every_rate(survey: Survey) -> Table | None:
         groups += [Group(words.label(metric), body)] if body else []
     if not groups:
         return None
-    return Table("Winning rates on every metric", ["run", *SETTINGS.values()], groups)
+    note = "NFE in brackets is the baseline's."
+    return Table("Winning rates on every metric", ["run", *SETTINGS.values()], groups, note)
 
 
 def beside_published(survey: Survey) -> Table | None:
