@@ -4,7 +4,7 @@ VENV   ?= .venv
 PYTHON ?= python3
 BIN    := $(VENV)/bin
 
-.PHONY: bench test check report train-shapes clean
+.PHONY: bench test check report train-shapes train-shapes-edm clean
 .DEFAULT_GOAL := bench
 
 $(VENV)/.installed: pyproject.toml
@@ -39,6 +39,9 @@ report: $(VENV)/.installed
 
 train-shapes: $(VENV)/.installed
 	@OMP_NUM_THREADS=1 $(BIN)/python -m harness.models.shapes.train $(ARGS)
+
+train-shapes-edm: $(VENV)/.installed
+	@OMP_NUM_THREADS=1 $(BIN)/python -m harness.models.shapes_edm.train $(ARGS)
 
 clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache

@@ -1,14 +1,16 @@
 """Metrics of the embedded world that rest on its judge: alignment and Frechet distance.
 
 One forward pass of the judge serves all three. They are defined for captions of the world's grammar
-only, whatever model made the pictures.
+only, whatever model made the pictures; of prompts `class N`, for the caption in their notes (see
+prompts/shapes_classes.py). The judge reads pictures of 64x64: others are averaged down to that, and
+smaller ones repeat their pixels.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from harness.data import data_path
 from harness.errors import HarnessError
@@ -28,7 +30,8 @@ from harness.metrics.frechet import Frechet, read_reference
 if TYPE_CHECKING:
     import torch
 
-REFERENCE = "refs/shapes-judge.npz"
+REFERENCES = {"captions": "refs/shapes-judge.npz", "classes": "refs/shapes-classes-judge.npz"}
+_TRAINING = {"captions": "shapes", "classes": "shapes_edm"}
 _MODEL = "the embedded world's judge network"
 _PAPER = "this project (see the model card of shapes)"
 _LICENCE = "Apache-2.0"
@@ -45,13 +48,20 @@ def not_a_caption(prompt: str) -> str | None:
     return None
 
 
+def caption_of(row: ItemRow) -> str:
+    """The prompt, or what the notes say that its class shows."""
+    if row.prompt.startswith("class "):
+        return str(row.notes.get("caption", row.prompt))
+    return row.prompt
+
+
 class ShapesJudge(Encoder):
     """The judge: 64 features, and what it sees in a picture."""
 
     name = "shapes-judge"
 
     def unsuitable(self, row: ItemRow, size: tuple[int, int]) -> str | None:
-        return not_a_caption(row.prompt)
+        return not_a_caption(caption_of(row))
 
     def check(self) -> None:
         from harness.world.judge import WEIGHTS
@@ -99,7 +109,7 @@ class _Graded(ItemMetric):
         assert isinstance(self.encoder, ShapesJudge)
         seen = self.encoder.look(images)
         return [
-            grade(objects, background, parse(row.prompt))
+            grade(objects, background, parse(caption_of(row)))
             for objects, background, row in zip(seen.objects, seen.backgrounds, rows, strict=True)
         ]
 
@@ -150,24 +160,27 @@ class ShapesExact(_Graded):
 )
 @dataclass
 class ShapesFrechet(SetMetric):
-    """Frechet distance, in judge features, to drawings of the world's captions.
+    """Frechet distance, in judge features, to drawings of the world's captions or classes.
 
-    `allow_few`: also for no more images than features, where the value is mostly bias.
+    `reference`: what the drawings show, held-out captions or, at 32x32, the 48 classes of one
+    object. `allow_few`: also for no more images than features, where the value is mostly bias.
     """
 
+    reference: Literal["captions", "classes"] = "captions"
     allow_few: bool = False
 
     def build_encoder(self) -> Encoder:
         return ShapesJudge()
 
     def statistic(self) -> Frechet:
-        return Frechet(read_reference(data_path(REFERENCE)), self.allow_few)
+        return Frechet(read_reference(data_path(REFERENCES[self.reference])), self.allow_few)
 
     def check(self) -> None:
         super().check()
         made_by = self.statistic().reference.meta.get("judge")
         if made_by and made_by != self.features.weights():
             raise HarnessError(
-                f"{REFERENCE} was made with another judge than the one in this package: make it "
-                "again with python -m harness.models.shapes.train.reference"
+                f"{REFERENCES[self.reference]} was made with another judge than the one in this "
+                "package: make it again with python -m "
+                f"harness.models.{_TRAINING[self.reference]}.train.reference"
             )

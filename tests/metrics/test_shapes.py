@@ -108,6 +108,30 @@ def test_one_pass_of_the_judge_serves_three_metrics(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("fake_judge")
+def test_a_class_is_graded_by_the_caption_in_its_notes() -> None:
+    rows = [
+        ItemRow("class 0", notes={"caption": "a red circle"}),
+        ItemRow("class 1", notes={"caption": "a red square"}),
+        ItemRow("a red circle", notes={"caption": "a photograph of a street"}),
+    ]
+    metric = make_metric("shapes-exact")
+    assert isinstance(metric, ItemMetric)
+    metric.load("cpu")
+    assert [metric.unsuitable(row, (32, 32)) for row in rows] == [None] * 3
+    assert metric.score(torch.zeros(3, 3, 32, 32, dtype=torch.uint8), rows) == [1, 0, 1]
+    assert metric.unsuitable(ItemRow("class 0"), (32, 32)) == "not a caption of the shapes world"
+
+
+def test_drawings_of_classes_have_a_reference_of_their_own() -> None:
+    classes, captions = (
+        make_metric(f"shapes-fd(reference={name})") for name in ("classes", "captions")
+    )
+    assert classes.statistic().reference.n != captions.statistic().reference.n  # type: ignore[attr-defined]
+    with pytest.raises(HarnessError, match="reference"):
+        make_metric("shapes-fd(reference=cats)")
+
+
+@pytest.mark.usefixtures("fake_judge")
 def test_a_reference_of_another_judge_is_refused(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -230,7 +254,7 @@ def test_varied_drawings_are_nearer_to_the_reference_than_one_repeated(tmp_path:
 def test_the_embedded_reference_is_sound() -> None:
     from harness.data import data_path
 
-    reference = read_reference(data_path(shapes_judge.REFERENCE))
+    reference = read_reference(data_path(shapes_judge.REFERENCES["captions"]))
     assert reference.mu.shape == (64,)
     assert reference.n >= 20_000
     np.testing.assert_allclose(reference.sigma, reference.sigma.T, atol=1e-8)

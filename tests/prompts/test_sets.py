@@ -13,9 +13,9 @@ from harness.prompts.base import PROMPT_SETS, describe, load_prompts
 NAMES = [
     "asyndm-animal", "asyndm-drawbench", "asyndm-geneval", "asyndm-mscoco",
     "coco", "coco-5k", "drawbench", "geneval", "hpdv2", "partiprompts", "pickapic", "pickapic-500",
-    "shapes", "unprompted",
+    "shapes", "shapes-classes", "unprompted",
 ]  # fmt: skip
-EMBEDDED = {"shapes", "unprompted"}
+EMBEDDED = {"shapes", "shapes-classes", "unprompted"}
 
 
 def parsed(name, files):
@@ -51,6 +51,17 @@ def test_shapes_is_embedded_and_as_large_as_it_says():
     assert len(found.categories) == source.categories
     assert all(prompt.notes["objects"] for prompt in found.prompts)
     assert len({prompt.text for prompt in found.prompts}) == source.prompts
+
+
+def test_classes_say_in_their_notes_what_a_picture_must_show():
+    prompts = load_prompts("shapes-classes").prompts
+    assert [prompt.text for prompt in prompts] == [f"class {i}" for i in range(48)]
+    assert {prompt.category for prompt in prompts} == {
+        p.notes["caption"].split()[2] for p in prompts
+    }
+    first = prompts[0]
+    assert first.notes == {"class": 0, "caption": "a red circle", "objects": ["red circle"]}
+    assert prompts[-1].notes["caption"] == "a cyan cross"
 
 
 def test_drawbench():

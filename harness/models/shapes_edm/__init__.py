@@ -1,0 +1,1 @@
+"""An EDM network of the shapes world's classes: its training."""

@@ -1,0 +1,1 @@
+"""Trains the embedded EDM networks; every part resumes where it stopped."""
