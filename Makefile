@@ -4,7 +4,7 @@ VENV   ?= .venv
 PYTHON ?= python3
 BIN    := $(VENV)/bin
 
-.PHONY: bench test check report train-shapes train-shapes-edm clean
+.PHONY: bench test check certify report train-shapes train-shapes-edm clean
 .DEFAULT_GOAL := bench
 
 $(VENV)/.installed: pyproject.toml
@@ -33,6 +33,9 @@ check: $(VENV)/.installed-dev
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@$(BIN)/python -m pytest -q tests/test_layering.py
+
+certify: $(VENV)/.installed-dev
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -m golden --certificate refs/certified.json
 
 report: $(VENV)/.installed
 	@$(BIN)/harness report '$(RUN)'

@@ -43,7 +43,7 @@ def gmm() -> Model:
 
 
 class Certify(Protocol):
-    """Asserts that ours is what the official code computed, and keeps a record of it."""
+    """Asserts that ours is what a reference code computed, and keeps a record of it."""
 
     def __call__(
         self, what: str, ours: Any, theirs: Any, *, atol: float, rtol: float = 0.0
@@ -52,7 +52,7 @@ class Certify(Protocol):
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
-        "--certificate", metavar="FILE", help="write worst errors against the official code here"
+        "--certificate", metavar="FILE", help="write worst errors against reference codes here"
     )
 
 
@@ -69,7 +69,7 @@ def certify(request: pytest.FixtureRequest, _certificate: list[dict[str, Any]]) 
         _certificate.append(
             {
                 "what": what,
-                "case": request.node.name,
+                "test": request.node.nodeid,
                 "worst_error": float(np.abs(one - other).max()),
                 "largest_value": float(np.abs(other).max()),
                 "atol": atol,
@@ -86,4 +86,5 @@ def _certificate(request: pytest.FixtureRequest) -> Iterator[list[dict[str, Any]
     yield found
     path = request.config.getoption("--certificate")
     if path:
-        Path(path).write_text(json.dumps(sorted(found, key=lambda row: (row["what"], row["case"]))))
+        rows = sorted(found, key=lambda row: (row["what"], row["test"]))
+        Path(path).write_text("[\n" + ",\n".join(map(json.dumps, rows)) + "\n]\n")

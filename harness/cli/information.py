@@ -18,10 +18,17 @@ if TYPE_CHECKING:
 @app.command(name="list", epilog="Example: [bold]harness list samplers[/bold]")
 def list_(
     what: Annotated[str, typer.Argument(help="samplers, models, metrics, prompts or benchmarks.")],
+    certified: Annotated[
+        bool, typer.Option("--certified", help="Of samplers: how far they are from official code.")
+    ] = False,
 ) -> None:
     """What is registered: samplers, models, metrics, prompts or benchmarks."""
-    from harness.errors import unknown
+    from harness.errors import HarnessError, unknown
 
+    if certified:
+        if what != "samplers":
+            raise HarnessError(f"--certified goes with 'list samplers', not with {what!r}")
+        return _certified()
     tables = {
         "samplers": _samplers,
         "models": _models,
@@ -62,6 +69,36 @@ def _samplers() -> None:
         ["name", "title", "parameters (with defaults)", "paper"],
         [(name, s.title, settings(s.parameters), s.paper) for name, s in SAMPLERS],
     )
+
+
+def _certified() -> None:
+    """The golden tests' record: `make certify` writes it."""
+    import json
+
+    import pandas as pd
+
+    from harness.data import data_path
+    from harness.samplers.base import SAMPLERS
+
+    frame = pd.DataFrame(json.loads(data_path("refs/certified.json").read_text()))
+    frame["relative"] = frame["worst_error"] / frame["largest_value"].clip(lower=1)
+    rows = []
+    for what, cases in frame.groupby("what"):
+        worst = cases.loc[cases["relative"].idxmax()]
+        rows.append(
+            (
+                what,
+                len(cases),
+                f"{worst['worst_error']:.1e}",
+                f"{worst['largest_value']:.3g}",
+                worst["test"].rpartition("/")[2],
+            )
+        )
+    _print(["what", "cases", "worst error", "largest value", "worst case"], rows)
+    others = sorted(set(SAMPLERS.names()) - set(frame["what"]))
+    if others:
+        typer.echo(f"Without a reference: {', '.join(others)}.")
+    typer.echo("Elementwise, in the final samples, against recorded or running reference code.")
 
 
 def _models() -> None:
