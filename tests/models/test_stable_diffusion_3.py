@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
+from harness import cli
 from harness.errors import HarnessError
 from harness.models.load import find, load
 from harness.noise import NoiseStreams
@@ -182,12 +184,14 @@ def test_another_network_in_the_pipeline(
 
 
 @pytest.mark.slow
-def test_a_benchmark_from_end_to_end(folder: Path, tmp_path: Path) -> None:
-    from typer.testing import CliRunner
-
-    from harness.cli import app
-
+def test_a_benchmark_from_end_to_end(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     arguments = ["bench", "zigzag(steps=2)", "--bench", "shapes", "--model", str(folder)]
-    arguments += ["--limit", "2", "--out", str(tmp_path)]
-    result = CliRunner().invoke(app, arguments)
-    assert result.exit_code == 0, result.output
+    arguments += ["--limit", "2", "--results", str(tmp_path), "--workers", "1"]
+    arguments += ["--metrics", "shapes-alignment"]
+    monkeypatch.setattr(sys, "argv", ["harness", *arguments])
+    with pytest.raises(SystemExit) as stop:
+        cli.main()
+    assert not stop.value.code
+    assert list(tmp_path.rglob("report.md"))

@@ -84,8 +84,10 @@ def test_the_official_samples_come_out(
         x = noise().double() * sigmas[0]
         ours = SAMPLERS.get("edm_general").run(denoise, x, sigmas, noise, **own)
     noise.close()
-    # the official code adds the square root of a rounding error as noise, where it should add none
-    certify("edm_general", ours, out, atol=2e-6 * max(1.0, float(out.abs().max())))
+    # the official code adds the square root of a rounding error as noise, where it should add none;
+    # networks are float32, whose sums another machine takes in another order
+    atol = 2e-6 if kind == "toy" else 1e-5
+    certify("edm_general", ours, out, atol=atol * max(1.0, float(out.abs().max())))
     assert set(denoise.evaluations["main", "cond"].tolist()) == {case["nfe"]}
 
 

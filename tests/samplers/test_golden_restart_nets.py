@@ -72,8 +72,9 @@ def test_the_official_samples_come_out(name: str, certify: Certify) -> None:
         out = SAMPLERS.get(call.name).run(denoise, x, sigmas, noise, **own)
     noise.close()
     expected = data["out"]
-    # networks are float32; so is the official inner grid of Restart
-    atol = 1e-10 if kind == "toy" and call.name == "edm" else 2e-6
+    # networks are float32, whose sums another machine takes in another order; float32 is the
+    # official inner grid of Restart, too
+    atol = 1e-5 if kind != "toy" else 1e-10 if call.name == "edm" else 2e-6
     certify(call.name, out, expected, atol=atol * max(1.0, float(expected.abs().max())))
     assert set(denoise.evaluations["main", "cond"].tolist()) == {case["nfe"]}
 
