@@ -72,8 +72,8 @@ def certify(request: pytest.FixtureRequest, _certificate: list[dict[str, Any]]) 
                 "test": request.node.nodeid,
                 "worst_error": float(np.abs(one - other).max()),
                 "largest_value": float(np.abs(other).max()),
-                "atol": atol,
-                "rtol": rtol,
+                "atol": float(atol),
+                "rtol": float(rtol),
             }
         )
 

@@ -242,6 +242,17 @@ def test_lists(
     assert expected[what] in capsys.readouterr().out
 
 
+def test_the_certificate_is_printed_and_of_samplers_only(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert harness(monkeypatch, "list", "samplers", "--certified") == 0
+    printed = capsys.readouterr().out
+    assert "zigzag" in printed
+    assert "Without a reference: cfgpp" in printed
+    assert harness(monkeypatch, "list", "models", "--certified") == 2
+    assert "list samplers" in capsys.readouterr().err
+
+
 def test_doctor(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     assert harness(monkeypatch, "doctor") == 0
     printed = capsys.readouterr().out

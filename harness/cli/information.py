@@ -91,7 +91,7 @@ def _certified() -> None:
                 len(cases),
                 f"{worst['worst_error']:.1e}",
                 f"{worst['largest_value']:.3g}",
-                worst["test"].rpartition("/")[2],
+                worst["test"].rpartition("[")[2].removesuffix("]"),
             )
         )
     _print(["what", "cases", "worst error", "largest value", "worst case"], rows)
