@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Iterable
+import sys
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -41,18 +42,30 @@ def list_(
     tables[what]()
 
 
-def _print(columns: Iterable[str], rows: Iterable[Iterable[object]]) -> None:
+_WIDE = 140
+
+
+def _print(
+    columns: Sequence[str], rows: Iterable[Sequence[object]], wide: Collection[str] = ()
+) -> None:
+    """A table; columns named in `wide` are left to terminals that have room for them."""
     from rich import box
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
+    # what is piped into a file or another command has no width of its own
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else 2 * _WIDE)
+    room = console.width >= _WIDE
+    kept = [at for at, column in enumerate(columns) if room or column not in wide]
     table = Table(box=box.SIMPLE_HEAD, header_style="bold")
-    for i, column in enumerate(columns):
-        table.add_column(column, no_wrap=i == 0, overflow="fold")
+    for at in kept:
+        table.add_column(columns[at], no_wrap=at == 0, overflow="fold")
     for row in rows:
-        table.add_row(*[Text(str(cell)) for cell in row])
-    Console(highlight=False).print(table)
+        table.add_row(*[Text(str(row[at])) for at in kept])
+    console.print(table)
+    if len(kept) < len(columns):
+        console.print(f"In {_WIDE} columns also: {', '.join(wide)}.", style="dim")
 
 
 def _samplers() -> None:
@@ -110,6 +123,7 @@ def _models() -> None:
             (name, e.title, f"{e.size[0]}x{e.size[1]}", e.steps, e.guidance, e.source, e.licence)
             for name, e in MODELS
         ],
+        wide=("source", "licence"),
     )
     typer.echo(
         "Any diffusers folder or hub id (OWNER/NAME or OWNER/NAME@REVISION) of a Stable Diffusion "
@@ -136,6 +150,7 @@ def _metrics() -> None:
             )
             for about in describe()
         ],
+        wide=("range", "model", "paper", "licence"),
     )
 
 
@@ -143,7 +158,8 @@ def _prompts() -> None:
     from harness.prompts.base import describe
 
     columns = ["name", "prompts", "categories", "description", "licence", "home", "location"]
-    _print(columns, [[row[column] for column in columns] for row in describe()])
+    rows = [[row[column] for column in columns] for row in describe()]
+    _print(columns, rows, wide=("licence", "home"))
     typer.echo("A file works as a prompt set, too: .txt .csv .tsv .json .jsonl .parquet")
 
 
@@ -158,6 +174,7 @@ def _benchmarks() -> None:
              f"{b.prompts}{f' ({b.limit})' if b.limit else ''}", b.seeds, ", ".join(b.metrics))
             for b in found
         ],
+        wide=("prompts", "seeds", "metrics"),
     )  # fmt: skip
 
 
