@@ -86,7 +86,11 @@ def sample(
     settings = Settings(where, threads, batch_size)
     loaded, batch = sampling.draw(job, request, settings, recorded)
     console = Console(highlight=False)
-    cost = ", ".join(f"{counts[0]} {key[1]}" for key, counts in batch.evaluations.items())
+    cost = ", ".join(
+        f"{counts[0]} {branch if network == 'main' else network}"
+        for (network, branch), counts in batch.evaluations.items()
+        if counts[0]
+    )
     console.print(f"{job.spec.sampler}: {job.nfe} evaluations an image ({cost})", markup=False)
     if latents:
         sampling.save_latents(latents, batch)
