@@ -90,6 +90,31 @@ def run_bench(order: Order, say: Callable[[str], None]) -> tuple[Comparison, str
     return compare_runs(candidate, baselines, usable, folder, absent, items), folder
 
 
+class SetScores:
+    """Set scores of runs over the same items, each computed once: an interval takes a while."""
+
+    def __init__(self, items: Collection[str] | None) -> None:
+        self._items = items
+        self._known: dict[tuple[str, str], evaluation.SetScore] = {}
+
+    def of(self, role: str, run: Run, metric: SetMetric) -> tables.SetScore:
+        """As a comparison keeps it, for a run in this role."""
+        key = (run.path, metric.label)
+        if key not in self._known:
+            self._known[key] = evaluation.set_score(run, metric, self._items)
+        score = self._known[key]
+        return tables.SetScore(
+            role,
+            metric_info(metric),
+            score.value,
+            score.n,
+            score.low,
+            score.high,
+            score.reason or score.interval_reason,
+            identity=score.identity,
+        )
+
+
 def compare_runs(
     candidate: Run,
     baselines: Mapping[str, Run | None],
@@ -97,11 +122,14 @@ def compare_runs(
     out: str,
     absent: Mapping[str, str] | None = None,
     items: Collection[str] | None = None,
+    set_scores: SetScores | None = None,
 ) -> Comparison:
     """Compare evaluated runs on item metrics, with their set scores beside; writes `compare/`.
 
-    `items` are the ids to compare; None: all that the runs have in common.
+    `items` are the ids to compare; None: all that the runs have in common. `set_scores` of the same
+    items, shared by several comparisons.
     """
+    set_scores = set_scores or SetScores(items)
     runs = {tables.CANDIDATE: candidate, **{k: run for k, run in baselines.items() if run}}
     return compare(
         candidate,
@@ -109,7 +137,7 @@ def compare_runs(
         [metric_info(metric) for metric in metrics if not isinstance(metric, SetMetric)],
         out,
         set_scores=[
-            set_score_of(name, run, metric, items)
+            set_scores.of(name, run, metric)
             for metric in metrics
             if isinstance(metric, SetMetric)
             for name, run in runs.items()
@@ -252,19 +280,3 @@ def evaluate_missing(order: Order, runs: Sequence[Run], metrics: list[str]) -> N
 def metric_info(metric: Metric) -> MetricInfo:
     about = metric.about
     return MetricInfo(metric.label, about.direction, about.title, about.description)
-
-
-def set_score_of(
-    role: str, run: Run, metric: SetMetric, items: Collection[str] | None
-) -> tables.SetScore:
-    score = evaluation.set_score(run, metric, items)
-    return tables.SetScore(
-        role,
-        metric_info(metric),
-        score.value,
-        score.n,
-        score.low,
-        score.high,
-        score.reason or score.interval_reason,
-        identity=score.identity,
-    )

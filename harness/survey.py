@@ -11,7 +11,7 @@ import pandas as pd
 
 from harness import bench
 from harness import generate as generation
-from harness.bench import MATCHED, OWN, Order
+from harness.bench import MATCHED, OWN, Order, SetScores
 from harness.benchmark import Candidate, load_published
 from harness.compare.comparing import tabulate
 from harness.errors import HarnessError
@@ -65,14 +65,15 @@ def run_survey(order: Order, say: Callable[[str], None]) -> tuple[Survey, str]:
     _make(entries, shards)
     _score(order, entries, metrics)
     paired = [metric for metric in metrics if not isinstance(metric, SetMetric)]
+    set_scores = SetScores(items)
     for entry in entries:
         if OWN in entry.runs and paired:
             baselines = {name: entry.runs.get(name) for name in (OWN, MATCHED)}
             run = entry.runs[CANDIDATE]
             entry.comparison = bench.compare_runs(
-                run, baselines, metrics, run.path, entry.absent, items
+                run, baselines, metrics, run.path, entry.absent, items, set_scores
             )
-    survey = _tabled(order, entries, metrics, items, notes)
+    survey = _tabled(order, entries, metrics, items, set_scores, notes)
     folder = f"{order.root}/survey"
     survey.save(folder)
     return survey, folder
@@ -124,6 +125,7 @@ def _tabled(
     entries: Sequence[_Entry],
     metrics: Sequence[Metric],
     items: Collection[str],
+    set_scores: SetScores,
     notes: list[str],
 ) -> Survey:
     paired = [bench.metric_info(m) for m in metrics if not isinstance(m, SetMetric)]
@@ -141,7 +143,7 @@ def _tabled(
         scores = _means(summary[summary["run"] == key])
         for metric in metrics:
             if isinstance(metric, SetMetric):
-                found = bench.set_score_of(CANDIDATE, run, metric, items)
+                found = set_scores.of(CANDIDATE, run, metric)
                 scores[metric.label] = Score(
                     found.value, found.low, found.high, found.n, found.reason
                 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -9,6 +10,8 @@ import typer
 from harness.cli import app, options
 
 if TYPE_CHECKING:
+    from rich.console import RenderableType
+
     from harness.evaluate import EvaluationReport
     from harness.store.comparison import Comparison
     from harness.store.survey import Survey
@@ -105,25 +108,24 @@ def report(
 
 def show(comparison: Comparison, folder: str) -> None:
     """Write a comparison's report and print its tables."""
-    from rich.console import Console
-
     from harness.report import console_tables, write_report
 
     page = write_report(comparison, folder)
-    console = Console(highlight=False)
-    for table in console_tables(comparison):
-        console.print(table)
-    console.print(f"report: {page}", markup=False, soft_wrap=True)
+    _print(console_tables(comparison), page)
 
 
 def show_survey(survey: Survey, folder: str) -> None:
     """Write the report of several samplers and print its tables."""
-    from rich.console import Console
-
     from harness.report.survey import survey_tables, write_survey
 
     page = write_survey(survey, folder)
+    _print(survey_tables(survey), page)
+
+
+def _print(tables: Iterable[RenderableType], page: str) -> None:
+    from rich.console import Console
+
     console = Console(highlight=False)
-    for table in survey_tables(survey):
+    for table in tables:
         console.print(table)
     console.print(f"report: {page}", markup=False, soft_wrap=True)

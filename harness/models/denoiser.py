@@ -304,7 +304,7 @@ def _estimate(
     if not len(rows):
         return x[rows]
     raw = _network(one.network, x, levels, rows, take(one.condition, rows))
-    return one.network.denoised(x[rows], _rows(levels[0], rows), raw)
+    return _denoised(one.network, x, levels[0], need, raw)
 
 
 def _network(

@@ -58,7 +58,7 @@ def runs(survey: Survey, short: bool = False) -> Table:
     body = []
     for row in survey.rows:
         cells = [row.label, words.count(row.nfe)]
-        cells += [_score(row.scores.get(metric.name), short) for metric in shown]
+        cells += [_score(row.scores.get(metric.name)) for metric in shown]
         if headline:
             cells += [_winning(row, setting, headline, short=True) for setting in SETTINGS]
         failed = f" ({row.failed:,} failed)" if row.failed else ""
@@ -105,7 +105,7 @@ def beside_published(survey: Survey) -> Table | None:
                     row.label,
                     f"winning rate on {name}" if one.winning_rate else name,
                     words.percent(one.value) if one.winning_rate else f"{one.value:g}",
-                    _rate(rate) if one.winning_rate else _score(score, short=False),
+                    _rate(rate) if one.winning_rate else _score(score),
                     one.source,
                 ]
             )
@@ -159,11 +159,9 @@ def remarks(survey: Survey) -> list[str]:
     return [*survey.notes, *found]
 
 
-def _score(score: Score | None, short: bool) -> str:
+def _score(score: Score | None) -> str:
     if score is None or score.value is None:
         return words.NONE
-    if short:
-        return words.number(score.value)
     return words.estimate(score.value, score.low, score.high, score.reason)
 
 

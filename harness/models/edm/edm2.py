@@ -305,11 +305,7 @@ class Precond(EdmNetwork):
         """
         x = x.to(torch.float32)
         sigma = sigma.to(torch.float32).reshape(-1, 1, 1, 1)
-        labels = None
-        if self.label_dim:
-            labels = torch.zeros(1, self.label_dim, device=x.device)
-            if class_labels is not None:
-                labels = class_labels.to(torch.float32).reshape(-1, self.label_dim)
+        labels = self.labels(class_labels, x.device)
         total = sigma**2 + self.sigma_data**2
         c_skip, c_out = self.sigma_data**2 / total, sigma * self.sigma_data / total.sqrt()
         raw = self.unet((x / total.sqrt()).to(self.dtype), sigma.flatten().log() / 4, labels)

@@ -27,6 +27,19 @@ class EdmNetwork(nn.Module):
     state_dtype = torch.float64
     steps, batch_size = 18, 64
 
+    def labels(
+        self, class_labels: torch.Tensor | None, device: torch.device
+    ) -> torch.Tensor | None:
+        """What the network is told [B or 1, label_dim], float32; zeros where no class is given.
+
+        None for a network without classes.
+        """
+        if not self.label_dim:
+            return None
+        if class_labels is None:
+            return torch.zeros(1, self.label_dim, device=device)
+        return class_labels.to(torch.float32).reshape(-1, self.label_dim)
+
     def round_sigma(self, sigma: torch.Tensor) -> torch.Tensor:
         """The nearest levels that the network knows, in the dtype of `sigma`."""
         return sigma

@@ -67,11 +67,7 @@ class Precond(EdmNetwork):
         """
         x = x.to(torch.float32)
         sigma = sigma.to(torch.float32).reshape(-1, 1, 1, 1)
-        labels = None
-        if self.label_dim:
-            labels = torch.zeros(1, self.label_dim, device=x.device)
-            if class_labels is not None:
-                labels = class_labels.to(torch.float32).reshape(-1, self.label_dim)
+        labels = self.labels(class_labels, x.device)
         c_skip, c_out, c_in, c_noise = self.scalings(sigma)
         raw = self.model((c_in * x).to(self.dtype), c_noise.flatten(), labels, augment_labels)
         return c_skip * x + c_out * raw[:, : self.img_channels].to(torch.float32)

@@ -6,9 +6,9 @@
 from __future__ import annotations
 
 import argparse
-import subprocess
-import sys
 from pathlib import Path
+
+from harness.models.shapes.train.common import run_stages
 
 STAGES = (
     ("vae", "--steps 9000 --batch 8"),
@@ -28,18 +28,11 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("train-shapes"))
     parser.add_argument("--workers", type=int, default=1, help="processes that train the U-Net")
     args = parser.parse_args()
-    args.out.mkdir(parents=True, exist_ok=True)
-    for stage, options in STAGES:
-        done = args.out / f"{stage}.done"
-        if done.exists():
-            continue
-        print(f"== {stage}", flush=True)
-        command = [sys.executable, "-m", f"harness.models.shapes.train.{stage}"]
-        command += ["--out", str(args.out), *options.split()]
-        if stage == "unet":
-            command += ["--workers", str(args.workers)]
-        subprocess.run(command, check=True)
-        done.touch()
+
+    def more(stage: str) -> list[str]:
+        return ["--workers", str(args.workers)] if stage == "unet" else []
+
+    run_stages("harness.models.shapes.train", STAGES, args.out, more)
 
 
 if __name__ == "__main__":

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import hashlib
 import math
 import os
+import subprocess
+import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +38,42 @@ def arguments(description: str, **defaults: int) -> argparse.Namespace:
     args.out.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(args.threads)
     return args
+
+
+def run_stages(
+    package: str, stages: Sequence[tuple[str, str]], out: Path, more: Callable[[str], list[str]]
+) -> None:
+    """Run the scripts of `package` in turn, but those that are done, with their options.
+
+    `more` gives further options of a stage.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    for stage, options in stages:
+        done = out / f"{stage}.done"
+        if done.exists():
+            continue
+        print(f"== {stage}", flush=True)
+        command = [sys.executable, "-m", f"{package}.{stage}", "--out", str(out)]
+        subprocess.run([*command, *options.split(), *more(stage)], check=True)
+        done.touch()
+
+
+def write_reference(name: str, features: Sequence[np.ndarray], source: str) -> None:
+    """Moments of judge features [n, F], in parts, as `refs/NAME.npz`; `source` says of what."""
+    x = np.concatenate(features)
+    judge = (WEIGHTS / "judge.safetensors").read_bytes()
+    path = PACKAGE.parent / "refs" / f"{name}.npz"
+    path.parent.mkdir(exist_ok=True)
+    np.savez(
+        path,
+        mu=x.mean(0),
+        sigma=np.cov(x, rowvar=False),
+        n=np.int64(len(x)),
+        encoder=np.str_("shapes-judge"),
+        judge=np.str_(hashlib.sha256(judge).hexdigest()),
+        source=np.str_(source),
+    )
+    print(f"{path.name}: n {len(x)}, {x.shape[1]} features, trace {np.trace(np.cov(x.T)):.4f}")
 
 
 def pictures(

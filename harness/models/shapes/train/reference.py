@@ -6,12 +6,10 @@ Frechet distance then compares pictures of like captions. Scenes are fresh; no p
 
 from __future__ import annotations
 
-import hashlib
-
 import numpy as np
 import torch
 
-from harness.models.shapes.train.common import PACKAGE, WEIGHTS, arguments
+from harness.models.shapes.train.common import arguments, write_reference
 from harness.world.draw import draw
 from harness.world.grammar import CATEGORIES, held_out_captions, scene
 from harness.world.judge import load_judge
@@ -22,7 +20,7 @@ BATCH = 250
 
 def main() -> None:
     args = arguments(__doc__ or "", pictures=25_000)
-    judge, judge_weights = load_judge(), WEIGHTS / "judge.safetensors"
+    judge = load_judge()
     texts = [held_out_captions(category) for category in CATEGORIES]
     features = []
     for step in range(args.pictures // BATCH):
@@ -32,22 +30,12 @@ def main() -> None:
             among = texts[i % len(texts)]
             drawn.append(draw(scene(among[rng.integers(len(among))], rng)))
         features.append(judge.look(torch.from_numpy(np.stack(drawn))).features.double().numpy())
-    x = np.concatenate(features)
-    path = PACKAGE.parent / "refs" / "shapes-judge.npz"
-    path.parent.mkdir(exist_ok=True)
-    np.savez(
-        path,
-        mu=x.mean(0),
-        sigma=np.cov(x, rowvar=False),
-        n=np.int64(len(x)),
-        encoder=np.str_("shapes-judge"),
-        judge=np.str_(hashlib.sha256(judge_weights.read_bytes()).hexdigest()),
-        source=np.str_(
-            "fresh drawings of held-out captions of the shapes world, five categories in equal "
-            f"shares, seed {SEED}"
-        ),
+    write_reference(
+        "shapes-judge",
+        features,
+        "fresh drawings of held-out captions of the shapes world, five categories in equal shares, "
+        f"seed {SEED}",
     )
-    print(f"{path.name}: n {len(x)}, {x.shape[1]} features, trace {np.trace(np.cov(x.T)):.4f}")
 
 
 if __name__ == "__main__":
