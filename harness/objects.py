@@ -23,27 +23,44 @@ class Object:
     strength: float | None = None
 
 
+@dataclass(frozen=True)
+class ObjectRequest:
+    """What a user asks for in place of the objects that are known of each prompt.
+
+    `names` are phrases of the prompt, or one text with commas; `tokens` the same tokens in every
+    prompt, counted as an Object's; `strength` one number for all objects or one each. None leaves
+    it to the prompt's notes. `released_tokens` is how to read these, see `find_objects`.
+    """
+
+    names: str | Sequence[str] | None = None
+    tokens: Sequence[int] | None = None
+    strength: float | Sequence[float] | None = None
+    released_tokens: bool = False
+
+
+_NOTHING = ObjectRequest()
+
+
 def find_objects(
-    prompt: str,
-    notes: Mapping[str, Any],
-    asked: str | Sequence[str] | None = None,
-    *,
-    released_tokens: bool = False,
+    prompt: str, notes: Mapping[str, Any], request: ObjectRequest = _NOTHING
 ) -> list[Object]:
-    """The objects of a prompt: those `asked` for ("cat, hat"), else those in its notes, else the
-    last word of each run of content words ("a big red car" is about a car).
+    """The objects of a prompt: those asked for, by tokens or names ("cat, hat"), else those in its
+    notes, else the last word of each run of content words ("a big red car" is about a car). Their
+    strengths are the notes' own, not the request's.
 
     Notes are `objects` (a list of phrases, or one text with commas) and `strength` (one number each
     or one for all), or AsynDM's `item_idx` (word indices) and `item_k`. With `released_tokens`,
     item_idx is taken for token indices, as the published code does; the two differ behind a comma,
     a digit or a word of several tokens. Raises HarnessError for an object that is not there.
     """
-    if asked is not None:
-        return [Object(_named(prompt, phrase)) for phrase in _phrases(asked)]
+    if request.tokens is not None:
+        return [Object(token=token) for token in request.tokens]
+    if request.names is not None:
+        return [Object(_named(prompt, phrase)) for phrase in _phrases(request.names)]
     if "item_idx" in notes:
         indices = notes["item_idx"]
         found = [Object(token=index) for index in indices]
-        if not released_tokens:
+        if not request.released_tokens:
             found = [_word(prompt, index) for index in indices]
         return _strengthened(prompt, found, notes.get("item_k"))
     if "objects" in notes:

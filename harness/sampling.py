@@ -11,9 +11,11 @@ import torch
 
 from harness.errors import HarnessError
 from harness.models.base import Condition, Ladders, Model, ModelEntry
+from harness.models.branches import Conditioned
 from harness.models.classes import DRAWN
-from harness.models.denoiser import Conditioned, Denoiser, Objects
+from harness.models.denoiser import Denoiser, Objects
 from harness.models.load import load
+from harness.objects import ObjectRequest
 from harness.samplers.base import SAMPLERS, Noise, split_parameters
 from harness.samplers.guidance import make_guidance
 from harness.spec import Call
@@ -164,14 +166,9 @@ class _StubMaps:
     mean = torch.ones(1, 1, 2, 2)
 
 
-def _rehearsed_objects(
-    objects: str | list[str] | None,
-    object_tokens: list[int] | None,
-    strength: float | list[float] | None,
-    released_tokens: bool,
-) -> tuple[torch.Tensor, torch.Tensor]:
+def _rehearsed_objects(request: ObjectRequest) -> tuple[torch.Tensor, torch.Tensor]:
     """As many objects as there are strengths; prompts' own are not known yet."""
-    strengths = torch.tensor([strength if isinstance(strength, list) else [strength or 0.0]])
+    strengths = torch.tensor(request.strength or 0.0).reshape(1, -1)
     return torch.ones(1, strengths.shape[1], 1), strengths
 
 

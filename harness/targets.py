@@ -10,7 +10,7 @@ from typing import Any, Protocol
 import torch
 
 from harness.errors import HarnessError
-from harness.objects import Object, find_objects
+from harness.objects import Object, ObjectRequest, find_objects
 
 log = logging.getLogger(__name__)
 
@@ -34,26 +34,16 @@ class Targets:
     prompts: Sequence[str]
     notes: Sequence[Mapping[str, Any]]
 
-    def __call__(
-        self,
-        objects: str | list[str] | None,
-        object_tokens: list[int] | None,
-        strength: float | list[float] | None,
-        released_tokens: bool,
-    ) -> tuple[torch.Tensor, torch.Tensor]:
+    def __call__(self, request: ObjectRequest) -> tuple[torch.Tensor, torch.Tensor]:
         """Weights [B, objects, tokens] that average each object's tokens, and strengths
         [B, objects]; where a prompt has fewer objects than others, zeros.
 
-        See `objects.find_objects`; `object_tokens` are the same tokens in every prompt. Strengths
-        not given are the notes' own, else 0.7.
+        See `objects.find_objects`. Strengths not given are the notes' own, else 0.7.
         """
         weights, strengths = [], []
         for prompt, notes in zip(self.prompts, self.notes, strict=True):
-            if object_tokens is not None:
-                found = [Object(token=token) for token in object_tokens]
-            else:
-                found = find_objects(prompt, notes, objects, released_tokens=released_tokens)
-            found = with_strength(prompt, found, strength)
+            found = find_objects(prompt, notes, request)
+            found = with_strength(prompt, found, request.strength)
             if not found:
                 log.warning("no object is known in %.60r: its pixels keep one pace", prompt)
             weights.append(self.model.token_weights(prompt, found))
@@ -68,13 +58,13 @@ class Targets:
 
 
 def with_strength(
-    prompt: str, objects: list[Object], strength: float | list[float] | None
+    prompt: str, objects: list[Object], strength: float | Sequence[float] | None
 ) -> list[Object]:
     """Every object with its strength: what is asked for, its own, or the default."""
     if strength is None:
         own = [DEFAULT_STRENGTH if one.strength is None else one.strength for one in objects]
         return [replace(one, strength=value) for one, value in zip(objects, own, strict=True)]
-    listed = strength if isinstance(strength, list) else [strength] * len(objects)
+    listed = [strength] * len(objects) if isinstance(strength, (int, float)) else strength
     if len(listed) != len(objects):
         raise HarnessError(
             f"strength gives {len(listed)} numbers, but the prompt {prompt!r} has {len(objects)} "

@@ -7,12 +7,12 @@ from typing import Any
 import pytest
 
 from harness.errors import HarnessError
-from harness.objects import find_objects
+from harness.objects import ObjectRequest, find_objects
 from harness.prompts.base import load_prompts
 
 
-def _named(prompt: str, notes: dict[str, Any] | None = None, **asked: Any) -> list[str]:
-    found = find_objects(prompt, notes or {}, **asked)
+def _named(prompt: str, notes: dict[str, Any] | None = None, asked: Any = None) -> list[str]:
+    found = find_objects(prompt, notes or {}, ObjectRequest(asked))
     return ["|".join(prompt[first:last] for first, last in one.spans) for one in found]
 
 
@@ -56,7 +56,7 @@ def test_published_word_indices_are_words_and_as_released_tokens() -> None:
     prompt = "A panda wearing a red hat, green gloves."
     notes = {"item_idx": [1, 5, 7], "item_k": [0.7, 0.5, 0.3]}
     assert _named(prompt, notes) == ["panda", "hat", "gloves"]
-    released = find_objects(prompt, notes, released_tokens=True)
+    released = find_objects(prompt, notes, ObjectRequest(released_tokens=True))
     assert [one.token for one in released] == [1, 5, 7]
     assert [one.strength for one in released] == [0.7, 0.5, 0.3]
     assert find_objects("A cross-section of a brain.", {"item_idx": [6]})[0].token == 6

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from copy import copy
-from dataclasses import dataclass
 from typing import Any, Protocol
 
 import torch
 
 from harness.errors import HarnessError
-from harness.models.base import Condition, Network, join, take
+from harness.models.base import Condition, Network
+from harness.models.branches import Conditioned, both, denoised, estimate, perturbed, spread
+from harness.objects import ObjectRequest
 
 
 class Policy(Protocol):
@@ -36,25 +37,8 @@ class Policy(Protocol):
     ) -> torch.Tensor: ...
 
 
-class Objects(Protocol):
-    """The objects of a batch of prompts; see targets.py."""
-
-    def __call__(
-        self,
-        objects: str | list[str] | None,
-        object_tokens: list[int] | None,
-        strength: float | list[float] | None,
-        released_tokens: bool,
-    ) -> tuple[torch.Tensor, torch.Tensor]: ...
-
-
-@dataclass(frozen=True)
-class Conditioned:
-    """A network and what its two branches are conditioned on; `negative` None: it has but one."""
-
-    network: Network
-    condition: Condition
-    negative: Condition | None = None
+Objects = Callable[[ObjectRequest], tuple[torch.Tensor, torch.Tensor]]
+"""The objects of a batch of prompts, as targets.py finds them."""
 
 
 class Denoiser:
@@ -159,17 +143,11 @@ class Denoiser:
             raise HarnessError("attention maps are the conditional branch's: guidance 0 has none")
         return denoised, maps.mean
 
-    def objects(
-        self,
-        objects: str | list[str] | None,
-        object_tokens: list[int] | None,
-        strength: float | list[float] | None,
-        released_tokens: bool,
-    ) -> tuple[torch.Tensor, torch.Tensor]:
+    def objects(self, request: ObjectRequest) -> tuple[torch.Tensor, torch.Tensor]:
         """The prompts' objects: weights [B, objects, tokens] and strengths [B, objects]."""
         if self._objects is None:
             raise HarnessError(f"{self.model.name} takes no text, so there are no objects in it")
-        return self._objects(objects, object_tokens, strength, released_tokens)
+        return self._objects(request)
 
     def _timed(self) -> Any:
         if not hasattr(self._clock, "sigma_of"):
@@ -212,36 +190,24 @@ class Denoiser:
         levels, as_estimates = (sigma, time), self.policy.estimates or self._guide is not None
         if self._guide is not None:
             self.evaluations["guide", "cond"] += need_u
-            away = _estimate(self._guide, x, levels, need_u)
-            toward = _estimate(own, x, levels, need_c)
+            away = estimate(self._guide, x, levels, need_u)
+            toward = estimate(own, x, levels, need_c)
         else:
             self.evaluations[self._name, "uncond"] += need_u
-            away, toward = _both(own, x, levels, need_u, need_c)
+            away, toward = both(own, x, levels, need_u, need_c)
             if as_estimates:
-                away = _denoised(own.network, x, sigma, need_u, away)
-                toward = _denoised(own.network, x, sigma, need_c, toward)
-        u, c = _spread(away, need_u, toward, need_c), _spread(toward, need_c, away, need_u)
+                away = denoised(own.network, x, sigma, need_u, away)
+                toward = denoised(own.network, x, sigma, need_c, toward)
+        u, c = spread(away, need_u, toward, need_c), spread(toward, need_c, away, need_u)
         pushed: torch.Tensor | float = 0.0
         if bool(need_p.any()):
             self.evaluations[self._name, "perturbed"] += need_p
-            p = self._perturbed(own, x, levels, need_p, as_estimates)
-            pushed = _shaped(push, c) * (c - _spread(p, need_p, c, torch.ones_like(need_p)))
+            p = perturbed(own, x, levels, need_p, self.policy.pag_layers)
+            p = denoised(own.network, x, sigma, need_p, p) if as_estimates else p
+            p = spread(p, need_p, c, torch.ones_like(need_p))
+            pushed = torch.einsum("b,b...->b...", push.to(c), c - p)
         output = self._combined(u, c, (need_u & need_c) | need_p, (weight, step), pushed)
         return output if as_estimates else self.model.denoised(x, sigma, output)
-
-    def _perturbed(
-        self, own: Conditioned, x: torch.Tensor, levels: Levels, need: torch.Tensor, estimate: bool
-    ) -> torch.Tensor:
-        """The conditional output under perturbed attention, of the samples that need it."""
-        network: Any = own.network
-        if not hasattr(network, "perturbed"):
-            raise HarnessError(
-                f"{network.name} has no self-attention to perturb: pag_scale needs a diffusers "
-                "pipeline, such as a Stable Diffusion"
-            )
-        other, rows = network.perturbed(self.policy.pag_layers), need.nonzero()[:, 0].to(x.device)
-        raw = _network(other, x, levels, rows, take(own.condition, rows))
-        return _denoised(network, x, levels[0], need, raw) if estimate else raw
 
     def _combined(
         self,
@@ -258,75 +224,7 @@ class Denoiser:
         if not bool(mixed.any()):
             return c
         out = self.policy.combine(u, c, *how, pushed)
-        return out if bool(mixed.all()) else torch.where(_shaped(mixed, c).bool(), out, c)
-
-
-Levels = tuple[torch.Tensor, torch.Tensor]  # sigma, and the time that the network is told
-
-
-def _spread(
-    one: torch.Tensor, need: torch.Tensor, other: torch.Tensor, need_other: torch.Tensor
-) -> torch.Tensor:
-    """A branch's outputs for the whole batch; the other branch's where it was not needed."""
-    if len(one) == len(need) or not len(other):
-        return one
-    if not len(one):
-        return other
-    full = one.new_empty(len(need), *one.shape[1:])
-    full[need_other.to(full.device)] = other
-    full[need.to(full.device)] = one
-    return full
-
-
-def _both(
-    own: Conditioned, x: torch.Tensor, levels: Levels, need_u: torch.Tensor, need_c: torch.Tensor
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Raw outputs of the two branches in one network call, unconditional rows first."""
-    rows = torch.cat([need_u.nonzero()[:, 0], need_c.nonzero()[:, 0]]).to(x.device)
-    cut = int(need_u.sum())
-    parts = []
-    if own.negative is not None and cut:
-        parts.append(take(own.negative, rows[:cut]))
-    if len(rows) > cut:
-        parts.append(take(own.condition, rows[cut:]))
-    raw = _network(own.network, x, levels, rows, join(parts))
-    return raw[:cut], raw[cut:]
-
-
-def _estimate(
-    one: Conditioned, x: torch.Tensor, levels: Levels, need: torch.Tensor
-) -> torch.Tensor:
-    """D of one network, conditioned, for the samples that need it.
-
-    Two networks may predict different things, so they meet as estimates of x0.
-    """
-    rows = need.nonzero()[:, 0].to(x.device)
-    if not len(rows):
-        return x[rows]
-    raw = _network(one.network, x, levels, rows, take(one.condition, rows))
-    return _denoised(one.network, x, levels[0], need, raw)
-
-
-def _network(
-    network: Network, x: torch.Tensor, levels: Levels, rows: torch.Tensor, condition: Condition
-) -> torch.Tensor:
-    sigma, time = (_rows(level, rows) for level in levels)
-    return network.network(x[rows], sigma, time, condition).to(x.dtype)
-
-
-def _denoised(
-    network: Network, x: torch.Tensor, sigma: torch.Tensor, need: torch.Tensor, raw: torch.Tensor
-) -> torch.Tensor:
-    """D of raw outputs of the samples that needed them."""
-    rows = need.nonzero()[:, 0].to(x.device)
-    return network.denoised(x[rows], _rows(sigma, rows), raw)
-
-
-def _shaped(values: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
-    """One value a sample [B], to broadcast over the samples' axes."""
-    return values.to(like).reshape(-1, *[1] * (like.ndim - 1))
-
-
-def _rows(level: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
-    """A scalar level as it is; a level per sample or pixel, for the chosen rows."""
-    return level if level.ndim == 0 else level.to(rows.device)[rows]
+        if not bool(mixed.all()):
+            alone = (~mixed).to(out.device)
+            out[alone] = c[alone]
+        return out

@@ -11,6 +11,7 @@ from pydantic import Field
 from torch.nn import functional
 
 from harness.errors import HarnessError
+from harness.objects import ObjectRequest
 from harness.samplers.base import Denoise, Noise, epsilon, sampler
 
 Strength = Annotated[float, Field(ge=0, lt=1)]
@@ -67,7 +68,8 @@ def asyndm(
     `strength` is kappa, one for all objects or one each. Objects and strengths are the prompt's own
     unless they are given (harness/objects.py); `object_tokens` count from the first word's, 0.
     """
-    tokens, kappa = denoise.objects(objects, object_tokens, strength, released_tokens)
+    request = ObjectRequest(objects, object_tokens, strength, released_tokens)
+    tokens, kappa = denoise.objects(request)
     schedule = Schedule.of(denoise, sigmas, curve)
     schedule.check(float(kappa.max()))
     draws = [noise() if eta > 0 else None for _ in sigmas[1:]]

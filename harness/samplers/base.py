@@ -24,6 +24,7 @@ import torch
 from pydantic import Field, TypeAdapter, ValidationError
 
 from harness.errors import HarnessError, unknown
+from harness.objects import ObjectRequest
 from harness.registry import Registry
 from harness.spec import Call
 
@@ -76,13 +77,7 @@ class Denoise(Protocol):
         For samplers that need "attention maps", as `objects` is.
         """
 
-    def objects(
-        self,
-        objects: str | list[str] | None,
-        object_tokens: list[int] | None,
-        strength: float | list[float] | None,
-        released_tokens: bool,
-    ) -> tuple[torch.Tensor, torch.Tensor]:
+    def objects(self, request: ObjectRequest) -> tuple[torch.Tensor, torch.Tensor]:
         """The prompts' objects: weights [B, objects, tokens] and strengths [B, objects]; see
         harness/targets.py."""
 

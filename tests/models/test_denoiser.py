@@ -5,7 +5,8 @@ import torch
 
 from harness.errors import HarnessError
 from harness.models.base import Condition, Model
-from harness.models.denoiser import Conditioned, Denoiser
+from harness.models.branches import Conditioned
+from harness.models.denoiser import Denoiser
 from harness.samplers.guidance import Guidance, Interval, Rescale, make_guidance
 
 

@@ -12,6 +12,7 @@ from harness.errors import HarnessError
 from harness.generate import plan
 from harness.models.base import Model
 from harness.noise import NoiseStreams
+from harness.objects import ObjectRequest
 from harness.samplers.asyndm import Schedule, of_last_object, pull_map
 from harness.sampling import Batch, Ensemble
 from harness.targets import Targets
@@ -130,13 +131,13 @@ def test_few_steps_and_guidance_of_one_branch_work(ensemble: Ensemble, steps: in
 def test_tokens_of_a_words_pieces_are_averaged(ensemble: Ensemble) -> None:
     model: Any = ensemble.model
     targets = Targets(model, ["a red hat, a zebra"], [{"item_idx": [4, 2], "item_k": [0.3, 0.5]}])
-    weights, kappa = targets(None, None, None, False)
+    weights, kappa = targets(ObjectRequest())
     pieces = len(model.pipeline.tokenizer("zebra", add_special_tokens=False).input_ids)
     assert pieces > 1
     torch.testing.assert_close(weights.sum(2), torch.ones(1, 2))
     assert int((weights[0, 0] > 0).sum()) == pieces
     torch.testing.assert_close(kappa, torch.tensor([[0.3, 0.5]]))
-    released, _ = targets(None, None, None, True)
+    released, _ = targets(ObjectRequest(released_tokens=True))
     assert [int(row.argmax()) for row in released[0]] == [5, 3]
 
 

@@ -14,7 +14,8 @@ from safetensors.torch import load_file
 from torch import nn
 
 from harness.models.base import Condition
-from harness.models.denoiser import Conditioned, Denoiser
+from harness.models.branches import Conditioned
+from harness.models.denoiser import Denoiser
 from harness.models.edm.build import build, load_weights
 from harness.models.ladders import close_ladder, rho_grid
 from harness.noise import NoiseStreams, RecordedNoise
