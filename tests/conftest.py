@@ -9,6 +9,7 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 
 import json
 from collections.abc import Iterator
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -46,7 +47,14 @@ class Certify(Protocol):
     """Asserts that ours is what a reference code computed, and keeps a record of it."""
 
     def __call__(
-        self, what: str, ours: Any, theirs: Any, *, atol: float, rtol: float = 0.0
+        self,
+        what: str,
+        ours: Any,
+        theirs: Any,
+        *,
+        atol: float,
+        rtol: float = 0.0,
+        reference: str | None = None,
     ) -> None: ...
 
 
@@ -60,10 +68,20 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def certify(request: pytest.FixtureRequest, _certificate: list[dict[str, Any]]) -> Certify:
     """`certify("zigzag", ours, theirs, atol=1e-4)`: elementwise, and for the certificate.
 
-    What is certified is a sampler by name, or `network NAME`.
+    What is certified is a sampler by name, `network NAME` or `metric NAME`. `reference` is the
+    package that computed `theirs` (its installed version is recorded), or words for another source.
     """
 
-    def check(what: str, ours: Any, theirs: Any, *, atol: float, rtol: float = 0.0) -> None:
+    def check(
+        what: str,
+        ours: Any,
+        theirs: Any,
+        *,
+        atol: float,
+        rtol: float = 0.0,
+        reference: str | None = None,
+    ) -> None:
+        assert reference or not what.startswith("metric "), "name the reference implementation"
         one, other = (np.asarray(array, dtype=np.float64) for array in (ours, theirs))
         np.testing.assert_allclose(one, other, atol=atol, rtol=rtol)
         _certificate.append(
@@ -74,10 +92,18 @@ def certify(request: pytest.FixtureRequest, _certificate: list[dict[str, Any]]) 
                 "largest_value": float(np.abs(other).max()),
                 "atol": float(atol),
                 "rtol": float(rtol),
+                **({"reference": _with_version(reference)} if reference else {}),
             }
         )
 
     return check
+
+
+def _with_version(reference: str) -> str:
+    try:
+        return f"{reference} {version(reference)}"
+    except (PackageNotFoundError, ValueError):
+        return reference
 
 
 @pytest.fixture(scope="session")

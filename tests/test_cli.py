@@ -242,7 +242,7 @@ def test_lists(
     assert expected[what] in capsys.readouterr().out
 
 
-def test_the_certificate_is_printed_and_of_samplers_only(
+def test_the_certificate_is_printed_of_samplers_and_metrics(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert harness(monkeypatch, "list", "samplers", "--certified") == 0
@@ -250,7 +250,7 @@ def test_the_certificate_is_printed_and_of_samplers_only(
     assert "zigzag" in printed
     assert "Without a reference: cfgpp" in printed
     assert harness(monkeypatch, "list", "models", "--certified") == 2
-    assert "list samplers" in capsys.readouterr().err
+    assert "'list samplers' or 'list metrics'" in capsys.readouterr().err
 
 
 def test_doctor(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

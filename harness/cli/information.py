@@ -6,7 +6,7 @@ import importlib.util
 import sys
 from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -20,16 +20,19 @@ if TYPE_CHECKING:
 def list_(
     what: Annotated[str, typer.Argument(help="samplers, models, metrics, prompts or benchmarks.")],
     certified: Annotated[
-        bool, typer.Option("--certified", help="Of samplers: how far they are from official code.")
+        bool,
+        typer.Option("--certified", help="Samplers or metrics: how far they are from other code."),
     ] = False,
 ) -> None:
     """What is registered: samplers, models, metrics, prompts or benchmarks."""
     from harness.errors import HarnessError, unknown
 
     if certified:
-        if what != "samplers":
-            raise HarnessError(f"--certified goes with 'list samplers', not with {what!r}")
-        return _certified()
+        if what not in ("samplers", "metrics"):
+            raise HarnessError(
+                f"--certified goes with 'list samplers' or 'list metrics', not with {what!r}"
+            )
+        return _certified_metrics() if what == "metrics" else _certified_samplers()
     tables = {
         "samplers": _samplers,
         "models": _models,
@@ -84,34 +87,67 @@ def _samplers() -> None:
     )
 
 
-def _certified() -> None:
-    """The golden tests' record: `make certify` writes it."""
+def _certificate(metrics: bool) -> list[tuple[str, list[dict[str, Any]]]]:
+    """The golden tests' record by what they certify, the worst case first (relative to the largest
+    value, if that is above 1). `make certify` writes it."""
     import json
-
-    import pandas as pd
+    from itertools import groupby
 
     from harness.data import data_path
+
+    rows = json.loads(data_path("refs/certified.json").read_text())
+    kept = [row for row in rows if row["what"].startswith(_METRIC) == metrics]
+    kept.sort(key=lambda row: -row["worst_error"] / max(row["largest_value"], 1))
+    kept.sort(key=lambda row: row["what"])
+    return [(what.removeprefix(_METRIC), [*some]) for what, some in groupby(kept, _what)]
+
+
+_METRIC = "metric "
+
+
+def _what(row: dict[str, Any]) -> str:
+    return str(row["what"])
+
+
+def _case(row: dict[str, Any]) -> str:
+    """The case of a parametrised test, or the test's name."""
+    name = row["test"].rpartition("::")[2]
+    return str(name.partition("[")[2].removesuffix("]") or name)
+
+
+def _worst(cases: list[dict[str, Any]]) -> tuple[object, ...]:
+    worst = cases[0]
+    error, largest = f"{worst['worst_error']:.1e}", f"{worst['largest_value']:.3g}"
+    return len(cases), error, largest, _case(worst)
+
+
+def _certified_samplers() -> None:
     from harness.samplers.base import SAMPLERS
 
-    frame = pd.DataFrame(json.loads(data_path("refs/certified.json").read_text()))
-    frame["relative"] = frame["worst_error"] / frame["largest_value"].clip(lower=1)
-    rows = []
-    for what, cases in frame.groupby("what"):
-        worst = cases.loc[cases["relative"].idxmax()]
-        rows.append(
-            (
-                what,
-                len(cases),
-                f"{worst['worst_error']:.1e}",
-                f"{worst['largest_value']:.3g}",
-                worst["test"].rpartition("[")[2].removesuffix("]"),
-            )
-        )
-    _print(["what", "cases", "worst error", "largest value", "worst case"], rows)
-    others = sorted(set(SAMPLERS.names()) - set(frame["what"]))
+    found = _certificate(metrics=False)
+    columns = ["what", "cases", "worst error", "largest value", "worst case"]
+    _print(columns, [(what, *_worst(cases)) for what, cases in found])
+    others = sorted(set(SAMPLERS.names()) - {what for what, _ in found})
     if others:
         typer.echo(f"Without a reference: {', '.join(others)}.")
     typer.echo("Elementwise, in the final samples, against recorded or running reference code.")
+
+
+def _certified_metrics() -> None:
+    from harness.metrics.base import METRICS
+
+    found = _certificate(metrics=True)
+    rows = [
+        (what, reference, *_worst([case for case in cases if case["reference"] == reference]))
+        for what, cases in found
+        for reference in sorted({case["reference"] for case in cases})
+    ]
+    columns = ["metric", "reference", "cases", "worst error", "largest value", "worst case"]
+    _print(columns, rows)
+    others = sorted(set(METRICS.names()) - {what.partition("(")[0] for what, _ in found})
+    if others:
+        typer.echo(f"Without a reference: {', '.join(others)}.")
+    typer.echo("Scores on the same images and the same weights as the reference implementation.")
 
 
 def _models() -> None:

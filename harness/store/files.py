@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import glob as globbing
 import io
 import json
 import os
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import pandas as pd
 import pyarrow as pa
@@ -49,6 +50,83 @@ def list_files(folder: str, suffix: str) -> list[str]:
     else:
         found = os.listdir(folder) if os.path.isdir(folder) else []
     return sorted(name for name in found if name.endswith(suffix) and not name.startswith("."))
+
+
+def is_folder(path: str) -> bool:
+    if _is_url(path):
+        fs, inner = _remote(path)
+        return bool(fs.isdir(inner))
+    return os.path.isdir(path)
+
+
+def walk(folder: str) -> list[tuple[str, str]]:
+    """(name, stamp) of every file below a folder, by name ("a/b.png"); see `stamp`.
+
+    Links are followed, each folder is entered once.
+    """
+    if _is_url(folder):
+        fs, inner = _remote(folder)
+        found = fs.find(inner, detail=True)
+        return sorted((p[len(inner) :].lstrip("/"), fs.ukey(p)) for p in found)
+    names: list[tuple[str, str]] = []
+    seen: set[str] = set()
+    for at, inside, here in os.walk(folder, followlinks=True):
+        real = os.path.realpath(at)
+        if real in seen:
+            inside.clear()
+            continue
+        seen.add(real)
+        inside.sort()
+        prefix = os.path.relpath(at, folder)
+        for name in here:
+            path = os.path.join(at, name)
+            if os.path.exists(path):  # a link may lead nowhere
+                relative = name if prefix == "." else f"{prefix}/{name}".replace(os.sep, "/")
+                names.append((relative, stamp(path)))
+    return sorted(names)
+
+
+def glob(pattern: str) -> list[str]:
+    """The files of a pattern with `*`, sorted."""
+    if _is_url(pattern):
+        fs, inner = _remote(pattern)
+        return sorted(fs.unstrip_protocol(found) for found in fs.glob(inner))
+    return sorted(globbing.glob(pattern, recursive=True))
+
+
+def stamp(path: str) -> str:
+    """Changes when a file changes: its size and time of change, or what the remote store has."""
+    if _is_url(path):
+        fs, inner = _remote(path)
+        return str(fs.ukey(inner))
+    state = os.stat(path)
+    return f"{state.st_size}-{state.st_mtime_ns}"
+
+
+def size(path: str) -> int:
+    """Length of a file in bytes."""
+    if _is_url(path):
+        fs, inner = _remote(path)
+        return int(fs.size(inner))
+    return os.path.getsize(path)
+
+
+def open_binary(path: str) -> BinaryIO:
+    """A file opened for reading at any place."""
+    if _is_url(path):
+        fs, inner = _remote(path)
+        return fs.open(inner, "rb")
+    return open(path, "rb")
+
+
+def remove(path: str) -> None:
+    """Remove a file, if it is there."""
+    if _is_url(path):
+        fs, inner = _remote(path)
+        if fs.exists(inner):
+            fs.rm_file(inner)
+        return
+    Path(path).unlink(missing_ok=True)
 
 
 def read_bytes(path: str) -> bytes:
