@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import re
-import urllib.error
-import urllib.request
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.errors import HarnessError, unknown
-from harness.metrics.base import Encoder, hash_file, per_batch
+from harness.metrics import weights
+from harness.metrics.base import Encoder, per_batch
 
 if TYPE_CHECKING:
     import torch
 
-SECONDS_TO_ANSWER = 5.0
 _FILES = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
 
 
@@ -62,22 +60,23 @@ class OpenClip(Encoder):
         """The tag's file from the cache or from its public home."""
         from open_clip.pretrained import download_pretrained
 
-        hub = str(self._tag.get("hf_hub") or "")
-        repo, _, file = hub.rpartition("/")
-        if hub and (found := _cached(repo, file)):
+        repo, _, file = str(self._tag.get("hf_hub") or "").rpartition("/")
+        names = dict.fromkeys([*_FILES, file] if file else _FILES)
+        if repo and (found := weights.cached(repo, names)):
             return found
-        reason = _hub_problem() if hub else None
+        reason = weights.hub_problem() if repo else None
         if reason is None:
             try:
                 return str(download_pretrained(self._tag))
             except Exception as error:  # whatever the network does, say what to get from where
                 reason = str(error)
-        where = f"{_hub()}/{repo} (file {file or _FILES[0]})" if hub else self._tag["url"]
+        where = weights.place(repo, [file or _FILES[0]]) if repo else self._tag["url"]
         gelu = "-quickgelu" if self._tag.get("quick_gelu") and "quickgelu" not in self.model else ""
-        raise HarnessError(
-            f"the weights of {self.model} ({self.pretrained}) are not on this machine and cannot "
-            f"be fetched: {reason}. Download {where} where there is a network, and name the file "
-            f"as a parameter: (model={self.model}{gelu}, pretrained=PATH)"
+        raise weights.absent(
+            f"the weights of {self.model} ({self.pretrained})",
+            reason,
+            where,
+            f"(model={self.model}{gelu}, pretrained=PATH)",
         )
 
     @property
@@ -88,8 +87,7 @@ class OpenClip(Encoder):
         return dict(get_pretrained_cfg(self.model, self.pretrained))
 
     def weights(self) -> str:
-        blob = Path(self.checkpoint).resolve().name  # the hub's cache names files by their SHA-256
-        return blob if re.fullmatch(r"[0-9a-f]{64}", blob) else hash_file(self.checkpoint)
+        return weights.digest(self.checkpoint)
 
     def setup(self, device: str) -> None:
         import open_clip
@@ -143,35 +141,3 @@ class OpenClip(Encoder):
         window = self.tokenizer.context_length
         longer = self.tokenizer([text], context_length=window + 1)[0, :window]
         return bool((longer != self.tokenizer([text])[0]).any())
-
-
-def _hub() -> str:
-    from huggingface_hub import constants
-
-    return str(constants.ENDPOINT)
-
-
-def _cached(repo: str, file: str) -> str | None:
-    from huggingface_hub import try_to_load_from_cache
-
-    for name in dict.fromkeys([*_FILES, file] if file else _FILES):
-        found = try_to_load_from_cache(repo, name)
-        if isinstance(found, str):
-            return found
-    return None
-
-
-def _hub_problem() -> str | None:
-    """Why the hub cannot be asked; None if it answers. Its own client retries for a minute."""
-    from huggingface_hub import constants
-
-    if constants.HF_HUB_OFFLINE:
-        return "HF_HUB_OFFLINE is set"
-    try:
-        request = urllib.request.Request(_hub(), method="HEAD")
-        urllib.request.urlopen(request, timeout=SECONDS_TO_ANSWER).close()
-    except urllib.error.HTTPError:
-        return None
-    except (OSError, ValueError) as error:
-        return f"{_hub()} does not answer ({getattr(error, 'reason', error)})"
-    return None

@@ -13,9 +13,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from harness.download import PublicFile
 from harness.errors import unknown
 from harness.models.base import MODELS, LoadRequest, Model, ModelEntry
-from harness.models.edm.public_files import PublicWeights
 
 if TYPE_CHECKING:
     from harness.models.edm.model import EdmLevels
@@ -45,14 +45,14 @@ def reconstruction(name: str) -> ModelEntry | None:
     if match is None:
         return None
     side = int(match[1])
-    file = PublicWeights("edm2", f"{_HOME}/edm2/posthoc-reconstructions/{name}.pkl")
+    file = PublicFile("models/edm2", f"{_HOME}/edm2/posthoc-reconstructions/{name}.pkl")
     title = f"EDM2-{match[2].upper()}, ImageNet {side}x{side}"
     entry = _entry(name, file, title, side, 0 if match[3] else 1000, latent=side == 512)
     return replace(entry, steps=32, batch_size=32)
 
 
 def _entry(
-    name: str, file: PublicWeights, title: str, side: int, classes: int, latent: bool = False
+    name: str, file: PublicFile, title: str, side: int, classes: int, latent: bool = False
 ) -> ModelEntry:
     def ladders(overrides: dict[str, Any]) -> EdmLevels:
         from harness.models.edm.model import EdmLevels
@@ -95,7 +95,7 @@ def _entry(
 
 def _edm() -> Iterator[ModelEntry]:
     for name, side, classes, steps, fid in _EDM:
-        file = PublicWeights("edm", f"{_HOME}/edm/pretrained/{name}.pkl")
+        file = PublicFile("models/edm", f"{_HOME}/edm/pretrained/{name}.pkl")
         churn = "; s_churn=40, s_min=0.05, s_max=50, s_noise=1.003" if steps == 256 else ""
         title = f"EDM, published FID {fid:g} by {steps} steps{churn}"
         entry = _entry(name, file, title, side, classes)

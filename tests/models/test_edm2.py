@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 import torch
 
+from harness import download
+from harness.download import PublicFile
 from harness.errors import HarnessError
 from harness.generate import Settings, plan
 from harness.models.base import MODELS
-from harness.models.edm import public_files
-from harness.models.edm.public_files import PublicWeights
 from harness.models.load import find, load
 from harness.sample import draw, expand
 from tests.conftest import Certify
@@ -108,16 +108,16 @@ def test_published_weights_are_kept_with_their_checksum(
             raise HarnessError(f"cannot download {url}: Not Found")
         into.write(b"weights")
 
-    monkeypatch.setattr(public_files, "fetch", fetch)
-    file = PublicWeights("edm2", "https://example.org/a.pkl")
+    monkeypatch.setattr(download, "fetch", fetch)
+    file = PublicFile("models/edm2", "https://example.org/a.pkl")
     assert file.obtain().read_bytes() == b"weights"
     assert file.obtain() == tmp_path / "models" / "edm2" / "a.pkl"
     assert len(asked) == 1
     assert file.digest() in (tmp_path / "models" / "edm2" / "a.pkl.sha256").read_text()
     file.path.write_bytes(b"other")
-    public_files._checked.cache_clear()  # another process
+    download._checked.cache_clear()  # another process
     with pytest.raises(HarnessError, match="has changed since it was kept"):
         file.obtain()
     with pytest.raises(HarnessError, match=r"Not Found. Get absent.pkl in another way and put it"):
-        PublicWeights("edm2", "https://example.org/absent.pkl").obtain()
+        PublicFile("models/edm2", "https://example.org/absent.pkl").obtain()
     assert not list((tmp_path / "models" / "edm2").glob("*absent.pkl.*tmp*"))
