@@ -294,7 +294,7 @@ def check_needs(entry: ModelEntry, call: Call) -> None:
     if missing:
         raise HarnessError(
             f"{call.name} needs {' and '.join(missing)}, which {entry.name} does not have: it runs "
-            "on the U-Nets of Stable Diffusion 1, 2 and XL"
+            "on Stable Diffusion 1, 2, XL and 3"
         )
 
 

@@ -16,25 +16,21 @@ _SMALLEST_SIDE = 16
 
 
 class AttentionMaps:
-    """The mean over heads and layers of one level's cross-attention; `size` is the level's."""
+    """The mean over layers of attention to the text, on a grid of `size`; `layers` were seen."""
 
     def __init__(self, size: tuple[int, int]) -> None:
-        self.size = size
-        self._layers: list[torch.Tensor] = []
+        self.size, self.layers = size, 0
+        self._total = torch.zeros(())
 
     def add(self, probabilities: torch.Tensor) -> None:
-        """One layer's [B, heads, h w, tokens]."""
-        self._layers.append(probabilities.mean(1))
-
-    @property
-    def layers(self) -> int:
-        """How many were recorded."""
-        return len(self._layers)
+        """One layer's [B, h w, tokens], the mean over its heads."""
+        self._total = self._total.to(probabilities) + probabilities
+        self.layers += 1
 
     @property
     def mean(self) -> torch.Tensor:
         """[B, tokens, h, w], float32 or wider: the weight of every token at every cell."""
-        mean = torch.stack(self._layers).mean(0)
+        mean = self._total / self.layers
         return mean.transpose(1, 2).unflatten(2, self.size)
 
 
@@ -56,7 +52,8 @@ def attention_maps(unet: Any, size: tuple[int, int], rows: slice) -> Iterator[At
     def record(attention: Any, args: tuple[torch.Tensor], kwargs: dict[str, Any]) -> None:
         if maps.layers == len(layers[level]):
             return  # a policy's further evaluations (perturbed attention) are not the prompt's
-        maps.add(_probabilities(attention, args[0][rows], kwargs["encoder_hidden_states"][rows]))
+        found = _probabilities(attention, args[0][rows], kwargs["encoder_hidden_states"][rows])
+        maps.add(found.mean(1))
 
     with ExitStack() as hooks:
         for layer in layers[level]:

@@ -59,8 +59,9 @@ class Model(Ladders, Network, Protocol):
     """A network family in sigma-space: x = x0 + sigma n. See the design's model contract.
 
     State tensors are [B, *latent_shape] in `state_dtype` on `device`. Models (and their ladders)
-    with discrete times also have `time_of(sigma)` and `sigma_of(time)`: tensors to tensors of the
-    same shape, float64; and `times`, the times at which a run ends and above which it begins.
+    with times of their own also have `time_of(sigma)` and `sigma_of(time)`: tensors to tensors of
+    the same shape, float64; and where they know whole times only, `times`, those at which a run
+    ends and above which it begins.
     """
 
     device: torch.device

@@ -12,8 +12,8 @@ from typing_extensions import Self
 
 from harness.errors import HarnessError, unknown
 
-UNET_ABILITIES = frozenset({"pixel levels", "attention maps"})
-"""What samplers may ask of the U-Nets of Stable Diffusion 1, 2 and XL."""
+PIXEL_ABILITIES = frozenset({"pixel levels", "attention maps"})
+"""What samplers may ask of Stable Diffusion: most U-Nets of 1, 2 and XL, and 3."""
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -62,4 +62,4 @@ def unet_abilities(config: Mapping[str, Any]) -> frozenset[str]:
         and config.get("class_embed_type") != "timestep"
         and not config.get("class_embeddings_concat")
     )
-    return UNET_ABILITIES if added else UNET_ABILITIES - {"pixel levels"}
+    return PIXEL_ABILITIES if added else PIXEL_ABILITIES - {"pixel levels"}

@@ -113,9 +113,9 @@ class Denoiser:
         return x + (high**2 - low**2).sqrt() * scale * noise()
 
     @property
-    def times(self) -> tuple[int, int]:
-        """The model's own times at which a run ends and above which it begins."""
-        return self._timed().times
+    def times(self) -> tuple[int, int] | None:
+        """Of a model that knows whole times only: at which a run ends and above which it begins."""
+        return getattr(self._timed(), "times", None)
 
     def begin(self, x: torch.Tensor, sigma: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
         """The first state `x` of level sigma as one of another level, which may be a map."""

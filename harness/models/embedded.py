@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from harness.models.base import MODELS, ModelEntry
-from harness.models.configurations import UNET_ABILITIES
+from harness.models.configurations import PIXEL_ABILITIES
 from harness.models.local import fingerprint, read_ladders
 from harness.models.pipelines import load_pipeline
 
@@ -23,7 +23,7 @@ MODELS.add(
         steps=20,
         guidance=5.5,
         batch_size=32,
-        abilities=UNET_ABILITIES,
+        abilities=PIXEL_ABILITIES,
         revision=lambda: fingerprint(_FOLDER),
         ladders=lambda overrides: read_ladders(_FOLDER, overrides),
         load=lambda request: load_pipeline(request, _FOLDER, "shapes"),

@@ -18,7 +18,7 @@ from harness.errors import HarnessError, unknown
 from harness.models.configurations import CheckpointSettings
 from harness.models.ladders import check_ladder, check_range, close_ladder, rho_grid
 
-_SPACINGS = ("linspace", "trailing", "karras")
+_SPACINGS = ("linspace", "trailing", "karras", "even")
 _FIRST = 1 - 1e-6
 """The time that stands for 1, where sigma is infinite; the network is told 1."""
 
@@ -107,7 +107,7 @@ class FlowSchedule:
     def __init__(
         self, shift: float, lowest: float, times: int, dynamic: FlowSettings | None = None
     ) -> None:
-        self.shift, self.lowest, self.times, self._dynamic = shift, lowest, times, dynamic
+        self.shift, self.lowest, self._times, self._dynamic = shift, lowest, times, dynamic
         self.sigma_max = _FIRST / (1 - _FIRST)
 
     def check_tokens(self, tokens: int) -> None:
@@ -124,11 +124,11 @@ class FlowSchedule:
         """1000 t for 1000 times; exactly 1000 at the first level."""
         sigma = sigma.double()
         t = sigma / (1 + sigma)
-        return self.times * torch.where(sigma >= self.sigma_max * (1 - 1e-9), 1.0, t)
+        return self._times * torch.where(sigma >= self.sigma_max * (1 - 1e-9), 1.0, t)
 
     def sigma_of(self, time: torch.Tensor) -> torch.Tensor:
         """The inverse of `time_of`."""
-        return _sigma(time.double() / self.times)
+        return _sigma(time.double() / self._times)
 
     def native(self, x: torch.Tensor, sigma: torch.Tensor) -> torch.Tensor:
         """z = (1 - t) x = x / (1 + sigma)."""
@@ -149,10 +149,10 @@ class FlowSchedule:
     ) -> torch.Tensor:
         """The sigmas [steps+1] of a run, from pure noise to 0; float64.
 
-        `linspace` (the pipeline's own) and `trailing` are even in the time before its shift: the
-        first down to the lowest time that the checkpoint's scheduler takes and then 0, the second
-        down to 0. `karras` is even in sigma^(1/rho) from `sigma_max`, which it needs. With
-        `sigma_max` or `sigma_min` the range is cut there.
+        `linspace` (the pipeline's own, also called `even`) and `trailing` are even in the time
+        before its shift: the first down to the lowest time that the checkpoint's scheduler takes
+        and then 0, the second down to 0. `karras` is even in sigma^(1/rho) from `sigma_max`, which
+        it needs. With `sigma_max` or `sigma_min` the range is cut there.
         """
         spacing = spacing or "linspace"
         if spacing not in _SPACINGS:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from harness.models.base import MODELS, LoadRequest, Model, ModelEntry
-from harness.models.configurations import UNET_ABILITIES
+from harness.models.configurations import PIXEL_ABILITIES
 from harness.models.hub_files import fetch_weights, revision, small_files
 from harness.models.local import folder_entry, read_ladders
 from harness.models.pipelines import load_pipeline, parts_of
@@ -32,7 +32,7 @@ class HubModel:
     gpu_dtype: str = "float16"
     batch_size: int = 8
     unet: str | None = None
-    abilities: frozenset[str] = UNET_ABILITIES
+    abilities: frozenset[str] = PIXEL_ABILITIES
 
 
 _SD15 = "stable-diffusion-v1-5/stable-diffusion-v1-5"
@@ -106,7 +106,6 @@ ROWS = [
         guidance=7.0,
         size_multiple=16,
         batch_size=4,
-        abilities=frozenset(),
     ),
     HubModel(
         "sd35",
@@ -119,7 +118,6 @@ ROWS = [
         size_multiple=16,
         gpu_dtype="bfloat16",
         batch_size=4,
-        abilities=frozenset(),
     ),
     HubModel(
         "hunyuan-dit",

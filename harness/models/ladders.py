@@ -9,7 +9,7 @@ import torch
 
 from harness.errors import HarnessError
 
-Spacing = Literal["leading", "trailing", "linspace", "karras", "karras_rounded"]
+Spacing = Literal["leading", "trailing", "linspace", "karras", "karras_rounded", "even"]
 
 
 def rho_grid(levels: int, sigma_min: float, sigma_max: float, rho: float = 7.0) -> torch.Tensor:

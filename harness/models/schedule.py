@@ -151,10 +151,10 @@ class DiscreteSchedule:
     ) -> torch.Tensor:
         """The sigmas [steps+1] of a run; float64.
 
-        `leading`, `trailing` and `linspace` are even in the timestep, as diffusers names them,
-        and end at the family's last level; with `sigma_max` or `sigma_min` the range of timesteps
-        is cut there (`leading` then includes both ends). `karras` is even in sigma^(1/rho), and
-        `karras_rounded` the same at the nearest timesteps, nearest in log sigma.
+        `leading` (also called `even`), `trailing` and `linspace` are even in the timestep, as
+        diffusers names them, and end at the family's last level; with `sigma_max` or `sigma_min`
+        the range of timesteps is cut there (`leading` then includes both ends). `karras` is even in
+        sigma^(1/rho), and `karras_rounded` the same at the nearest timesteps, nearest in log sigma.
         """
         spacing = spacing or self.spacing
         if spacing not in get_args(Spacing):

@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
 
-from harness.errors import HarnessError
 from harness.models.attention_maps import AttentionMaps, attention_maps
 from harness.models.base import Condition
 from harness.models.configurations import unet_abilities
+from harness.models.object_columns import TextPart, clip_columns, token_weights
 from harness.models.pipeline_model import PipelineModel, Schedule
 from harness.models.pipelines import PIPELINES, Family
 from harness.models.pixel_time import pixel_time
 from harness.models.schedule import DiscreteSchedule, read_schedule
 from harness.objects import Object
-
-log = logging.getLogger(__name__)
 
 
 class StableDiffusion(PipelineModel):
@@ -73,42 +70,10 @@ class StableDiffusion(PipelineModel):
         return self.schedule.times
 
     def token_weights(self, prompt: str, objects: Sequence[Object]) -> torch.Tensor:
-        """[objects, tokens]: what averages each object's tokens of an attention map, float32.
-
-        Zero for an object in the part of the prompt that is cut. Raises HarnessError for a token
-        that the prompt does not have.
-        """
-        weights = torch.zeros(len(objects), self.pipeline.tokenizer.model_max_length)
-        for row, one in enumerate(objects):
-            # The first column is the start token's, the last one of a cut prompt the end token's.
-            found = [1 + token for token in self._tokens_of(prompt, one)]
-            kept = [column for column in found if column < weights.shape[1] - 1]
-            weights[row, kept] = 1 / len(found)
-            if len(kept) < len(found):
-                log.warning("%s does not read all of %.60r: an object is cut", self.name, prompt)
-        return weights
-
-    def _tokens_of(self, prompt: str, one: Object) -> list[int]:
-        """The tokens of an object, counted from 0 without the start token.
-
-        Words are tokenized on their own, so the tokens before a span are those of the text before.
-        """
-
-        def count(text: str) -> int:
-            return len(self.pipeline.tokenizer(text, add_special_tokens=False).input_ids)
-
-        if one.token is None:
-            return [
-                count(prompt[:first]) + token
-                for first, last in one.spans
-                for token in range(count(prompt[first:last]))
-            ]
-        if one.token >= count(prompt):
-            raise HarnessError(
-                f"there is no token {one.token} in the prompt {prompt!r}: it has {count(prompt)}, "
-                "counted from 0"
-            )
-        return [one.token]
+        """[objects, tokens]: what averages each object's tokens; see object_columns.py."""
+        tokenizer = self.pipeline.tokenizer
+        part = TextPart(tokenizer, tokenizer.model_max_length, clip_columns)
+        return token_weights(self.name, [part], prompt, objects)
 
     def attention_maps(
         self, size: tuple[int, int], rows: slice

@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from harness.errors import HarnessError
+from harness.models.attention_maps import AttentionMaps
 from harness.models.base import Condition
-from harness.models.configurations import read_json, read_scheduler
+from harness.models.configurations import PIXEL_ABILITIES, read_json, read_scheduler
 from harness.models.flow import FlowSchedule, FlowSettings
+from harness.models.joint_maps import joint_maps
+from harness.models.object_columns import TextPart, clip_columns, t5_columns, token_weights
 from harness.models.pipeline_model import PipelineModel
 from harness.models.pipelines import PIPELINES, Family
+from harness.models.token_time import token_time
+from harness.objects import Object
 
 _T5_TOKENS = 256  # what the pipeline lets T5 read
 
@@ -54,13 +60,39 @@ class StableDiffusion3(PipelineModel):
     def evaluate(
         self, z: torch.Tensor, timestep: torch.Tensor, condition: Condition
     ) -> torch.Tensor:
-        return self.net(
-            hidden_states=z,
-            timestep=timestep,
-            encoder_hidden_states=condition["text"],
-            pooled_projections=condition["pooled"],
-            return_dict=False,
-        )[0]
+        hooks: AbstractContextManager[None] = nullcontext()
+        if timestep.ndim > 1:
+            hooks = token_time(self.net, timestep, condition["pooled"])
+            # The text is of the whole picture. A constant map's mean is exact in float64.
+            timestep = timestep.double().mean((1, 2)).to(timestep.dtype)
+        with hooks:
+            return self.net(
+                hidden_states=z,
+                timestep=timestep,
+                encoder_hidden_states=condition["text"],
+                pooled_projections=condition["pooled"],
+                return_dict=False,
+            )[0]
+
+    def token_weights(self, prompt: str, objects: Sequence[Object]) -> torch.Tensor:
+        """[objects, tokens]: what averages each object's tokens; see object_columns.py.
+
+        The text is CLIP's tokens (both CLIPs have the same), then T5's: an object is half in each
+        where T5 is there. Tokens given by number are CLIP's.
+        """
+        pipeline = self.pipeline
+        parts = [TextPart(pipeline.tokenizer, pipeline.tokenizer_max_length, clip_columns)]
+        if pipeline.text_encoder_3 is not None:
+            parts.append(TextPart(pipeline.tokenizer_3, _T5_TOKENS, t5_columns))
+        weights = token_weights(self.name, parts, prompt, objects)
+        unread = pipeline.tokenizer_max_length + _T5_TOKENS - weights.shape[1]
+        return torch.nn.functional.pad(weights, (0, unread))
+
+    def attention_maps(
+        self, size: tuple[int, int], rows: slice
+    ) -> AbstractContextManager[AttentionMaps]:
+        """While open, record how the chosen rows attend to the text; `size` is the latents'."""
+        return joint_maps(self.net, size, rows)
 
 
 def _schedule(folder: Path, overrides: Mapping[str, Any]) -> FlowSchedule:
@@ -77,5 +109,6 @@ PIPELINES.add(
         StableDiffusion3,
         optional=(("text_encoder_3", "tokenizer_3"),),
         gpu_dtype="bfloat16",
+        abilities=lambda config: PIXEL_ABILITIES,
     ),
 )

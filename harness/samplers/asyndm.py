@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from math import expm1
 from typing import Annotated, Any, Literal
 
@@ -18,9 +19,9 @@ Strength = Annotated[float, Field(ge=0, lt=1)]
 
 
 def _check(params: dict[str, Any]) -> None:
-    if params["spacing"] != "leading":
+    if params["spacing"] != "even":
         raise HarnessError(
-            f"asyndm steps through timesteps of its own, as spacing=leading does: not "
+            f"asyndm steps through times of its own, as spacing=even does: not "
             f"{params['spacing']!r}"
         )
     named = [name for name in ("objects", "object_tokens") if name in params]
@@ -36,11 +37,11 @@ def _check(params: dict[str, Any]) -> None:
 
 @sampler(
     "asyndm",
-    title="AsynDM",
+    title="AsynDM (on Stable Diffusion 3 a design of our own, without a reference)",
     paper="Hu et al. 2025, Asynchronous Denoising Diffusion Models, arXiv:2510.04504",
     ladder=("spacing",),
     check=_check,
-    complete=lambda params: {"spacing": "leading", **params},
+    complete=lambda params: {"spacing": "even", **params},
     needs=("pixel levels", "attention maps"),
 )
 def asyndm(
@@ -67,11 +68,15 @@ def asyndm(
     again. `everywhere` bends the whole picture's schedule: the paper's concave baseline.
     `strength` is kappa, one for all objects or one each. Objects and strengths are the prompt's own
     unless they are given (harness/objects.py); `object_tokens` count from the first word's, 0.
+
+    Certified on U-Nets. On Stable Diffusion 3 no reference code exists, and the design is our own:
+    models/token_time.py, models/joint_maps.py and `Schedule` say what it is.
     """
     request = ObjectRequest(objects, object_tokens, strength, released_tokens)
     tokens, kappa = denoise.objects(request)
     schedule = Schedule.of(denoise, sigmas, curve)
-    schedule.check(float(kappa.max()))
+    if denoise.times:
+        schedule.check(float(kappa.max()))
     draws = [noise() if eta > 0 else None for _ in sigmas[1:]]
     if mask == "static":
         levels = sigmas[: schedule.steps]
@@ -80,14 +85,17 @@ def asyndm(
     else:
         whole = kappa.amax(1) if mask == "everywhere" else of_last_object(tokens, kappa)
         pull = whole.reshape(-1, 1, 1, 1)
-    state = schedule.move(schedule.beginning(pull), schedule.steps, pull)
-    s = _sigma(denoise, state, x)
+    level = partial(_level, denoise, sigmas, size=x.shape[-2:])
+    state, left = schedule.beginning(pull), schedule.steps
+    if denoise.times:  # the network does not know the beginning
+        state, left = schedule.move(state, left, pull), left - 1
+    s = level(state)
     x = denoise.begin(x, sigmas[0], s)
     for i, draw in enumerate(draws):
-        left = schedule.steps - 1 - i
-        state = schedule.move(state, left, pull)
-        t = _sigma(denoise, state, x) if left else sigmas[-1]
-        if mask == "dynamic" and left > 1:  # what this step sees acts on the next one's end
+        state = schedule.move(state, left - i, pull)
+        behind = len(draws) - 1 - i
+        t = level(state) if behind else sigmas[-1]
+        if mask == "dynamic" and behind > 1:  # what this step sees acts on the next one's end
             denoised, maps = denoise.maps(x, s, guidance=guidance, step=sigmas[i])
             pull = pull_map(maps, tokens, kappa, threshold)
         else:
@@ -98,10 +106,14 @@ def asyndm(
 
 @dataclass(frozen=True)
 class Schedule:
-    """Timesteps of a run of `steps`, from `first` + `last` down to `last` and then to 0.
+    """Times of a run of `steps`, from `first` + `last` down to `last` and then to 0.
 
     The three curves of section 3.3 for a pull kappa in [0, 1); 0 is the straight line. In float32,
     as the published code computes them, so that rounding falls the same way.
+
+    Of a model that knows whole times only these are timesteps, as published. Of one that knows all
+    (a flow), time is the place on the model's own ladder: the steps left, `first` of them, down to
+    0. So the straight line is the ordinary run whatever the ladder, a flow's shift included.
     """
 
     curve: str
@@ -113,12 +125,14 @@ class Schedule:
     def of(cls, denoise: Denoise, sigmas: torch.Tensor, curve: str) -> Schedule:
         """On a model's times. A ladder that ends at the last timestep leaves out a step that would
         not move."""
+        if denoise.times is None:
+            return cls(curve, len(sigmas) - 1, len(sigmas) - 1, 0)
         last, first = denoise.times
         stands = float(sigmas[-1]) == float(denoise.sigma_of(torch.tensor(last)))
         return cls(curve, len(sigmas) - 1 + int(stands), first, last)
 
     def beginning(self, pull: torch.Tensor) -> torch.Tensor:
-        """The state before the first step, above the network's timesteps; of `pull`'s shape."""
+        """The state before the first move, of `pull`'s shape; above a network's timesteps."""
         return torch.full_like(pull, self.first + self.last)
 
     def move(self, state: torch.Tensor, left: int, pull: torch.Tensor) -> torch.Tensor:
@@ -172,11 +186,20 @@ def pull_map(
     return (on * kappa[:, :, None, None]).amax(1, keepdim=True)
 
 
-def _sigma(denoise: Denoise, state: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
-    """The level of a state, rounded to what the network knows; [B, 1, 1, 1], or of every pixel."""
+def _level(
+    denoise: Denoise, sigmas: torch.Tensor, state: torch.Tensor, size: torch.Size
+) -> torch.Tensor:
+    """The level of a state that the network knows; [B, 1, 1, 1], or of every pixel.
+
+    Of a state that is a place on the ladder, linear in the model's time between two of its levels.
+    """
     if state.shape[-1] > 1:
-        state = functional.interpolate(state, x.shape[-2:])
-    return denoise.sigma_of(state.round())
+        state = functional.interpolate(state, size)
+    if denoise.times:
+        return denoise.sigma_of(state.round())
+    times = denoise.time_of(sigmas.flip(0)).to(state.device)
+    below = state.floor().clamp(0, len(times) - 2).long()
+    return denoise.sigma_of(torch.lerp(times[below], times[below + 1], state.double() - below))
 
 
 def _ddim_step(

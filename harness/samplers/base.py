@@ -59,8 +59,8 @@ class Denoise(Protocol):
         """The state x of level `low` raised to `high` by fresh noise, `scale` times as strong."""
 
     @property
-    def times(self) -> tuple[int, int]:
-        """The model's own times at which a run ends and above which it begins."""
+    def times(self) -> tuple[int, int] | None:
+        """Of a model that knows whole times only: at which a run ends and above which it begins."""
 
     def begin(self, x: torch.Tensor, sigma: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
         """The first state `x` of level sigma as one of another level, which may be a map."""

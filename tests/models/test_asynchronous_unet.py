@@ -12,7 +12,7 @@ from diffusers import UNet2DConditionModel
 from diffusers.models.attention_processor import AttnProcessor
 
 from harness.models.attention_maps import attention_maps
-from harness.models.configurations import UNET_ABILITIES, unet_abilities
+from harness.models.configurations import PIXEL_ABILITIES, unet_abilities
 from harness.models.pixel_time import pixel_time
 from tests.conftest import Certify
 
@@ -168,5 +168,5 @@ def test_maps_are_of_a_quarter_of_the_latents_or_the_nearest_level(
 
 
 def test_a_unet_that_scales_by_time_cannot() -> None:
-    assert unet_abilities({}) == UNET_ABILITIES
+    assert unet_abilities({}) == PIXEL_ABILITIES
     assert "pixel levels" not in unet_abilities({"resnet_time_scale_shift": "scale_shift"})

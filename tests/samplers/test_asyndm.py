@@ -149,7 +149,7 @@ def test_tokens_of_a_words_pieces_are_averaged(ensemble: Ensemble) -> None:
         ("asyndm(steps=4, guidance=0)", "guidance must not be 0"),
         ("asyndm(steps=4, objects=cat, object_tokens=[1])", "contradict"),
         ("asyndm(steps=4, objects=cat, released_tokens=true)", "released_tokens"),
-        ("asyndm(steps=4, spacing=karras)", "spacing=leading"),
+        ("asyndm(steps=4, spacing=karras)", "spacing=even"),
     ],
 )
 def test_bad_parameters_are_refused_before_weights(text: str, words: str) -> None:
