@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Protocol, cast
+from typing import Any, Protocol, TypeVar, cast
 
 import torch
 
@@ -112,17 +112,34 @@ def rehearse(
     Raises HarnessError for what is wrong with the sampler on this ladder, so it is also the check
     before any weights are loaded.
     """
+    denoise, sigmas, _ = rehearsed(ladders, call, unconditional=unconditional, guided=guided)
+    return sigmas, {key: int(count[0]) for key, count in denoise.evaluations.items()}
+
+
+D = TypeVar("D", bound=Denoiser)
+
+
+def rehearsed(
+    ladders: Ladders,
+    call: Call,
+    kind: type[D] = Denoiser,  # type: ignore[assignment]
+    width: int = 1,
+    *,
+    unconditional: bool = True,
+    guided: bool = False,
+) -> tuple[D, torch.Tensor, torch.Tensor]:
+    """Run a sampler on a `kind` of denoiser without a network, on zeros [1, width, 2, 2] in
+    float64: the denoiser, the ladder and what the sampler returns."""
     sigmas, policy, own = _parts(ladders, call)
     row = {"row": torch.zeros(1)}
     stub = Conditioned(_Stub(), row, row if unconditional else None)
     others = dict.fromkeys(variants_of(call), stub)
     guide = stub if guided else None
-    denoise = Denoiser(
+    denoise = kind(
         stub.network, row, stub.negative, policy, others, guide, ladders, _rehearsed_objects
     )
-    x = torch.zeros(1, 1, 2, 2)
-    SAMPLERS.get(call.name).run(denoise, x, sigmas, _Silence(x), **own)
-    return sigmas, {key: int(count[0]) for key, count in denoise.evaluations.items()}
+    x = torch.zeros(1, width, 2, 2, dtype=torch.float64)
+    return denoise, sigmas, SAMPLERS.get(call.name).run(denoise, x, sigmas, _Silence(x), **own)
 
 
 class _Silence:

@@ -21,6 +21,7 @@ LEVELS = [
     {"samplers", "models", "prompts", "metrics"},
     {"targets"},
     {"sampling"},
+    {"guidance_scale"},
     {"generate", "evaluate", "compare", "report", "launch", "benchmark", "matching"},
     {"sample", "progress"},
     {"bench"},

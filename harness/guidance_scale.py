@@ -1,0 +1,132 @@
+"""What guidance scale a sampler amounts to, whatever it does with its evaluations.
+
+A sampler that works in sigma is affine in the network's noise predictions: what it returns is a
+sum of them with coefficients that do not depend on the picture. So a run with one-hot predictions in
+place of a network's tells every evaluation's coefficient a_j, and with w_j the guidance applied to
+it, the evaluations of a step amount to one prediction guided at
+
+    sum_j a_j w_j / sum_j a_j,
+
+which is w for Euler, Heun, multistep and ancestral steps, and 2 gamma_1 - gamma_2 for a zigzag of
+Z-Sampling: there, three predictions with the coefficients 1, -1 and 1. Jumps add noise, no
+predictions, so they are no steps.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from harness.models.base import Ladders
+from harness.models.denoiser import Denoiser
+from harness.sampling import rehearsed
+from harness.spec import Call
+
+_NOTHING = 1e-12  # a sum of coefficients that cancel, against the ladder's highest sigma
+
+
+@dataclass(frozen=True)
+class Coefficients:
+    """What a sampler makes of its evaluations, in order.
+
+    `step` [K]: the ladder level, in sigma, at which each one's step began. `coefficient` [K]: of
+    its noise prediction in what the sampler returns; 0 where that does not depend on it.
+    `guidance` [K]: the scale applied to it, NaN where the policy's differs from picture to picture.
+    """
+
+    step: torch.Tensor
+    coefficient: torch.Tensor
+    guidance: torch.Tensor
+
+    @property
+    def groups(self) -> list[slice]:
+        """The evaluations of each step: neighbours that began at one level."""
+        starts = [0, *(torch.diff(self.step).nonzero()[:, 0] + 1).tolist(), len(self.step)]
+        return [slice(a, b) for a, b in zip(starts, starts[1:], strict=False)]
+
+
+@dataclass(frozen=True)
+class GuidanceCurve:
+    """A run's nominal guidance scale, step by step: `sigma`, `travel` (|d sigma|) and `scale`, [n].
+
+    Steps whose coefficients cancel, or have no effect on the result, are left out.
+    """
+
+    sigma: torch.Tensor
+    travel: torch.Tensor
+    scale: torch.Tensor
+
+    @property
+    def constant(self) -> float | None:
+        """The scale, if it is one and the same at every step."""
+        first = self.scale[:1]
+        return float(first) if bool(torch.isclose(self.scale, first, rtol=1e-9).all()) else None
+
+    def mean(self, push: torch.Tensor) -> float:
+        """The mean, each step weighted by |d sigma| * ||c - u||, `push` [n] being the latter."""
+        weight = self.travel * push
+        return float((weight * self.scale).sum() / weight.sum())
+
+
+def nominal_guidance(coefficients: Coefficients, guidance: torch.Tensor) -> GuidanceCurve:
+    """The curve of scales `guidance` [K], one an evaluation."""
+    least = _NOTHING * float(coefficients.step.max())
+    rows = []
+    for group in coefficients.groups:
+        a = coefficients.coefficient[group]
+        total = float(a.sum())
+        if abs(total) > least:
+            scale = float((a * guidance[group]).sum()) / total
+            rows.append((float(coefficients.step[group.start]), abs(total), scale))
+    return GuidanceCurve(*torch.tensor(rows, dtype=torch.float64).reshape(-1, 3).T)
+
+
+def sampler_coefficients(
+    ladders: Ladders, call: Call, *, unconditional: bool = True, guided: bool = False
+) -> Coefficients:
+    """The coefficients of a resolved sampler on a model's ladder; needs no weights.
+
+    AsynDM's masks are those of attention that is alike everywhere. Raises HarnessError as
+    `sampling.rehearse` does.
+    """
+    how: dict[str, Any] = {"unconditional": unconditional, "guided": guided}
+    count = len(_probed(ladders, call, 1, **how)[0].calls)
+    probe, result = _probed(ladders, call, count, **how)
+    step, guidance = torch.tensor(probe.calls, dtype=torch.float64).T
+    return Coefficients(step, result.mean((0, 2, 3)), guidance)
+
+
+def _probed(ladders: Ladders, call: Call, width: int, **how: Any) -> tuple[_OneHot, torch.Tensor]:
+    probe, _, result = rehearsed(ladders, call, _OneHot, width, **how)
+    return probe, result
+
+
+class _OneHot(Denoiser):
+    """Answers the j-th call with a noise prediction of 1 in channel j and 0 in the others.
+
+    `calls` holds each call's step and guidance.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.calls: list[tuple[float, float]] = []
+
+    def __call__(
+        self,
+        x: torch.Tensor,
+        sigma: torch.Tensor | float,
+        guidance: torch.Tensor | float = 1.0,
+        time: torch.Tensor | float | None = None,
+        step: torch.Tensor | float | None = None,
+    ) -> torch.Tensor:
+        super().__call__(x, sigma, guidance, time, step)
+        level = torch.as_tensor(sigma if step is None else step, dtype=torch.float64)
+        asked = torch.as_tensor(guidance, dtype=torch.float64).reshape(1)
+        began = level.reshape(-1)[0]
+        self.calls.append((float(began), float(self.policy.scale(asked, began))))
+        channel = min(len(self.calls), x.shape[1]) - 1
+        denoised = x.clone()
+        denoised[:, channel] -= torch.as_tensor(sigma).to(x).expand_as(x[:, :1])[:, 0]
+        return denoised

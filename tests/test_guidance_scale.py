@@ -1,0 +1,133 @@
+"""Nominal guidance scales are exact for every sampler whose answer is known in closed form."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from harness.guidance_scale import (
+    Coefficients,
+    GuidanceCurve,
+    nominal_guidance,
+    sampler_coefficients,
+)
+from harness.models.base import Ladders
+from harness.models.gmm import GaussianMixture
+from harness.models.load import find
+from harness.samplers.base import SAMPLERS, resolve
+from harness.sampling import rehearse
+from harness.spec import parse_call
+
+RESTART = "intervals=[[3, 2, 0.06, 0.30], [2, 4, 1.0, 5.0]]"
+
+
+def _ladders(which: str) -> Ladders:
+    return GaussianMixture() if which == "gmm" else find(which).ladders({})
+
+
+def _coefficients(text: str, which: str = "shapes") -> Coefficients:
+    return sampler_coefficients(_ladders(which), resolve(parse_call(text), {"guidance": 5.5}))
+
+
+def _curve(text: str, which: str = "shapes") -> GuidanceCurve:
+    found = _coefficients(text, which)
+    return nominal_guidance(found, found.guidance)
+
+
+@pytest.mark.parametrize("which", ["shapes", "gmm"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "ddim(steps=12)",
+        "ddim(steps=12, eta=0.7)",
+        "ddpm(steps=12)",
+        "euler_ancestral(steps=12)",
+        "heun(steps=12)",
+        "edm(steps=12, s_churn=8)",
+        "dpmpp_2m(steps=12)",
+        "unipc(steps=12)",
+        f"restart(steps=12, {RESTART})",
+        "zigzag(steps=12, inversion_guidance=5.5)",
+    ],
+)
+def test_one_scale_everywhere_is_that_scale(which: str, text: str) -> None:
+    curve = _curve(text, which)
+    assert curve.scale.numpy() == pytest.approx(5.5, abs=1e-9)
+    assert curve.constant == pytest.approx(5.5, abs=1e-9)
+    assert curve.mean(torch.rand(len(curve.scale))) == pytest.approx(5.5, abs=1e-9)
+
+
+@pytest.mark.parametrize("which", ["shapes", "gmm"])
+def test_a_zigzag_step_is_twice_gamma_1_less_gamma_2(which: str) -> None:
+    """Three predictions over one step, the second backwards: 2 * 5.5 - 0 = 11."""
+    scale = _curve("zigzag(steps=10)", which).scale
+    assert scale[:-1].numpy() == pytest.approx(11, abs=1e-9)
+    assert float(scale[-1]) == pytest.approx(5.5, abs=1e-9)  # the last step does not zigzag
+    more = _curve("zigzag(steps=10, rounds=3, inversion_guidance=2, zigzag_steps=4)", which).scale
+    assert more[:4].numpy() == pytest.approx(4 * 5.5 - 3 * 2, abs=1e-9)
+    assert more[4:].numpy() == pytest.approx(5.5, abs=1e-9)
+
+
+def test_w2sd_leans_on_the_difference_of_its_two_guidances() -> None:
+    scale = _curve("w2sd(steps=10, strong_guidance=4, weak_guidance=1)").scale
+    assert float(scale[0]) == pytest.approx(5.5 + 4 - 1, abs=1e-9)
+
+
+@pytest.mark.parametrize("name", ["ddim", "heun", "dpmpp_2m", "unipc", "edm"])
+def test_an_interval_is_w_inside_and_1_outside(name: str) -> None:
+    curve = _curve(f"{name}(steps=16, interval=[0.3, 3.0])")
+    inside = (curve.sigma > 0.3) & (curve.sigma <= 3.0)
+    assert 0 < int(inside.sum()) < 16
+    assert curve.scale[inside].numpy() == pytest.approx(5.5, abs=1e-9)
+    assert curve.scale[~inside].numpy() == pytest.approx(1, abs=1e-9)
+    assert curve.constant is None
+
+
+def test_a_zigzag_outside_its_interval_is_no_guidance() -> None:
+    """There the inversion is unguided, too: 2 * 1 - 1."""
+    curve = _curve("zigzag(steps=16, interval=[0.3, 3.0])")
+    inside = (curve.sigma > 0.3) & (curve.sigma <= 3.0)
+    assert curve.scale[inside].numpy() == pytest.approx(11, abs=1e-9)
+    assert curve.scale[~inside].numpy() == pytest.approx(1, abs=1e-9)
+
+
+def test_cfgpp_is_the_guidance_that_it_is_written_with() -> None:
+    """lambda s / (s - t), which falls to lambda at a step to sigma 0."""
+    curve = _curve("cfgpp(steps=10, scale=0.6)", "gmm")
+    sigmas, _ = rehearse(_ladders("gmm"), resolve(parse_call("cfgpp(steps=10)"), {}))
+    expected = 0.6 * sigmas[:-1] / (sigmas[:-1] - sigmas[1:])
+    assert curve.scale.numpy() == pytest.approx(expected.numpy(), abs=1e-9)
+
+
+@pytest.mark.parametrize("mask", ["dynamic", "static", "everywhere"])
+def test_asyndm_steps_at_w_however_its_pixels_are_timed(mask: str) -> None:
+    """A static mask is found by a run of its own, which has no part in the result."""
+    curve = _curve(f"asyndm(steps=10, mask={mask}, strength=0.5)")
+    assert len(curve.scale) == 10
+    assert curve.scale.numpy() == pytest.approx(5.5, abs=1e-6)  # its levels are rounded in float32
+
+
+@pytest.mark.parametrize("name", SAMPLERS.names())
+def test_coefficients_lead_from_the_first_level_to_the_last(name: str) -> None:
+    """If all predictions are one, x changes by it times the length of the ladder.
+
+    Fresh noise of ancestral and churned samplers comes out of what predictions remove, and jumps
+    are removed again, so there the predictions go further; never the other way.
+    """
+    own = {"restart": RESTART, "asyndm": "mask=everywhere, strength=0.5"}.get(name, "")
+    call = resolve(parse_call(f"{name}(steps=12{', ' if own else ''}{own})"), {"guidance": 3.0})
+    ladders = _ladders("shapes")
+    sigmas, evaluations = rehearse(ladders, call)
+    found = sampler_coefficients(ladders, call)
+    assert len(found.step) == max(evaluations.values())
+    travelled = -float(found.coefficient.sum())
+    length = float(sigmas[0] - sigmas[-1])
+    if name in {"ddpm", "euler_ancestral", "restart"}:
+        assert travelled > length
+    elif name != "asyndm":
+        assert travelled == pytest.approx(length, rel=1e-9)
+
+
+def test_the_mean_weighs_steps_by_how_far_guidance_moves_them() -> None:
+    curve = GuidanceCurve(*torch.tensor([[3.0, 1.0], [2.0, 1.0], [11.0, 5.0]]))
+    assert curve.mean(torch.tensor([1.0, 4.0])) == pytest.approx((2 * 11 + 4 * 5) / 6)
