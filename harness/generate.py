@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from importlib.metadata import version
+from math import isfinite
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -22,6 +23,8 @@ import torch
 
 from harness import __version__
 from harness.errors import HarnessError, unknown
+from harness.guidance_scale import Coefficients, measured_guidance, sampler_coefficients
+from harness.models.applied import Applied
 from harness.models.base import DTYPES, LoadRequest, Model, ModelEntry
 from harness.models.load import find, load
 from harness.noise import NOISE_KEYS, NoiseStreams, stream_key
@@ -35,7 +38,7 @@ from harness.sampling import (
     variants_of,
 )
 from harness.spec import Call, RunSpec, Shard, parse_call
-from harness.store.rows import image_table, timing_table
+from harness.store.rows import Guidance, guidance_table, image_table, timing_table
 from harness.store.run import Run
 
 log = logging.getLogger(__name__)
@@ -199,6 +202,7 @@ class _Pictures:
     failed: list[str | None]
     evaluations: Evaluations
     classes: list[int] | None
+    guidance: Guidance | None
 
 
 def open_models(job: Job, device: str) -> Ensemble:
@@ -213,10 +217,12 @@ class _Maker:
 
     def __init__(self, job: Job, settings: Settings, progress: Callable[[int], object]) -> None:
         self.models = open_models(job, settings.device)
+        self.job = job
         self.batch_size = settings.batch_size or job.entry.batch_size
         self.progress = progress
         self.seconds = 0.0
         self.warm = False
+        self._coefficients: dict[str, Coefficients] = {}
 
     @property
     def model(self) -> Model:
@@ -271,12 +277,26 @@ class _Maker:
             self.seconds += perf_counter() - began
             self.progress(len(prompts))
             failures = _failures(batch.native, pixels)
-            return [_Pictures(pixels, failures, batch.evaluations, batch.classes)]
+            guidance = self._guidance(spec, batch.applied)
+            return [_Pictures(pixels, failures, batch.evaluations, batch.classes, guidance)]
         torch.cuda.empty_cache()
         self.batch_size = max(1, len(prompts) // 2)
         log.warning("out of memory at a batch of %d: going on with halves", len(prompts))
         first = self._batch(spec, shard, start, middle)
         return first + self._batch(spec, shard, middle, stop)
+
+    def _guidance(self, spec: RunSpec, applied: Applied | None) -> Guidance | None:
+        """A batch's nominal guidance; None where it is no weight of c - u of one network."""
+        entry = self.job.entry
+        if applied is None or spec.guide is not None or not entry.unconditional:
+            return None
+        key = str(spec.sampler)
+        if key not in self._coefficients:
+            ladders = entry.ladders(self.job.model.params)
+            self._coefficients[key] = sampler_coefficients(ladders, spec.sampler)
+        curve = measured_guidance(self._coefficients[key], applied)
+        parts = (curve.sigma, curve.travel, curve.scale, curve.push, curve.mean)
+        return Guidance(*[part.numpy() for part in parts])
 
     @staticmethod
     def _key(spec: RunSpec, shard: Shard, place: int) -> int:
@@ -310,7 +330,12 @@ def _write(
     timing = timing_table(shard, seconds, _device_name(settings.device), settings.threads)
     run.write("timing", shard.name, timing, shard.items_key)
     size = (batches[0].pixels.shape[2], batches[0].pixels.shape[3])
-    table = image_table(shard, pngs, failed, evaluations, size, classes)
+    known = [batch.guidance for batch in batches if batch.guidance]
+    scales: list[float | None] = [None] * len(pngs)
+    if known:
+        run.write("guidance", shard.name, guidance_table(shard, known), shard.items_key)
+        scales = [float(s) if isfinite(s) else None for batch in known for s in batch.mean]
+    table = image_table(shard, pngs, failed, evaluations, size, classes, scales)
     run.write("images", shard.name, table, shard.items_key)
 
 

@@ -1,9 +1,9 @@
 """What guidance scale a sampler amounts to, whatever it does with its evaluations.
 
 A sampler that works in sigma is affine in the network's noise predictions: what it returns is a
-sum of them with coefficients that do not depend on the picture. So a run with one-hot predictions in
-place of a network's tells every evaluation's coefficient a_j, and with w_j the guidance applied to
-it, the evaluations of a step amount to one prediction guided at
+sum of them with coefficients that do not depend on the picture. So a run with one-hot predictions
+in place of a network's tells every evaluation's coefficient a_j, and with w_j the guidance applied
+to it, the evaluations of a step amount to one prediction guided at
 
     sum_j a_j w_j / sum_j a_j,
 
@@ -15,10 +15,12 @@ predictions, so they are no steps.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import torch
 
+from harness.models.applied import Applied
 from harness.models.base import Ladders
 from harness.models.denoiser import Denoiser
 from harness.sampling import rehearsed
@@ -33,7 +35,7 @@ class Coefficients:
 
     `step` [K]: the ladder level, in sigma, at which each one's step began. `coefficient` [K]: of
     its noise prediction in what the sampler returns; 0 where that does not depend on it.
-    `guidance` [K]: the scale applied to it, NaN where the policy's differs from picture to picture.
+    `guidance` [K]: the scale that the sampler's policy applies to it, where that is a plain weight.
     """
 
     step: torch.Tensor
@@ -44,43 +46,57 @@ class Coefficients:
     def groups(self) -> list[slice]:
         """The evaluations of each step: neighbours that began at one level."""
         starts = [0, *(torch.diff(self.step).nonzero()[:, 0] + 1).tolist(), len(self.step)]
-        return [slice(a, b) for a, b in zip(starts, starts[1:], strict=False)]
+        return [slice(a, b) for a, b in pairwise(starts)]
 
 
 @dataclass(frozen=True)
 class GuidanceCurve:
-    """A run's nominal guidance scale, step by step: `sigma`, `travel` (|d sigma|) and `scale`, [n].
+    """The nominal guidance scale of a batch's runs, step by step.
 
-    Steps whose coefficients cancel, or have no effect on the result, are left out.
+    `sigma` [n], `travel` [n] (|d sigma|), `scale` [n, B], and `push` [n, B], the norm of c - u, NaN
+    where that is unknown. Steps whose coefficients cancel, or have no effect on the result, are
+    left out.
     """
 
     sigma: torch.Tensor
     travel: torch.Tensor
     scale: torch.Tensor
+    push: torch.Tensor
 
     @property
-    def constant(self) -> float | None:
-        """The scale, if it is one and the same at every step."""
-        first = self.scale[:1]
-        return float(first) if bool(torch.isclose(self.scale, first, rtol=1e-9).all()) else None
+    def mean(self) -> torch.Tensor:
+        """The runs' scales [B]: steps weighted by |d sigma| * ||c - u||.
 
-    def mean(self, push: torch.Tensor) -> float:
-        """The mean, each step weighted by |d sigma| * ||c - u||, `push` [n] being the latter."""
-        weight = self.travel * push
-        return float((weight * self.scale).sum() / weight.sum())
+        NaN where scales differ and a weight is unknown.
+        """
+        weight = self.travel[:, None] * self.push
+        mean = (weight * self.scale).sum(0) / weight.sum(0)
+        first = self.scale[0]
+        alike = torch.isclose(self.scale, first, rtol=1e-9).all(0)
+        return torch.where(alike, first, mean)
 
 
-def nominal_guidance(coefficients: Coefficients, guidance: torch.Tensor) -> GuidanceCurve:
-    """The curve of scales `guidance` [K], one an evaluation."""
+def nominal_guidance(
+    coefficients: Coefficients, scales: torch.Tensor, pushes: torch.Tensor
+) -> GuidanceCurve:
+    """The curve of `scales` applied at each evaluation, and of `pushes`, both [K, B].
+
+    A step's push is the mean of those of its evaluations that are known.
+    """
     least = _NOTHING * float(coefficients.step.max())
-    rows = []
-    for group in coefficients.groups:
-        a = coefficients.coefficient[group]
-        total = float(a.sum())
-        if abs(total) > least:
-            scale = float((a * guidance[group]).sum()) / total
-            rows.append((float(coefficients.step[group.start]), abs(total), scale))
-    return GuidanceCurve(*torch.tensor(rows, dtype=torch.float64).reshape(-1, 3).T)
+    a = coefficients.coefficient
+    groups = [g for g in coefficients.groups if abs(float(a[g].sum())) > least]
+    return GuidanceCurve(
+        torch.stack([coefficients.step[g.start] for g in groups]),
+        torch.stack([a[g].sum().abs() for g in groups]),
+        torch.stack([(a[g, None] * scales[g]).sum(0) / a[g].sum() for g in groups]),
+        torch.stack([pushes[g].nanmean(0) for g in groups]),
+    )
+
+
+def measured_guidance(coefficients: Coefficients, applied: Applied) -> GuidanceCurve:
+    """The curve of a batch that was sampled."""
+    return nominal_guidance(coefficients, *applied.stacked())
 
 
 def sampler_coefficients(
@@ -99,7 +115,7 @@ def sampler_coefficients(
 
 
 def _probed(ladders: Ladders, call: Call, width: int, **how: Any) -> tuple[_OneHot, torch.Tensor]:
-    probe, _, result = rehearsed(ladders, call, _OneHot, width, **how)
+    probe, _, result = rehearsed(_OneHot, ladders, call, width, **how)
     return probe, result
 
 

@@ -10,6 +10,7 @@ from typing import Any, Protocol, TypeVar, cast
 import torch
 
 from harness.errors import HarnessError
+from harness.models.applied import Applied
 from harness.models.base import Condition, Ladders, Model, ModelEntry
 from harness.models.branches import Conditioned
 from harness.models.classes import DRAWN
@@ -35,12 +36,13 @@ class Streams(Noise, Protocol):
 class Batch:
     """What sampling gives: `native` [B, C, h, w] in the model's own variables, and its cost.
 
-    `classes` are those of a model of classes, given or drawn.
+    `classes` are those of a model of classes, given or drawn; `applied` is what guidance did.
     """
 
     native: torch.Tensor
     evaluations: Evaluations
     classes: list[int] | None = None
+    applied: Applied | None = None
 
 
 @torch.inference_mode()
@@ -76,6 +78,7 @@ def run_sampler(
         model.native(x, sigmas[-1]),
         {key: count.tolist() for key, count in denoise.evaluations.items()},
         condition["class"].tolist() if "class" in condition else None,
+        denoise.applied,
     )
 
 
@@ -112,7 +115,9 @@ def rehearse(
     Raises HarnessError for what is wrong with the sampler on this ladder, so it is also the check
     before any weights are loaded.
     """
-    denoise, sigmas, _ = rehearsed(ladders, call, unconditional=unconditional, guided=guided)
+    denoise, sigmas, _ = rehearsed(
+        Denoiser, ladders, call, unconditional=unconditional, guided=guided
+    )
     return sigmas, {key: int(count[0]) for key, count in denoise.evaluations.items()}
 
 
@@ -120,9 +125,9 @@ D = TypeVar("D", bound=Denoiser)
 
 
 def rehearsed(
+    kind: type[D],
     ladders: Ladders,
     call: Call,
-    kind: type[D] = Denoiser,  # type: ignore[assignment]
     width: int = 1,
     *,
     unconditional: bool = True,

@@ -254,3 +254,23 @@ def test_two_processes_and_a_killed_one_give_the_same_bytes(tmp_path: Path) -> N
     assert all(expected[name] == data for name, data in survived.items())
     subprocess.run(_command(tmp_path / "killed", steps=steps), check=True, capture_output=True)
     assert _images(tmp_path / "killed") == expected
+
+
+def test_each_image_tells_its_nominal_guidance_scale(tmp_path: Path) -> None:
+    """A zigzag's is 11, but for the last step; its mean weighs steps and so differs by image."""
+    _make(plan("gmm", "zigzag(steps=4, guidance=5.5)"), tmp_path, PROMPTS[:4], [0])
+    run = Run.open(str(tmp_path))
+    rows = run.frame("guidance")
+    assert rows["item_id"].tolist() == run.frame("images", ["item_id"])["item_id"].tolist()
+    for row, mean in zip(rows.itertuples(), run.frame("images")["guidance_scale"], strict=True):
+        assert row.scale == pytest.approx([11, 11, 11, 5.5], abs=1e-9)
+        weight = row.travel * row.push
+        assert mean == pytest.approx((weight * row.scale).sum() / weight.sum())
+
+
+def test_an_unguided_network_has_no_guidance_scale(tmp_path: Path) -> None:
+    job = plan("gmm", "ddim(steps=3)", guide="gmm")
+    _make(job, tmp_path / "guided by another", PROMPTS[:2], [0])
+    run = Run.open(str(tmp_path / "guided by another"))
+    assert run.shards("guidance") == []
+    assert run.frame("images")["guidance_scale"].isna().all()

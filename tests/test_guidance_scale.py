@@ -8,14 +8,16 @@ import torch
 from harness.guidance_scale import (
     Coefficients,
     GuidanceCurve,
+    measured_guidance,
     nominal_guidance,
     sampler_coefficients,
 )
 from harness.models.base import Ladders
 from harness.models.gmm import GaussianMixture
 from harness.models.load import find
+from harness.noise import NoiseStreams
 from harness.samplers.base import SAMPLERS, resolve
-from harness.sampling import rehearse
+from harness.sampling import Batch, rehearse, run_sampler
 from harness.spec import parse_call
 
 RESTART = "intervals=[[3, 2, 0.06, 0.30], [2, 4, 1.0, 5.0]]"
@@ -31,7 +33,8 @@ def _coefficients(text: str, which: str = "shapes") -> Coefficients:
 
 def _curve(text: str, which: str = "shapes") -> GuidanceCurve:
     found = _coefficients(text, which)
-    return nominal_guidance(found, found.guidance)
+    unknown = torch.full((len(found.step), 1), torch.nan)
+    return nominal_guidance(found, found.guidance[:, None], unknown)
 
 
 @pytest.mark.parametrize("which", ["shapes", "gmm"])
@@ -52,9 +55,8 @@ def _curve(text: str, which: str = "shapes") -> GuidanceCurve:
 )
 def test_one_scale_everywhere_is_that_scale(which: str, text: str) -> None:
     curve = _curve(text, which)
-    assert curve.scale.numpy() == pytest.approx(5.5, abs=1e-9)
-    assert curve.constant == pytest.approx(5.5, abs=1e-9)
-    assert curve.mean(torch.rand(len(curve.scale))) == pytest.approx(5.5, abs=1e-9)
+    assert curve.scale[:, 0].numpy() == pytest.approx(5.5, abs=1e-9)
+    assert float(curve.mean) == pytest.approx(5.5, abs=1e-9)  # whatever the weights
 
 
 @pytest.mark.parametrize("which", ["shapes", "gmm"])
@@ -80,7 +82,7 @@ def test_an_interval_is_w_inside_and_1_outside(name: str) -> None:
     assert 0 < int(inside.sum()) < 16
     assert curve.scale[inside].numpy() == pytest.approx(5.5, abs=1e-9)
     assert curve.scale[~inside].numpy() == pytest.approx(1, abs=1e-9)
-    assert curve.constant is None
+    assert bool(curve.mean.isnan())
 
 
 def test_a_zigzag_outside_its_interval_is_no_guidance() -> None:
@@ -96,7 +98,7 @@ def test_cfgpp_is_the_guidance_that_it_is_written_with() -> None:
     curve = _curve("cfgpp(steps=10, scale=0.6)", "gmm")
     sigmas, _ = rehearse(_ladders("gmm"), resolve(parse_call("cfgpp(steps=10)"), {}))
     expected = 0.6 * sigmas[:-1] / (sigmas[:-1] - sigmas[1:])
-    assert curve.scale.numpy() == pytest.approx(expected.numpy(), abs=1e-9)
+    assert curve.scale[:, 0].numpy() == pytest.approx(expected.numpy(), abs=1e-9)
 
 
 @pytest.mark.parametrize("mask", ["dynamic", "static", "everywhere"])
@@ -104,7 +106,9 @@ def test_asyndm_steps_at_w_however_its_pixels_are_timed(mask: str) -> None:
     """A static mask is found by a run of its own, which has no part in the result."""
     curve = _curve(f"asyndm(steps=10, mask={mask}, strength=0.5)")
     assert len(curve.scale) == 10
-    assert curve.scale.numpy() == pytest.approx(5.5, abs=1e-6)  # its levels are rounded in float32
+    assert curve.scale[:, 0].numpy() == pytest.approx(
+        5.5, abs=1e-6
+    )  # its levels are rounded in float32
 
 
 @pytest.mark.parametrize("name", SAMPLERS.names())
@@ -129,5 +133,65 @@ def test_coefficients_lead_from_the_first_level_to_the_last(name: str) -> None:
 
 
 def test_the_mean_weighs_steps_by_how_far_guidance_moves_them() -> None:
-    curve = GuidanceCurve(*torch.tensor([[3.0, 1.0], [2.0, 1.0], [11.0, 5.0]]))
-    assert curve.mean(torch.tensor([1.0, 4.0])) == pytest.approx((2 * 11 + 4 * 5) / 6)
+    sigma, travel = torch.tensor([[3.0, 1.0], [2.0, 1.0]])
+    scale = torch.tensor([[11.0, 11.0, 7.0], [5.0, 5.0, 7.0]])
+    push = torch.tensor([[1.0, torch.nan, torch.nan], [4.0, 4.0, 4.0]])
+    mean = GuidanceCurve(sigma, travel, scale, push).mean
+    assert float(mean[0]) == pytest.approx((2 * 11 + 4 * 5) / 6)
+    assert bool(mean[1].isnan())
+    assert float(mean[2]) == 7
+
+
+def _sampled(text: str, seeds: int = 2) -> tuple[GuidanceCurve, Batch]:
+    model = GaussianMixture()
+    noise = NoiseStreams(list(range(seeds)), model.latent_shape((8, 8)), dtype=model.state_dtype)
+    call = resolve(parse_call(text), {})
+    condition, negative = model.encode(["class 3"] * seeds), model.encode_negative([None] * seeds)
+    batch = run_sampler(model, call, condition, negative, noise)
+    assert batch.applied is not None
+    return measured_guidance(sampler_coefficients(model, call), batch.applied), batch
+
+
+@pytest.mark.parametrize("text", ["zigzag(steps=8, guidance=3)", "heun(steps=8, guidance=3)"])
+def test_a_sampled_curve_is_the_rehearsed_one(text: str) -> None:
+    curve, _ = _sampled(text)
+    assert curve.scale.numpy() == pytest.approx(_curve(text, "gmm").scale.expand(-1, 2).numpy())
+    assert bool((curve.push[0] > 0).all())
+    assert bool(curve.mean.isfinite().all())
+
+
+def test_the_push_is_the_distance_of_the_branches_noise_predictions() -> None:
+    """D of the mixture minus D of a component, over sigma, at the first level."""
+    model = GaussianMixture()
+    curve, _ = _sampled("ddim(steps=4, guidance=2)")
+    noise = NoiseStreams([0, 1], model.latent_shape((8, 8)), dtype=model.state_dtype)
+    sigma = curve.sigma[0]
+    x = model.start(noise(), sigma)
+    toward = [
+        model.denoised(x, sigma, model.network(x, sigma, sigma, condition))
+        for condition in (model.encode(["class 3"] * 2), model.encode_negative([None] * 2))
+        if condition is not None
+    ]
+    expected = ((toward[0] - toward[1]) / sigma).flatten(1).norm(dim=1)
+    assert curve.push[0].numpy() == pytest.approx(expected.numpy(), rel=1e-9)
+
+
+def test_rescaled_guidance_is_projected_on_the_branches_difference() -> None:
+    """Without rescaling it is w; with it, less; with APG's eta 1 and no bound again w."""
+    plain, _ = _sampled("ddim(steps=6, guidance=4)")
+    rescaled, _ = _sampled("ddim(steps=6, guidance=4, guidance_rescale=0.7)")
+    apg, _ = _sampled("ddim(steps=6, guidance=4, apg_eta=1.0)")
+    bounded, _ = _sampled("ddim(steps=6, guidance=4, apg_eta=1.0, apg_threshold=0.01)")
+    assert bool((rescaled.scale < plain.scale).any())
+    assert apg.scale.numpy() == pytest.approx(plain.scale.numpy(), rel=1e-9)
+    assert bool((bounded.scale[0] < 4).all())
+    assert bool((bounded.scale[0] > 1).all())
+
+
+def test_outside_an_interval_the_distance_of_the_branches_is_unknown() -> None:
+    """The unconditional branch is not evaluated there, and it is not made up."""
+    curve, _ = _sampled("ddim(steps=8, guidance=4, interval=[0.3, 3.0])")
+    inside = (curve.sigma > 0.3) & (curve.sigma <= 3.0)
+    assert bool(curve.push[~inside].isnan().all())
+    assert bool(curve.push[inside].isfinite().all())
+    assert bool(curve.mean.isnan().all())

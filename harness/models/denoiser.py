@@ -9,6 +9,7 @@ from typing import Any, Protocol
 import torch
 
 from harness.errors import HarnessError
+from harness.models.applied import Applied
 from harness.models.base import Condition, Network
 from harness.models.branches import Conditioned, both, denoised, estimate, perturbed, spread
 from harness.objects import ObjectRequest
@@ -17,6 +18,7 @@ from harness.objects import ObjectRequest
 class Policy(Protocol):
     """How branches become one output; see samplers/guidance.py."""
 
+    linear: bool
     estimates: bool
     pag_scale: float
     pag_layers: tuple[str, ...]
@@ -50,7 +52,8 @@ class Denoiser:
     model's own levels and times: the model itself where it is not given. `objects` are the
     prompts' objects, for samplers that ask for them: see targets.py.
 
-    `evaluations` counts, for each (network, branch), how often each sample [B] was evaluated.
+    `evaluations` counts, for each (network, branch), how often each sample [B] was evaluated;
+    `applied` is what guidance did each time.
     """
 
     def __init__(
@@ -73,6 +76,7 @@ class Denoiser:
         keys += [(name, "perturbed") for name in self._networks if policy.pag_scale]
         keys += [] if guide is None else [("guide", "cond")]
         self.evaluations = {key: torch.zeros(size, dtype=torch.int32) for key in keys}
+        self.applied = Applied()
 
     def variant(self, name: str) -> Denoiser:
         """The same with another network; the model's own where there is none of this name."""
@@ -207,7 +211,12 @@ class Denoiser:
             p = spread(p, need_p, c, torch.ones_like(need_p))
             pushed = torch.einsum("b,b...->b...", push.to(c), c - p)
         output = self._combined(u, c, (need_u & need_c) | need_p, (weight, step), pushed)
-        return output if as_estimates else self.model.denoised(x, sigma, output)
+        three = u, c, output
+        if not as_estimates:
+            u, c, output = (self.model.denoised(x, sigma, raw) for raw in three)
+        plain = self.policy.linear and not bool(need_p.any())
+        self.applied.see(weight, (u, c, output), sigma, need_u & need_c, plain=plain)
+        return output
 
     def _combined(
         self,

@@ -18,6 +18,7 @@ class Guidance:
     w = 1 is the conditional output alone, w = 0 the unconditional one alone.
     """
 
+    linear = True  # whether it gives u + w (c - u), with w of `scale`
     estimates = False  # whether it combines estimates of x0 rather than the network's outputs
     pag_scale = 0.0
     pag_layers: tuple[str, ...] = ("mid",)
@@ -60,6 +61,8 @@ class Rescale(Guidance):
     `phi` in [0, 1], standard deviations over all axes of a sample.
     """
 
+    linear = False
+
     def __init__(self, phi: float) -> None:
         self.phi = phi
 
@@ -93,6 +96,7 @@ class Projected(Guidance):
     (Heun's, a zigzag's) is averaged with the same past. Steps are told apart by their level.
     """
 
+    linear = False
     estimates = True
 
     def __init__(
@@ -143,7 +147,7 @@ class Interval(Guidance):
 
     def __init__(self, low: float, high: float, inner: Guidance) -> None:
         self.low, self.high, self.inner = low, high, inner
-        self.estimates = inner.estimates
+        self.linear, self.estimates = inner.linear, inner.estimates
         self.pag_scale, self.pag_layers = inner.pag_scale, inner.pag_layers
 
     def scale(self, guidance: torch.Tensor, step: torch.Tensor) -> torch.Tensor:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
+import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from harness.spec import Shard, item_id
 from harness.store import schema
@@ -17,10 +20,12 @@ def image_table(
     evaluations: Sequence[Mapping[tuple[str, str], int]],
     size: tuple[int, int],
     classes: Sequence[int | None],
+    guidance: Sequence[float | None],
 ) -> pa.Table:
     """The shard's images: a PNG or the reason why there is none, and (network, branch) counts.
 
-    `classes` are what a class-conditional model was told; None for every other model.
+    `classes` are what a class-conditional model was told; None for every other model. `guidance`
+    are the nominal scales.
     """
     rows = [
         {
@@ -40,12 +45,38 @@ def image_table(
                 {"network": network, "branch": branch, "evaluations": count}
                 for (network, branch), count in counts.items()
             ],
+            "guidance_scale": scale,
         }
-        for prompt, seed, label, png, reason, counts in zip(
-            shard.prompts, shard.seeds, classes, pngs, failed, evaluations, strict=True
+        for prompt, seed, label, png, reason, counts, scale in zip(
+            shard.prompts, shard.seeds, classes, pngs, failed, evaluations, guidance, strict=True
         )
     ]
     return pa.Table.from_pylist(rows, schema=schema.IMAGES)
+
+
+@dataclass(frozen=True)
+class Guidance:
+    """A batch's nominal guidance, step by step: see `schema.GUIDANCE`; NaN where unknown."""
+
+    sigma: NDArray[np.float64]
+    travel: NDArray[np.float64]
+    scale: NDArray[np.float64]  # [steps, B], as push
+    push: NDArray[np.float64]
+    mean: NDArray[np.float64]  # [B]
+
+
+def guidance_table(shard: Shard, batches: Sequence[Guidance]) -> pa.Table:
+    """The nominal guidance of a shard's images, one row each."""
+    both = zip(shard.prompts, shard.seeds, strict=True)
+    curves = [
+        [batch.sigma, batch.travel, batch.scale[:, row], batch.push[:, row]]
+        for batch in batches
+        for row in range(batch.scale.shape[1])
+    ]
+    kind = schema.GUIDANCE.field("sigma").type
+    lists = [pa.array(rows, kind, from_pandas=True) for rows in zip(*curves, strict=True)]
+    ids = pa.array([item_id(prompt.id, seed) for prompt, seed in both])
+    return pa.table([ids, *lists], schema=schema.GUIDANCE)
 
 
 def timing_table(shard: Shard, seconds: float, device: str, threads: int) -> pa.Table:

@@ -46,10 +46,24 @@ IMAGES = _hugging_face(
             ("failed", pa.string()),  # null, or why there is no picture
             ("nfe", pa.int32()),  # evaluations on this sample, all networks and branches
             ("nfe_by_branch", _NFE),
+            ("guidance_scale", pa.float64()),  # nominal; null where undefined, see GUIDANCE
         ]
     )
 )
 """One row an item: `images/part-*.parquet`."""
+
+_CURVE = pa.list_(pa.float64())
+
+GUIDANCE = pa.schema(
+    [
+        ("item_id", pa.string()),
+        ("sigma", _CURVE),  # the level at which each step begins
+        ("travel", _CURVE),  # |d sigma|
+        ("scale", _CURVE),  # the step's nominal guidance scale
+        ("push", _CURVE),  # the norm of c - u; null where it is unknown
+    ]
+)
+"""One row an item: `guidance/part-*.parquet`; none where guidance is no weight of c - u."""
 
 TIMING = pa.schema(
     [
