@@ -8,6 +8,7 @@ import logging
 import os
 import tempfile
 import urllib.error
+import urllib.parse
 import urllib.request
 from dataclasses import dataclass
 from functools import lru_cache
@@ -92,7 +93,7 @@ class PublicFile:
 
     @property
     def path(self) -> Path:
-        return cache_root() / self.folder / self.url.rsplit("/", 1)[-1]
+        return cache_root() / self.folder / urllib.parse.unquote(self.url.rsplit("/", 1)[-1])
 
     def obtain(self) -> Path:
         """The file on this machine, downloaded if it is not; HarnessError if it cannot be had.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from harness.metrics.base import Encoder, ItemMetric, ItemRow, Undefined, item_metric
 from harness.metrics.open_clip_encoder import OpenClip
@@ -13,26 +13,11 @@ if TYPE_CHECKING:
     import torch
 
 
-@item_metric(
-    "clip",
-    title="CLIP score",
-    direction="higher",
-    range=(-1, 1),
-    model="open_clip ViT-L-14, openai; others by clip(model=..., pretrained=...)",
-    paper="Radford et al. 2021, arXiv:2103.00020; Hessel et al. 2021, arXiv:2104.08718",
-    licence="MIT (openai weights)",
-    needs_prompts=True,
-)
 @dataclass
-class Clip(ItemMetric):
-    """Cosine between image and prompt embeddings, in [-1, 1]: not scaled by 100, not cut at 0.
-
-    `model` is a name of open_clip, `pretrained` one of its tags or a local file of weights. A
-    prompt longer than the model's window is cut, and its items are counted as truncated.
-    """
-
-    model: str = "ViT-L-14"
-    pretrained: str = "openai"
+class _Clip(ItemMetric):
+    model: str
+    pretrained: str
+    scale: Literal["cosine", "torchmetrics"] = "cosine"
 
     def __post_init__(self) -> None:
         self.embedded: dict[str, torch.Tensor] = {}
@@ -53,4 +38,48 @@ class Clip(ItemMetric):
 
     def score(self, images: torch.Tensor, rows: Sequence[ItemRow]) -> Sequence[float | Undefined]:
         seen = self.open_clip.encode(images)
-        return [float(v @ self.embedded[row.prompt]) for v, row in zip(seen, rows, strict=True)]
+        cosines = [float(v @ self.embedded[row.prompt]) for v, row in zip(seen, rows, strict=True)]
+        if self.scale == "cosine":
+            return cosines
+        return [100 * max(cosine, 0.0) for cosine in cosines]
+
+
+@item_metric(
+    "clip",
+    title="CLIP score",
+    direction="higher",
+    range=(-1, 1),
+    model="open_clip ViT-L-14, openai; others by clip(model=..., pretrained=...)",
+    paper="Radford et al. 2021, arXiv:2103.00020; Hessel et al. 2021, arXiv:2104.08718",
+    licence="MIT (openai weights)",
+    needs_prompts=True,
+)
+@dataclass
+class Clip(_Clip):
+    """Cosine between image and prompt embeddings, in [-1, 1]: not scaled by 100, not cut at 0.
+
+    `model` is a name of open_clip, `pretrained` one of its tags or a local file of weights.
+    `scale=torchmetrics` is 100 max(cosine, 0), in [0, 100], as its CLIPScore. A prompt longer than
+    the model's window is cut, and its items are counted as truncated.
+    """
+
+    model: str = "ViT-L-14"
+    pretrained: str = "openai"
+
+
+@item_metric(
+    "clip-g",
+    title="CLIP score (ViT-g)",
+    direction="higher",
+    range=(-1, 1),
+    model="open_clip ViT-g-14, laion2b_s12b_b42k",
+    paper="Cherti et al. 2022, arXiv:2212.07143; as in Xu et al. 2023 (Restart), arXiv:2306.14878",
+    licence="MIT",
+    needs_prompts=True,
+)
+@dataclass
+class ClipG(_Clip):
+    """Cosine of image and prompt in the ViT-g-14 of the Restart paper; otherwise as clip."""
+
+    model: str = "ViT-g-14"
+    pretrained: str = "laion2b_s12b_b42k"

@@ -7,9 +7,13 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from harness.errors import HarnessError
 from harness.metrics.base import hash_file
+
+if TYPE_CHECKING:
+    import torch
 
 SECONDS_TO_ANSWER = 5.0
 
@@ -40,6 +44,28 @@ def named_file(path: str, what: str) -> str:
     if not Path(path).is_file():
         raise HarnessError(f"there is no file {path} with {what}")
     return path
+
+
+def load_tensors(path: str, what: str) -> dict[str, torch.Tensor]:
+    """The tensors of a file by name, on the CPU: safetensors, or a pickle of nothing else.
+
+    Raises HarnessError if the file is another one.
+    """
+    import torch
+    from safetensors.torch import load_file
+
+    try:
+        found = (
+            load_file(path)
+            if path.endswith(".safetensors")
+            else torch.load(path, map_location="cpu", weights_only=True)
+        )
+    except Exception as error:  # unpickling, cut files: all mean the wrong file
+        problem = str(error).splitlines()[0]
+        raise HarnessError(f"{path} does not load as {what}: {problem}") from error
+    if not isinstance(found, dict):
+        raise HarnessError(f"{path} does not load as {what}: it holds a {type(found).__name__}")
+    return found
 
 
 def absent(what: str, reason: str, where: str, parameter: str) -> HarnessError:

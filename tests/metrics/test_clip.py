@@ -13,9 +13,11 @@ import torch
 from PIL import Image
 
 from harness.errors import HarnessError
-from harness.metrics.base import ItemMetric, ItemRow, make_metric
+from harness.metrics.base import ItemMetric, ItemRow, make_metric, make_metrics
 from harness.metrics.clip import Clip
 from harness.metrics.open_clip_encoder import OpenClip
+from harness.metrics.pickscore import clip_tokenizer
+from tests.conftest import Certify
 
 open_clip = pytest.importorskip("open_clip")
 
@@ -68,6 +70,125 @@ def test_score_equals_open_clip_by_hand(weights: Path, images: torch.Tensor) -> 
     expected = torch.nn.functional.cosine_similarity(seen, said)
     np.testing.assert_allclose(found, expected.numpy(), atol=1e-6)
     assert all(-1 <= value <= 1 for value in found if isinstance(value, float))
+
+
+def as_open_clip(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """The weights of a transformers CLIPModel under open_clip's names."""
+    block = {
+        "layer_norm1": "ln_1",
+        "layer_norm2": "ln_2",
+        "self_attn.out_proj": "attn.out_proj",
+        "mlp.fc1": "mlp.c_fc",
+        "mlp.fc2": "mlp.c_proj",
+    }
+    whole = {
+        "logit_scale": "logit_scale",
+        "visual_projection.weight": "visual.proj",
+        "text_projection.weight": "text_projection",
+        "text_model.embeddings.token_embedding.weight": "token_embedding.weight",
+        "text_model.embeddings.position_embedding.weight": "positional_embedding",
+        "vision_model.embeddings.class_embedding": "visual.class_embedding",
+        "vision_model.embeddings.position_embedding.weight": "visual.positional_embedding",
+        "vision_model.embeddings.patch_embedding.weight": "visual.conv1.weight",
+    }
+    for kind in ("weight", "bias"):
+        whole[f"text_model.final_layer_norm.{kind}"] = f"ln_final.{kind}"
+        whole[f"vision_model.pre_layrnorm.{kind}"] = f"visual.ln_pre.{kind}"
+        whole[f"vision_model.post_layernorm.{kind}"] = f"visual.ln_post.{kind}"
+    found = {}
+    for name, value in state.items():
+        if name in whole:
+            found[whole[name]] = value.T if "projection" in name else value
+        elif ".layers." in name:
+            tower, rest = name.split("_model.encoder.layers.")
+            number, inner = rest.split(".", 1)
+            prefix = "visual.transformer" if tower == "vision" else "transformer"
+            part, kind = inner.rsplit(".", 1)
+            if part in block:
+                found[f"{prefix}.resblocks.{number}.{block[part]}.{kind}"] = value
+            elif part == "self_attn.q_proj":
+                three = [state[name.replace("q_proj", f"{x}_proj")] for x in "qkv"]
+                found[f"{prefix}.resblocks.{number}.attn.in_proj_{kind}"] = torch.cat(three)
+    return found
+
+
+@pytest.mark.golden
+def test_torchmetrics_scale_equals_its_clip_score(
+    weights: Path, images: torch.Tensor, tmp_path: Path, certify: Certify
+) -> None:
+    import transformers
+    from torchmetrics.functional.multimodal.clip_score import _clip_score_update
+    from torchmetrics.multimodal import CLIPScore
+
+    class AsBefore(transformers.CLIPModel):
+        """With features as transformers 4 returned them, which torchmetrics expects."""
+
+        def get_image_features(self, *args: Any, **kwargs: Any) -> Any:
+            found = super().get_image_features(*args, **kwargs)
+            return getattr(found, "pooler_output", found)
+
+        def get_text_features(self, *args: Any, **kwargs: Any) -> Any:
+            found = super().get_text_features(*args, **kwargs)
+            return getattr(found, "pooler_output", found)
+
+    tower = {
+        "hidden_size": 32,
+        "intermediate_size": 128,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "hidden_act": "gelu",
+    }
+    config = transformers.CLIPConfig(
+        text_config={**tower, "bos_token_id": 49406, "eos_token_id": 49407},
+        vision_config={**tower, "image_size": 32, "patch_size": 8},
+        projection_dim=24,
+    )
+    with torch.random.fork_rng():
+        torch.manual_seed(5)
+        network = AsBefore(config).eval()
+        for parameter in network.parameters():  # as large as after training
+            parameter.data += 0.2 * torch.randn_like(parameter)
+    torch.save(as_open_clip(network.state_dict()), tmp_path / "same.pt")
+    kind = getattr(transformers, "CLIPImageProcessorPil", transformers.CLIPImageProcessor)
+    sides = {"height": 32, "width": 32}
+    processor = transformers.CLIPProcessor(
+        image_processor=kind(size={"shortest_edge": 32}, crop_size=sides),
+        tokenizer=clip_tokenizer(),
+    )
+    theirs = CLIPScore(model_name_or_path=lambda: (network, processor))
+    texts = ["a cat", "two dogs, 3 birds", "an old café"]
+    which = f"model={NAME}, pretrained={tmp_path}/same.pt"
+    cosine, scaled = make_metrics([f"clip({which})", f"clip({which}, scale=torchmetrics)"])
+    assert isinstance(cosine, ItemMetric)
+    assert isinstance(scaled, ItemMetric)
+    rows = [ItemRow(text) for text in texts]
+    images = torch.cat([images, 255 - images // 8])
+    pairs = [(image[None], row) for image in images for row in rows]
+    ours = []
+    with torch.inference_mode():
+        for metric in (cosine, scaled):
+            metric.load("cpu")
+            metric.prepare(texts)
+            ours.append([metric.score(image, [row])[0] for image, row in pairs])
+        single, _ = _clip_score_update(
+            [image[0] for image, _ in pairs],
+            [row.prompt for _, row in pairs],
+            theirs.model,
+            theirs.processor,
+        )
+    # of 100: two libraries' float32 networks and preprocessing
+    certify("metric clip", ours[0], single / 100, atol=2e-6, reference="torchmetrics")
+    what = "metric clip(scale=torchmetrics)"
+    certify(what, ours[1], single.clamp(min=0), atol=2e-4, reference="torchmetrics")
+    assert float(single.max()) > 1
+    assert float(single.min()) < -1
+
+
+def test_the_row_of_the_restart_paper() -> None:
+    metric = make_metric("clip-g")
+    assert metric.params["model"] == "ViT-g-14"
+    assert ("ViT-g-14", metric.params["pretrained"]) in open_clip.list_pretrained()
+    assert metric.label == "clip-g"
 
 
 def test_text_longer_than_the_window_is_noticed(weights: Path) -> None:

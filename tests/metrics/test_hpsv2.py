@@ -214,6 +214,7 @@ def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.golden
 @pytest.mark.slow
 @pytest.mark.usefixtures("_real_config")
 def test_score_equals_the_packages(package: Path, tmp_path: Path, certify: Certify) -> None:
@@ -243,6 +244,6 @@ def test_score_equals_the_packages(package: Path, tmp_path: Path, certify: Certi
     shutil.copy(vocabulary, complete / "hpsv2" / "src" / "open_clip" / VOCABULARY)
     theirs = run(THEIRS, complete)
     # Float32 networks of the same weights, batched here and one by one there.
-    certify("metric hpsv2", ours, theirs, atol=1e-6)
+    certify("metric hpsv2", ours, theirs, atol=1e-6, reference="hpsv2 1.2.0")
     np.testing.assert_array_equal(through_backend, theirs)
     assert np.std(theirs) > 1e-3

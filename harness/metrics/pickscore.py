@@ -1,0 +1,177 @@
+"""PickScore: CLIP ViT-H-14 fine-tuned on what users of Pick-a-Pic chose."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from harness.errors import HarnessError
+from harness.libraries import quiet
+from harness.metrics import weights
+from harness.metrics.base import (
+    Encoder,
+    ItemMetric,
+    ItemRow,
+    Undefined,
+    item_metric,
+    per_batch,
+)
+
+if TYPE_CHECKING:
+    import torch
+
+_REPO = "yuvalkirstain/PickScore_v1"
+_FILES = ("config.json", "model.safetensors")
+_WINDOW = 77
+
+
+@dataclass
+class PickScoreEncoder(Encoder):
+    """A transformers CLIPModel in float32, with the processor of its paper's code.
+
+    Pictures: PIL, shorter side to 224 (bicubic with antialiasing), centre crop. `folder` holds
+    config.json and model.safetensors; the vocabulary is CLIP's own, which open_clip brings along.
+    """
+
+    folder: str = ""
+
+    name = "pickscore"
+
+    def check(self) -> None:
+        assert self.home
+
+    @cached_property
+    def home(self) -> Path:
+        """The folder of the model's files, downloaded if need be."""
+        if not self.folder:
+            what, parameter = "the PickScore weights", "pickscore(folder=PATH)"
+            return Path(weights.hub_files(what, _REPO, _FILES, parameter)[0]).parent
+        for name in _FILES:
+            if not (Path(self.folder) / name).is_file():
+                raise HarnessError(
+                    f"{self.folder} holds no {name}: it should be a folder with the files "
+                    f"{' and '.join(_FILES)} of {_REPO}"
+                )
+        return Path(self.folder)
+
+    def weights(self) -> str:
+        return "-".join(weights.digest(str(self.home / name)) for name in _FILES)
+
+    def setup(self, device: str) -> None:
+        import transformers
+
+        try:
+            with quiet():
+                model = transformers.CLIPModel.from_pretrained(
+                    self.home, local_files_only=True, use_safetensors=True
+                )
+        except Exception as error:  # missing keys, shapes: all mean the wrong files
+            problem = str(error).splitlines()[0]
+            message = f"{self.home} does not load as a CLIPModel: {problem}"
+            raise HarnessError(message) from error
+        self.model = model.float().eval().requires_grad_(False).to(device)
+        self.device = device
+        self.width = model.config.projection_dim
+        self.scale = float(model.logit_scale.exp())
+        # Transformers 5 resizes tensors by default; PickScore's code resized PIL images.
+        processor = getattr(transformers, "CLIPImageProcessorPil", transformers.CLIPImageProcessor)
+        side = model.config.vision_config.image_size
+        self.processor = processor(
+            size={"shortest_edge": side}, crop_size={"height": side, "width": side}
+        )
+
+    @cached_property
+    def tokenizer(self) -> Any:
+        return clip_tokenizer()
+
+    @per_batch
+    def encode(self, images: torch.Tensor) -> torch.Tensor:
+        import torch.nn.functional as F
+        from PIL import Image
+
+        pictures = [Image.fromarray(image.permute(1, 2, 0).numpy()) for image in images]
+        pixels = self.processor(images=pictures, return_tensors="pt")["pixel_values"]
+        pooled = self.model.vision_model(pixel_values=pixels.to(self.device)).pooler_output
+        return F.normalize(self.model.visual_projection(pooled), dim=-1).cpu()
+
+    def encode_text(self, text: str) -> torch.Tensor:
+        """The unit vector [F] of one text, cut at 77 tokens."""
+        import torch.nn.functional as F
+
+        ids = self.tokenizer(text, truncation=True, max_length=_WINDOW, return_tensors="pt")
+        pooled = self.model.text_model(input_ids=ids["input_ids"].to(self.device)).pooler_output
+        return F.normalize(self.model.text_projection(pooled), dim=-1)[0].cpu()
+
+    def truncates(self, text: str) -> bool:
+        """Whether a text is longer than 77 tokens."""
+        return len(self.tokenizer(text)["input_ids"]) > _WINDOW
+
+
+def clip_tokenizer() -> Any:
+    """Transformers' fast CLIP tokenizer, with the vocabulary file of open_clip."""
+    import transformers
+    from open_clip.tokenizer import bytes_to_unicode, default_bpe
+
+    with gzip.open(default_bpe(), "rt", encoding="utf-8") as file:
+        merges = file.read().split("\n")[1 : 49152 - 256 - 2 + 1]
+    letters = list(bytes_to_unicode().values())
+    words = [*letters, *(letter + "</w>" for letter in letters)]
+    words += ["".join(merge.split()) for merge in merges]
+    words += ["<|startoftext|>", "<|endoftext|>"]
+    kind = getattr(transformers, "CLIPTokenizerFast", transformers.CLIPTokenizer)
+    with tempfile.TemporaryDirectory() as folder:
+        vocabulary = json.dumps({word: at for at, word in enumerate(words)})
+        (Path(folder) / "vocab.json").write_text(vocabulary)
+        (Path(folder) / "merges.txt").write_text("\n".join(["#version: 0.2", *merges]) + "\n")
+        return kind.from_pretrained(folder, local_files_only=True)
+
+
+@item_metric(
+    "pickscore",
+    title="PickScore",
+    direction="higher",
+    range=(-100, 100),
+    model="CLIP ViT-H-14 fine-tuned on Pick-a-Pic (yuvalkirstain/PickScore_v1)",
+    paper="Kirstain et al. 2023, arXiv:2305.01569",
+    licence="MIT",
+    needs_prompts=True,
+)
+@dataclass
+class PickScore(ItemMetric):
+    """Cosine of picture and prompt times the learned logit scale of about 100 (typically 18 to 24).
+
+    `folder`: local files config.json and model.safetensors. A prompt longer than 77 tokens is cut,
+    and its items are counted as truncated.
+    """
+
+    folder: str = ""
+
+    def __post_init__(self) -> None:
+        self.embedded: dict[str, torch.Tensor] = {}
+
+    def build_encoder(self) -> Encoder:
+        return PickScoreEncoder(self.folder)
+
+    @property
+    def clip(self) -> PickScoreEncoder:
+        assert isinstance(self.encoder, PickScoreEncoder)
+        return self.encoder
+
+    def truncates(self, prompt: str) -> bool:
+        return self.clip.truncates(prompt)
+
+    def prepare(self, prompts: Sequence[str]) -> None:
+        self.embedded |= {prompt: self.clip.encode_text(prompt) for prompt in prompts}
+
+    def score(self, images: torch.Tensor, rows: Sequence[ItemRow]) -> Sequence[float | Undefined]:
+        seen = self.clip.encode(images)
+        return [
+            self.clip.scale * float(v @ self.embedded[row.prompt])
+            for v, row in zip(seen, rows, strict=True)
+        ]
