@@ -134,7 +134,11 @@ def test_checks_name_what_is_missing_and_leave_the_others() -> None:
 def test_every_metric_describes_itself() -> None:
     about = {entry.name: entry for entry in describe()}
     assert {"clip", "shapes-alignment", "shapes-clip", "shapes-exact", "shapes-fd"} <= set(about)
-    assert about["clip"].parameters == {"model": "ViT-L-14", "pretrained": "openai"}
+    assert about["clip"].parameters == {
+        "model": "ViT-L-14",
+        "pretrained": "openai",
+        "scale": "cosine",
+    }
     assert (about["shapes-fd"].kind, about["shapes-fd"].direction) == ("set", "lower")
     for entry in about.values():
         assert entry.title
