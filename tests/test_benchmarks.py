@@ -40,7 +40,8 @@ def test_tiny_cuts_are_of_embedded_models_and_possible(name: str) -> None:
 
 
 def test_the_sweeps_cost_what_their_labels_say() -> None:
-    for name in ("restart-cifar10-vp", "restart-cifar10-edm", "restart-imagenet64"):
+    sweeps = [f"restart-{name}" for name in ("cifar10-vp", "cifar10-edm", "cifar10-pfgmpp")]
+    for name in (*sweeps, "restart-imagenet64"):
         for candidate in benchmark.load(name).candidates:
             job = plan("gmm", candidate.sampler, defaults={"guidance": 1})
             assert candidate.name.endswith(f"NFE {job.nfe}")

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from harness.cli import main
 from harness.models.denoiser import Denoiser
@@ -112,3 +113,31 @@ def test_the_command_line_replays_a_recorded_case(
     with np.load(tmp_path / "out.npz") as out:
         certify("restart", out["latents"], data["out"], atol=1e-5)
         assert out["nfe_cond"].tolist() == [39] * 3
+
+
+@pytest.mark.parametrize(
+    ("case", "sampler"),
+    [
+        ("edm", "edm(steps=8)"),
+        (
+            "restart",
+            "restart(steps=18, intervals=[[3, 2, 0.06, 0.3]], s_noise=1.003, inner_churn=0.05,"
+            " churn_range=[0.01, 1])",
+        ),
+    ],
+)
+def test_the_command_line_draws_the_official_pictures(
+    tmp_path: Path, certify: Certify, monkeypatch: pytest.MonkeyPatch, case: str, sampler: str
+) -> None:
+    """From seeds, with the classes and the noise that they draw, to files of pictures."""
+    model = str(FOLDER / "nets" / "samp_edm_cond.safetensors")
+    words = ["harness", "sample", "--model", model, "--sampler", sampler]
+    words += ["--seed", "0,1,999-1001", "--out", str(tmp_path)]
+    monkeypatch.setattr("sys.argv", words)
+    with pytest.raises(SystemExit) as done:
+        main()
+    assert not done.value.code
+    pictures = [np.asarray(Image.open(path)) for path in sorted(tmp_path.glob("*.png"))]
+    with np.load(FOLDER / f"cli_{case}.npz") as data:
+        # whole numbers; sums in another order may turn one
+        certify(case, np.stack(pictures), data["images"], atol=1)
