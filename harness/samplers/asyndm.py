@@ -37,7 +37,7 @@ def _check(params: dict[str, Any]) -> None:
 
 @sampler(
     "asyndm",
-    title="AsynDM (on Stable Diffusion 3 a design of our own, without a reference)",
+    title="AsynDM (on SD3: our own design)",
     paper="Hu et al. 2025, Asynchronous Denoising Diffusion Models, arXiv:2510.04504",
     ladder=("spacing",),
     check=_check,
