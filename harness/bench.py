@@ -18,7 +18,7 @@ from harness.errors import HarnessError
 from harness.generate import Job, Settings
 from harness.launch import Ranks
 from harness.matching import match_cost
-from harness.metrics.base import Metric, SetMetric, checks, make_metrics
+from harness.metrics.base import Metric, PromptMetric, SetMetric, checks, make_metrics
 from harness.progress import Progress
 from harness.prompts.base import load_prompts, set_name
 from harness.spec import Shard, asked_items, parse_seeds, plan_shards
@@ -144,6 +144,7 @@ def compare_runs(
         ],
         absent=absent,
         items=items,
+        by_prompt=by_prompt(metrics),
         commands=[shlex.join(["harness", *sys.argv[1:]])],
     )
 
@@ -280,3 +281,8 @@ def evaluate_missing(order: Order, runs: Sequence[Run], metrics: list[str]) -> N
 def metric_info(metric: Metric) -> MetricInfo:
     about = metric.about
     return MetricInfo(metric.label, about.direction, about.title, about.description)
+
+
+def by_prompt(metrics: Sequence[Metric]) -> dict[str, PromptMetric]:
+    """Those metrics, by label, whose scores are computed from features when read."""
+    return {metric.label: metric for metric in metrics if isinstance(metric, PromptMetric)}

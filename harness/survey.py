@@ -137,7 +137,9 @@ def _tabled(
             shown.setdefault(own.path, (f"baseline {call.name} ({steps} steps)", own, None))
     for at, entry in enumerate(entries):
         shown[f"{at}"] = (entry.candidate.name, entry.runs[CANDIDATE], entry)
-    facts, summary = tabulate({key: run for key, (_, run, _) in shown.items()}, paired, items)
+    facts, summary = tabulate(
+        {key: run for key, (_, run, _) in shown.items()}, paired, items, bench.by_prompt(metrics)
+    )
     rows = []
     for key, (label, run, shown_entry) in shown.items():
         scores = _means(summary[summary["run"] == key])

@@ -178,7 +178,7 @@ def _metrics() -> None:
                 about.title,
                 f"{about.direction} {'↑' if about.direction == 'higher' else '↓'}",
                 f"[{about.range[0]:g}, {about.range[1]:g}]",
-                "image" if about.kind == "item" else "run",
+                {"item": "image", "prompt": "image in its prompt", "set": "run"}[about.kind],
                 about.model,
                 "needed" if about.needs_prompts else "-",
                 about.paper,

@@ -13,6 +13,7 @@ from harness.compare import pairs, statistics
 from harness.compare.cost import run_cost
 from harness.compare.statistics import Estimate
 from harness.errors import HarnessError
+from harness.metrics.base import PromptMetric
 from harness.store import comparison as tables
 from harness.store.comparison import CANDIDATE, Comparison, MetricInfo, RunFacts, SetScore
 from harness.store.run import Run
@@ -28,6 +29,7 @@ def compare(
     commands: Sequence[str] = (),
     *,
     items: Collection[str] | None = None,
+    by_prompt: Mapping[str, PromptMetric] | None = None,
 ) -> Comparison:
     """Compare `candidate` with every baseline and write `compare/` below `out`.
 
@@ -36,7 +38,8 @@ def compare(
     the runs that they name ("candidate" or a comparison). `items` names the images to compare
     ("p0/3" is prompt p0 at seed 3), which every run must hold; nothing else of the runs is read or
     counted. Without it all are compared: only items that both sides have are paired, the rest is
-    counted. Set scores are stated as given: take them over the same items.
+    counted. Set scores are stated as given: take them over the same items. `by_prompt` are those of
+    the metrics, by name, that are computed here from stored features.
 
     Raises HarnessError without metrics or baselines, for a baseline that is the candidate's own
     folder, for runs without scores of the images that they hold or with scores by another version
@@ -49,7 +52,7 @@ def compare(
         _check_other(candidate, run)
         _check_noise(candidate, run)
     sides = {CANDIDATE: candidate, **present}
-    scored = {name: pairs.read_items(run, metrics, items) for name, run in sides.items()}
+    scored = {n: pairs.read_items(run, metrics, items, by_prompt) for n, run in sides.items()}
     for name, run in present.items():
         _check_identities(candidate, run, scored[CANDIDATE], scored[name])
     tabled = {name: side.items for name, side in scored.items()}
@@ -81,13 +84,16 @@ def compare(
 
 
 def tabulate(
-    sides: Mapping[str, Run], metrics: Sequence[MetricInfo], items: Collection[str] | None = None
+    sides: Mapping[str, Run],
+    metrics: Sequence[MetricInfo],
+    items: Collection[str] | None = None,
+    by_prompt: Mapping[str, PromptMetric] | None = None,
 ) -> tuple[dict[str, RunFacts], pd.DataFrame]:
     """Facts and mean scores (a table as SUMMARY) of runs by name, each by itself.
 
-    `items` as for `compare`.
+    `items` and `by_prompt` as for `compare`.
     """
-    scored = {name: pairs.read_items(run, metrics, items) for name, run in sides.items()}
+    scored = {n: pairs.read_items(run, metrics, items, by_prompt) for n, run in sides.items()}
     tabled = {name: side.items for name, side in scored.items()}
     runs = {
         name: RunFacts.of(run, tabled[name], run_cost(scored[name].selection, tabled[name]))

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
+from harness.compare.prompt_scores import prompt_identity, prompt_scores
 from harness.errors import HarnessError
+from harness.metrics.base import PromptMetric
 from harness.store import comparison as tables
 from harness.store.comparison import MetricInfo
 from harness.store.run import Run
@@ -40,9 +42,14 @@ class Scored:
 
 
 def read_items(
-    run: Run, metrics: Sequence[MetricInfo], wanted: Collection[str] | None = None
+    run: Run,
+    metrics: Sequence[MetricInfo],
+    wanted: Collection[str] | None = None,
+    by_prompt: Mapping[str, PromptMetric] | None = None,
 ) -> Scored:
     """The items of `run` that `wanted` names (None: all) with their scores.
+
+    Those of the metrics `by_prompt` are computed from features, of the wanted items only.
 
     Raises HarnessError if the run lacks some of them or holds one twice, and if scores are missing,
     of other images than the run holds now, or of several versions of a metric.
@@ -55,12 +62,16 @@ def read_items(
             f"{run.path} holds prompt {row['prompt_id']!r} at seed {row['seed']} twice: its shards "
             "come from different prompt sets. Make the run anew in an empty folder"
         )
-    kinds = {metric.name: f"scores/{metric.name}" for metric in metrics}
-    identities = {name: selection.identity(kind) for name, kind in kinds.items()}
-    scores = [
-        selection.frame(kind, ["value", "reason"]).add_suffix(f":{name}")
-        for name, kind in kinds.items()
-    ]
+    identities: dict[str, str] = {}
+    scores: list[pd.DataFrame] = []
+    for name in (metric.name for metric in metrics):
+        if computed := (by_prompt or {}).get(name):
+            identities[name] = prompt_identity(selection, computed)
+            frame = prompt_scores(selection, computed)
+        else:
+            identities[name] = selection.identity(f"scores/{name}")
+            frame = selection.frame(f"scores/{name}", ["value", "reason"])
+        scores.append(frame.add_suffix(f":{name}"))
     return Scored(selection, pd.concat([items, *scores], axis=1), identities)
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from harness.metrics.base import Encoder, ItemMetric, ItemRow, Metric, SetMetric, Undefined
+from harness.metrics.base import Encoder, FeatureMetric, ItemMetric, ItemRow, Metric, Undefined
 from harness.store import scores
 from harness.store.run import Run
 from harness.store.scores import ImageRow
@@ -122,11 +122,11 @@ class _Features(Job):
 
 
 def make_jobs(metrics: Sequence[Metric]) -> list[Job]:
-    """Each metric's job; set metrics of one encoder have one job in common."""
+    """Each metric's job; metrics of one encoder's features have one job in common."""
     features: dict[str, Job] = {}
     jobs: list[Job] = []
     for metric in metrics:
-        if isinstance(metric, SetMetric):
+        if isinstance(metric, FeatureMetric):
             encoder = metric.features
             jobs.append(features.setdefault(encoder.label, _Features(encoder)))
         elif isinstance(metric, ItemMetric):

@@ -42,7 +42,7 @@ def set_score(run: Run, metric: str | SetMetric, items: Collection[str] | None =
     Reads feature shards only: no images, no torch; with `items`, only the shards that hold some.
     Raises HarnessError if features are missing, of another state of the images or of several
     versions of the encoder (evaluate first), if the run lacks items that are asked for, and if the
-    metric is an item metric.
+    metric gives one number an image.
     """
     made = make_metric(metric) if isinstance(metric, str) else metric
     if not isinstance(made, SetMetric):
@@ -81,14 +81,8 @@ class _Features:
 def _read(run: Run, encoder: str, items: Collection[str] | None) -> _Features:
     selection = scores.select(run, items)
     identity = selection.identity(f"features/{encoder}")
-    parts: list[np.ndarray[Any, Any]] = []
-    has: list[np.ndarray[Any, Any]] = []
-    for shard, asked in selection.rows.items():
-        kept, valid = scores.read_features(run, encoder, shard)
-        parts.append(kept[asked[valid]])
-        has.append(valid[asked])
-    valid = np.concatenate(has)
+    rows, valid = selection.features(encoder)
     known = selection.frame("images", ["prompt_id", "seed"])[valid]
     prompts = known["prompt_id"].fillna("").tolist()
     seeds = known["seed"].astype(str).tolist()
-    return _Features(np.concatenate(parts), prompts, seeds, int((~valid).sum()), identity)
+    return _Features(rows, prompts, seeds, int((~valid).sum()), identity)

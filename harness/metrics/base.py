@@ -11,6 +11,8 @@ An item metric gives one number an image:
 A set metric gives one number a run: an `Encoder` turns images into features, which are stored once
 however many metrics use them, and a statistic (see statistics.py) turns features into the number.
 
+A prompt metric gives one number an image, too, but from the features of all images of its prompt.
+
 Parameters of a metric are the fields of its dataclass, as typed in `clip(model=ViT-B-32)`. Metrics
 that name the same encoder with the same parameters share one instance, and one forward pass.
 Torch and other heavy libraries are imported in functions: metrics are listed without them.
@@ -34,6 +36,7 @@ from harness.registry import Registry
 from harness.spec import Call, RunSpec, parse_call
 
 if TYPE_CHECKING:
+    import numpy as np
     import torch
 
     from harness.metrics.statistics import Statistic
@@ -67,7 +70,7 @@ class About:
     """
 
     name: str
-    kind: Literal["item", "set"]
+    kind: Literal["item", "prompt", "set"]
     title: str
     direction: Literal["higher", "lower"]
     range: tuple[float, float]
@@ -192,17 +195,32 @@ class ItemMetric(Metric):
         """One number for each of the images uint8 [B, 3, H, W] (on the CPU) and its row."""
 
 
-class SetMetric(Metric):
-    """One number a run: a statistic of the encoder's features."""
+class FeatureMetric(Metric):
+    """A metric that is computed from stored features when it is read."""
 
     @abstractmethod
     def build_encoder(self) -> Encoder: ...
 
     @property
     def features(self) -> Encoder:
-        """The encoder, which a set metric always has."""
+        """The encoder, which such a metric always has."""
         assert self.encoder is not None
         return self.encoder
+
+
+class PromptMetric(FeatureMetric):
+    """One number an image, from the features of its prompt's images.
+
+    Those are the images of the seeds that are asked for, so nothing but features is stored.
+    """
+
+    @abstractmethod
+    def values(self, features: np.ndarray[Any, Any]) -> Sequence[float | Undefined]:
+        """One number for each image of one prompt, whose features [n, F] these are."""
+
+
+class SetMetric(FeatureMetric):
+    """One number a run: a statistic of the encoder's features."""
 
     @abstractmethod
     def statistic(self) -> Statistic[Any]:
@@ -235,6 +253,25 @@ def item_metric(
     return lambda cls: _register(cls, about)
 
 
+def prompt_metric(
+    name: str,
+    *,
+    title: str,
+    direction: Literal["higher", "lower"],
+    range: tuple[float, float] = (-math.inf, math.inf),
+    model: str,
+    paper: str,
+    licence: str,
+    needs_prompts: bool = False,
+    version: int = 1,
+) -> Callable[[type[T]], type[T]]:
+    """Register a subclass of PromptMetric; the arguments are those of `About`."""
+    about = About(
+        name, "prompt", title, direction, range, model, paper, licence, needs_prompts, version
+    )
+    return lambda cls: _register(cls, about)
+
+
 def set_metric(
     name: str,
     *,
@@ -255,9 +292,12 @@ def set_metric(
 
 
 def _register(cls: type[T], about: About) -> type[T]:
-    kind = ItemMetric if about.kind == "item" else SetMetric
+    kinds = {"item": ItemMetric, "prompt": PromptMetric, "set": SetMetric}
+    kind: type[Metric] = kinds[about.kind]
     if not issubclass(cls, kind):
-        raise TypeError(f"{cls.__name__} is registered as {about.kind} metric: subclass {kind}")
+        raise TypeError(
+            f"{cls.__name__} is registered as {about.kind} metric: subclass {kind.__name__}"
+        )
     cls.name, cls.version = about.name, about.version
     description = (cls.__doc__ or "").partition("\n")[0].rstrip(".:")
     cls.about = dataclasses.replace(about, parameters=parameters(cls), description=description)

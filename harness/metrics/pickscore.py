@@ -139,7 +139,7 @@ def clip_tokenizer() -> Any:
     range=(-100, 100),
     model="CLIP ViT-H-14 fine-tuned on Pick-a-Pic (yuvalkirstain/PickScore_v1)",
     paper="Kirstain et al. 2023, arXiv:2305.01569",
-    licence="MIT",
+    licence="MIT (code)",
     needs_prompts=True,
 )
 @dataclass

@@ -76,6 +76,15 @@ class Selection:
         parts = [self.run.read(kind, shard, columns).filter(r) for shard, r in self.rows.items()]
         return pa.concat_tables(parts).to_pandas()
 
+    def features(self, encoder: str) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+        """Features [n, F] of the items that have some, and which [items] have, in order."""
+        parts, has = [], []
+        for shard, asked in self.rows.items():
+            kept, valid = read_features(self.run, encoder, shard)
+            parts.append(kept[asked[valid]])
+            has.append(valid[asked])
+        return np.concatenate(parts), np.concatenate(has)
+
     def identity(self, kind: str) -> str:
         """Version, parameters and weights that made `scores/<metric>` or `features/<encoder>`.
 
