@@ -10,10 +10,12 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import pandas as pd
+
 from harness import evaluate as evaluation
 from harness import generate as generation
 from harness.benchmark import Benchmark
-from harness.compare.comparing import compare
+from harness.compare.comparing import compare, tabulate
 from harness.errors import HarnessError
 from harness.generate import Job, Settings
 from harness.launch import Ranks
@@ -113,6 +115,28 @@ class SetScores:
             score.reason or score.interval_reason,
             identity=score.identity,
         )
+
+
+def scores_of(run: Run, metrics: Sequence[str]) -> dict[str, tables.SetScore]:
+    """An evaluated run's score on each metric, over all its images; means weigh prompts alike."""
+    made = make_metrics(metrics)
+    single = [metric_info(metric) for metric in made if not isinstance(metric, SetMetric)]
+    means = {}
+    if single:
+        _, summary = tabulate({tables.CANDIDATE: run}, single, by_prompt=by_prompt(made))
+        means = {row["metric"]: row for _, row in summary.iterrows()}
+    found = {}
+    for metric in made:
+        info = metric_info(metric)
+        if isinstance(metric, SetMetric):
+            found[f"{metric.call} {info.arrow}"] = SetScores(None).of(tables.CANDIDATE, run, metric)
+            continue
+        row = means[info.name].to_dict()
+        value, low, high = (None if pd.isna(row[k]) else row[k] for k in ("mean", "low", "high"))
+        found[f"{metric.call} {info.arrow}"] = tables.SetScore(
+            tables.CANDIDATE, info, value, int(row["images"]), low, high, row["reason"]
+        )
+    return found
 
 
 def compare_runs(

@@ -209,7 +209,7 @@ def open_models(job: Job, device: str) -> Ensemble:
     """The job's loaded model, with its guide. Raises HarnessError if they do not fit together."""
     model = job.entry.load(LoadRequest(job.model.params, device, job.spec.dtype))
     guide = job.spec.guide and load(job.spec.guide, device=device, dtype=job.spec.dtype)
-    return Ensemble(model, guide or None, job.spec.dtype, job.spec.size)
+    return Ensemble(model, guide or None, job.spec.dtype, job.spec.pixels)
 
 
 class _Maker:
@@ -230,7 +230,7 @@ class _Maker:
 
     def _warm_up(self, spec: RunSpec, prompt: str) -> None:
         """One evaluation of one sample, so that no run is charged for the device's first steps."""
-        shape = self.model.latent_shape(spec.size)
+        shape = self.model.latent_shape(spec.pixels)
         noise = NoiseStreams([0], shape, dtype=self.model.state_dtype, device=self.model.device)
         call = resolve(Call("ddim", {"steps": 1, "guidance": 1.0}), {})
         self.model.decode(self.models.run(call, [prompt], [None], noise).native)
@@ -256,7 +256,7 @@ class _Maker:
         texts = [prompt.text for prompt in prompts]
         noise = NoiseStreams(
             [self._key(spec, shard, place) for place in range(start, stop)],
-            self.model.latent_shape(spec.size),
+            self.model.latent_shape(spec.pixels),
             dtype=self.model.state_dtype,
             device=self.model.device,
         )
@@ -269,8 +269,8 @@ class _Maker:
         except torch.cuda.OutOfMemoryError:
             if len(prompts) == 1:
                 raise HarnessError(
-                    f"one image of {spec.size[0]}x{spec.size[1]} does not fit into the memory of "
-                    f"{self.model.device}: take a smaller --size or --dtype float16"
+                    f"one image of {spec.pixels[0]}x{spec.pixels[1]} does not fit into the memory "
+                    f"of {self.model.device}: take a smaller --size or --dtype float16"
                 ) from None
             middle = (start + stop) // 2
         else:

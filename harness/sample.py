@@ -125,7 +125,7 @@ def draw(
     torch.set_num_threads(settings.threads)
     models = open_models(job, settings.device)
     model = models.model
-    shape = model.latent_shape(job.spec.size)
+    shape = model.latent_shape(job.spec.pixels)
     size = settings.batch_size or job.entry.batch_size
     parts = []
     for at in range(0, len(request.prompts), size):
@@ -158,7 +158,7 @@ def _noise(
     if tuple(noise.shape[1:]) != shape:
         raise HarnessError(
             f"the noise file's samples are {tuple(noise.shape[1:])}, but {job.entry.name} at "
-            f"{job.spec.size[0]}x{job.spec.size[1]} needs {shape}"
+            f"{job.spec.pixels[0]}x{job.spec.pixels[1]} needs {shape}"
         )
     return RecordedNoise(noise[rows], None if draws is None else draws[:, rows], model.device)
 

@@ -150,13 +150,14 @@ def parse_size(text: str) -> tuple[int, int]:
 class RunSpec:
     """Everything that determines an image of a run, besides its prompt and seed.
 
-    `sampler` holds every parameter, defaults filled in. `run_id` names the run's folder; which
+    `sampler` holds every parameter, defaults filled in. `size` is null for imported images, of
+    which nothing but their source is known. `run_id` names the run's folder; which
     prompts and seeds were asked for is not part of it, so that more of them extend a run.
     """
 
     model: str
     sampler: Call
-    size: tuple[int, int]
+    size: tuple[int, int] | None  # height, width
     dtype: str
     noise_key: str
     negative: str | None = None
@@ -168,7 +169,14 @@ class RunSpec:
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> RunSpec:
         call = Call(data["sampler"]["name"], data["sampler"]["params"])
-        return cls(**{**data, "sampler": call, "size": tuple(data["size"])})
+        size = data["size"] and tuple(data["size"])
+        return cls(**{**data, "sampler": call, "size": size})
+
+    @property
+    def pixels(self) -> tuple[int, int]:
+        """Height and width of what a run makes, as opposed to imports."""
+        assert self.size is not None, "imported images are not made"
+        return self.size
 
     @property
     def run_id(self) -> str:

@@ -68,7 +68,7 @@ def _file(folder: Path, name: str, text: str) -> str:
         (["sample", "--prompt", "a", "--noise", "x.npz", "--seed", "3"], "goes without --seed"),
         (["bench", "zigzag", "--model", "sdxl"], "hf download stabilityai/stable-diffusion-xl"),
         (["list", "sampler"], "did you mean 'samplers'"),
-        (["evaluate", "nowhere", "--metrics", "shapes-exact"], "holds no run"),
+        (["evaluate", "nowhere", "--metrics", "shapes-exact"], "there are no images at"),
         (["generate", "--sampler", "ddim", "--shard", "2/2"], "i from 0 to n-1"),
         (["generate", "--sampler", "ddim", "--sampler", "heun", "--out", "x"], "one --sampler"),
         (["sample", "--prompt", "a", "--noise", "none.npz"], "no noise file none.npz"),

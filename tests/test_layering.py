@@ -22,7 +22,7 @@ LEVELS = [
     {"targets"},
     {"sampling"},
     {"guidance_scale"},
-    {"generate", "evaluate", "compare", "report", "launch", "benchmark", "matching"},
+    {"generate", "evaluate", "compare", "report", "launch", "benchmark", "matching", "importing"},
     {"sample", "progress"},
     {"bench"},
     {"survey"},

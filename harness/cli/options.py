@@ -21,6 +21,17 @@ Prompts = Annotated[
     typer.Option(help="Prompt set by name, or a file; default: shapes, or none for classes."),
 ]
 Column = Annotated[str | None, typer.Option(help="The column of the file that holds the prompts.")]
+ImagePrompts = Annotated[
+    str | None,
+    typer.Option(
+        "--prompts",
+        help="Of images that are no run: a table with the columns file,prompt,seed, or a prompt "
+        "set or file in the images' order, one each.",
+    ),
+]
+ImageColumn = Annotated[
+    str | None, typer.Option(help="The column of a Parquet that holds the images.")
+]
 PromptsFolder = Annotated[
     str | None, typer.Option(help="Take a named prompt set's files from here, not the network.")
 ]

@@ -13,26 +13,50 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from harness.evaluate import EvaluationReport
+    from harness.importing import Declared
+    from harness.launch import Ranks
     from harness.store.comparison import Comparison
+    from harness.store.run import Run
     from harness.store.survey import Survey
 
 Metrics = Annotated[str, typer.Option(help="Comma-separated; see 'harness list metrics'.")]
 
 
 @app.command(
-    epilog="Example: [bold]harness evaluate results/shapes/shapes/ddim-1a2b3c4d --metrics "
-    "shapes-alignment,shapes-fd[/bold]"
+    epilog="Examples: [bold]harness evaluate results/shapes/shapes/ddim-1a2b3c4d --metrics "
+    "shapes-alignment,shapes-fd[/bold], [bold]harness evaluate my_images.zip --metrics clip "
+    "--prompts prompts.csv[/bold]"
 )
 def evaluate(
-    run: Annotated[list[str], typer.Argument(help="Run folders.")],
+    run: Annotated[
+        list[str],
+        typer.Argument(help="Run folders, or images of anybody: a folder, a .zip or .parquet."),
+    ],
     metrics: Metrics,
+    prompts: options.ImagePrompts = None,
+    column: options.Column = None,
+    image_column: options.ImageColumn = None,
+    out: Annotated[
+        str | None, typer.Option(help="Folder for what is found of images that are no run.")
+    ] = None,
+    results: Annotated[
+        str, typer.Option(help="Without --out: images that are no run go below imported/ in it.")
+    ] = "results",
     device: options.Device = None,
     threads: options.Threads = 1,
     batch_size: Annotated[int, typer.Option(min=1, help="Images at once.")] = 64,
 ) -> None:
-    """Score the images of runs: what is missing, on one process or under torchrun."""
+    """Score the images of runs: what is missing, on one process or under torchrun.
+
+    Images that are no run are scored where they are. Prompts come from a table with the columns
+    file,prompt,seed; else from metadata.csv or .jsonl beside them, or a column of their Parquet;
+    a list of prompts goes to files in their order (2.png before 10.png), one each.
+    """
     from harness import evaluate as evaluation
+    from harness.errors import HarnessError
+    from harness.importing import Declared, is_run
     from harness.launch import Ranks, pick_device
+    from harness.metrics.base import make_metrics
     from harness.progress import Progress
     from harness.spec import split_list
     from harness.store.run import Run
@@ -40,7 +64,17 @@ def evaluate(
     ranks = Ranks.from_environment()
     where = pick_device(device, ranks.local_rank)
     names = split_list(metrics)
-    for opened in [Run.open(path) for path in run]:
+    make_metrics(names)
+    declared = Declared(prompts, None, column, image_column)
+    sources = [path for path in run if not is_run(path)]
+    if declared != Declared() and len(sources) < len(run):
+        raise HarnessError(f"{', '.join({*run} - {*sources})} is a run: it has its own prompts")
+    if out and len(run) > 1:
+        raise HarnessError(
+            "--out is the folder for one collection of images: give one, or --results"
+        )
+    paths = {path: imported(path, declared, ranks, out, results) for path in sources}
+    for opened in [Run.open(paths.get(path, path)) for path in run]:
         shards = opened.shards()
         images = sum(opened.read("images", name, ["item_id"]).num_rows for name in shards)
         with Progress(ranks, f"evaluate {opened.spec.run_id}", images) as progress:
@@ -54,15 +88,48 @@ def evaluate(
                 shards=ranks.share(shards),
             )
         if ranks.rank == 0:
-            _say(evaluation.evaluate(opened, names, device=where, threads=threads), opened.path)
+            _say(evaluation.evaluate(opened, names, device=where, threads=threads), opened)
 
 
-def _say(report: EvaluationReport, path: str) -> None:
-    typer.echo(path)
+def imported(
+    source: str,
+    declared: Declared,
+    ranks: Ranks,
+    out: str | None,
+    results: str,
+    name: str | None = None,
+) -> str:
+    """The run's folder of images that are no run; the first rank makes it, the others wait."""
+    from harness.importing import folder_of, import_images
+
+    count = ranks.name("import")
+    if ranks.rank == 0:
+        import_images(
+            source,
+            declared,
+            out=out,
+            results=results,
+            name=name,
+            progress=lambda images: ranks.add(count, images),
+        )
+    ranks.barrier(count, lambda: ranks.add(count, 0))
+    return folder_of(source, out, results, name)
+
+
+def _say(report: EvaluationReport, run: Run) -> None:
+    from harness.bench import scores_of
+    from harness.report.words import estimate
+
+    typer.echo(run.path)
     for outcome in report.outcomes.values():
         typer.echo(f"  {outcome}")
     for problem in report.missing.values():
         typer.echo(f"  left out: {problem}", err=True)
+    for label, score in scores_of(
+        run, [outcome.metric for outcome in report.outcomes.values()]
+    ).items():
+        value = estimate(score.value, score.low, score.high, score.reason)
+        typer.echo(f"  {label}: {value}, n = {score.n:,}")
 
 
 @app.command(

@@ -39,7 +39,8 @@ def compare(
     ("p0/3" is prompt p0 at seed 3), which every run must hold; nothing else of the runs is read or
     counted. Without it all are compared: only items that both sides have are paired, the rest is
     counted. Set scores are stated as given: take them over the same items. `by_prompt` are those of
-    the metrics, by name, that are computed here from stored features.
+    the metrics, by name, that are computed here from stored features. Of imported images that are
+    not declared paired, each is compared with every image of its prompt on the other side.
 
     Raises HarnessError without metrics or baselines, for a baseline that is the candidate's own
     folder, for runs without scores of the images that they hold or with scores by another version
@@ -63,7 +64,8 @@ def compare(
     paired: list[pd.DataFrame] = []
     rates: list[dict[str, Any]] = []
     for name in present:
-        joined = pairs.join(tabled[CANDIDATE], tabled[name], (candidate.path, present[name].path))
+        join = pairs.join if candidate.paired and present[name].paired else pairs.cross
+        joined = join(tabled[CANDIDATE], tabled[name], (candidate.path, present[name].path))
         for metric in metrics:
             frame = pairs.outcomes(joined, metric, name)
             paired.append(frame)
@@ -138,7 +140,9 @@ def _place(run: Run) -> str:
 
 
 def _check_noise(candidate: Run, baseline: Run) -> None:
-    """Pairs are only pairs if both sides start from the same noise."""
+    """Pairs are only pairs if both sides start from the same noise; of imports it is declared."""
+    if candidate.imported or baseline.imported:
+        return
     for name in ("noise_key", "size"):
         a, b = getattr(candidate.spec, name), getattr(baseline.spec, name)
         if a != b:

@@ -18,11 +18,12 @@ from harness.store.scores import Selection, select
 
 _ITEM = ["item_id", "prompt_id", "prompt", "category", "seed", "failed", "nfe", "nfe_by_branch"]
 _KEY = ["prompt_id", "seed"]
+_MOST_CROSSED = 10_000_000
 
 
 @dataclass(frozen=True)
 class Joined:
-    """The common items of two runs, one row each, and how many items either has alone."""
+    """Pairs of items of two runs, one row each, and how many items of either have no partner."""
 
     items: pd.DataFrame
     a_alone: int
@@ -81,6 +82,44 @@ def join(a: pd.DataFrame, b: pd.DataFrame, names: tuple[str, str]) -> Joined:
     Raises HarnessError if a prompt id stands for two texts, or the runs share no item.
     """
     both = a.merge(b, on=_KEY, suffixes=("_a", "_b"), validate="one_to_one")
+    _check_texts(both, names)
+    if both.empty:
+        raise HarnessError(
+            f"{names[0]} and {names[1]} have no image in common: prompts and seeds are "
+            f"{_span(a)} and {_span(b)}. Generate both with the same prompts and seeds"
+        )
+    return Joined(both.assign(b_seed=pd.NA), len(a) - len(both), len(b) - len(both))
+
+
+def cross(a: pd.DataFrame, b: pd.DataFrame, names: tuple[str, str]) -> Joined:
+    """Pair every item of a prompt with every item of it in the other run: their noise differs.
+
+    Otherwise as `join`; the mean of a prompt's outcomes is then the share of wins of two images
+    drawn independently (Mann and Whitney 1947), and that of its differences that of its means.
+    """
+    counts = [frame["prompt_id"].value_counts() for frame in (a, b)]
+    if (total := int((counts[0] * counts[1]).sum())) > _MOST_CROSSED:
+        raise HarnessError(
+            f"{names[0]} and {names[1]} are not paired, and all pairs of their images of a prompt "
+            f"are {total:,}, more than {_MOST_CROSSED:,}: take fewer images a prompt"
+        )
+    both = a.merge(b, on="prompt_id", suffixes=("_a", "_b"))
+    _check_texts(both, names)
+    if both.empty:
+        raise HarnessError(
+            f"{names[0]} and {names[1]} have no prompt in common: prompts are {_span(a)} and "
+            f"{_span(b)}. Prompts are the same where their ids are: import with a column prompt_id "
+            "or the prompt set of the other run"
+        )
+    both = both.rename(columns={"seed_a": "seed", "seed_b": "b_seed"})
+    both["item_id_a"] = both["item_id_a"] + " with seed " + both["b_seed"].astype(str)
+    alone = [
+        int((~one["prompt_id"].isin(other["prompt_id"])).sum()) for one, other in ((a, b), (b, a))
+    ]
+    return Joined(both, alone[0], alone[1])
+
+
+def _check_texts(both: pd.DataFrame, names: tuple[str, str]) -> None:
     other = both["prompt_a"].fillna("") != both["prompt_b"].fillna("")
     if other.any():
         row = both[other].iloc[0]
@@ -89,12 +128,6 @@ def join(a: pd.DataFrame, b: pd.DataFrame, names: tuple[str, str]) -> Joined:
             f"{_short(row['prompt_a'])} in {names[0]}, {_short(row['prompt_b'])} in {names[1]}. "
             "Compare runs of the same prompt set"
         )
-    if both.empty:
-        raise HarnessError(
-            f"{names[0]} and {names[1]} have no image in common: prompts and seeds are "
-            f"{_span(a)} and {_span(b)}. Generate both with the same prompts and seeds"
-        )
-    return Joined(both, len(a) - len(both), len(b) - len(both))
 
 
 def _short(text: str, limit: int = 80) -> str:
@@ -132,6 +165,7 @@ def outcomes(joined: Joined, metric: MetricInfo, comparison: str) -> pd.DataFram
             "prompt": items["prompt_a"],
             "category": items["category_a"],
             "seed": items["seed"],
+            "b_seed": items["b_seed"],
             "a_value": a.where(~a_failed),
             "b_value": b.where(~b_failed),
             "a_failed": items["failed_a"],

@@ -8,13 +8,14 @@ is (a part of) one shard, so scores do not depend on ranks, order or interruptio
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from harness.errors import HarnessError
-from harness.evaluate.jobs import Job, do, make_jobs
+from harness.evaluate.jobs import Job, Sheet, make_jobs
+from harness.evaluate.pictures import batches
 from harness.evaluate.set_scores import SetScore, set_score
-from harness.metrics.base import checks, make_metrics
+from harness.metrics.base import Metric, checks, make_metrics
 from harness.store import scores
 from harness.store.run import Run
 
@@ -56,19 +57,28 @@ class EvaluationReport:
     missing: dict[str, str]
 
 
+@dataclass(frozen=True)
+class _Due:
+    """A shard whose images have this key, and the jobs that have yet to see them."""
+
+    shard: str
+    key: str
+    jobs: list[Job]
+
+
 def evaluate(
     run: Run,
     metrics: Sequence[str],
     *,
     device: str = "cpu",
     batch_size: int = 64,
-    progress: Callable[[int], object] | None = None,
+    progress: Callable[[int], object] = lambda images: None,
     shards: Iterable[str] | None = None,
     threads: int = 1,
 ) -> EvaluationReport:
     """Compute what `scores/` and `features/` of a run lack for `metrics` (`clip(model=ViT-B-32)`).
 
-    `progress` is called after each shard with its number of images. `shards` yields the names of
+    `progress` is called with numbers of images as they are done. `shards` yields the names of
     those to go through, one by one (None: all). `threads` is torch's number of threads, set for
     the whole process, since the last bits of a score on a CPU depend on it.
     Raises HarnessError for unknown metrics and parameters, and if no metric can run here; where
@@ -77,24 +87,39 @@ def evaluate(
     made = make_metrics(metrics)
     if not made:
         raise HarnessError("no metric is named: see `harness list metrics`")
-    missing = checks(made, run.spec)
+    if not run.shards("images"):
+        raise HarnessError(f"{run.path} holds no images to evaluate: generate them first")
+    missing = _problems(run, made)
     usable = [metric for metric in made if metric.label not in missing]
     if not usable:
         raise HarnessError("\n".join(missing.values()))
-    if not run.shards("images"):
-        raise HarnessError(f"{run.path} holds no images to evaluate: generate them first")
     jobs = make_jobs(usable)
     outcomes = [Outcome(str(metric.call)) for metric in usable]
-    for shard in run.shards("images") if shards is None else shards:
-        key = scores.images_key(run, shard)
-        due = [job for job in dict.fromkeys(jobs) if not job.done(run, shard, key)]
-        if due:
-            _set_threads(threads)
-            do(run, shard, key, due, device, batch_size)
+
+    def count(shard: str, due: Sequence[Job]) -> None:
         for job, outcome in zip(jobs, outcomes, strict=True):
             _count(run, shard, job, outcome, computed=job in due)
-        if progress:
+
+    def due_shards() -> Iterator[_Due]:
+        for shard in run.shards("images") if shards is None else shards:
+            key = scores.images_key(run, shard)
+            due = [job for job in dict.fromkeys(jobs) if not job.done(run, shard, key)]
+            if due:
+                yield _Due(shard, key, due)
+                continue
+            count(shard, due)
             progress(run.read("images", shard, ["item_id"]).num_rows)
+
+    for batch in batches(due_shards(), lambda due: scores.image_rows(run, due.shard), batch_size):
+        now = batch.shard
+        if batch.first:
+            _set_threads(threads)
+            sheet = Sheet(run, now.shard, now.key, now.jobs, batch.rows, batch.broken, device)
+        sheet.add(batch)
+        if batch.last:
+            sheet.write()
+            count(now.shard, now.jobs)
+        progress(len(batch.places) + (len(batch.broken) if batch.last else 0))
     labels = [metric.label for metric in usable]
     return EvaluationReport(dict(zip(labels, outcomes, strict=True)), missing)
 
@@ -105,10 +130,31 @@ def _set_threads(threads: int) -> None:
     torch.set_num_threads(threads)
 
 
+def _problems(run: Run, metrics: Sequence[Metric]) -> dict[str, str]:
+    """Why metrics cannot run here, or on this run's images, by label."""
+    found = checks(metrics, run.spec)
+    asking = [m for m in metrics if m.about.needs_prompts and m.label not in found]
+    if asking and not _has_prompts(run):
+        found |= {
+            metric.label: f"{metric.name} needs prompts, and the images of {run.path} have none: "
+            "say which image is whose with --prompts, a table with the columns file,prompt,seed"
+            for metric in asking
+        }
+    return found
+
+
+def _has_prompts(run: Run) -> bool:
+    return any(
+        text and text.strip()
+        for shard in run.shards("images")
+        for text in run.read("images", shard, ["prompt"])["prompt"].to_pylist()
+    )
+
+
 def pending(run: Run, metrics: Sequence[str]) -> list[str]:
     """Image shards that some metric that can run here has yet to see."""
     made = make_metrics(metrics)
-    missing = checks(made, run.spec)
+    missing = _problems(run, made)
     jobs = set(make_jobs([metric for metric in made if metric.label not in missing]))
     return [
         shard

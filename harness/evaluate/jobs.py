@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import io
 import logging
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from harness.evaluate.pictures import Batch
 from harness.metrics.base import Encoder, FeatureMetric, ItemMetric, ItemRow, Metric, Undefined
 from harness.store import scores
+from harness.store.pictures import Broken
 from harness.store.run import Run
 from harness.store.scores import ImageRow
 
@@ -142,59 +143,79 @@ def _finite(value: float | Undefined) -> float | Undefined:
     return Undefined(f"the metric gave {value}")
 
 
-def do(run: Run, shard: str, key: str, jobs: list[Job], device: str, batch_size: int) -> None:
-    """Compute and store what jobs make of a shard whose images have this key."""
-    rows = scores.image_rows(run, shard)
-    for job in jobs:
-        job.worker.load(device)
-    for job, (results, truncated) in zip(jobs, _compute(jobs, rows, batch_size), strict=True):
-        undefined = [result if isinstance(result, Undefined) else None for result in results]
-        job.write(
-            run,
-            shard,
-            [row.item_id for row in rows],
-            [None if none else result for none, result in zip(undefined, results, strict=True)],
-            [none.reason if none else None for none in undefined],
-            {**job.made_by, "items": key, "truncated": str(truncated)},
-        )
+class Sheet:
+    """What jobs make of one image shard, batch by batch; `key` tells which images it holds.
 
-
-def _compute(
-    jobs: Sequence[Job], images: Sequence[ImageRow], batch_size: int
-) -> list[tuple[list[Any], int]]:
-    """For each job the result of every image, in order, and the number of truncated prompts.
-
-    Images are decoded once for all jobs, and jobs that score the same images of a batch are given
-    the same tensor, so that they can share an encoder's pass.
+    Jobs that score the same images of a batch are given the same tensor, so that they can share an
+    encoder's pass.
     """
-    import torch
 
-    rows = [ItemRow(i.prompt, i.category, i.notes, i.prompt_id, i.seed) for i in images]
-    pictures = [_decode(image) for image in images]
-    results: list[list[Any]] = [list(pictures) for _ in jobs]  # Undefined where there is no picture
-    with torch.inference_mode():
-        truncated = [job.begin(rows) for job in jobs]
-        for size, chunk in _chunks(pictures, batch_size):
-            tensors: dict[tuple[int, ...], torch.Tensor] = {}
-            for job, result in zip(jobs, results, strict=True):
-                fit = _fit(job, rows, size, chunk, result)
+    def __init__(
+        self,
+        run: Run,
+        shard: str,
+        key: str,
+        jobs: Sequence[Job],
+        rows: Sequence[ImageRow],
+        broken: Mapping[int, Broken],
+        device: str,
+    ) -> None:
+        import torch
+
+        self.run, self.shard, self.key, self.jobs = run, shard, key, jobs
+        self.items = [row.item_id for row in rows]
+        self.rows = [ItemRow(i.prompt, i.category, i.notes, i.prompt_id, i.seed) for i in rows]
+        self.results: list[list[Any]] = [[None] * len(rows) for _ in jobs]
+        self._mark(broken)
+        for job in jobs:
+            job.worker.load(device)
+        with torch.inference_mode():
+            self.truncated = [job.begin(self.rows) for job in jobs]
+
+    def add(self, batch: Batch[Any]) -> None:
+        """Compute what the jobs make of a batch."""
+        import torch
+
+        pictures = dict(zip(batch.places, batch.pictures, strict=True))
+        self._mark({at: one for at, one in pictures.items() if isinstance(one, Broken)})
+        whole = {at: one for at, one in pictures.items() if not isinstance(one, Broken)}
+        tensors: dict[tuple[int, ...], torch.Tensor] = {}
+        with torch.inference_mode():
+            for job, result in zip(self.jobs, self.results, strict=True):
+                fit = self._fit(job, batch.size, whole, result)
                 if fit and fit not in tensors:
-                    tensors[fit] = torch.from_numpy(np.stack([pictures[i] for i in fit]))
-                values = _halving(job, tensors[fit], [rows[i] for i in fit]) if fit else []
+                    tensors[fit] = torch.from_numpy(np.stack([whole[i] for i in fit]))
+                values = _halving(job, tensors[fit], [self.rows[i] for i in fit]) if fit else []
                 for i, value in zip(fit, values, strict=True):
                     result[i] = value
-    return list(zip(results, truncated, strict=True))
 
+    def write(self) -> None:
+        """Store the whole shard."""
+        for job, results, truncated in zip(self.jobs, self.results, self.truncated, strict=True):
+            undefined = [result if isinstance(result, Undefined) else None for result in results]
+            job.write(
+                self.run,
+                self.shard,
+                self.items,
+                [None if none else result for none, result in zip(undefined, results, strict=True)],
+                [none.reason if none else None for none in undefined],
+                {**job.made_by, "items": self.key, "truncated": str(truncated)},
+            )
 
-def _fit(
-    job: Job, rows: Sequence[ItemRow], size: tuple[int, int], chunk: list[int], result: list[Any]
-) -> tuple[int, ...]:
-    """The images of a batch that a job can score; the others are undefined in `result`."""
-    reasons = {i: job.unsuitable(rows[i], size) for i in chunk}
-    for i, reason in reasons.items():
-        if reason:
-            result[i] = Undefined(reason)
-    return tuple(i for i, reason in reasons.items() if not reason)
+    def _mark(self, broken: Mapping[int, Broken]) -> None:
+        for at, reason in broken.items():
+            for result in self.results:
+                result[at] = Undefined(reason.reason)
+
+    def _fit(
+        self, job: Job, size: tuple[int, int], places: Iterable[int], result: list[Any]
+    ) -> tuple[int, ...]:
+        """The images of a batch that a job can score; the others are undefined in `result`."""
+        reasons = {i: job.unsuitable(self.rows[i], size) for i in places}
+        for i, reason in reasons.items():
+            if reason:
+                result[i] = Undefined(reason)
+        return tuple(i for i, reason in reasons.items() if not reason)
 
 
 def _halving(job: Job, images: torch.Tensor, rows: Sequence[ItemRow]) -> list[Any]:
@@ -209,34 +230,3 @@ def _halving(job: Job, images: torch.Tensor, rows: Sequence[ItemRow]) -> list[An
         half = len(rows) // 2
     log.warning("%s: out of memory at a batch of %d, halved", job.worker.name, len(rows))
     return [*_halving(job, images[:half], rows[:half]), *_halving(job, images[half:], rows[half:])]
-
-
-def _chunks(
-    pictures: Sequence[Any], batch_size: int
-) -> Iterator[tuple[tuple[int, int], list[int]]]:
-    """Size (height, width) and indices of batches: pictures of one size, in order."""
-    by_size: dict[tuple[int, int], list[int]] = {}
-    for i, picture in enumerate(pictures):
-        if not isinstance(picture, Undefined):
-            by_size.setdefault(picture.shape[1:], []).append(i)
-    for size, members in by_size.items():
-        for at in range(0, len(members), batch_size):
-            yield size, members[at : at + batch_size]
-
-
-def _decode(row: ImageRow) -> Any:
-    """The picture, uint8 [3, H, W], or Undefined. Reasons are the same on every machine."""
-    from PIL import Image, UnidentifiedImageError
-
-    if row.failed is not None:
-        return Undefined(f"failed: {row.failed}")
-    if row.png is None:
-        return Undefined("the row holds no image")
-    try:
-        with Image.open(io.BytesIO(row.png)) as image:
-            pixels = np.asarray(image.convert("RGB"))
-    except UnidentifiedImageError:
-        return Undefined("broken image: of no known format")
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        return Undefined(f"broken image: {error}")
-    return np.ascontiguousarray(pixels.transpose(2, 0, 1))

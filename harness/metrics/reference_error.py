@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -101,13 +100,15 @@ class DistanceToReference(ItemMetric):
         return self._open[1][item]
 
     def unsuitable(self, row: ItemRow, size: tuple[int, int]) -> str | None:
+        from harness.store.pictures import Broken
+
         found = self._row(row)
         if found is None:
             return "the reference run lacks it"
         if found.prompt != row.prompt:
             return "the reference run has another prompt for it"
-        if found.png is None:
-            return f"the reference run has no picture of it: {found.failed}"
+        if isinstance(data := found.read(), Broken):
+            return f"the reference run has no picture of it: {data.reason}"
         return None
 
     def score(self, images: torch.Tensor, rows: Sequence[ItemRow]) -> Sequence[float]:
@@ -118,10 +119,10 @@ class DistanceToReference(ItemMetric):
 
     def _picture(self, row: ItemRow) -> np.ndarray:
         """The reference's pixels [3, H, W], float64."""
-        from PIL import Image
+        from harness.store.pictures import decode
 
         found = self._row(row)
         assert found is not None
-        assert found.png is not None
-        with Image.open(io.BytesIO(found.png)) as image:
-            return np.asarray(image.convert("RGB"), dtype=np.float64).transpose(2, 0, 1)
+        data = found.read()
+        assert isinstance(data, bytes)
+        return np.asarray(decode(data), dtype=np.float64)

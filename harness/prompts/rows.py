@@ -39,14 +39,14 @@ def build_prompts(
     prompts = []
     for at, row in enumerate(rows):
         where = f"{name}, row {at + 1}"
-        text = _text(row, text_column, where)
+        text = text_of(row, text_column, where)
         if not text.strip():
             continue
         prompts.append(
             Prompt(
-                id=_label(row, id_column, where) if id_column else f"{stem}-{at:04d}",
+                id=label_of(row, id_column, where) if id_column else f"{stem}-{at:04d}",
                 text=text,
-                category=_label(row, category_column, where) if category_column else "",
+                category=label_of(row, category_column, where) if category_column else "",
                 notes={k: v for k, v in row.items() if k not in used} if notes else {},
             )
         )
@@ -84,7 +84,8 @@ def _listing(columns: list[str]) -> str:
     return ", ".join(shown) + (f" and {len(columns) - 12} more" if len(columns) > 12 else "")
 
 
-def _text(row: dict[str, Any], column: str, where: str) -> str:
+def text_of(row: dict[str, Any], column: str, where: str) -> str:
+    """A prompt's text as it stands; null is the empty text. `where` opens an error's message."""
     if column not in row:
         raise HarnessError(f"{where}: there is no {column!r}, which other rows have")
     value = row[column]
@@ -101,7 +102,7 @@ def _text(row: dict[str, Any], column: str, where: str) -> str:
     return value
 
 
-def _label(row: dict[str, Any], column: str, where: str) -> str:
+def label_of(row: dict[str, Any], column: str, where: str) -> str:
     """An id or a category: text or a whole number; nothing is the empty text."""
     value = row.get(column)
     if value is None:

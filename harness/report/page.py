@@ -77,10 +77,11 @@ def _subtitle(comparison: Comparison) -> str:
     run = comparison.candidate
     models = " and ".join(dict.fromkeys(each.model for each in comparison.runs.values()))
     seeds = f"seed{'s' if len(run.seeds) > 1 else ''} {tables.span(run.seeds)}"
+    size = "" if run.size is None else f"{run.size[0]} by {run.size[1]} pixels, "
+    alike = all(words.paired(comparison, role) for role in comparison.baselines)
     return (
-        f"{models}, {run.size[0]} by {run.size[1]} pixels, "
-        f"{words.plural(run.prompts, 'prompt')}, {seeds}. "
-        "Same prompts and same noise on both sides."
+        f"{models}, {size}{words.plural(run.prompts, 'prompt')}, {seeds}. "
+        f"Same prompts{' and same noise' if alike else ''} on both sides."
     )
 
 

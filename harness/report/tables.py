@@ -211,7 +211,7 @@ def runs(comparison: Comparison) -> Table:
 def _settings(facts: list[RunFacts]) -> list[list[str]]:
     return [
         ["model", *(run.model + (f" @ {run.revision}" if run.revision else "") for run in facts)],
-        ["size", *(f"{run.size[0]}x{run.size[1]}" for run in facts)],
+        ["size", *(words.size(run) for run in facts)],
         ["precision", *(run.dtype for run in facts)],
         ["negative prompt", *("none" if r.negative is None else repr(r.negative) for r in facts)],
         ["noise keyed by", *(run.noise_key for run in facts)],

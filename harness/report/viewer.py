@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import pandas as pd
 
 from harness.report import words
+from harness.spec import item_id
+from harness.store.collections import read_image
 from harness.store.comparison import CANDIDATE, Comparison, MetricInfo, RunFacts
 from harness.store.run import Run
 
@@ -20,7 +22,8 @@ _LARGEST_SIDE = 448
 def viewer_data(comparison: Comparison) -> dict[str, Any]:
     """JSON-like data for the page's viewer; images as data addresses, null where there is none."""
     chosen = choose(comparison)
-    pictures = {role: read_pictures(run, chosen) for role, run in comparison.runs.items()}
+    wanted = _images(comparison, chosen)
+    pictures = {role: read_pictures(run, wanted[role]) for role, run in comparison.runs.items()}
     names = words.run_names(comparison)
     order = [*comparison.baselines, CANDIDATE]
     return {
@@ -34,7 +37,7 @@ def viewer_data(comparison: Comparison) -> dict[str, Any]:
         "comparisons": [
             {"name": role, "label": words.setting(role)} for role in comparison.baselines
         ],
-        "pairs": list(_pairs(comparison, chosen, pictures)),
+        "pairs": list(_pairs(comparison, chosen, wanted, pictures)),
         "total": int(comparison.pairs["item_id"].nunique()),
     }
 
@@ -71,7 +74,10 @@ def _sign(metric: MetricInfo) -> int:
 
 
 def _pairs(
-    comparison: Comparison, chosen: list[str], pictures: dict[str, dict[str, str]]
+    comparison: Comparison,
+    chosen: list[str],
+    images: dict[str, dict[str, str]],
+    pictures: dict[str, dict[str, str]],
 ) -> Iterator[dict[str, Any]]:
     frame = comparison.pairs[comparison.pairs["item_id"].isin(chosen)]
     by_item = dict(list(frame.groupby("item_id", sort=False)))
@@ -92,20 +98,34 @@ def _pairs(
             "prompt": str(first["prompt"]),
             "category": "" if words.missing(first["category"]) else str(first["category"]),
             "seed": int(first["seed"]),
-            "images": {role: pictures[role].get(item) for role in comparison.runs},
+            "images": {
+                role: pictures[role].get(images[role].get(item, "")) for role in comparison.runs
+            },
             "failed": failed,
             "values": values,
             "outcomes": outcomes,
         }
 
 
+def _images(comparison: Comparison, chosen: list[str]) -> dict[str, dict[str, str]]:
+    """By role and chosen pair, the item that the picture is of."""
+    frame = comparison.pairs[comparison.pairs["item_id"].isin(chosen)]
+    frame = frame.drop_duplicates(["comparison", "item_id"])
+    found: dict[str, dict[str, str]] = {role: {} for role in comparison.runs}
+    for row in frame.itertuples():
+        own = item_id(row.prompt_id, row.seed)
+        other = own if words.missing(row.b_seed) else item_id(row.prompt_id, row.b_seed)
+        found[CANDIDATE][row.item_id], found[row.comparison][row.item_id] = own, other
+    return found
+
+
 def _plain(value: Any) -> float | None:
     return None if pd.isna(value) else float(value)
 
 
-def read_pictures(facts: RunFacts, chosen: list[str]) -> dict[str, str]:
-    """Data addresses of the chosen items that the run has a readable picture of."""
-    run, wanted = Run.open(facts.path), set(chosen)
+def read_pictures(facts: RunFacts, items: Mapping[str, str]) -> dict[str, str]:
+    """Data addresses of the items, those that the run has a readable picture of."""
+    run, wanted = Run.open(facts.path), set(items.values())
     found: dict[str, str] = {}
     for shard in run.shards("images"):
         held = run.read("images", shard, ["item_id"])["item_id"].to_pylist()
@@ -113,10 +133,16 @@ def read_pictures(facts: RunFacts, chosen: list[str]) -> dict[str, str]:
             continue
         images = run.read("images", shard, ["image"])["image"]
         for at, item in enumerate(held):
-            png = images[at].as_py() if item in wanted else None
-            if png and (address := data_address(png["bytes"])):
+            picture = images[at].as_py() if item in wanted else None
+            if picture and (address := _address(picture["bytes"], picture["path"])):
                 found[item] = address
     return found
+
+
+def _address(data: bytes | None, url: str | None) -> str | None:
+    """The data address of a picture's bytes, or of the file that its row names."""
+    read = read_image(url) if data is None and url else data
+    return data_address(read) if isinstance(read, bytes) else None
 
 
 def data_address(png: bytes) -> str | None:

@@ -55,6 +55,16 @@ def count(value: float | None) -> str:
     return f"{value:,.0f}" if float(value).is_integer() else f"{value:,.1f}"
 
 
+def paired(comparison: Comparison, role: str) -> bool:
+    """Whether candidate and baseline start from the same noise, image by image."""
+    return comparison.candidate.paired and comparison.runs[role].paired
+
+
+def size(run: RunFacts) -> str:
+    """HxW of a run's images; imported ones may be of any size."""
+    return "any" if run.size is None else f"{run.size[0]}x{run.size[1]}"
+
+
 def plural(n: int, noun: str) -> str:
     return f"{n:,} {noun}{'' if n == 1 else 's'}"
 
@@ -217,6 +227,12 @@ def remarks(comparison: Comparison) -> list[str]:
         found.append(f"Failed: {', '.join(failed)}. A failed image loses its pair.")
     for role in comparison.baselines:
         row = comparison.rate(role, comparison.metrics[0].name)
+        if not paired(comparison, role):
+            found.append(
+                f"At {setting(role)}, images were imported as unpaired: each is compared with "
+                "every image of its prompt on the other side. Their noise differs, so it takes "
+                "more prompts to be as sure as with pairs of one noise."
+            )
         a, b = int(row["a_unpaired"]), int(row["b_unpaired"])
         if a or b:
             found.append(

@@ -27,6 +27,7 @@ PAIRS = {
     "prompt": "string",
     "category": "string",
     "seed": "int64",
+    "b_seed": "Int64",  # the baseline's seed, where the pair is not of one noise; else null
     "a_value": "float64",
     "b_value": "float64",
     "a_failed": "string",  # null, or why there is no picture
@@ -169,7 +170,7 @@ class RunFacts:
     run_id: str
     model: str
     sampler: Call
-    size: tuple[int, int]
+    size: tuple[int, int] | None  # null: imported images
     dtype: str
     noise_key: str
     negative: str | None
@@ -181,6 +182,11 @@ class RunFacts:
     images: int
     failed: dict[str, int]  # reason to count
     cost: Cost
+
+    @property
+    def paired(self) -> bool:
+        """Whether its images start from the same noise as others' at the same prompt and seed."""
+        return bool((self.resolved.get("imported") or {"paired": True})["paired"])
 
     @classmethod
     def of(cls, run: Run, items: pd.DataFrame, cost: Cost) -> RunFacts:
@@ -212,7 +218,7 @@ class RunFacts:
             **{
                 **data,
                 "sampler": Call(**data["sampler"]),
-                "size": tuple(data["size"]),
+                "size": data["size"] and tuple(data["size"]),
                 "cost": Cost(**data["cost"]),
             }
         )

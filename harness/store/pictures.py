@@ -53,7 +53,7 @@ def measure(data: bytes) -> tuple[int, int] | Broken:
     try:
         with _opened(data) as image:
             width, height = image.size
-            sideways = image.getexif().get(_ORIENTATION) in _SIDEWAYS
+            sideways = _orientation(image) in _SIDEWAYS
     except _Refused as refused:
         return Broken(str(refused))
     return (width, height) if sideways else (height, width)
@@ -107,8 +107,24 @@ def _rgb(image: Picture) -> Picture:
     return image.convert("RGB")
 
 
-def _upright(image: Picture) -> Picture:
-    from PIL import ImageOps
+def _orientation(image: Picture) -> int:
+    """What EXIF says, 1 to 8; of a PNG only where it stands before the pixels."""
+    if image.format == "PNG" and "exif" not in image.info:
+        return 1  # Pillow would decode the whole picture to look behind the pixels
+    return int(image.getexif().get(_ORIENTATION, 1))
 
-    turned = ImageOps.exif_transpose(image)
-    return image if turned is None else turned
+
+def _upright(image: Picture) -> Picture:
+    from PIL.Image import Transpose
+
+    turns = {
+        2: Transpose.FLIP_LEFT_RIGHT,
+        3: Transpose.ROTATE_180,
+        4: Transpose.FLIP_TOP_BOTTOM,
+        5: Transpose.TRANSPOSE,
+        6: Transpose.ROTATE_270,
+        7: Transpose.TRANSVERSE,
+        8: Transpose.ROTATE_90,
+    }
+    turn = turns.get(_orientation(image))
+    return image if turn is None else image.transpose(turn)

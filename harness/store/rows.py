@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -9,8 +11,10 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from harness.spec import Shard, item_id
+from harness.spec import Prompt, Shard, item_id
 from harness.store import schema
+from harness.store.collections import Entry
+from harness.store.pictures import Broken
 
 
 def image_table(
@@ -77,6 +81,60 @@ def guidance_table(shard: Shard, batches: Sequence[Guidance]) -> pa.Table:
     lists = [pa.array(rows, kind, from_pandas=True) for rows in zip(*curves, strict=True)]
     ids = pa.array([item_id(prompt.id, seed) for prompt, seed in both])
     return pa.table([ids, *lists], schema=schema.GUIDANCE)
+
+
+@dataclass(frozen=True)
+class ImportedItem:
+    """An image made elsewhere: what it shows and, where known, its cost. `entry` None: no image."""
+
+    prompt: Prompt
+    seed: int
+    entry: Entry | None
+    nfe: int | None = None
+
+    @property
+    def item_id(self) -> str:
+        return item_id(self.prompt.id, self.seed)
+
+
+def imported_key(items: Sequence[ImportedItem]) -> str:
+    """Hash of what a shard of these items must hold; another one when an image has changed."""
+    rows = [
+        (i.prompt.id, i.prompt.text, i.prompt.category, i.prompt.notes, i.seed, i.nfe)
+        + ((i.entry.name, i.entry.stamp, i.entry.url, i.entry.label) if i.entry else ())
+        for i in items
+    ]
+    return hashlib.sha256(json.dumps(rows, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def imported_table(
+    items: Sequence[ImportedItem], embedded: Mapping[str, bytes | Broken]
+) -> pa.Table:
+    """A shard of imported images: the address of each, or by name the bytes that have none."""
+    rows = []
+    for item in items:
+        entry, image, failed = item.entry, None, None
+        data = embedded.get(entry.name) if entry else Broken("there is no such image")
+        if isinstance(data, Broken):
+            failed = data.reason
+        elif entry:
+            image = {"bytes": data, "path": entry.url or entry.name}
+        rows.append(
+            {
+                "item_id": item.item_id,
+                "prompt_id": item.prompt.id,
+                "prompt": item.prompt.text,
+                "category": item.prompt.category,
+                "notes": item.prompt.notes_json,
+                "seed": item.seed,
+                "class": entry.label if entry else None,
+                "image": image,
+                "failed": failed,
+                "nfe": item.nfe,
+                "stamp": entry.stamp if entry and entry.url else None,
+            }
+        )
+    return pa.Table.from_pylist(rows, schema=schema.IMPORTED)
 
 
 def timing_table(shard: Shard, seconds: float, device: str, threads: int) -> pa.Table:

@@ -65,6 +65,29 @@ class Run:
             log.warning("%s was begun with %s %s, now %s", path, *changed)
         return run
 
+    @property
+    def imported(self) -> dict[str, Any] | None:
+        """Where imported images come from, and how they were declared; None for a run made here."""
+        found: dict[str, Any] | None = self.record["resolved"].get("imported")
+        return found
+
+    @property
+    def paired(self) -> bool:
+        """Whether its images start from the same noise as others' at the same prompt and seed."""
+        return self.imported is None or bool(self.imported["paired"])
+
+    def declare(self, imported: dict[str, Any]) -> None:
+        """Change what is declared of imported images."""
+        self.record["resolved"]["imported"] = imported
+        files.write_json(files.join(self.path, "run.json"), self.record)
+
+    def drop(self, shard: str) -> None:
+        """Remove a shard's images and everything that was computed from them."""
+        files.remove(self.file("images", shard))
+        for kind in ("scores", "features"):
+            for name in files.list_files(files.join(self.path, kind), ""):
+                files.remove(self.file(f"{kind}/{name}", shard))
+
     def file(self, kind: str, name: str) -> str:
         return files.join(self.path, kind, f"{name}.parquet")
 

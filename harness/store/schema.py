@@ -52,6 +52,9 @@ IMAGES = _hugging_face(
 )
 """One row an item: `images/part-*.parquet`."""
 
+IMPORTED = _hugging_face(pa.schema([*IMAGES, ("stamp", pa.string())]))
+"""The same for images made elsewhere: `image` mostly names their file, which had this stamp."""
+
 _CURVE = pa.list_(pa.float64())
 
 GUIDANCE = pa.schema(

@@ -15,12 +15,17 @@ from numpy.typing import NDArray
 
 from harness.errors import HarnessError
 from harness.store import files, schema
+from harness.store.collections import current_stamp, read_image
+from harness.store.pictures import Broken
 from harness.store.run import Run
 
 
 @dataclass(frozen=True)
 class ImageRow:
-    """One row of an image shard. `png` is None where there is no picture; `failed` says why."""
+    """One row of an image shard: the picture's bytes, or the `url` of its file.
+
+    Where there is no picture, `failed` says why.
+    """
 
     item_id: str
     prompt_id: str
@@ -28,13 +33,29 @@ class ImageRow:
     category: str
     notes: dict[str, Any]
     seed: int
-    png: bytes | None
+    embedded: bytes | None
     failed: str | None
+    url: str | None = None
+    stamp: str | None = None  # of the file, when it was imported
+
+    def read(self) -> bytes | Broken:
+        """The bytes of the picture's file, or why there are none."""
+        if self.failed is not None:
+            return Broken(f"failed: {self.failed}")
+        if self.embedded is not None:
+            return self.embedded
+        if self.url is None:
+            return Broken("the row holds no image")
+        if self.stamp is not None and current_stamp(self.url) != self.stamp:
+            return Broken(f"{self.url} is gone or not what it was: import the images again")
+        return read_image(self.url)
 
 
 def image_rows(run: Run, shard: str) -> list[ImageRow]:
     """The rows of `images/<shard>.parquet`, in order."""
     names = ["item_id", "prompt_id", "prompt", "category", "notes", "seed", "image", "failed"]
+    table = run.read("images", shard)
+    table = table.select([*names, *(name for name in table.column_names if name == "stamp")])
     return [
         ImageRow(
             item_id=row["item_id"],
@@ -43,10 +64,12 @@ def image_rows(run: Run, shard: str) -> list[ImageRow]:
             category=row["category"] or "",
             notes=json.loads(row["notes"] or "{}"),
             seed=row["seed"],
-            png=(row["image"] or {}).get("bytes"),
+            embedded=(row["image"] or {}).get("bytes"),
             failed=row["failed"],
+            url=(row["image"] or {}).get("path"),
+            stamp=row.get("stamp"),
         )
-        for row in run.read("images", shard, names).to_pylist()
+        for row in table.to_pylist()
     ]
 
 

@@ -1,0 +1,126 @@
+"""Pictures of image shards, read and decoded ahead in threads: the network does not wait for them.
+
+A shard is cut into batches of pictures of one size by the headers of its files alone, so that the
+cut, and with it the last bits of a score, depends on nothing else. Few batches are held at a time.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+from numpy.typing import NDArray
+
+from harness.store.pictures import Broken, decode, measure
+from harness.store.scores import ImageRow
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+_SHARDS_AHEAD = 1
+_BATCHES_AHEAD = 2
+_MOST_THREADS = 8
+
+
+@dataclass(frozen=True)
+class Batch(Generic[T]):
+    """Pictures of one size (height, width), uint8 [3, H, W], with their places in a shard.
+
+    `shard` is as asked for, with its `rows`; what cannot be decoded is Broken. `first` and `last`
+    open and close a shard, whose places without a batch are in `broken`; a shard without a single
+    picture is one empty batch.
+    """
+
+    shard: T
+    rows: list[ImageRow]
+    broken: dict[int, Broken]
+    size: tuple[int, int]
+    places: tuple[int, ...]
+    pictures: list[NDArray[Any] | Broken]
+    first: bool
+    last: bool
+
+
+def batches(
+    shards: Iterable[T], rows_of: Callable[[T], list[ImageRow]], batch_size: int
+) -> Iterator[Batch[T]]:
+    """The batches of one shard after the other; a shard is asked for a little before its turn."""
+    with ThreadPoolExecutor(_threads()) as pool:
+        opened = _ahead(shards, lambda shard: [pool.submit(rows_of, shard)], _SHARDS_AHEAD)
+        read = _ahead(
+            opened, lambda found: [pool.submit(_read, row) for row in found[1][0]], _SHARDS_AHEAD
+        )
+        decoded = _ahead(
+            (
+                batch
+                for (shard, (rows,)), files in read
+                for batch in _cut(shard, rows, files, batch_size)
+            ),
+            lambda batch: [pool.submit(decode, data) for data in batch[1]],
+            _BATCHES_AHEAD,
+        )
+        try:
+            for (batch, _), pictures in decoded:
+                batch.pictures.extend(pictures)
+                yield batch
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _ahead(
+    items: Iterable[T], start: Callable[[T], Sequence[Future[R]]], depth: int
+) -> Iterator[tuple[T, list[R]]]:
+    """Every item with the results of what it started; `depth` further ones are under way."""
+    waiting: deque[tuple[T, Sequence[Future[R]]]] = deque()
+    for item in items:
+        waiting.append((item, start(item)))
+        if len(waiting) > depth:
+            done, futures = waiting.popleft()
+            yield done, [future.result() for future in futures]
+    while waiting:
+        done, futures = waiting.popleft()
+        yield done, [future.result() for future in futures]
+
+
+@dataclass(frozen=True)
+class _File:
+    data: bytes
+    size: tuple[int, int]
+
+
+def _read(row: ImageRow) -> _File | Broken:
+    data = row.read()
+    if isinstance(data, Broken):
+        return data
+    size = measure(data)
+    return size if isinstance(size, Broken) else _File(data, size)
+
+
+def _cut(
+    shard: T, rows: list[ImageRow], files: Sequence[_File | Broken], batch_size: int
+) -> Iterator[tuple[Batch[T], list[bytes]]]:
+    """Batches without their pictures, and the bytes of these: of one size each, in order."""
+    broken = {at: file for at, file in enumerate(files) if isinstance(file, Broken)}
+    by_size: dict[tuple[int, int], list[tuple[int, bytes]]] = {}
+    for at, file in enumerate(files):
+        if isinstance(file, _File):
+            by_size.setdefault(file.size, []).append((at, file.data))
+    parts = [
+        (size, held[at : at + batch_size])
+        for size, held in by_size.items()
+        for at in range(0, len(held), batch_size)
+    ] or [((0, 0), [])]
+    for at, (size, part) in enumerate(parts):
+        places = tuple(place for place, _ in part)
+        first, last = at == 0, at == len(parts) - 1
+        yield Batch(shard, rows, broken, size, places, [], first, last), [data for _, data in part]
+
+
+def _threads() -> int:
+    """A share of the cores, where several processes of one machine work side by side."""
+    cores = len(os.sched_getaffinity(0))
+    return max(1, min(_MOST_THREADS, cores // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))))

@@ -1,0 +1,392 @@
+"""Anybody's images as a run: what each shows, from a table, a prompt set or its own row."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import re
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import PurePosixPath
+from typing import Any
+
+from harness import __version__
+from harness.errors import HarnessError, unknown
+from harness.prompts.base import load_prompts
+from harness.prompts.readers import READERS, read_rows, suffix_of
+from harness.prompts.rows import CATEGORY_COLUMNS, PROMPT_COLUMNS, label_of, text_of
+from harness.spec import Call, Prompt, RunSpec, parse_call
+from harness.store import files
+from harness.store.collections import Entry, Images, open_images
+from harness.store.pictures import Broken
+from harness.store.rows import ImportedItem, imported_key, imported_table
+from harness.store.run import Run
+
+log = logging.getLogger(__name__)
+
+FILE_COLUMNS = ("file", "file_name", "filename", "image", "path")
+COST_COLUMNS = ("nfe", "cost")
+_ID = ("prompt_id",)
+_SEED = ("seed",)
+_SHARD = 128  # images
+
+
+@dataclass(frozen=True)
+class Declared:
+    """What a user says of images: kept in `run.json`, and taken from there when left out.
+
+    `prompts` is a prompt set, a file of prompts in the images' order, or a manifest: a table with a
+    column of files (FILE_COLUMNS) and columns of prompts, seeds, ids, categories, costs. `manifest`
+    is such a table and nothing else. `column` holds the prompts of either, `image_column` the
+    images of Parquet. `paired`: images start from the same noise as other runs' at the same prompt
+    and seed.
+    """
+
+    prompts: str | None = None
+    manifest: str | None = None
+    column: str | None = None
+    image_column: str | None = None
+    paired: bool | None = None
+
+
+def is_run(path: str) -> bool:
+    return files.exists(files.join(path, "run.json"))
+
+
+def import_images(
+    source: str,
+    declared: Declared,
+    *,
+    out: str | None = None,
+    results: str = "results",
+    name: str | None = None,
+    progress: Callable[[int], object] = lambda images: None,
+) -> Run:
+    """The run of a folder, zip or Parquet of images (see `open_images`), written where it is new.
+
+    It lies in `out`, or below `results/imported`; its rows name the images' files, and hold the
+    pictures themselves only where they came in a table. An image that has changed since the last
+    import is noticed, and nothing else is written again.
+
+    Raises HarnessError for whatever is not as it should be, before anything is written.
+    """
+    source = _place(source)
+    declared = replace(
+        declared,
+        prompts=declared.prompts and _absolute(declared.prompts),
+        manifest=declared.manifest and _absolute(declared.manifest),
+    )
+    spec = _spec(source, name)
+    folder = folder_of(source, out, results, name)
+    if is_run(folder):
+        declared = _recorded(Run.open(folder), source, declared)
+    images = _open(source, declared.image_column)
+    items = list(describe(images, declared))
+    run = _run(folder, spec, source, declared)
+    _write(run, images, items, progress)
+    return run
+
+
+def folder_of(source: str, out: str | None, results: str, name: str | None = None) -> str:
+    """Where the run of `source` lies."""
+    return out or f"{results}/imported/{_spec(_place(source), name).run_id}"
+
+
+def _place(source: str) -> str:
+    return source if "://" in source else os.path.abspath(source)
+
+
+def _absolute(path: str) -> str:
+    """The whole path of a file that is here; the name of a prompt set, or a URL, as it is."""
+    return os.path.abspath(path) if "://" not in path and os.path.exists(path) else path
+
+
+def _spec(source: str, name: str | None) -> RunSpec:
+    name = name or re.sub(r"\.(zip|parquet)$", "", PurePosixPath(source).name, flags=re.IGNORECASE)
+    name = re.sub(r"[^\w.-]+", "-", name).strip(".-") or "images"
+    return RunSpec("imported", Call(name, {"source": source}), None, "unknown", "unknown")
+
+
+def _recorded(run: Run, source: str, declared: Declared) -> Declared:
+    """What is declared now, and for what is not, what was declared before."""
+    before = run.imported
+    if before is None or before["source"] != source:
+        held = "a run made here" if before is None else f"the images of {before['source']}"
+        raise HarnessError(f"{run.path} holds {held}: choose another folder for {source}")
+    now = {key: value for key, value in asdict(declared).items() if value is not None}
+    return Declared(**{key: now.get(key, before[key]) for key in asdict(declared)})
+
+
+def _run(folder: str, spec: RunSpec, source: str, declared: Declared) -> Run:
+    imported = {"source": source, **asdict(declared), "paired": bool(declared.paired)}
+    if not is_run(folder):
+        return Run.create(folder, spec, {"imported": imported}, {"harness": __version__})
+    run = Run.open(folder)
+    if run.imported != imported:
+        run.declare(imported)
+    return run
+
+
+def _open(source: str, column: str | None) -> Images:
+    if files.is_folder(source):
+        runs = [name for name, _ in files.walk(source) if PurePosixPath(name).name == "run.json"]
+        if runs:
+            folder = files.join(source, str(PurePosixPath(runs[0]).parent))
+            raise HarnessError(f"{source} holds runs: name them, for example {folder}")
+    return open_images(source, column)
+
+
+def _write(
+    run: Run, images: Images, items: Sequence[ImportedItem], progress: Callable[[int], object]
+) -> None:
+    """Write the shards that are new or changed and remove those that are no more."""
+    place = {entry.name: at for at, entry in enumerate(images.entries)}
+    names = []
+    for at in range(0, len(items), _SHARD):
+        part = items[at : at + _SHARD]
+        names.append(f"part-00000-{at // _SHARD:05d}")
+        key = imported_key(part)
+        if run.items_key("images", names[-1]) != key:
+            embedded = _embedded(images, [i.entry for i in part if i.entry], place)
+            run.write("images", names[-1], imported_table(part, embedded), key)
+        progress(len(part))
+    for shard in set(run.shards("images")) - set(names):
+        run.drop(shard)
+
+
+def _embedded(
+    images: Images, entries: Sequence[Entry], place: Mapping[str, int]
+) -> dict[str, bytes | Broken]:
+    """The bytes of images that have no file of their own, by name."""
+    wanted = {entry.name for entry in entries if entry.url is None}
+    if not wanted:
+        return {}
+    places = [place[name] for name in wanted]
+    read = images.read(min(places), max(places) + 1)
+    return {entry.name: data for entry, data in read if entry.name in wanted}
+
+
+def describe(images: Images, declared: Declared) -> Iterator[ImportedItem]:
+    """Prompt, seed and cost of every image, in the images' order; then rows without an image.
+
+    A table tells them by the file's name: the manifest, `metadata.csv` or `.jsonl` beside the
+    images, or the columns of their own Parquet. With a prompt set as well, its prompts are found by
+    their text, and give id, category and notes. A prompt set alone gives its prompts one after
+    another, to files in the order in which people count (2.png before 10.png), one each.
+    Without any, an image is its own prompt, whose text is empty.
+    """
+    prompts, manifest = declared.prompts, declared.manifest
+    if prompts is not None and manifest is None and _is_manifest(prompts, images):
+        prompts, manifest = None, prompts
+    rows = _table(images, manifest)
+    if rows is not None and (manifest or _prompt_column(rows, None) or declared.column):
+        found = _from_table(images, rows, declared.column, manifest or images.path)
+        return _checked(_of_set(found, prompts) if prompts else found, manifest or images.path)
+    if prompts is not None:
+        return iter(_in_order(images, prompts, declared.column))
+    return (ImportedItem(Prompt(entry.name, ""), 0, entry) for entry in images.entries)
+
+
+def _is_manifest(path: str, images: Images) -> bool:
+    """Whether a file of prompts says which image is whose."""
+    if suffix_of(path) not in READERS or not files.exists(path):
+        return False
+    rows = read_rows(files.read_bytes(path), path)
+    column = _column(rows, FILE_COLUMNS)
+    names = _Names(images)
+    return column is not None and any(names.find(row.get(column)) for row in rows)
+
+
+class _Names:
+    """Images by the name that a table may give them: path inside, or the file's alone."""
+
+    def __init__(self, images: Images) -> None:
+        self._by_name = {entry.name: entry for entry in images.entries}
+        bases = Counter(PurePosixPath(entry.name).name for entry in images.entries)
+        self._by_base = {
+            base: entry
+            for entry in images.entries
+            if bases[base := PurePosixPath(entry.name).name] == 1
+        }
+
+    def find(self, text: Any) -> Entry | None:
+        if not isinstance(text, str):
+            return None
+        name = text.replace("\\", "/").removeprefix("./")
+        base = PurePosixPath(name).name
+        return self._by_name.get(name) or self._by_base.get(base if base == name else "")
+
+
+def _table(images: Images, manifest: str | None) -> list[dict[str, Any]] | None:
+    """Rows with a file's name under "file", or the Parquet's own; None if there is no table."""
+    if manifest is not None:
+        rows = read_rows(files.read_bytes(_existing(manifest)), manifest)
+        column = _column(rows, FILE_COLUMNS)
+        if column is None:
+            listed = ", ".join(dict.fromkeys(key for row in rows for key in row)) or "none"
+            raise HarnessError(
+                f"{manifest} does not say which image is whose: expected a column "
+                f"{' or '.join(FILE_COLUMNS)}, found {listed}"
+            )
+        return [{**row, "file": row.get(column)} for row in rows]
+    sidecars = [row for name, data in images.sidecars() for row in _beside(images, name, data)]
+    if sidecars:
+        return sidecars
+    columns = [{**entry.columns, "file": entry.name} for entry in images.entries]
+    return columns if any(entry.columns for entry in images.entries) else None
+
+
+def _existing(path: str) -> str:
+    if not files.exists(path):
+        raise HarnessError(f"there is no file {path}")
+    return path
+
+
+def _beside(images: Images, name: str, data: bytes) -> Iterator[dict[str, Any]]:
+    """Rows of a `metadata.csv` or `.jsonl`, whose file names are relative to its own folder."""
+    folder = PurePosixPath(name).parent
+    for row in read_rows(data, f"{images.path}: {name}"):
+        if "file_name" not in row:
+            raise HarnessError(f"{images.path}: {name} has no column file_name")
+        yield {**row, "file": str(folder / str(row["file_name"]))}
+
+
+def _column(rows: Sequence[Mapping[str, Any]], names: Sequence[str]) -> str | None:
+    """The first of the usual names that the rows have as a column, in any case."""
+    held = {key.strip().lower(): key for row in rows[:1] for key in row}
+    return next((held[name] for name in names if name in held), None)
+
+
+def _prompt_column(rows: Sequence[Mapping[str, Any]], asked: str | None) -> str | None:
+    if asked is not None:
+        columns = list(dict.fromkeys(key for row in rows for key in row))
+        if asked not in columns:
+            raise unknown("column", asked, columns)
+        return asked
+    return _column(rows, PROMPT_COLUMNS)
+
+
+def _from_table(
+    images: Images, rows: Sequence[dict[str, Any]], column: str | None, where: str
+) -> list[ImportedItem]:
+    text_column = _prompt_column(rows, column)
+    if text_column is None:
+        listed = ", ".join(dict.fromkeys(key for row in rows for key in row if key != "file"))
+        raise HarnessError(
+            f"{where}: no column is called like the prompt ({', '.join(PROMPT_COLUMNS)}), found "
+            f"{listed}. Name it with --column"
+        )
+    columns = {
+        "id": _column(rows, _ID),
+        "category": _column(rows, CATEGORY_COLUMNS),
+        "seed": _column(rows, _SEED),
+        "nfe": _column(rows, COST_COLUMNS),
+    }
+    names, counts = _Names(images), Counter[str]()
+    found: list[ImportedItem] = []
+    for at, row in enumerate(rows, start=1):
+        place = f"{where}, row {at}"
+        text = text_of(row, text_column, place)
+        key = label_of(row, columns["id"] or "", place)
+        key = key or f"text-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
+        seed = _whole(row.get(columns["seed"] or ""), f"{place}: the seed")
+        seed = counts[key] if seed is None else seed
+        counts[key] += 1
+        found.append(
+            ImportedItem(
+                Prompt(key, text, label_of(row, columns["category"] or "", place)),
+                seed,
+                names.find(row["file"]),
+                _whole(row.get(columns["nfe"] or ""), f"{place}: the cost"),
+            )
+        )
+    return _ordered(images, found, where)
+
+
+def _whole(value: Any, what: str) -> int | None:
+    """A whole number from 0 on, as a number or text; None for nothing."""
+    if value is None or (isinstance(value, str) and not value.strip()):
+        return None
+    try:
+        number = float(value)
+        if isinstance(value, bool) or number != int(number) or number < 0:
+            raise ValueError
+    except (ValueError, TypeError, OverflowError):
+        raise HarnessError(f"{what} is {value!r}, expected a whole number from 0 on") from None
+    return int(str(value)) if str(value).strip().isdigit() else int(number)
+
+
+def _ordered(images: Images, found: list[ImportedItem], where: str) -> list[ImportedItem]:
+    """In the images' order, then those without one; says how many images nothing is said of."""
+    by_name: dict[str, ImportedItem] = {}
+    for item in found:
+        if item.entry and by_name.setdefault(item.entry.name, item) is not item:
+            raise HarnessError(f"{where} names the image {item.entry.name!r} twice")
+    left = [entry.name for entry in images.entries if entry.name not in by_name]
+    if not by_name:
+        raise HarnessError(
+            f"{where} names none of the images of {images.path} ({left[0]!r}, ...): "
+            "file names are relative to it"
+        )
+    if left:
+        log.warning(
+            "%d of %d images of %s are left out: %s does not name them (%r, ...)",
+            len(left), len(images), images.path, where, left[0],
+        )  # fmt: skip
+    here = [by_name[entry.name] for entry in images.entries if entry.name in by_name]
+    return here + [item for item in found if item.entry is None]
+
+
+def _of_set(items: Sequence[ImportedItem], spec: str) -> list[ImportedItem]:
+    """The items with the set's own prompt for their text."""
+    chosen = load_prompts(spec)
+    by_text: dict[str, Prompt] = {}
+    for prompt in chosen.prompts:
+        by_text.setdefault(prompt.text, prompt)
+    absent = [item.prompt.text for item in items if item.prompt.text not in by_text]
+    if absent:
+        raise HarnessError(
+            f"{len(absent)} of {len(items)} images have a prompt that {spec} does not hold: "
+            f"{absent[0][:80]!r}"
+        )
+    return [ImportedItem(by_text[i.prompt.text], i.seed, i.entry, i.nfe) for i in items]
+
+
+def _checked(items: Sequence[ImportedItem], where: str) -> Iterator[ImportedItem]:
+    texts: dict[str, str] = {}
+    seen: dict[str, ImportedItem] = {}
+    for item in items:
+        key, text = item.prompt.id, item.prompt.text
+        if texts.setdefault(key, text) != text:
+            raise HarnessError(
+                f"{where}: the prompt_id {key!r} stands for two texts: {texts[key][:60]!r} and "
+                f"{text[:60]!r}"
+            )
+        if item.item_id in seen:
+            raise HarnessError(
+                f"{where}: two images of the prompt {text[:60]!r} have the seed {item.seed}"
+            )
+        seen[item.item_id] = item
+    return iter(items)
+
+
+def _in_order(images: Images, spec: str, column: str | None) -> list[ImportedItem]:
+    call = parse_call(spec) if not os.path.isfile(spec) else Call(spec)
+    chosen = load_prompts(spec, column=column).prompts
+    if len(chosen) != len(images):
+        raise HarnessError(
+            f"{call.name} holds {len(chosen)} prompts, but {images.path} holds {len(images)} "
+            "images: which is whose? Give a table with the columns file,prompt,seed instead"
+        )
+    ordered = sorted(images.entries, key=lambda entry: _as_counted(entry.name))
+    by_name = {entry.name: prompt for entry, prompt in zip(ordered, chosen, strict=True)}
+    return [ImportedItem(by_name[entry.name], 0, entry) for entry in images.entries]
+
+
+def _as_counted(name: str) -> list[tuple[int, str]]:
+    """A key that sorts numbers in names by value."""
+    return [
+        (int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", name)
+    ]
