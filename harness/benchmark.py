@@ -56,6 +56,18 @@ class Candidate(BaseModel):
         return self.label or self.sampler
 
 
+class Primary(BaseModel):
+    """The one result that decides, declared before looking: a metric and a comparison.
+
+    `comparison` is a setting ("own", "matched cost", ...).
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    metric: str
+    comparison: str
+
+
 def _candidate(given: Any) -> Any:
     return {"sampler": given} if isinstance(given, str) else given
 
@@ -68,7 +80,9 @@ class Benchmark(BaseModel):
     runs anywhere in a minute.
 
     `guide` is a second model that guidance leads away from, for all runs. The first metric is the
-    headline.
+    headline. `primary` declares which result decides, for every candidate; without it all are
+    exploratory. `margin` is how far from one half a winning rate may be and still not matter: an
+    interval within it is called equivalent.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -88,6 +102,8 @@ class Benchmark(BaseModel):
     guide: str | None = None
     noise_key: str | None = None
     metrics: Annotated[list[str], Field(min_length=1)]
+    primary: Primary | None = None
+    margin: Annotated[float, Field(gt=0, lt=0.5)] | None = None
     tiny: dict[str, Any] = {}
 
     @model_validator(mode="after")
@@ -99,6 +115,12 @@ class Benchmark(BaseModel):
         labels = [candidate.name for candidate in self.candidates]
         if repeated := [label for label in labels if labels.count(label) > 1]:
             raise ValueError(f"two candidates are called {repeated[0]!r}: give them labels")
+        if self.primary and self.baseline is None:
+            raise ValueError("a primary result needs a baseline")
+        if self.primary and self.primary.metric not in self.metrics:
+            raise ValueError(
+                f"the primary metric {self.primary.metric!r} is none of {', '.join(self.metrics)}"
+            )
         return self
 
     @property

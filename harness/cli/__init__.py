@@ -23,7 +23,16 @@ app = typer.Typer(
 
 def main() -> None:
     """Run the command line: a user's mistake is one message and exit code 2, no traceback."""
-    from harness.cli import bench, generate, imports, information, models, sample, tables  # noqa: F401
+    from harness.cli import (  # noqa: F401
+        bench,
+        generate,
+        imports,
+        information,
+        models,
+        power,
+        sample,
+        tables,
+    )
 
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s", force=True)
     for noisy in ("httpx", "diffusers", "transformers", "matplotlib"):

@@ -1,6 +1,20 @@
 """Which sampler wins, by how much, and how sure is that: pairs, rates, intervals, costs."""
 
 from harness.compare.comparing import compare, tabulate
-from harness.store.comparison import Comparison, MetricInfo, SetScore, load_comparison
+from harness.store.comparison import (
+    Comparison,
+    MetricInfo,
+    Primary,
+    SetScore,
+    load_comparison,
+)
 
-__all__ = ["Comparison", "MetricInfo", "SetScore", "compare", "load_comparison", "tabulate"]
+__all__ = [
+    "Comparison",
+    "MetricInfo",
+    "Primary",
+    "SetScore",
+    "compare",
+    "load_comparison",
+    "tabulate",
+]

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
 
-from harness.compare import pairs, statistics
+from harness.compare import pairs, rating, statistics, two_way
 from harness.compare.cost import run_cost
-from harness.compare.statistics import Estimate
-from harness.errors import HarnessError
+from harness.errors import HarnessError, unknown
 from harness.metrics.base import PromptMetric
 from harness.store import comparison as tables
-from harness.store.comparison import CANDIDATE, Comparison, MetricInfo, RunFacts, SetScore
+from harness.store.comparison import CANDIDATE, Comparison, MetricInfo, Primary, RunFacts, SetScore
 from harness.store.run import Run
 
 
@@ -30,6 +29,8 @@ def compare(
     *,
     items: Collection[str] | None = None,
     by_prompt: Mapping[str, PromptMetric] | None = None,
+    primary: Primary | None = None,
+    margin: float | None = None,
 ) -> Comparison:
     """Compare `candidate` with every baseline and write `compare/` below `out`.
 
@@ -41,6 +42,9 @@ def compare(
     counted. Set scores are stated as given: take them over the same items. `by_prompt` are those of
     the metrics, by name, that are computed here from stored features. Of imported images that are
     not declared paired, each is compared with every image of its prompt on the other side.
+    `primary` is the one result that was declared before looking; everything else is exploratory.
+    `margin` is how far from one half a winning rate may be and still not matter: see
+    `decisions.verdict`.
 
     Raises HarnessError without metrics or baselines, for a baseline that is the candidate's own
     folder, for runs without scores of the images that they hold or with scores by another version
@@ -49,6 +53,7 @@ def compare(
     """
     present = {name: run for name, run in baselines.items() if run is not None}
     _check(present, metrics, set_scores)
+    _check_declared(primary, margin, baselines, metrics)
     for run in present.values():
         _check_other(candidate, run)
         _check_noise(candidate, run)
@@ -61,6 +66,7 @@ def compare(
         name: RunFacts.of(run, tabled[name], run_cost(scored[name].selection, tabled[name]))
         for name, run in sides.items()
     }
+    shared = candidate.spec.noise_key == "seed"
     paired: list[pd.DataFrame] = []
     rates: list[dict[str, Any]] = []
     for name in present:
@@ -69,7 +75,8 @@ def compare(
         for metric in metrics:
             frame = pairs.outcomes(joined, metric, name)
             paired.append(frame)
-            rates.extend(_rates(frame, joined, metric))
+            role = "primary" if primary == Primary(metric.name, name) else "exploratory"
+            rates.extend(rating.rates(frame, joined, metric, shared, role, margin))
     why = {name: (absent or {}).get(name, "no baseline run") for name in baselines}
     result = Comparison(
         runs=runs,
@@ -80,6 +87,8 @@ def compare(
         set_scores=_set_scores(runs, set_scores),
         absent={name: reason for name, reason in why.items() if name not in present},
         commands=list(commands),
+        primary=primary,
+        margin=margin,
     )
     result.save(out)
     return result
@@ -128,6 +137,22 @@ def _check(
             )
 
 
+def _check_declared(
+    primary: Primary | None,
+    margin: float | None,
+    baselines: Mapping[str, Run | None],
+    metrics: Sequence[MetricInfo],
+) -> None:
+    if margin is not None and not 0 < margin < 0.5:
+        raise HarnessError(f"the margin of equivalence is {margin:g}: it must be in (0, 0.5)")
+    if primary is None:
+        return
+    if primary.metric not in (names := [metric.name for metric in metrics]):
+        raise unknown("metric", primary.metric, names, "the declared primary result")
+    if primary.comparison not in baselines:
+        raise unknown("comparison", primary.comparison, baselines, "the declared primary result")
+
+
 def _check_other(candidate: Run, baseline: Run) -> None:
     if _place(candidate) == _place(baseline):
         raise HarnessError(
@@ -161,92 +186,21 @@ def _check_identities(candidate: Run, baseline: Run, a: pairs.Scored, b: pairs.S
             )
 
 
-def _rates(
-    frame: pd.DataFrame, joined: pairs.Joined, metric: MetricInfo
-) -> Iterator[dict[str, Any]]:
-    """Rows of the winning rates: over all, then by category in alphabetical order."""
-    yield {
-        **_rate(frame, metric),
-        "category": None,
-        "a_unpaired": joined.a_alone,
-        "b_unpaired": joined.b_alone,
-    }
-    named = frame[frame["category"].fillna("") != ""]
-    for category, part in named.groupby("category", sort=True):
-        yield {**_rate(part, metric), "category": category, "a_unpaired": 0, "b_unpaired": 0}
-
-
-def _rate(frame: pd.DataFrame, metric: MetricInfo) -> dict[str, Any]:
-    codes = pd.factorize(frame["prompt_id"])[0]
-    counts = frame["outcome"].notna().to_numpy()
-    outcome = frame["outcome"].to_numpy()[counts]
-    rate = statistics.winning_rate(outcome, codes[counts])
-    p_value, p_method = statistics.sign_flip_p(outcome, codes[counts])
-    gap = (frame["a_value"] - frame["b_value"]).to_numpy()
-    scored = ~pd.isna(gap)
-    difference = statistics.mean(gap[scored], codes[scored])
-    return {
-        "comparison": frame["comparison"].iloc[0],
-        "metric": metric.name,
-        "direction": metric.direction,
-        "prompts": rate.prompts,
-        "pairs": len(outcome),
-        "wins": int((outcome == 1).sum()),
-        "ties": int((outcome == 0.5).sum()),
-        "losses": int((outcome == 0).sum()),
-        "a_failed": int(frame["a_failed"].notna().sum()),
-        "b_failed": int(frame["b_failed"].notna().sum()),
-        "left_out": int((~counts).sum()),
-        "winning_rate": rate.value,
-        "low": rate.low,
-        "high": rate.high,
-        "effective": rate.effective,
-        "p_value": p_value,
-        "p_method": p_method,
-        "verdict": verdict(rate, p_value),
-        "reason": _why(rate, frame),
-        "difference": difference.value,
-        "difference_low": difference.low,
-        "difference_high": difference.high,
-        "difference_pairs": int(scored.sum()),
-        "difference_prompts": difference.prompts,
-        "difference_reason": difference.reason,
-    }
-
-
-def verdict(rate: Estimate, p_value: float | None) -> str:
-    """wins or loses where the interval leaves out one half and p < 0.05, else undecided.
-
-    Both are asked for, since either alone is too sure at times: the interval where few pairs
-    differ, the p-value where seeds of a prompt disagree in the two directions unalike. undefined
-    where there is no interval.
-    """
-    if rate.low is None or rate.high is None or p_value is None:
-        return "undefined"
-    if p_value >= 1 - statistics.LEVEL:
-        return "undecided"
-    return "wins" if rate.low > 0.5 else "loses" if rate.high < 0.5 else "undecided"
-
-
-def _why(rate: Estimate, frame: pd.DataFrame) -> str | None:
-    """The reason of a null; where every pair was left out, the commonest reason for that."""
-    reasons = frame["left_out"].dropna()
-    if rate.value is None and len(reasons):
-        return f"no pair has a score on both sides ({reasons.mode().iloc[0]})"
-    return rate.reason
-
-
 def _summary(
     runs: Mapping[str, RunFacts], items: Mapping[str, pd.DataFrame], metrics: Sequence[MetricInfo]
 ) -> pd.DataFrame:
     rows = []
     for name, facts in runs.items():
         frame, cost = items[name], facts.cost
-        codes = pd.factorize(frame["prompt_id"])[0]
+        codes, seeds = (pd.factorize(frame[column])[0] for column in ("prompt_id", "seed"))
         for metric in metrics:
-            values = frame[f"value:{metric.name}"].where(frame["failed"].isna()).to_numpy()
+            values = frame[f"value:{metric.name}"].where(frame["failed"].isna()).to_numpy(float)
             held = ~pd.isna(values)
-            score = statistics.mean(values[held], codes[held])
+            score = (
+                two_way.shared_mean(values[held], codes[held], seeds[held])
+                if facts.noise_key == "seed"
+                else statistics.mean(values[held], codes[held])
+            )
             rows.append(
                 {
                     "run": name,

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
-
 import pandas as pd
 
 from harness.store.comparison import Cost
@@ -15,15 +13,12 @@ def run_cost(selection: Selection, items: pd.DataFrame) -> Cost:
 
     Seconds are known by shard: those of all images of the shards that hold some of the items.
     """
-    counted = items[items["nfe"].notna()]
-    branches: Counter[str] = Counter()
-    for row in counted["nfe_by_branch"].dropna():
-        for entry in row:
-            branches[f"{entry['network']}/{entry['branch']}"] += int(entry["evaluations"])
+    counted = items["nfe"].dropna()
     n = len(counted)
+    branches = selection.evaluations() if n else {}
     seconds, timed, device = _seconds(selection)
     return Cost(
-        nfe=float(counted["nfe"].mean()) if n else None,
+        nfe=float(counted.mean()) if n else None,
         nfe_images=n,
         nfe_by_branch={name: total / n for name, total in sorted(branches.items())},
         seconds=seconds,
@@ -38,7 +33,7 @@ def _seconds(selection: Selection) -> tuple[float | None, int, str]:
     timed = [shard for shard in run.shards("timing") if shard in selection.rows]
     if not timed:
         return None, 0, "not timed"
-    timing = pd.concat([run.read("timing", shard).to_pandas() for shard in timed])
+    timing = selection.run.frame("timing", names=timed)
     where = timing[["device", "threads"]].drop_duplicates().sort_values(["device", "threads"])
     device = " and ".join(
         f"{row.device}, {row.threads} thread{'s' if row.threads != 1 else ''}"

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from harness.compare.prompt_scores import prompt_identity, prompt_scores
+from harness.compare.statistics import Codes
 from harness.errors import HarnessError
 from harness.metrics.base import PromptMetric
 from harness.store import comparison as tables
@@ -16,18 +17,44 @@ from harness.store.comparison import MetricInfo
 from harness.store.run import Run
 from harness.store.scores import Selection, select
 
-_ITEM = ["item_id", "prompt_id", "prompt", "category", "seed", "failed", "nfe", "nfe_by_branch"]
+_ITEM = ["item_id", "prompt_id", "prompt", "category", "seed", "failed", "nfe"]
 _KEY = ["prompt_id", "seed"]
 _MOST_CROSSED = 10_000_000
 
 
 @dataclass(frozen=True)
 class Joined:
-    """Pairs of items of two runs, one row each, and how many items of either have no partner."""
+    """Pairs of items of two runs, one row each, and how many items of either have no partner.
+
+    `prompts`, `seeds` and `categories` [items] number what the rows name, from 0; an item without a
+    category has -1. `crossed`: all pairs of a prompt's images, whose noise differs.
+    """
 
     items: pd.DataFrame
     a_alone: int
     b_alone: int
+    prompts: Codes
+    seeds: Codes
+    categories: Codes
+    category_names: list[str]
+    crossed: bool
+
+    @classmethod
+    def of(cls, both: pd.DataFrame, a_alone: int, b_alone: int, crossed: bool) -> Joined:
+        strings = ["item_id_a", "prompt_id", "prompt_a", "category_a", "failed_a", "failed_b"]
+        both = both.astype(dict.fromkeys(strings, "string"))
+        named = both["category_a"].where(both["category_a"] != "")
+        categories, names = pd.factorize(named, sort=True)
+        return cls(
+            both,
+            a_alone,
+            b_alone,
+            pd.factorize(both["prompt_id"])[0],
+            pd.factorize(both["seed"])[0],
+            categories,
+            [str(name) for name in names],
+            crossed,
+        )
 
 
 @dataclass(frozen=True)
@@ -88,7 +115,8 @@ def join(a: pd.DataFrame, b: pd.DataFrame, names: tuple[str, str]) -> Joined:
             f"{names[0]} and {names[1]} have no image in common: prompts and seeds are "
             f"{_span(a)} and {_span(b)}. Generate both with the same prompts and seeds"
         )
-    return Joined(both.assign(b_seed=pd.NA), len(a) - len(both), len(b) - len(both))
+    alone = len(a) - len(both), len(b) - len(both)
+    return Joined.of(both.assign(b_seed=pd.NA), *alone, crossed=False)
 
 
 def cross(a: pd.DataFrame, b: pd.DataFrame, names: tuple[str, str]) -> Joined:
@@ -113,10 +141,10 @@ def cross(a: pd.DataFrame, b: pd.DataFrame, names: tuple[str, str]) -> Joined:
         )
     both = both.rename(columns={"seed_a": "seed", "seed_b": "b_seed"})
     both["item_id_a"] = both["item_id_a"] + " with seed " + both["b_seed"].astype(str)
-    alone = [
+    a_alone, b_alone = (
         int((~one["prompt_id"].isin(other["prompt_id"])).sum()) for one, other in ((a, b), (b, a))
-    ]
-    return Joined(both, alone[0], alone[1])
+    )
+    return Joined.of(both, a_alone, b_alone, crossed=True)
 
 
 def _check_texts(both: pd.DataFrame, names: tuple[str, str]) -> None:

@@ -8,6 +8,7 @@ Vectorised and, where it draws, seeded.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,6 +17,7 @@ from scipy import stats
 
 Floats = NDArray[np.float64]
 Codes = NDArray[np.int64]
+Mask = NDArray[np.bool_]
 
 LEVEL = 0.95
 _PSEUDO_PROMPTS = 0.25
@@ -37,6 +39,13 @@ class Estimate:
     prompts: int
     reason: str | None = None
     effective: float | None = None
+
+    def through(self, function: Callable[[float], float]) -> Estimate:
+        """Number and bounds through an increasing function."""
+        value, low, high = (
+            None if v is None else function(v) for v in (self.value, self.low, self.high)
+        )
+        return Estimate(value, low, high, self.prompts, self.reason)
 
 
 def prompt_means(values: Floats, prompts: Codes) -> tuple[Floats, Codes]:
@@ -69,8 +78,10 @@ def winning_rate(outcomes: Floats, prompts: Codes) -> Estimate:
     to 71 % of 20 and 78 % of 50 prompts: without any win the interval is too close to one half.
     From five expected wins on it is 88.5 % or more. With several seeds and a skewed balance, a few
     prompts won at all seeds against many lost at one, it falls to 88 % at 20 prompts, and the sign
-    flips, which take both directions for alike, err as often. So a verdict wants the interval and
-    the p-value, and a rate with few wins and losses wants more prompts.
+    flips, which take both directions for alike, err as often. A studentised bootstrap by prompt is
+    no way out: in these cases it covers as little, and less (65 %) where no prompt differs at all.
+    So a verdict wants the interval and the p-value, and a rate with few wins and losses wants more
+    prompts.
 
     Null without prompts; without interval for one prompt.
     """
@@ -80,19 +91,26 @@ def winning_rate(outcomes: Floats, prompts: Codes) -> Estimate:
     m, rate = len(shares), float(shares.mean())
     if m == 1:
         return Estimate(rate, None, None, 1, "one prompt: no interval")
-    n = _effective(shares)
-    t2 = float(stats.t.ppf((1 + LEVEL) / 2, m - 1)) ** 2
+    _, n = smoothed(shares)
+    low, high = score_interval(rate, n, m - 1)
+    return Estimate(rate, low, high, m, effective=n)
+
+
+def score_interval(rate: float, n: float, degrees: float) -> tuple[float, float]:
+    """Wilson's interval for `rate` of n coin flips, with Student's quantile for the normal one."""
+    t2 = float(stats.t.ppf((1 + LEVEL) / 2, degrees)) ** 2
     centre = (rate + t2 / (2 * n)) / (1 + t2 / n)
     half = math.sqrt(t2 * (rate * (1 - rate) / n + t2 / (4 * n * n))) / (1 + t2 / n)
     low, high = min(rate, centre - half), max(rate, centre + half)  # equal but for rounding at 0, 1
-    return Estimate(rate, max(0.0, low), min(1.0, high), m, effective=n)
+    return max(0.0, low), min(1.0, high)
 
 
-def _effective(shares: Floats) -> float:
+def smoothed(shares: Floats) -> tuple[float, float]:
+    """Mean of prompts' shares of wins and their cluster-effective n, with the pseudo-prompt."""
     m, w = len(shares), _PSEUDO_PROMPTS
     rate = (shares.sum() + w / 2) / (m + w)
     squares = ((shares - rate) ** 2).sum() + w / 2 * (rate**2 + (1 - rate) ** 2)
-    return float(rate * (1 - rate) * m * (m + w - 1) / squares)
+    return float(rate), float(rate * (1 - rate) * m * (m + w - 1) / squares)
 
 
 def sign_flip_p(outcomes: Floats, prompts: Codes, seed: int = 0) -> tuple[float | None, str]:

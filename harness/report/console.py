@@ -12,7 +12,12 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 _SHORT = {"wins / ties / losses": "W / T / L", "pairs (prompts)": "n (prompts)"}
-_STYLES = {"wins": "bold green", "loses": "bold red", "undecided": "bold yellow"}
+_STYLES = {
+    "wins": "bold green",
+    "loses": "bold red",
+    "undecided": "bold yellow",
+    "equivalent": "bold blue",
+}
 
 
 def console_tables(comparison: Comparison) -> list[RenderableType]:

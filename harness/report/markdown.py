@@ -21,6 +21,7 @@ def markdown(comparison: Comparison) -> str:
     lines += [f"- {escape(line)}" for line in words.remarks(comparison)]
     shown = [
         tables.winning_rates(comparison),
+        tables.effects(comparison),
         tables.scores(comparison),
         tables.set_scores(comparison),
         *(tables.categories(comparison, metric) for metric in comparison.metrics),

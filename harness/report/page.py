@@ -42,6 +42,7 @@ def html_page(comparison: Comparison) -> str:
         headline=words.label(headline),
         runs=tables.runs(comparison),
         rates=tables.winning_rates(comparison),
+        effects=tables.effects(comparison),
         scores=tables.scores(comparison),
         categories=[t for m in comparison.metrics if (t := tables.categories(comparison, m))],
         set_scores=tables.set_scores(comparison),

@@ -6,6 +6,8 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+import pandas as pd
+
 from harness.report import words
 from harness.store.comparison import CANDIDATE, Comparison, MetricInfo, RunFacts
 
@@ -80,9 +82,54 @@ def winning_rates(comparison: Comparison) -> Table:
         groups,
         "↑ higher is better, ↓ lower is better. The difference is candidate minus baseline in the "
         "metric's units, over pairs with a score on both sides. A verdict takes an interval "
-        "without 50 % and p < 0.05." + _defined(comparison.metrics),
+        "without 50 % and p < 0.05." + words.equivalence(comparison) + _defined(comparison.metrics),
         frozenset({"verdict"}),
     )
+
+
+def effects(comparison: Comparison) -> Table:
+    """Per comparison and metric what a winning rate under common noise does not say."""
+    names = words.run_names(comparison)
+    groups = []
+    for role in comparison.baselines:
+        rows = []
+        for metric in comparison.metrics:
+            row = comparison.rate(role, metric.name)
+            crossed = words.rate(row, "crossed")
+            if not words.missing(row["crossed"]):
+                crossed += f" ({row['crossed_prompts']:,})"
+            rows.append(
+                [
+                    words.label(metric),
+                    *(_estimated(row, key) for key in ("effect", "correlation")),
+                    crossed,
+                    words.mcnemar(row),
+                    words.percent(row["detectable"]),
+                ]
+            )
+        groups.append(Group(f"{words.setting(role)}: {names[CANDIDATE]} vs {names[role]}", rows))
+    return Table(
+        "How large the differences are",
+        [
+            "metric",
+            "difference in seed deviations",
+            "correlation of a pair",
+            "winning rate, other seed",
+            "binary: only A / only B, McNemar p",
+            "detectable",
+        ],
+        groups,
+        "With common noise a tiny gain everywhere wins every pair. So: the mean difference in "
+        "units of the baseline's deviation over seeds of a prompt; how alike the two scores of a "
+        "pair are; the winning rate over all pairs of two different seeds of a prompt, without "
+        "common noise (prompts in brackets). Detectable: the smallest winning rate that as many "
+        "pairs would show in 80 % of cases. 95 % intervals over prompts.",
+    )
+
+
+def _estimated(row: pd.Series, key: str) -> str:
+    value, low, high, reason = (row[key + end] for end in ("", "_low", "_high", "_reason"))
+    return words.estimate(value, low, high, reason, signed=True)
 
 
 def scores(comparison: Comparison) -> Table:

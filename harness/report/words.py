@@ -16,6 +16,7 @@ _SETTINGS = {"own": "own settings"}
 _CLAUSES = {
     "wins": "{a} beats {b} {at}",
     "loses": "{a} loses to {b} {at}",
+    "equivalent": "{a} and {b} are equivalent {at}",
     "undecided": "whether {a} beats {b} {at} is undecided",
     "undefined": "{a} and {b} cannot be compared {at}",
 }
@@ -83,13 +84,48 @@ def p_value(value: float | None) -> str:
     return "< 0.0001" if value < 0.0001 else f"{value:.{4 if value < 0.01 else 3}f}"
 
 
-def rate(row: pd.Series) -> str:
-    """A winning rate with its interval, in percent; where it is undefined, why."""
-    if missing(row["winning_rate"]):
-        return str(row["reason"])
-    if missing(row["low"]):
-        return f"{percent(row['winning_rate'])} ({row['reason']})"
-    return f"{percent(row['winning_rate'])} [{100 * row['low']:.1f}, {100 * row['high']:.1f}]"
+def rate(row: pd.Series, key: str | None = None) -> str:
+    """A winning rate with its interval, in percent; where it is undefined, why.
+
+    `key` names another rate of the row than the winning rate.
+    """
+    ends = [f"{key}_{end}" if key else end for end in ("low", "high", "reason")]
+    value, low, high, reason = (row[name] for name in (key or "winning_rate", *ends))
+    if missing(value):
+        return str(reason)
+    if missing(low):
+        return f"{percent(value)} ({reason})"
+    return f"{percent(value)} [{100 * low:.1f}, {100 * high:.1f}]"
+
+
+def mcnemar(row: pd.Series) -> str:
+    """Of a binary metric: pairs in which one side alone scores 1, and McNemar's p."""
+    if not row["binary"]:
+        return NONE
+    return f"{row['only_a']:,} / {row['only_b']:,}, p{SPACE}{_equals(row['mcnemar_p'])}"
+
+
+def equivalence(comparison: Comparison) -> str:
+    """What `equivalent` means; empty without a margin."""
+    if comparison.margin is None:
+        return ""
+    low, high = (percent(0.5 + sign * comparison.margin) for sign in (-1, 1))
+    return f" Equivalent: the whole interval lies between {low} and {high}, the stated margin."
+
+
+def declared(comparison: Comparison) -> str:
+    """Which result decides."""
+    primary = comparison.primary
+    if primary is None:
+        return (
+            "No primary result was declared: every verdict is exploratory, and one in twenty "
+            "intervals misses by chance."
+        )
+    metric = next(m for m in comparison.metrics if m.name == primary.metric)
+    return (
+        f"Declared as primary: {label(metric)} at {setting(primary.comparison)}. Everything else "
+        "is exploratory: one in twenty intervals misses by chance."
+    )
 
 
 def estimate(
@@ -178,7 +214,17 @@ def verdict_line(comparison: Comparison, role: str) -> str:
         f"{names[CANDIDATE]} scores better than {names[role]} in {percent(row['winning_rate'])} of "
         f"pairs on {label(metric)}, ties counted half ({sure}; "
         f"{plural(row['pairs'], 'pair')} of {plural(row['prompts'], 'prompt')}, "
-        f"p{SPACE}{_equals(row['p_value'])}). {_costs(comparison, role)}"
+        f"p{SPACE}{_equals(row['p_value'])}).{_could(row)} {_costs(comparison, role)}"
+    )
+
+
+def _could(row: pd.Series) -> str:
+    """Of an undecided comparison: what it could have shown."""
+    if row["verdict"] != "undecided" or missing(row["detectable"]):
+        return ""
+    return (
+        f" As many pairs would show a winning rate of {percent(row['detectable'])} in 80{SPACE}% "
+        "of cases."
     )
 
 
@@ -186,7 +232,7 @@ def _interval(row: pd.Series) -> str:
     return f"95{SPACE}% interval {100 * row['low']:.1f} to {percent(row['high'])}"
 
 
-def _equals(value: float) -> str:
+def _equals(value: float | None) -> str:
     text = p_value(value)
     return text if text.startswith("<") else f"= {text}"
 
@@ -207,6 +253,7 @@ def other_metrics(comparison: Comparison, role: str) -> str:
     order = {
         "wins": "wins on",
         "loses": "loses on",
+        "equivalent": "equivalent on",
         "undecided": "undecided on",
         "undefined": "undefined on",
     }
@@ -233,6 +280,8 @@ def remarks(comparison: Comparison) -> list[str]:
                 "every image of its prompt on the other side. Their noise differs, so it takes "
                 "more prompts to be as sure as with pairs of one noise."
             )
+        if not missing(row["warning"]):
+            found.append(f"At {setting(role)}, {row['warning']}.")
         a, b = int(row["a_unpaired"]), int(row["b_unpaired"])
         if a or b:
             found.append(
@@ -251,4 +300,5 @@ def remarks(comparison: Comparison) -> list[str]:
             )
     for name, reason in comparison.absent.items():
         found.append(f"Not compared at {setting(name)}: {reason}.")
+    found.append(declared(comparison))
     return found

@@ -42,7 +42,9 @@ RATES = {
     "metric": "string",
     "direction": "string",
     "category": "string",  # null: all categories together
+    "role": "string",  # primary (declared before looking) or exploratory
     "prompts": "int64",  # prompts with a pair that counts
+    "seeds": "int64",
     "pairs": "int64",
     "wins": "int64",
     "ties": "int64",
@@ -58,14 +60,33 @@ RATES = {
     "effective": "float64",  # coin flips that give an interval this wide
     "p_value": "float64",
     "p_method": "string",
-    "verdict": "string",  # wins, loses (interval without 1/2, p < 0.05), undecided, or undefined
+    "verdict": "string",  # wins, loses, equivalent, undecided or undefined: decisions.verdict
+    "detectable": "float64",  # smallest winning rate that as many flips show in 80 % of cases
     "reason": "string",  # why a number above is null
-    "difference": "float64",  # mean of a - b, in the metric's own units
+    "warning": "string",  # why the interval is to be read with care
+    "binary": "bool",  # whether all scores are 0 or 1
+    "only_a": "Int64",  # pairs where a alone is 1; null unless binary, as the next two
+    "only_b": "Int64",
+    "mcnemar_p": "float64",  # exact for one seed, by flips of whole prompts for more
+    "difference": "float64",  # mean of a - b in the metric's units; risk difference if binary
     "difference_low": "float64",
     "difference_high": "float64",
     "difference_pairs": "int64",  # pairs with a score on both sides
     "difference_prompts": "int64",
     "difference_reason": "string",
+    "effect": "float64",  # difference in the baseline's within-prompt seed deviations
+    "effect_low": "float64",
+    "effect_high": "float64",
+    "effect_reason": "string",
+    "correlation": "float64",  # of the two scores of a pair
+    "correlation_low": "float64",
+    "correlation_high": "float64",
+    "correlation_reason": "string",
+    "crossed": "float64",  # winning rate over all pairs of two different seeds of a prompt
+    "crossed_low": "float64",
+    "crossed_high": "float64",
+    "crossed_prompts": "int64",
+    "crossed_reason": "string",
 }
 """`winning_rates.parquet`: one row a comparison, metric and category, and one over all."""
 
@@ -126,6 +147,14 @@ class MetricInfo:
     @property
     def label(self) -> str:
         return self.title or self.name
+
+
+@dataclass(frozen=True)
+class Primary:
+    """The one result that decides, declared before looking: a metric and a comparison, by name."""
+
+    metric: str
+    comparison: str
 
 
 @dataclass(frozen=True)
@@ -229,7 +258,8 @@ class Comparison:
     """The answer: runs by role ("candidate" first), tables as documented above.
 
     `absent` names the comparisons that were not made, with the reason. `commands` are those that
-    reproduce it.
+    reproduce it. `primary` is what was declared to decide, `margin` how far from one half a winning
+    rate may be and still not matter.
     """
 
     runs: dict[str, RunFacts]
@@ -240,6 +270,8 @@ class Comparison:
     set_scores: pd.DataFrame
     absent: dict[str, str] = field(default_factory=dict)
     commands: list[str] = field(default_factory=list)
+    primary: Primary | None = None
+    margin: float | None = None
 
     @property
     def candidate(self) -> RunFacts:
@@ -276,6 +308,8 @@ class Comparison:
             "metrics": [asdict(metric) for metric in self.metrics],
             "absent": self.absent,
             "commands": self.commands,
+            "primary": asdict(self.primary) if self.primary else None,
+            "margin": self.margin,
         }
         files.write_json(files.join(folder, "comparison.json"), record)
 
@@ -304,6 +338,8 @@ def load_comparison(out: str) -> Comparison:
         tables["set_scores"],
         record["absent"],
         record["commands"],
+        Primary(**record["primary"]) if record["primary"] else None,
+        record["margin"],
     )
 
 

@@ -128,9 +128,11 @@ class Run:
         found = files.list_files(files.join(self.path, kind), ".parquet")
         return [name.removesuffix(".parquet") for name in found]
 
-    def frame(self, kind: str, columns: list[str] | None = None) -> pd.DataFrame:
-        """All rows of one kind. Leave `image` out of `columns` unless it is wanted."""
-        names = self.shards(kind)
+    def frame(
+        self, kind: str, columns: list[str] | None = None, names: list[str] | None = None
+    ) -> pd.DataFrame:
+        """All rows of one kind, or of the shards `names`. Leave `image` out unless it is wanted."""
+        names = self.shards(kind) if names is None else names
         if not names:
             raise HarnessError(f"{self.path} holds no {kind}")
         return pa.concat_tables([self.read(kind, name, columns) for name in names]).to_pandas()

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from harness.errors import HarnessError
@@ -108,6 +109,19 @@ class Selection:
             has.append(valid[asked])
         return np.concatenate(parts), np.concatenate(has)
 
+    def evaluations(self) -> dict[str, int]:
+        """Evaluations by "network/branch", summed over the items that count some."""
+        parts = [
+            self.run.read("images", shard, ["nfe", "nfe_by_branch"]).filter(r)
+            for shard, r in self.rows.items()
+        ]
+        counted = pa.concat_tables(parts)
+        entries = counted.filter(counted["nfe"].is_valid())["nfe_by_branch"].combine_chunks()
+        names = ["network", "branch", "evaluations"]
+        table = pa.table(entries.flatten().flatten(), names=names).combine_chunks()
+        sums = table.group_by(names[:2]).aggregate([("evaluations", "sum")]).to_pylist()
+        return {f"{row['network']}/{row['branch']}": row["evaluations_sum"] for row in sums}
+
     def identity(self, kind: str) -> str:
         """Version, parameters and weights that made `scores/<metric>` or `features/<encoder>`.
 
@@ -142,19 +156,24 @@ def select(run: Run, items: Collection[str] | None) -> Selection:
     shards = run.shards("images")
     if not shards:
         raise HarnessError(f"{run.path} holds no images: generate them first")
-    held = {
-        shard: run.read("images", shard, ["item_id"])["item_id"].to_pylist() for shard in shards
-    }
-    wanted = {item for ids in held.values() for item in ids} if items is None else set(items)
-    if not wanted:
+    if items is not None and not items:
         raise HarnessError(f"no images of {run.path} are asked for: name items, or leave them out")
-    if absent := sorted(wanted.difference(*held.values())):
+    held = {shard: run.read("images", shard, ["item_id"])["item_id"] for shard in shards}
+    if items is None:
+        rows = {shard: np.ones(len(ids), bool) for shard, ids in held.items()}
+        return Selection(run, rows, {shard: images_key(run, shard) for shard in rows})
+    wanted = pa.array(set(items), pa.string())
+    column = pa.chunked_array([chunk for ids in held.values() for chunk in ids.chunks], pa.string())
+    asked = pc.is_in(column, wanted).to_numpy()
+    if pc.count_distinct(column.filter(asked)).as_py() < len(wanted):
+        absent = sorted(set(items).difference(column.to_pylist()))
         raise HarnessError(
             f"{run.path} lacks {len(absent)} of the {len(wanted)} images asked for "
             f"({absent[0]!r}, ...): generate them first"
         )
-    rows = {shard: np.array([item in wanted for item in ids]) for shard, ids in held.items()}
-    rows = {shard: asked for shard, asked in rows.items() if asked.any()}
+    ends = np.cumsum([len(ids) for ids in held.values()])
+    rows = dict(zip(held, np.split(asked, ends[:-1]), strict=True))
+    rows = {shard: part for shard, part in rows.items() if part.any()}
     return Selection(run, rows, {shard: images_key(run, shard) for shard in rows})
 
 

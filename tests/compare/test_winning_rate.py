@@ -3,7 +3,7 @@ import pytest
 from scipy import stats
 from statsmodels.stats.proportion import proportion_confint
 
-from harness.compare.comparing import verdict
+from harness.compare.decisions import verdict
 from harness.compare.statistics import mean, prompt_means, sign_flip_p, winning_rate
 
 
