@@ -10,7 +10,7 @@ from __future__ import annotations
 import importlib
 import pkgutil
 from collections.abc import Iterator
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoint, entry_points
 from typing import Generic, TypeVar
 
 from harness.errors import HarnessError, unknown
@@ -61,5 +61,15 @@ class Registry(Generic[T]):
         for module in pkgutil.iter_modules(package.__path__, self.package + "."):
             importlib.import_module(module.name)
         for point in entry_points(group=self.package):
-            point.load()
+            self._load_point(point)
         self._loaded = True
+
+    def _load_point(self, point: EntryPoint) -> None:
+        try:
+            point.load()
+        except Exception as error:  # whatever another package does wrong
+            owner = point.dist.name if point.dist else point.value
+            raise HarnessError(
+                f"{self.kind} {point.name!r} of the installed package {owner} does not load "
+                f"({type(error).__name__}: {error}): update or uninstall that package"
+            ) from error
