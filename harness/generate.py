@@ -12,7 +12,7 @@ import platform
 import subprocess
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from math import isfinite
 from pathlib import Path
@@ -24,6 +24,7 @@ import torch
 from harness import __version__
 from harness.errors import HarnessError, unknown
 from harness.guidance_scale import Coefficients, measured_guidance, sampler_coefficients
+from harness.macs import count_macs
 from harness.models.applied import Applied
 from harness.models.base import DTYPES, LoadRequest, Model, ModelEntry
 from harness.models.load import find, load
@@ -186,6 +187,8 @@ def generate(
             if run.has_images(shard):
                 continue
             maker = maker or _Maker(job, settings, progress)
+            if run.cost() is None:
+                run.set_cost(asdict(count_macs(maker.models, job.spec, shard.prompts[0])))
             pictures, seconds = maker.shard(job.spec, shard)
             pending.append(writer.submit(_write, run, shard, pictures, seconds, settings))
             while len(pending) > 2:  # a bound on the pictures held in memory

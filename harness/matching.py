@@ -1,9 +1,10 @@
-"""A baseline at another sampler's cost."""
+"""A baseline at another sampler's cost, and at its guidance."""
 
 from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
 import torch
 
@@ -15,43 +16,61 @@ DryRun = Callable[[Call], tuple[torch.Tensor, Mapping[tuple[str, str], int]]]
 """A resolved sampler's ladder and evaluations on one model; see `sampling.rehearse`."""
 
 _MOST_STEPS = 999
+_ROUNDING = 1e-9  # of measured costs
 
 
-def match_cost(dry_run: DryRun, call: Call, sigmas: torch.Tensor, nfe: int) -> Call:
-    """`call` with the fewest steps that cost at least `nfe` evaluations an image, from the first
-    sigma of `sigmas` to its last.
+@dataclass(frozen=True)
+class Price:
+    """What an evaluation costs, in some unit: of the main network, and of the guide."""
+
+    evaluation: float = 1.0
+    guide: float = 1.0
+
+    def of(self, evaluations: Mapping[tuple[str, str], int]) -> float:
+        return sum(
+            count * (self.guide if network == "guide" else self.evaluation)
+            for (network, _), count in evaluations.items()
+        )
+
+
+def match_cost(
+    dry_run: DryRun, call: Call, sigmas: torch.Tensor, least: float, price: Price | None = None
+) -> Call:
+    """`call` with the fewest steps that cost at least `least` an image, from the first sigma of
+    `sigmas` to its last; in evaluations, unless there is a `price` of each.
 
     Raises HarnessError where no ladder of the model has so many steps, or none keeps both ends.
     """
 
-    call = _interval_in_sigma(dry_run, call)
+    call, price = _interval_in_sigma(dry_run, call), price or Price()
+    enough_cost = least * (1 - _ROUNDING)
 
-    def cost(steps: int) -> int:
+    def cost(steps: int) -> float:
         try:
-            _, evaluations = dry_run(_with(call, steps=steps))
+            _, evaluations = dry_run(with_parameters(call, steps=steps))
         except HarnessError:
             if steps >= call.params["steps"]:
                 raise
-            return 0  # too few for what was asked, a guidance interval perhaps
-        return sum(evaluations.values())
+            return 0.0  # too few for what was asked, a guidance interval perhaps
+        return price.of(evaluations)
 
     enough = 1  # long dry runs take time: look among few steps first
-    while enough < _MOST_STEPS and cost(enough) < nfe:
+    while enough < _MOST_STEPS and cost(enough) < enough_cost:
         enough = min(2 * enough, _MOST_STEPS)
-    steps = bisect_left(range(1, enough + 1), nfe, key=cost) + 1
+    steps = bisect_left(range(1, enough + 1), enough_cost, key=cost) + 1
     if steps > _MOST_STEPS:
         raise HarnessError(
-            f"{call.name} needs more than {_MOST_STEPS} steps to cost {nfe} evaluations an image"
+            f"{call.name} needs more than {_MOST_STEPS} steps to cost as much, {least:g} an image"
         )
-    matched = _with(call, steps=steps)
+    matched = with_parameters(call, steps=steps)
     if not _same_ends(dry_run(matched)[0], sigmas):
         if "sigma_max" not in SAMPLERS.get(call.name).parameters:
             raise HarnessError(f"{call.name} cannot be told where its ladder begins")
-        matched = _with(matched, sigma_max=float(sigmas[0]))
+        matched = with_parameters(matched, sigma_max=float(sigmas[0]))
     ladder, evaluations = dry_run(matched)
-    if not _same_ends(ladder, sigmas) or sum(evaluations.values()) < nfe:
+    if not _same_ends(ladder, sigmas) or price.of(evaluations) < enough_cost:
         raise HarnessError(
-            f"no {call.name} of at least {nfe} evaluations steps from sigma "
+            f"no {call.name} of the same cost, {least:g} an image, steps from sigma "
             f"{float(sigmas[0]):.6g} to {float(sigmas[-1]):.6g}: its ladder's own limits forbid it"
         )
     return matched
@@ -67,7 +86,15 @@ def _interval_in_sigma(dry_run: DryRun, call: Call) -> Call:
     return Call(call.name, {**params, "interval": [float(sigmas[last + 1]), float(sigmas[first])]})
 
 
-def _with(call: Call, **changes: float) -> Call:
+def match_guidance(call: Call, scale: float) -> Call:
+    """`call` with another guidance scale, in four digits; HarnessError where it takes none."""
+    if "guidance" not in call.params:
+        raise HarnessError(f"{call.name} has no parameter guidance to be set to {scale:.4g}")
+    return with_parameters(call, guidance=float(f"{scale:.4g}"))
+
+
+def with_parameters(call: Call, **changes: float) -> Call:
+    """`call` with other values of some parameters."""
     return Call(call.name, {**call.params, **changes})
 
 

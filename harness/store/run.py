@@ -1,4 +1,4 @@
-"""A run's folder: `run.json`, then shards of images, timing, features and scores."""
+"""A run's folder: `run.json` and `cost.json`, then shards of images, timing, features and scores."""
 
 from __future__ import annotations
 
@@ -87,6 +87,15 @@ class Run:
         for kind in ("scores", "features"):
             for name in files.list_files(files.join(self.path, kind), ""):
                 files.remove(self.file(f"{kind}/{name}", shard))
+
+    def cost(self) -> dict[str, int] | None:
+        """`cost.json`: multiply-accumulates of a `picture`, and of one `evaluation` of the main
+        network on one sample; None if they were not counted."""
+        where = files.join(self.path, "cost.json")
+        return files.read_json(where) if files.exists(where) else None
+
+    def set_cost(self, cost: dict[str, int]) -> None:
+        files.write_json(files.join(self.path, "cost.json"), cost)
 
     def file(self, kind: str, name: str) -> str:
         return files.join(self.path, kind, f"{name}.parquet")

@@ -1,0 +1,90 @@
+"""The nominal guidance scale of a run: the mean over its images, each a mean over its steps."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from harness.store.run import Run
+from harness.store.scores import select
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class GuidanceScale:
+    """The mean over `n` images; None, with a reason, where it is undefined."""
+
+    value: float | None
+    n: int
+    reason: str | None = None
+
+
+def guidance_scale(
+    run: Run, reference: Run | None = None, items: Collection[str] | None = None
+) -> GuidanceScale:
+    """A run's scale over the items that `items` names (None: all).
+
+    An image's is the mean over its steps, weighted by |d sigma| * ||c - u||. Where a step did not
+    evaluate both branches (outside a guidance interval), ||c - u|| of all steps is taken from
+    `reference`, a run of plain guidance over the same items, linear in log sigma.
+    """
+    if not run.shards("guidance"):
+        why = (
+            f"guidance leads away from another network ({run.spec.guide})"
+            if run.spec.guide
+            else "its network has no unconditional branch, or the run is of an older version"
+        )
+        return GuidanceScale(None, 0, f"no guidance scale: {why}")
+    found: list[Floats] = []
+    for shard, asked in select(run, items).rows.items():
+        curves = _read(run, shard)
+        scale, push = curves["scale"], curves["push"]
+        if np.isnan(push).any() and not _alike(scale).all():
+            if reference is None or shard not in reference.shards("guidance"):
+                return GuidanceScale(None, 0, _UNKNOWN)
+            other = _read(reference, shard)
+            if other["item_id"].tolist() != curves["item_id"].tolist():
+                return GuidanceScale(None, 0, _UNKNOWN)
+            push = _at(curves["sigma"][0], other["sigma"][0], other["push"])
+        weight = curves["travel"] * push
+        with np.errstate(invalid="ignore", divide="ignore"):
+            mean = (weight * scale).sum(1) / weight.sum(1)
+        found.append(np.where(_alike(scale), scale[:, 0], mean)[asked])
+    values = np.concatenate(found)
+    held = values[np.isfinite(values)]
+    if not len(held):
+        return GuidanceScale(None, 0, _UNKNOWN)
+    return GuidanceScale(float(held.mean()), len(held))
+
+
+_UNKNOWN = (
+    "no guidance scale: it differs from step to step, and how far guidance moves each step is "
+    "not known: neither this run nor the baseline's evaluated both branches at all of them"
+)
+
+
+def _read(run: Run, shard: str) -> dict[str, NDArray[np.generic]]:
+    """A shard's columns: `item_id` [n], and curves [n, steps]; all its items have as many steps."""
+    table = run.read("guidance", shard)
+    curves = {
+        name: np.stack(table[name].to_pandas().map(lambda row: np.asarray(row, np.float64)))
+        for name in ("sigma", "travel", "scale", "push")
+    }
+    return {"item_id": np.asarray(table["item_id"].to_pylist()), **curves}
+
+
+def _alike(scale: Floats) -> NDArray[np.bool_]:
+    return np.isclose(scale, scale[:, :1], rtol=1e-9).all(1)
+
+
+def _at(sigma: Floats, known: Floats, values: Floats) -> Floats:
+    """`values` [n, known] at levels `known` [known], decreasing, at other levels `sigma`: linear in
+    log sigma, and constant beyond the ends."""
+    rows = np.eye(len(known))
+    x, grid = np.log(sigma), np.log(known[::-1])
+    weights = np.stack([np.interp(x, grid, row[::-1]) for row in rows])
+    return values @ weights

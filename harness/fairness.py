@@ -1,0 +1,136 @@
+"""The baseline at the candidate's cost, at its guidance scale, at both, and its guidance curve."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from harness.compare.guidance import guidance_scale
+from harness.errors import HarnessError, unknown
+from harness.generate import Job
+from harness.matching import Price, match_cost, match_guidance
+from harness.spec import Call
+from harness.store.run import Run
+
+OWN, MATCHED = "own", "matched cost"
+GUIDED, BOTH = "matched guidance", "matched cost and guidance"
+UNITS = ("macs", "nfe", "seconds")
+
+Planned = Callable[[Call], Job]
+"""Checks a call on the order's model and makes a job of it."""
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A candidate and its baseline as it is, planned and made."""
+
+    candidate: Job
+    baseline: Job
+    runs: tuple[Run, Run]
+
+
+@dataclass
+class Fair:
+    """Further baselines: `jobs` by comparison, `curve` by guidance weight, and why any is `absent`.
+
+    `scale` is the candidate's nominal guidance scale, where it has one; `notes` are for the user.
+    """
+
+    jobs: dict[str, Job] = field(default_factory=dict)
+    curve: dict[float, Job] = field(default_factory=dict)
+    absent: dict[str, str] = field(default_factory=dict)
+    scale: float | None = None
+    notes: list[str] = field(default_factory=list)
+
+
+def fair_baselines(
+    pair: Pair,
+    planned: Planned,
+    unit: str = "macs",
+    weights: Sequence[float] | None = None,
+    items: Collection[str] | None = None,
+) -> Fair:
+    """What a fair comparison needs beside the two runs: each is an ordinary run of the baseline.
+
+    Cost is in `unit`: multiply-accumulates, network evaluations, or seconds as both were timed. The
+    curve is at matched cost, at guidance `weights`; None: some around those that are compared, none
+    where it is empty.
+    """
+    if unit not in UNITS:
+        raise unknown("unit of cost", unit, UNITS)
+    fair = Fair()
+    own = pair.baseline.spec.sampler
+    least, price = _price(pair, unit, fair)
+
+    def at_cost(call: Call) -> Job:
+        dry_run, sigmas = pair.baseline.dry_run, pair.candidate.sigmas
+        return planned(match_cost(dry_run, call, sigmas, least, price))
+
+    def attempt(name: str, make: Callable[[], Job]) -> None:
+        try:
+            fair.jobs[name] = make()
+        except HarnessError as error:
+            fair.absent[name] = str(error)
+
+    attempt(MATCHED, lambda: at_cost(own))
+    candidate, baseline = pair.runs
+    scale = guidance_scale(candidate, baseline, items)
+    fair.scale = scale.value
+    if scale.value is None:
+        fair.absent |= dict.fromkeys((GUIDED, BOTH), str(scale.reason))
+    else:
+        guided = scale.value
+        attempt(GUIDED, lambda: planned(match_guidance(own, guided)))
+        attempt(BOTH, lambda: at_cost(match_guidance(own, guided)))
+    for weight in _weights(own, scale.value) if weights is None else weights:
+        try:
+            fair.curve[weight] = at_cost(match_guidance(own, weight))
+        except HarnessError as error:
+            fair.notes.append(f"no point of the guidance curve at {weight:g}: {error}")
+    return fair
+
+
+def _price(pair: Pair, unit: str, fair: Fair) -> tuple[float, Price]:
+    """The candidate's cost an image in a unit, and what the baseline's evaluations cost in it."""
+    if unit == "macs":
+        ours, theirs = (run.cost() for run in pair.runs)
+        if ours and theirs and ours["picture"] and theirs["evaluation"]:
+            evaluation = theirs["evaluation"]
+            return ours["picture"], Price(evaluation, _guide(pair, theirs["picture"], evaluation))
+        fair.notes.append(
+            "cost is matched by network evaluations: the multiply-accumulates of this network "
+            "cannot be counted"
+        )
+    if unit == "seconds":
+        ours_s, theirs_s = (_seconds(run) for run in pair.runs)
+        evaluation_s = theirs_s / pair.baseline.nfe
+        return ours_s, Price(evaluation_s, evaluation_s)
+    return pair.candidate.nfe, Price()
+
+
+def _guide(pair: Pair, picture: float, evaluation: float) -> float:
+    """What is left of a picture's cost for each evaluation of the guide."""
+    _, evaluations = pair.baseline.dry_run(pair.baseline.spec.sampler)
+    guide = evaluations.get(("guide", "cond"), 0)
+    main = sum(evaluations.values()) - guide
+    return (picture - main * evaluation) / guide if guide else evaluation
+
+
+def _seconds(run: Run) -> float:
+    timing = run.frame("timing", ["images", "seconds"])
+    return float(timing["seconds"].sum() / timing["images"].sum())
+
+
+def _weights(own: Call, scale: float | None) -> list[float]:
+    """Six weights and more: those that are compared, 1, and a geometric grid to beyond them."""
+    if "guidance" not in own.params:
+        return []
+    compared = [float(own.params["guidance"]), *([float(f"{scale:.4g}")] if scale else [])]
+    top = max(compared)
+    if top <= 1:
+        return sorted(set(compared))
+    grid = [float(f"{weight:.2g}") for weight in np.geomspace(1, 1.4 * top, 6)]
+    near = [g for g in grid if all(abs(np.log(g / c)) > 0.1 for c in compared if c > 0)]
+    return sorted({*near, *compared})

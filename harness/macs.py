@@ -1,0 +1,43 @@
+"""Multiply-accumulates: what an evaluation, and a whole picture, costs in arithmetic."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch.utils.flop_counter import FlopCounterMode
+
+from harness.noise import NoiseStreams
+from harness.samplers.base import resolve
+from harness.sampling import Ensemble
+from harness.spec import Call, Prompt, RunSpec
+
+
+@dataclass(frozen=True)
+class Ledger:
+    """Multiply-accumulates of matrix products, convolutions and attention, for one picture.
+
+    `picture`: of all that its sampler evaluates, whatever the networks, with what it adds to them
+    (AsynDM's time embeddings, say); without text encoder and decoder. `evaluation`: of the main
+    network, once, on one sample.
+    """
+
+    picture: int
+    evaluation: int
+
+
+def count_macs(models: Ensemble, spec: RunSpec, prompt: Prompt) -> Ledger:
+    """Counted by torch's flop counter while one sample is made."""
+    once = resolve(Call("ddim", {"steps": 1, "guidance": 1.0}), {})
+    return Ledger(
+        _count(models, spec, prompt, spec.sampler), _count(models, spec, prompt, once)
+    )
+
+
+def _count(models: Ensemble, spec: RunSpec, prompt: Prompt, call: Call) -> int:
+    model = models.model
+    shape = model.latent_shape(spec.size)
+    noise = NoiseStreams([0], shape, dtype=model.state_dtype, device=model.device)
+    models.encode([prompt.text], [spec.negative])  # so that encoding is not counted
+    with FlopCounterMode(display=False) as counter:
+        models.run(call, [prompt.text], [spec.negative], noise, [prompt.notes])
+    return int(counter.get_total_flops()) // 2
