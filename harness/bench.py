@@ -17,18 +17,20 @@ from harness import generate as generation
 from harness.benchmark import Benchmark
 from harness.compare.comparing import compare, tabulate
 from harness.errors import HarnessError
+from harness.fairness import BOTH, GUIDED, MATCHED, OWN, Pair, check_unit, fair_baselines
 from harness.generate import Job, Settings
 from harness.launch import Ranks
-from harness.matching import match_cost
 from harness.metrics.base import Metric, PromptMetric, SetMetric, checks, make_metrics
 from harness.progress import Progress
 from harness.prompts.base import load_prompts, set_name
-from harness.spec import Shard, asked_items, parse_seeds, plan_shards
+from harness.spec import Call, Shard, asked_items, parse_seeds, plan_shards
 from harness.store import comparison as tables
 from harness.store.comparison import Comparison, MetricInfo
 from harness.store.run import Run
 
-OWN, MATCHED = "own", "matched cost"
+CURVE = "curve"
+"""Folder, below the candidate's run, of its comparison with the baseline's guidance curve."""
+
 _AT_LEAST = 2  # shards a process, below which starting another costs more than it saves
 
 
@@ -53,6 +55,8 @@ class Order:
     device: str | None  # as typed
     settings: Settings
     workers: int
+    match: str = "macs"  # the unit of cost, see fairness.py
+    curve: Sequence[float] | None = None  # guidance weights; None: chosen, empty: none
 
     @property
     def root(self) -> str:
@@ -60,36 +64,76 @@ class Order:
         named = self.benchmark.prompts == self.prompts
         return f"{self.results}/{self.benchmark.name if named else set_name(self.prompts)}"
 
+    def planned(self, sampler: str | Call, defaults: dict[str, Any] | None = None) -> Job:
+        """A run of this order; `defaults` are for what the sampler's text leaves open."""
+        return generation.plan(
+            self.model,
+            sampler,
+            defaults=defaults,
+            size=self.size,
+            dtype=self.dtype,
+            device=self.settings.device,
+            noise_key=self.benchmark.noise_key,
+            guide=self.guide,
+        )
+
 
 def run_bench(order: Order, say: Callable[[str], None]) -> tuple[Comparison, str]:
     """Generate and evaluate what is missing, and compare; the comparison and its folder.
 
-    Everything that can be checked is checked before weights are loaded.
+    Everything that can be checked is checked before weights are loaded. The fair baselines are
+    planned when the candidate and the baseline as it is are made: their cost is measured, and the
+    candidate's guidance scale weighs its steps by what was seen at them.
     """
-    seeds = parse_seeds(order.seeds)
     if order.baseline is None:
         raise HarnessError(f"benchmark {order.benchmark.name} has no baseline: give --baseline")
-    jobs, absent = plan_jobs(order)
+    check_unit(order.match)
+    jobs = plan_jobs(order)
     usable = usable_metrics(order.metrics, say)
     if all(isinstance(metric, SetMetric) for metric in usable):
         raise HarnessError("name a metric that scores single images: see 'harness list metrics'")
-    for name, job in jobs.items():
-        say(f"{name}: {job.spec.sampler}, {job.nfe} evaluations an image")
+    shards, items = planned_items(order)
+    runs = made(order, jobs, shards, say)
+    pair = Pair(jobs[tables.CANDIDATE], jobs[OWN], (runs[tables.CANDIDATE], runs[OWN]))
+    fair = fair_baselines(pair, order.planned, order.match, order.curve, items)
+    for note in fair.notes:
+        say(note)
+    points = {f"guidance {weight:g}": job for weight, job in fair.curve.items()}
+    runs |= made(order, {**fair.jobs, **points}, shards, say)
+    evaluate_missing(order, list(runs.values()), [str(metric.call) for metric in usable])
+    candidate = runs[tables.CANDIDATE]
+    baselines = {name: runs.get(name) for name in (OWN, MATCHED, GUIDED, BOTH)}
+    scores = SetScores(items)
+    comparison = compare_runs(
+        candidate, baselines, usable, candidate.path, fair.absent, items, scores
+    )
+    if points:
+        along = {name: runs[name] for name in points}
+        compare_runs(candidate, along, usable, f"{candidate.path}/{CURVE}", None, items, scores)
+    return comparison, candidate.path
+
+
+def planned_items(order: Order) -> tuple[list[Shard], set[str]]:
+    """The shards of an order, and the ids of what it asks for."""
     prompts = load_prompts(
         order.prompts, limit=order.limit, column=order.column, folder=order.prompts_folder
     )
+    texts, seeds = list(prompts.prompts), parse_seeds(order.seeds)
+    return plan_shards(texts, seeds), set(asked_items(texts, seeds))
+
+
+def made(
+    order: Order, jobs: Mapping[str, Job], shards: list[Shard], say: Callable[[str], None]
+) -> dict[str, Run]:
+    """The runs of jobs, by role, with all their images."""
+    for name, job in jobs.items():
+        say(f"{name}: {job.spec.sampler}, {job.nfe} evaluations an image")
     runs = {
         name: generation.open_run(job, f"{order.root}/{job.folder}", order.settings)
         for name, job in jobs.items()
     }
-    shards = plan_shards(list(prompts.prompts), seeds)
     generate_missing(order, jobs, runs, shards)
-    evaluate_missing(order, list(runs.values()), [str(metric.call) for metric in usable])
-    items = asked_items(list(prompts.prompts), seeds)
-    baselines = {name: runs.get(name) for name in (OWN, MATCHED)}
-    folder = runs[tables.CANDIDATE].path
-    candidate = runs[tables.CANDIDATE]
-    return compare_runs(candidate, baselines, usable, folder, absent, items), folder
+    return runs
 
 
 class SetScores:
@@ -173,44 +217,24 @@ def compare_runs(
     )
 
 
-def plan_jobs(order: Order) -> tuple[dict[str, Job], dict[str, str]]:
-    """The candidate's job and its baselines', by role; and why a baseline is absent.
+def plan_jobs(order: Order) -> dict[str, Job]:
+    """The candidate's job and its baseline's, by role.
 
     The baseline has the candidate's steps and guidance, unless its text says otherwise; where the
     order has none, nor has the result.
     """
-
-    def planned(sampler: str, defaults: dict[str, Any]) -> Job:
-        return generation.plan(
-            order.model,
-            sampler,
-            defaults=defaults,
-            size=order.size,
-            dtype=order.dtype,
-            device=order.settings.device,
-            noise_key=order.benchmark.noise_key,
-            guide=order.guide,
-        )
-
-    candidate = planned(order.sampler, order.benchmark.defaults)
+    candidate = order.planned(order.sampler, order.benchmark.defaults)
     own = candidate.spec.sampler.params
-    shared: dict[str, Any] = {k: own[k] for k in ("steps", "guidance") if k in own}
     candidate.entry.revision()
     if order.baseline is None:
-        return {tables.CANDIDATE: candidate}, {}
-    baseline = planned(order.baseline, shared)
+        return {tables.CANDIDATE: candidate}
+    baseline = order.planned(order.baseline, {k: own[k] for k in ("steps", "guidance") if k in own})
     if candidate.spec == baseline.spec:
         raise HarnessError(
             f"{candidate.spec.sampler} would be compared with itself: choose another sampler or "
             "baseline"
         )
-    jobs = {tables.CANDIDATE: candidate, OWN: baseline}
-    try:
-        own_call = baseline.spec.sampler
-        matched = match_cost(candidate.dry_run, own_call, candidate.sigmas, candidate.nfe)
-    except HarnessError as error:
-        return jobs, {MATCHED: str(error)}
-    return {**jobs, MATCHED: planned(str(matched), {})}, {}
+    return {tables.CANDIDATE: candidate, OWN: baseline}
 
 
 def usable_metrics(names: Sequence[str], say: Callable[[str], None]) -> list[Metric]:
@@ -226,7 +250,7 @@ def usable_metrics(names: Sequence[str], say: Callable[[str], None]) -> list[Met
 
 
 def generate_missing(
-    order: Order, jobs: dict[str, Job], runs: dict[str, Run], shards: list[Shard]
+    order: Order, jobs: Mapping[str, Job], runs: Mapping[str, Run], shards: list[Shard]
 ) -> None:
     due = {name: generation.missing(run, shards) for name, run in runs.items()}
     count = sum(len(some) for some in due.values())
@@ -245,7 +269,7 @@ def generate_missing(
             raise HarnessError(f"{left} shards of {run.path} ({name}) were not made: run it again")
 
 
-def _launch_generate(order: Order, jobs: dict[str, Job], workers: int) -> None:
+def _launch_generate(order: Order, jobs: Mapping[str, Job], workers: int) -> None:
     command = ["generate", "--model", order.model, "--prompts", order.prompts]
     command += ["--seeds", order.seeds, "--results", order.root]
     for job in jobs.values():

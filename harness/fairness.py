@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 
@@ -58,8 +59,6 @@ def fair_baselines(
     curve is at matched cost, at guidance `weights`; None: some around those that are compared, none
     where it is empty.
     """
-    if unit not in UNITS:
-        raise unknown("unit of cost", unit, UNITS)
     fair = Fair()
     own = pair.baseline.spec.sampler
     least, price = _price(pair, unit, fair)
@@ -68,28 +67,46 @@ def fair_baselines(
         dry_run, sigmas = pair.baseline.dry_run, pair.candidate.sigmas
         return planned(match_cost(dry_run, call, sigmas, least, price))
 
-    def attempt(name: str, make: Callable[[], Job]) -> None:
-        try:
-            fair.jobs[name] = make()
-        except HarnessError as error:
-            fair.absent[name] = str(error)
+    def at_weight(weight: float) -> Job:
+        return at_cost(match_guidance(own, weight))
 
-    attempt(MATCHED, lambda: at_cost(own))
     candidate, baseline = pair.runs
     scale = guidance_scale(candidate, baseline, items)
     fair.scale = scale.value
+    asked: dict[str, Callable[[], Job]] = {MATCHED: lambda: at_cost(own)}
     if scale.value is None:
         fair.absent |= dict.fromkeys((GUIDED, BOTH), str(scale.reason))
     else:
         guided = scale.value
-        attempt(GUIDED, lambda: planned(match_guidance(own, guided)))
-        attempt(BOTH, lambda: at_cost(match_guidance(own, guided)))
+        asked[GUIDED] = lambda: planned(match_guidance(own, guided))
+        asked[BOTH] = lambda: at_weight(guided)
+    for name, make in asked.items():
+        job = _attempt(make)
+        if isinstance(job, str):
+            fair.absent[name] = job
+        else:
+            fair.jobs[name] = job
     for weight in _weights(own, scale.value) if weights is None else weights:
-        try:
-            fair.curve[weight] = at_cost(match_guidance(own, weight))
-        except HarnessError as error:
-            fair.notes.append(f"no point of the guidance curve at {weight:g}: {error}")
+        job = _attempt(partial(at_weight, weight))
+        if isinstance(job, str):
+            fair.notes.append(f"no point of the guidance curve at {weight:g}: {job}")
+        else:
+            fair.curve[weight] = job
     return fair
+
+
+def _attempt(make: Callable[[], Job]) -> Job | str:
+    """A job, or why there is none."""
+    try:
+        return make()
+    except HarnessError as error:
+        return str(error)
+
+
+def check_unit(unit: str) -> None:
+    """Raise HarnessError for what cost cannot be matched in."""
+    if unit not in UNITS:
+        raise unknown("unit of cost", unit, UNITS)
 
 
 def _price(pair: Pair, unit: str, fair: Fair) -> tuple[float, Price]:

@@ -28,9 +28,7 @@ class Ledger:
 def count_macs(models: Ensemble, spec: RunSpec, prompt: Prompt) -> Ledger:
     """Counted by torch's flop counter while one sample is made."""
     once = resolve(Call("ddim", {"steps": 1, "guidance": 1.0}), {})
-    return Ledger(
-        _count(models, spec, prompt, spec.sampler), _count(models, spec, prompt, once)
-    )
+    return Ledger(_count(models, spec, prompt, spec.sampler), _count(models, spec, prompt, once))
 
 
 def _count(models: Ensemble, spec: RunSpec, prompt: Prompt, call: Call) -> int:

@@ -11,14 +11,14 @@ import pandas as pd
 
 from harness import bench
 from harness import generate as generation
-from harness.bench import MATCHED, OWN, Order, SetScores
+from harness.bench import Order, SetScores
 from harness.benchmark import Candidate, load_published
 from harness.compare.comparing import tabulate
 from harness.errors import HarnessError
+from harness.fairness import BOTH, GUIDED, MATCHED, OWN, Pair, check_unit, fair_baselines
 from harness.generate import Job
 from harness.metrics.base import METRICS, Metric, SetMetric
-from harness.prompts.base import load_prompts
-from harness.spec import Shard, asked_items, parse_call, parse_seeds, plan_shards
+from harness.spec import Shard, parse_call
 from harness.store.comparison import CANDIDATE, Comparison, RunFacts
 from harness.store.run import Run
 from harness.store.survey import Published, Rate, Row, Score, Survey
@@ -31,7 +31,7 @@ class _Entry:
     candidate: Candidate
     order: Order
     jobs: dict[str, Job]
-    absent: dict[str, str]
+    absent: dict[str, str] = field(default_factory=dict)
     runs: dict[str, Run] = field(default_factory=dict)
     comparison: Comparison | None = None
 
@@ -39,7 +39,8 @@ class _Entry:
 def run_survey(order: Order, say: Callable[[str], None]) -> tuple[Survey, str]:
     """Generate and evaluate what is missing, compare each candidate; the table and its folder.
 
-    Everything that can be checked is checked, for all candidates, before weights are loaded.
+    Everything that can be checked is checked, for all candidates, before weights are loaded. There
+    is no guidance curve for each: `bench` of one sampler has it.
     """
     notes: list[str] = []
 
@@ -47,28 +48,23 @@ def run_survey(order: Order, say: Callable[[str], None]) -> tuple[Survey, str]:
         notes.append(text[:1].upper() + text[1:] + ".")
         say(text)
 
-    seeds = parse_seeds(order.seeds)
+    check_unit(order.match)
     entries = [_plan(order, candidate) for candidate in order.benchmark.candidates]
     metrics = _metrics(order.metrics, remark)
-    prompts = load_prompts(
-        order.prompts, limit=order.limit, column=order.column, folder=order.prompts_folder
-    )
-    shards = plan_shards(list(prompts.prompts), seeds)
-    items = asked_items(list(prompts.prompts), seeds)
+    shards, items = bench.planned_items(order)
     for entry in entries:
-        entry.runs = {
-            role: generation.open_run(job, f"{order.root}/{job.folder}", order.settings)
-            for role, job in entry.jobs.items()
-        }
         job = entry.jobs[CANDIDATE]
         say(f"{entry.candidate.name}: {job.spec.sampler}, {job.nfe} evaluations an image")
+    _make(entries, shards)
+    for entry in entries:
+        _add_fair(entry, items, remark)
     _make(entries, shards)
     _score(order, entries, metrics)
     paired = [metric for metric in metrics if not isinstance(metric, SetMetric)]
     set_scores = SetScores(items)
     for entry in entries:
         if OWN in entry.runs and paired:
-            baselines = {name: entry.runs.get(name) for name in (OWN, MATCHED)}
+            baselines = {name: entry.runs.get(name) for name in (OWN, MATCHED, GUIDED, BOTH)}
             run = entry.runs[CANDIDATE]
             entry.comparison = bench.compare_runs(
                 run, baselines, metrics, run.path, entry.absent, items, set_scores
@@ -87,9 +83,22 @@ def _plan(order: Order, candidate: Candidate) -> _Entry:
         guide=candidate.guide or order.guide,
     )
     try:
-        return _Entry(candidate, own, *bench.plan_jobs(own))
+        return _Entry(candidate, own, bench.plan_jobs(own))
     except HarnessError as error:
         raise HarnessError(f"candidate {candidate.name!r}: {error}") from None
+
+
+def _add_fair(entry: _Entry, items: Collection[str], say: Callable[[str], None]) -> None:
+    """Plan the baseline at the candidate's cost and guidance, now that both are made."""
+    if OWN not in entry.jobs:
+        return
+    runs = entry.runs[CANDIDATE], entry.runs[OWN]
+    pair = Pair(entry.jobs[CANDIDATE], entry.jobs[OWN], runs)
+    fair = fair_baselines(pair, entry.order.planned, entry.order.match, [], items)
+    entry.jobs |= fair.jobs
+    entry.absent |= fair.absent
+    for note in fair.notes:
+        say(f"{entry.candidate.name}: {note}")
 
 
 def _metrics(names: Sequence[str], say: Callable[[str], None]) -> list[Metric]:
@@ -109,6 +118,12 @@ def _make(entries: Sequence[_Entry], shards: list[Shard]) -> None:
     for entry in entries:
         groups.setdefault((entry.order.model, entry.order.guide), []).append(entry)
     for group in groups.values():
+        for entry in group:
+            order = entry.order
+            for role, job in entry.jobs.items():
+                entry.runs[role] = generation.open_run(
+                    job, f"{order.root}/{job.folder}", order.settings
+                )
         jobs = {entry.runs[role].path: job for entry in group for role, job in entry.jobs.items()}
         runs = {run.path: run for entry in group for run in entry.runs.values()}
         bench.generate_missing(group[0].order, jobs, runs, shards)

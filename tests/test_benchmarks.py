@@ -104,10 +104,8 @@ def test_candidates_are_each_compared_with_the_baseline(
     folder = tmp_path / "zsampling-pickapic-tiny" / "survey"
     survey = load_survey(str(folder))
     assert [row.baseline for row in survey.rows] == [True, False, False]
-    assert {rate.setting for row in survey.rows[1:] for rate in row.rates} == {
-        "own",
-        "matched cost",
-    }
+    settings = {rate.setting for row in survey.rows[1:] for rate in row.rates}
+    assert settings == {"own", "matched cost", "matched guidance", "matched cost and guidance"}
     assert survey.headline == "shapes-alignment"
     assert len(runs(survey).groups[0].rows) == 3
     assert any("own settings" in line for line in verdicts(survey))

@@ -42,15 +42,15 @@ def guidance_scale(
     found: list[Floats] = []
     for shard, asked in select(run, items).rows.items():
         curves = _read(run, shard)
-        scale, push = curves["scale"], curves["push"]
+        scale, push = curves.scale, curves.push
         if np.isnan(push).any() and not _alike(scale).all():
             if reference is None or shard not in reference.shards("guidance"):
                 return GuidanceScale(None, 0, _UNKNOWN)
             other = _read(reference, shard)
-            if other["item_id"].tolist() != curves["item_id"].tolist():
+            if other.items != curves.items:
                 return GuidanceScale(None, 0, _UNKNOWN)
-            push = _at(curves["sigma"][0], other["sigma"][0], other["push"])
-        weight = curves["travel"] * push
+            push = _at(curves.sigma[0], other.sigma[0], other.push)
+        weight = curves.travel * push
         with np.errstate(invalid="ignore", divide="ignore"):
             mean = (weight * scale).sum(1) / weight.sum(1)
         found.append(np.where(_alike(scale), scale[:, 0], mean)[asked])
@@ -67,18 +67,26 @@ _UNKNOWN = (
 )
 
 
-def _read(run: Run, shard: str) -> dict[str, NDArray[np.generic]]:
-    """A shard's columns: `item_id` [n], and curves [n, steps]; all its items have as many steps."""
-    table = run.read("guidance", shard)
-    curves = {
-        name: np.stack(table[name].to_pandas().map(lambda row: np.asarray(row, np.float64)))
-        for name in ("sigma", "travel", "scale", "push")
-    }
-    return {"item_id": np.asarray(table["item_id"].to_pylist()), **curves}
+@dataclass(frozen=True)
+class _Curves:
+    """A shard's items and their curves, each [n, steps]: all items have as many steps."""
+
+    items: list[str]
+    sigma: Floats
+    travel: Floats
+    scale: Floats
+    push: Floats
+
+
+def _read(run: Run, shard: str) -> _Curves:
+    table = run.read("guidance", shard).to_pandas()
+    names = ("sigma", "travel", "scale", "push")
+    columns = [np.stack([np.asarray(row, np.float64) for row in table[name]]) for name in names]
+    return _Curves(table["item_id"].tolist(), *columns)
 
 
 def _alike(scale: Floats) -> NDArray[np.bool_]:
-    return np.isclose(scale, scale[:, :1], rtol=1e-9).all(1)
+    return np.all(np.isclose(scale, scale[:, :1], rtol=1e-9), axis=1)
 
 
 def _at(sigma: Floats, known: Floats, values: Floats) -> Floats:

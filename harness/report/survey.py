@@ -13,7 +13,12 @@ from harness.store.survey import Rate, Row, Score, Survey
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-SETTINGS = {"own": "winning rate, own settings", "matched cost": "winning rate, matched cost"}
+SETTINGS = {
+    "own": "winning rate, own settings",
+    "matched cost": "matched cost",
+    "matched guidance": "matched guidance",
+    "matched cost and guidance": "both matched",
+}
 
 
 def write_survey(survey: Survey, folder: str) -> str:

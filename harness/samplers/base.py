@@ -160,7 +160,7 @@ class Sampler:
             raise HarnessError(f"sampler {self.name} needs steps: write {self.name}(steps=20)")
         checked = {name: self._checked(name, kinds[name], values[name]) for name in values}
         checked = self.complete({k: value for k, value in checked.items() if value is not None})
-        checked = {name: checked[name] for name in kinds if name in checked}
+        checked = {n: self._checked(n, kinds[n], checked[n]) for n in kinds if n in checked}
         _check_policies(checked)
         if self.check:
             self.check(checked)

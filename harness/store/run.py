@@ -1,4 +1,4 @@
-"""A run's folder: `run.json` and `cost.json`, then shards of images, timing, features and scores."""
+"""A run's folder: `run.json`, `cost.json`, and shards of images, timing, features and scores."""
 
 from __future__ import annotations
 

@@ -198,6 +198,13 @@ def test_the_released_inversion_needs_a_ladder_that_ends_above_zero(gmm: Model) 
         _nfe(gmm, "zigzag(steps=4, inversion=released)")
 
 
+@pytest.mark.parametrize("name", SAMPLERS.names())
+def test_a_resolved_samplers_text_means_the_same_sampler(name: str) -> None:
+    """What other processes are told is that text, and a run's name depends on every parameter."""
+    first = resolve(Call(name, {"steps": 12}), {"guidance": 5})
+    assert repr(resolve(parse_call(str(first)), {})) == repr(first)
+
+
 def test_defaults_come_from_the_text_then_the_benchmark() -> None:
     call = resolve(parse_call("zigzag(steps=7)"), {"steps": 50, "guidance": 2.0})
     assert call.params == {

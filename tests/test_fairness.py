@@ -1,0 +1,113 @@
+"""The baseline at the candidate's cost and guidance: what is planned, from two small runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from harness.compare.guidance import guidance_scale
+from harness.errors import HarnessError
+from harness.fairness import BOTH, GUIDED, MATCHED, Fair, Pair, check_unit, fair_baselines
+from harness.generate import Job, Settings, generate, open_run, plan
+from harness.spec import Prompt, plan_shards
+from harness.store.run import Run
+
+PROMPTS = [Prompt(f"p{i}", f"class {i}") for i in range(6)]
+
+
+def _made(job: Job, folder: Path, prompts: list[Prompt] = PROMPTS) -> Run:
+    run = open_run(job, str(folder / job.folder), Settings())
+    generate([(job, run, shard) for shard in plan_shards(prompts, [0])], Settings())
+    return run
+
+
+def _pair(folder: Path, candidate: str, baseline: str, guide: str | None = None) -> Pair:
+    jobs = [plan("gmm", text, guide=guide) for text in (candidate, baseline)]
+    return Pair(*jobs, (_made(jobs[0], folder), _made(jobs[1], folder)))
+
+
+def _fair(pair: Pair, unit: str = "macs") -> Fair:
+    return fair_baselines(pair, lambda call: plan("gmm", call), unit)
+
+
+def test_a_zigzag_meets_its_baseline_at_its_cost_and_its_guidance(tmp_path: Path) -> None:
+    pair = _pair(tmp_path, "zigzag(steps=5, guidance=4)", "ddim(steps=5, guidance=4)")
+    fair = _fair(pair)
+    assert fair.absent == {}
+    assert fair.scale is not None
+    assert 4 < fair.scale <= 8 + 1e-9  # 8 at every step but the last
+    calls = {name: job.spec.sampler.params for name, job in fair.jobs.items()}
+    assert calls[MATCHED]["guidance"] == 4
+    assert calls[GUIDED]["steps"] == 5
+    assert calls[GUIDED]["guidance"] == calls[BOTH]["guidance"] == pytest.approx(fair.scale, 1e-3)
+    for name in (MATCHED, BOTH):
+        job = fair.jobs[name]
+        assert pair.candidate.nfe <= job.nfe < pair.candidate.nfe + 2
+        assert float(job.sigmas[0]) == float(pair.candidate.sigmas[0])
+        assert float(job.sigmas[-1]) == float(pair.candidate.sigmas[-1])
+
+
+def test_the_curve_has_six_weights_and_more_at_the_candidates_cost(tmp_path: Path) -> None:
+    """Without guidance an evaluation is all that a step needs, so there are more steps."""
+    pair = _pair(tmp_path, "zigzag(steps=5, guidance=4)", "ddim(steps=5, guidance=4)")
+    curve = _fair(pair).curve
+    assert len(curve) >= 6
+    assert {1.0, 4.0} < set(curve)
+    assert max(curve) > 8
+    assert all(job.nfe >= pair.candidate.nfe for job in curve.values())
+    steps = {weight: job.spec.sampler.params["steps"] for weight, job in curve.items()}
+    assert steps[1.0] > steps[4.0]
+    asked = fair_baselines(pair, lambda call: plan("gmm", call), "nfe", [2.0, 3.0])
+    assert list(asked.curve) == [2.0, 3.0]
+    assert fair_baselines(pair, lambda call: plan("gmm", call), "nfe", []).curve == {}
+
+
+def test_a_plain_candidates_scale_is_its_guidance(tmp_path: Path) -> None:
+    fair = _fair(_pair(tmp_path, "heun(steps=4, guidance=3)", "ddim(steps=4, guidance=2)"))
+    assert fair.scale == pytest.approx(3)
+    assert fair.jobs[GUIDED].spec.sampler.params["guidance"] == 3
+
+
+def test_an_interval_is_weighed_by_what_the_baseline_saw_outside_it(tmp_path: Path) -> None:
+    pair = _pair(
+        tmp_path, "ddim(steps=8, guidance=4, interval=[0.3, 3.0])", "ddim(steps=8, guidance=4)"
+    )
+    candidate, baseline = pair.runs
+    assert guidance_scale(candidate).value is None
+    assert "is not known" in str(guidance_scale(candidate).reason)
+    rows, seen = candidate.frame("guidance"), baseline.frame("guidance")
+    expected = [
+        np.average(row.scale, weights=row.travel * other.push)
+        for row, other in zip(rows.itertuples(), seen.itertuples(), strict=True)
+    ]
+    assert guidance_scale(candidate, baseline).value == pytest.approx(np.mean(expected))
+    only = guidance_scale(candidate, baseline, ["p1/0", "p3/0"])
+    assert only.n == 2
+    assert only.value == pytest.approx(np.mean([expected[1], expected[3]]))
+
+
+def test_guidance_by_another_network_is_never_matched_to_a_scale(tmp_path: Path) -> None:
+    pair = _pair(tmp_path, "heun(steps=4, guidance=3)", "ddim(steps=4, guidance=2)", guide="gmm")
+    fair = fair_baselines(pair, lambda call: plan("gmm", call, guide="gmm"))
+    assert fair.scale is None
+    assert "leads away from another network (gmm)" in fair.absent[GUIDED]
+    assert MATCHED in fair.jobs
+
+
+def test_cost_is_matched_in_the_unit_that_is_asked_for(tmp_path: Path) -> None:
+    pair = _pair(tmp_path, "zigzag(steps=5, guidance=4)", "ddim(steps=5, guidance=4)")
+    fair = _fair(pair)  # a closed form: there is nothing to count
+    assert pair.candidate.nfe <= fair.jobs[MATCHED].nfe < pair.candidate.nfe + 2
+    assert "matched by network evaluations" in fair.notes[0]
+    ours, theirs = pair.runs
+    ours.set_cost({"picture": 10 * 2 * pair.candidate.nfe, "evaluation": 10})
+    theirs.set_cost({"picture": 10 * pair.baseline.nfe, "evaluation": 10})
+    fair = _fair(pair)
+    assert fair.notes == []
+    assert 2 * pair.candidate.nfe <= fair.jobs[MATCHED].nfe < 2 * pair.candidate.nfe + 2
+    assert _fair(pair, "nfe").jobs[MATCHED].nfe < pair.candidate.nfe + 2
+    assert MATCHED in _fair(pair, "seconds").jobs
+    with pytest.raises(HarnessError, match=r"unit of cost 'mac'.*macs"):
+        check_unit("mac")

@@ -1,0 +1,27 @@
+"""Multiply-accumulates of an evaluation and of a picture."""
+
+from __future__ import annotations
+
+import pytest
+
+from harness.generate import open_models, plan
+from harness.macs import count_macs
+from harness.spec import Prompt
+
+PROMPT = Prompt("p0", "one red circle")
+
+
+@pytest.mark.parametrize("sampler", ["ddim(steps=3, guidance=4)", "zigzag(steps=3, guidance=4)"])
+def test_a_picture_costs_its_evaluations(sampler: str) -> None:
+    """Neither the decoder nor the text encoder counts."""
+    job = plan("shapes", sampler)
+    ledger = count_macs(open_models(job, "cpu"), job.spec, PROMPT)
+    assert ledger.evaluation > 1e6
+    assert ledger.picture == job.nfe * ledger.evaluation
+
+
+def test_what_a_sampler_adds_to_its_evaluations_counts() -> None:
+    """AsynDM's maps and time embeddings of several times."""
+    job = plan("shapes", "asyndm(steps=3, guidance=4)")
+    ledger = count_macs(open_models(job, "cpu"), job.spec, PROMPT)
+    assert ledger.picture > job.nfe * ledger.evaluation
