@@ -111,11 +111,14 @@ def _value(text: str, whole: str) -> Any:
 
 
 def show_value(value: Any) -> str:
+    """A parameter's value as text that reads as the same value: text that would not is quoted."""
     if isinstance(value, list | tuple):
         return "[" + ", ".join(show_value(item) for item in value) + "]"
     if isinstance(value, bool) or value is None:
         return str(value).lower()
-    if isinstance(value, str) and not re.fullmatch(r"[\w./:@-]+", value):
+    if isinstance(value, str) and not (
+        re.fullmatch(r"[\w./:@-]+", value) and _value(value, value) == value
+    ):
         return json.dumps(value, ensure_ascii=False)
     return str(value)
 

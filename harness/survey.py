@@ -15,13 +15,18 @@ from harness.bench import Order, SetScores
 from harness.benchmark import Candidate, load_published
 from harness.compare.comparing import tabulate
 from harness.errors import HarnessError
-from harness.fairness import BOTH, GUIDED, MATCHED, OWN, Pair, check_unit, fair_baselines
+from harness.fairness import BOTH, MATCHED, OWN, Pair, check_unit, fair_baselines
 from harness.generate import Job
 from harness.metrics.base import METRICS, Metric, SetMetric
 from harness.spec import Shard, parse_call
 from harness.store.comparison import CANDIDATE, Comparison, RunFacts
 from harness.store.run import Run
 from harness.store.survey import Published, Rate, Row, Score, Survey
+
+
+FAIR = (MATCHED, BOTH)
+"""The fair baselines of every candidate: a second one at equal guidance alone would add as many
+runs again and say little more."""
 
 
 @dataclass
@@ -64,7 +69,7 @@ def run_survey(order: Order, say: Callable[[str], None]) -> tuple[Survey, str]:
     set_scores = SetScores(items)
     for entry in entries:
         if OWN in entry.runs and paired:
-            baselines = {name: entry.runs.get(name) for name in (OWN, MATCHED, GUIDED, BOTH)}
+            baselines = {name: entry.runs.get(name) for name in (OWN, *FAIR)}
             run = entry.runs[CANDIDATE]
             entry.comparison = bench.compare_runs(
                 run, baselines, metrics, run.path, entry.absent, items, set_scores
@@ -95,8 +100,8 @@ def _add_fair(entry: _Entry, items: Collection[str], say: Callable[[str], None])
     runs = entry.runs[CANDIDATE], entry.runs[OWN]
     pair = Pair(entry.jobs[CANDIDATE], entry.jobs[OWN], runs)
     fair = fair_baselines(pair, entry.order.planned, entry.order.match, [], items)
-    entry.jobs |= fair.jobs
-    entry.absent |= fair.absent
+    entry.jobs |= {role: fair.jobs[role] for role in FAIR if role in fair.jobs}
+    entry.absent |= {role: fair.absent[role] for role in FAIR if role in fair.absent}
     for note in fair.notes:
         say(f"{entry.candidate.name}: {note}")
 

@@ -105,7 +105,7 @@ def test_candidates_are_each_compared_with_the_baseline(
     survey = load_survey(str(folder))
     assert [row.baseline for row in survey.rows] == [True, False, False]
     settings = {rate.setting for row in survey.rows[1:] for rate in row.rates}
-    assert settings == {"own", "matched cost", "matched guidance", "matched cost and guidance"}
+    assert settings == {"own", "matched cost", "matched cost and guidance"}
     assert survey.headline == "shapes-alignment"
     assert len(runs(survey).groups[0].rows) == 3
     assert any("own settings" in line for line in verdicts(survey))

@@ -199,11 +199,15 @@ def test_a_whole_benchmark_on_a_tiny_sdxl(
     for path in root.iterdir():
         runs[path.name.split("-")[0]].append(Run.open(str(path)))
     (zigzag,) = runs["zigzag"]
-    assert len(runs["ddim"]) == 2
-    nfe = {run.spec.sampler.params["steps"]: run.frame("images")["nfe"] for run in runs["ddim"]}
-    assert set(nfe[3]) == {6}
+    assert len(runs["ddim"]) > 4  # own, three fair ones, and the guidance curve
+    params = [run.spec.sampler.params for run in runs["ddim"]]
+    nfe = [set(run.frame("images")["nfe"]) for run in runs["ddim"]]
+    own = zigzag.spec.sampler.params["guidance"]
     assert set(zigzag.frame("images")["nfe"]) == {3 * 2 + 2 * 3}
-    assert min(steps for steps, n in nfe.items() if n[0] >= 12) == 6
+    guided = {(p["steps"], p["guidance"]): n for p, n in zip(params, nfe, strict=True)}
+    assert guided[3, own] == {6}
+    assert guided[6, own] == guided[12, 1.0] == {12}
+    assert len({guidance for _, guidance in guided}) >= 6
     page = Path(zigzag.path, "report", "index.html").read_text()
     assert "<b>a & b</b>" not in page
     assert "http://" not in page.replace("http://www.w3.org/", "")

@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 SETTINGS = {
     "own": "winning rate, own settings",
     "matched cost": "matched cost",
-    "matched guidance": "matched guidance",
     "matched cost and guidance": "both matched",
 }
 

@@ -18,7 +18,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, Protocol, get_type_hints
+from typing import Annotated, Any, Protocol, get_args, get_type_hints
 
 import torch
 from pydantic import Field, TypeAdapter, ValidationError
@@ -167,6 +167,8 @@ class Sampler:
         return Call(self.name, checked)
 
     def _checked(self, name: str, kind: Any, value: Any) -> Any:
+        if value is None and "none" in get_args(kind):
+            value = "none"  # the word, where it is one of the choices
         try:
             return TypeAdapter(kind).validate_python(value, strict=True)
         except ValidationError as error:

@@ -13,7 +13,7 @@ from harness.models.gmm import GaussianMixture
 from harness.noise import NoiseStreams
 from harness.samplers.base import SAMPLERS, resolve
 from harness.sampling import rehearse, run_sampler
-from harness.spec import parse_call
+from harness.spec import Call, parse_call
 
 
 def _run(model: Model, text: str, prompts: list[str] | None = None, keys: Any = None) -> Any:
