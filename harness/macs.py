@@ -33,7 +33,7 @@ def count_macs(models: Ensemble, spec: RunSpec, prompt: Prompt) -> Ledger:
 
 def _count(models: Ensemble, spec: RunSpec, prompt: Prompt, call: Call) -> int:
     model = models.model
-    shape = model.latent_shape(spec.size)
+    shape = model.latent_shape(spec.pixels)
     noise = NoiseStreams([0], shape, dtype=model.state_dtype, device=model.device)
     models.encode([prompt.text], [spec.negative])  # so that encoding is not counted
     with FlopCounterMode(display=False) as counter:

@@ -23,7 +23,6 @@ from harness.store.comparison import CANDIDATE, Comparison, RunFacts
 from harness.store.run import Run
 from harness.store.survey import Published, Rate, Row, Score, Survey
 
-
 FAIR = (MATCHED, BOTH)
 """The fair baselines of every candidate: a second one at equal guidance alone would add as many
 runs again and say little more."""
