@@ -161,7 +161,7 @@ def test_sample_refuses_a_noise_file_that_does_not_fit(
 def test_sample_draws_every_prompt_with_every_seed(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    prompts = ["--prompt", "class 1", "--prompt", "class 2", "--seed", "0-1"]
+    prompts = ["--prompt", "class 1", "--prompt", "class 2", "--seed", "0", "--seed", "1"]
     where = ["--out", str(tmp_path), "--sampler", "ddim(steps=2)"]
     assert harness(monkeypatch, "sample", "--model", "gmm", *prompts, *where) == 0
     names = sorted(path.name for path in tmp_path.iterdir())

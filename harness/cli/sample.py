@@ -23,7 +23,8 @@ def sample(
     sampler: Annotated[str, typer.Option(help="NAME or NAME(parameter=value, ...).")] = "ddim",
     guide: options.Guide = None,
     seed: Annotated[
-        str | None, typer.Option(help="0-3, or 0,2,5-8: every prompt with each; default: 0.")
+        list[str] | None,
+        typer.Option(help="0-3, or 0,2,5-8, may be repeated: every prompt with each; default: 0."),
     ] = None,
     negative: Annotated[
         list[str] | None,
@@ -81,7 +82,7 @@ def sample(
     rows = None if recorded is None else len(recorded[0])
     if objects and "objects" not in SAMPLERS.get(job.spec.sampler.name).parameters:
         raise HarnessError(f"--objects is for asyndm; sampler {job.spec.sampler.name} has none")
-    chosen = parse_seeds(seed or "0")
+    chosen = parse_seeds(",".join(seed or ["0"]))
     request = sampling.expand(prompts, negative or [], chosen, rows, objects or [])
     settings = Settings(where, threads, batch_size)
     loaded, batch = sampling.draw(job, request, settings, recorded)
