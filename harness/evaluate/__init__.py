@@ -10,12 +10,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import Literal
 
 from harness.errors import HarnessError
 from harness.evaluate.jobs import Job, Sheet, make_jobs
 from harness.evaluate.pictures import batches
 from harness.evaluate.set_scores import SetScore, set_score
-from harness.metrics.base import Metric, checks, make_metrics
+from harness.metrics.base import FeatureMetric, Metric, checks, make_metrics
 from harness.store import scores
 from harness.store.run import Run
 
@@ -27,10 +28,12 @@ class Outcome:
     """What became of one metric on the shards that an evaluation went through.
 
     `undefined` counts the items without a number by reason; `truncated` those whose prompt is
-    longer than the metric can read.
+    longer than the metric can read. What is stored for a metric of features are these: it is
+    `encoded`, and computed when runs are compared.
     """
 
     metric: str
+    verb: Literal["scored", "encoded"] = "scored"
     computed_shards: int = 0
     reused_shards: int = 0
     scored: int = 0
@@ -42,7 +45,7 @@ class Outcome:
         return self.scored + self.undefined.total()
 
     def __str__(self) -> str:
-        text = f"{self.metric}: {self.scored} of {self.items} images scored"
+        text = f"{self.metric}: {self.scored} of {self.items} images {self.verb}"
         text += "".join(f"; {n} not: {why}" for why, n in self.undefined.most_common(3))
         rest = len(self.undefined) - 3
         text += f"; and {rest} more reasons" if rest > 0 else ""
@@ -94,7 +97,10 @@ def evaluate(
     if not usable:
         raise HarnessError("\n".join(missing.values()))
     jobs = make_jobs(usable)
-    outcomes = [Outcome(str(metric.call)) for metric in usable]
+    outcomes = [
+        Outcome(str(metric.call), "encoded" if isinstance(metric, FeatureMetric) else "scored")
+        for metric in usable
+    ]
 
     def count(shard: str, due: Sequence[Job]) -> None:
         for job, outcome in zip(jobs, outcomes, strict=True):

@@ -82,6 +82,7 @@ def read(run: Run, items: list[str] | None = None) -> pd.DataFrame:
 def test_features_are_stored_once_and_scores_are_not(runs: dict[str, Run]) -> None:
     report = evaluate(runs["ddim"], [NAME])
     assert report.outcomes[NAME].computed_shards == 0
+    assert str(report.outcomes[NAME]) == f"{NAME}: 9 of 9 images encoded"
     assert sorted(p.name for p in Path(runs["ddim"].path, "scores").iterdir()) == ["shapes-clip"]
     assert Path(runs["ddim"].path, "features", "shapes-dual-encoder").is_dir()
 
