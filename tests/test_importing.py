@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import signal
+import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +15,7 @@ import datasets
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from harness import cli
 from harness.errors import HarnessError
@@ -19,9 +23,11 @@ from harness.evaluate import evaluate
 from harness.importing import Declared, import_images
 from harness.metrics.base import METRICS, Encoder, ItemMetric, SetMetric, item_metric, set_metric
 from harness.metrics.frechet import Frechet, Reference
+from harness.prompts.base import load_prompts
 from harness.store.comparison import load_comparison
 from harness.store.run import Run
 from tests.store.test_collections import folder, hugging_face, picture, zipped
+from tests.store.test_pictures import encoded
 
 WORDS = {"title": "Test", "model": "none", "paper": "none", "licence": "none"}
 
@@ -338,3 +344,57 @@ def test_other_mistakes(
     ):
         assert harness(monkeypatch, *arguments) == 2
         assert words in capsys.readouterr().err
+
+
+SCORED = "shapes-clip,shapes-fd(allow_few=true),contrast"
+
+
+def _evaluate(source: str, prompts: str, out: Path, *launcher: str) -> list[str]:
+    command = [sys.executable, *(launcher or ["-m"]), "harness"]
+    return [*command, "evaluate", source, "--prompts", prompts, "--metrics", SCORED,
+            "--device", "cpu", "--out", str(out)]  # fmt: skip
+
+
+def _files(run: Path) -> dict[str, bytes]:
+    return {str(file.relative_to(run)): file.read_bytes() for file in run.rglob("*.parquet")}
+
+
+@pytest.mark.slow
+def test_ranks_and_a_killed_evaluation_give_the_same_bytes(tmp_path: Path) -> None:
+    """One process, two under torchrun, and one killed in the middle and begun again."""
+    rng = np.random.default_rng(0)
+    texts = [prompt.text for prompt in load_prompts("shapes", limit=100).prompts]
+    rows = ["file,prompt,seed"]
+    names: dict[str, bytes] = {}
+    for at in range(700):
+        names[f"{at}.png"] = encoded(Image.fromarray(rng.integers(0, 256, (64, 64, 3), np.uint8)))
+        rows.append(f'{at}.png,"{texts[at % 100]}",{at // 100}')
+    names["5.png"] = b"?"
+    source = zipped(tmp_path / "mine.zip", names)
+    (tmp_path / "table.csv").write_text("\n".join(rows) + "\n")
+    table = str(tmp_path / "table.csv")
+
+    one, two, killed = (tmp_path / name for name in ("one", "two", "killed"))
+    subprocess.run(_evaluate(source, table, one), check=True, capture_output=True)
+    expected = _files(one)
+    assert len(expected) == 4 * 6
+    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    subprocess.run(
+        _evaluate(source, table, two, *launcher), check=True, capture_output=True, env=environment
+    )
+    assert _files(two) == expected
+
+    process = subprocess.Popen(
+        _evaluate(source, table, killed), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    deadline = time.monotonic() + 120
+    while not any(killed.glob("scores/*/part-*")) and time.monotonic() < deadline:
+        time.sleep(0.002)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    survived = _files(killed)
+    assert 6 < len(survived) < len(expected)
+    assert all(expected[name] == data for name, data in survived.items())
+    subprocess.run(_evaluate(source, table, killed), check=True, capture_output=True)
+    assert _files(killed) == expected

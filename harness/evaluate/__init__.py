@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -116,16 +117,18 @@ def evaluate(
             count(shard, due)
             progress(run.read("images", shard, ["item_id"]).num_rows)
 
-    for batch in batches(due_shards(), lambda due: scores.image_rows(run, due.shard), batch_size):
-        now = batch.shard
-        if batch.first:
-            _set_threads(threads)
-            sheet = Sheet(run, now.shard, now.key, now.jobs, batch.rows, batch.broken, device)
-        sheet.add(batch)
-        if batch.last:
-            sheet.write()
-            count(now.shard, now.jobs)
-        progress(len(batch.places) + (len(batch.broken) if batch.last else 0))
+    stream = batches(due_shards(), lambda due: scores.image_rows(run, due.shard), batch_size)
+    with closing(stream):
+        for batch in stream:
+            now = batch.shard
+            if batch.first:
+                _set_threads(threads)
+                sheet = Sheet(run, now.shard, now.key, now.jobs, batch.rows, batch.broken, device)
+            sheet.add(batch)
+            if batch.last:
+                sheet.write()
+                count(now.shard, now.jobs)
+            progress(len(batch.places) + (len(batch.broken) if batch.last else 0))
     labels = [metric.label for metric in usable]
     return EvaluationReport(dict(zip(labels, outcomes, strict=True)), missing)
 

@@ -68,7 +68,7 @@ def batches(
                 batch.pictures.extend(pictures)
                 yield batch
         finally:
-            pool.shutdown(wait=False, cancel_futures=True)
+            pool.shutdown(cancel_futures=True)
 
 
 def _ahead(
