@@ -19,7 +19,7 @@ from harness.prompts.readers import READERS, read_rows, suffix_of
 from harness.prompts.rows import CATEGORY_COLUMNS, PROMPT_COLUMNS, label_of, text_of
 from harness.spec import Call, Prompt, RunSpec, parse_call
 from harness.store import files
-from harness.store.collections import Entry, Images, open_images
+from harness.store.collections import Entry, Images, is_image, open_images
 from harness.store.pictures import Broken
 from harness.store.rows import ImportedItem, imported_key, imported_table
 from harness.store.run import Run
@@ -131,8 +131,9 @@ def _run(folder: str, spec: RunSpec, source: str, declared: Declared) -> Run:
 
 def _open(source: str, column: str | None) -> Images:
     if files.is_folder(source):
-        runs = [name for name, _ in files.walk(source) if PurePosixPath(name).name == "run.json"]
-        if runs:
+        names = [name for name, _ in files.walk(source)]
+        runs = [name for name in names if PurePosixPath(name).name == "run.json"]
+        if runs and not any(map(is_image, names)):
             folder = files.join(source, str(PurePosixPath(runs[0]).parent))
             raise HarnessError(f"{source} holds runs: name them, for example {folder}")
     return open_images(source, column)
@@ -191,7 +192,7 @@ def describe(images: Images, declared: Declared) -> Iterator[ImportedItem]:
 
 def _is_manifest(path: str, images: Images) -> bool:
     """Whether a file of prompts says which image is whose."""
-    if suffix_of(path) not in READERS or not files.exists(path):
+    if suffix_of(path) not in READERS or not os.path.isfile(path):
         return False
     rows = read_rows(files.read_bytes(path), path)
     column = _column(rows, FILE_COLUMNS)

@@ -327,6 +327,13 @@ def test_prompts_of_a_set_pair_imports_with_runs_of_it(tmp_path: Path) -> None:
         import_images(mine, declared, out=str(tmp_path / "run"))
 
 
+def test_results_may_lie_among_the_images(monkeypatch: pytest.MonkeyPatch) -> None:
+    folder(Path("."), {f"{i}.png": picture(i) for i in range(3)})
+    for _ in range(2):
+        assert harness(monkeypatch, "evaluate", ".", "--metrics", "test-red") == 0
+    assert len(only_run().frame("images")) == 3
+
+
 def test_other_mistakes(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:

@@ -107,7 +107,7 @@ def open_images(path: str, column: str | None = None) -> Images:
             f"there are no images at {path}: expected a folder, a .zip or a .parquet file"
         )
     found = files.walk(path)
-    if any(_is_image(name) for name, _ in found):
+    if any(is_image(name) for name, _ in found):
         return _checked(_open_folder(path, found))
     tables = [name for name, _ in found if name.endswith(".parquet") and not _hidden(name)]
     if not tables:
@@ -153,7 +153,8 @@ def _checked(images: Images) -> Images:
     return images
 
 
-def _is_image(name: str) -> bool:
+def is_image(name: str) -> bool:
+    """Whether a file of this name, relative to its collection, is taken for an image."""
     return name.lower().endswith(SUFFIXES) and not _hidden(name)
 
 
@@ -204,7 +205,7 @@ def _open_folder(path: str, found: Sequence[tuple[str, str]]) -> Images:
     urls = {name: files.join(base, name) for name in stamps}
     labels = _labels(files.read_bytes(urls[LABELS]), urls[LABELS]) if LABELS in urls else {}
     entries = [
-        Entry(name, stamps[name], urls[name], labels.get(name)) for name in urls if _is_image(name)
+        Entry(name, stamps[name], urls[name], labels.get(name)) for name in urls if is_image(name)
     ]
     sidecars = {name: url for name, url in urls.items() if _is_sidecar(name)}
     return _Referenced(path, entries, sidecars)
@@ -231,7 +232,7 @@ def _open_zip(path: str) -> Images:
             labels.get(info.filename),
         )
         for info in members
-        if _is_image(info.filename)
+        if is_image(info.filename)
     ]
     if not entries:
         raise HarnessError(
