@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
@@ -47,7 +47,7 @@ class Batch(Generic[T]):
 
 def batches(
     shards: Iterable[T], rows_of: Callable[[T], list[ImageRow]], batch_size: int
-) -> Iterator[Batch[T]]:
+) -> Generator[Batch[T], None, None]:
     """The batches of one shard after the other; a shard is asked for a little before its turn."""
     with ThreadPoolExecutor(_threads()) as pool:
         opened = _ahead(shards, lambda shard: [pool.submit(rows_of, shard)], _SHARDS_AHEAD)
