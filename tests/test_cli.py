@@ -247,7 +247,7 @@ def test_lists(
 
 
 def test_the_certificate_is_printed_of_samplers_and_metrics(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     assert harness(monkeypatch, "list", "samplers", "--certified") == 0
     printed = capsys.readouterr().out
@@ -255,6 +255,16 @@ def test_the_certificate_is_printed_of_samplers_and_metrics(
     assert "Without a reference: cfgpp" in printed
     assert harness(monkeypatch, "list", "models", "--certified") == 2
     assert "'list samplers' or 'list metrics'" in capsys.readouterr().err
+    case = {"what": "metric clip", "test": "t.py::test_equal", "reference": "torchmetrics 1.9.0"}
+    errors = [{"worst_error": error, "largest_value": 0.5} for error in (1e-9, 3e-7)]
+    (tmp_path / "refs").mkdir()
+    (tmp_path / "refs" / "certified.json").write_text(json.dumps([case | e for e in errors]))
+    monkeypatch.setattr("harness.data.data_path", tmp_path.joinpath)
+    assert harness(monkeypatch, "list", "metrics", "--certified") == 0
+    printed = capsys.readouterr().out
+    (row,) = [line.split() for line in printed.splitlines() if "torchmetrics" in line]
+    assert row == ["clip", "torchmetrics", "1.9.0", "2", "3.0e-07", "0.5", "test_equal"]
+    assert "Without a reference: " in printed
 
 
 def test_doctor(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
