@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from harness.metrics.base import Encoder, ItemMetric, ItemRow, Undefined, item_metric
+from harness.metrics.base import ItemRow, Undefined, item_metric
+from harness.metrics.cosine import CosineMetric
 from harness.metrics.open_clip_encoder import OpenClip
 
 if TYPE_CHECKING:
@@ -14,31 +15,16 @@ if TYPE_CHECKING:
 
 
 @dataclass
-class _Clip(ItemMetric):
+class _Clip(CosineMetric):
     model: str
     pretrained: str
     scale: Literal["cosine", "torchmetrics"] = "cosine"
 
-    def __post_init__(self) -> None:
-        self.embedded: dict[str, torch.Tensor] = {}
-
-    def build_encoder(self) -> Encoder:
+    def build_encoder(self) -> OpenClip:
         return OpenClip(self.model, self.pretrained)
 
-    @property
-    def open_clip(self) -> OpenClip:
-        assert isinstance(self.encoder, OpenClip)
-        return self.encoder
-
-    def truncates(self, prompt: str) -> bool:
-        return self.open_clip.truncates(prompt)
-
-    def prepare(self, prompts: Sequence[str]) -> None:
-        self.embedded |= {prompt: self.open_clip.encode_text(prompt) for prompt in prompts}
-
     def score(self, images: torch.Tensor, rows: Sequence[ItemRow]) -> Sequence[float | Undefined]:
-        seen = self.open_clip.encode(images)
-        cosines = [float(v @ self.embedded[row.prompt]) for v, row in zip(seen, rows, strict=True)]
+        cosines = self.cosines(images, rows)
         if self.scale == "cosine":
             return cosines
         return [100 * max(cosine, 0.0) for cosine in cosines]

@@ -8,7 +8,8 @@ from functools import cached_property
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from harness.metrics import weights
-from harness.metrics.base import Encoder, ItemMetric, ItemRow, Undefined, item_metric, per_batch
+from harness.metrics.base import ItemRow, Undefined, item_metric, per_batch
+from harness.metrics.cosine import CosineMetric
 from harness.metrics.hpsv2_package import HpsPackage
 from harness.metrics.open_clip_encoder import OpenClip
 
@@ -71,7 +72,7 @@ def checkpoint(path: str, file: str) -> str:
 
 
 @dataclass
-class _Hps(ItemMetric):
+class _Hps(CosineMetric):
     checkpoint: str = ""
     backend: Literal["open_clip", "package"] = "open_clip"
     antialias: bool = True
@@ -79,10 +80,7 @@ class _Hps(ItemMetric):
     release: ClassVar[str]
     file: ClassVar[str]
 
-    def __post_init__(self) -> None:
-        self.embedded: dict[str, torch.Tensor] = {}
-
-    def build_encoder(self) -> Encoder:
+    def build_encoder(self) -> HpsEncoder:
         return HpsEncoder(pretrained=self.checkpoint, file=self.file, antialias=self.antialias)
 
     @cached_property
@@ -90,7 +88,7 @@ class _Hps(ItemMetric):
         return HpsPackage(self.release)
 
     @property
-    def hps(self) -> HpsEncoder:
+    def towers(self) -> HpsEncoder:
         assert isinstance(self.encoder, HpsEncoder)
         return self.encoder
 
@@ -101,22 +99,18 @@ class _Hps(ItemMetric):
 
     def load(self, device: str) -> None:
         if self.backend == "package":
-            self.package.load(self.hps.checkpoint, device)
+            self.package.load(self.towers.checkpoint, device)
         else:
             super().load(device)
 
-    def truncates(self, prompt: str) -> bool:
-        return self.hps.truncates(prompt)
-
     def prepare(self, prompts: Sequence[str]) -> None:
         if self.backend == "open_clip":
-            self.embedded |= {prompt: self.hps.encode_text(prompt) for prompt in prompts}
+            super().prepare(prompts)
 
     def score(self, images: torch.Tensor, rows: Sequence[ItemRow]) -> Sequence[float | Undefined]:
         if self.backend == "package":
             return self.package.score(images, [row.prompt for row in rows])
-        seen = self.hps.encode(images)
-        return [float(v @ self.embedded[row.prompt]) for v, row in zip(seen, rows, strict=True)]
+        return self.cosines(images, rows)
 
 
 @item_metric(

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from harness.errors import HarnessError, unknown
 from harness.metrics import weights
-from harness.metrics.base import Encoder, per_batch
+from harness.metrics.base import per_batch
+from harness.metrics.cosine import TwoTowers
 
 if TYPE_CHECKING:
     import torch
@@ -19,7 +20,7 @@ _FILES = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
 
 
 @dataclass
-class OpenClip(Encoder):
+class OpenClip(TwoTowers):
     """Model `model` with the weights `pretrained`: one of open_clip's tags or a local file.
 
     Features are unit vectors in float32. Images go through the model's own preprocessing (PIL,

@@ -14,14 +14,8 @@ from typing import TYPE_CHECKING, Any
 from harness.errors import HarnessError
 from harness.libraries import quiet
 from harness.metrics import weights
-from harness.metrics.base import (
-    Encoder,
-    ItemMetric,
-    ItemRow,
-    Undefined,
-    item_metric,
-    per_batch,
-)
+from harness.metrics.base import ItemRow, Undefined, item_metric, per_batch
+from harness.metrics.cosine import CosineMetric, TwoTowers
 
 if TYPE_CHECKING:
     import torch
@@ -32,7 +26,7 @@ _WINDOW = 77
 
 
 @dataclass
-class PickScoreEncoder(Encoder):
+class PickScoreEncoder(TwoTowers):
     """A transformers CLIPModel in float32, with the processor of its paper's code.
 
     Pictures: PIL, shorter side to 224 (bicubic with antialiasing), centre crop. `folder` holds
@@ -143,7 +137,7 @@ def clip_tokenizer() -> Any:
     needs_prompts=True,
 )
 @dataclass
-class PickScore(ItemMetric):
+class PickScore(CosineMetric):
     """Cosine of picture and prompt times the learned logit scale of about 100 (typically 18 to 24).
 
     `folder`: local files config.json and model.safetensors. A prompt longer than 77 tokens is cut,
@@ -152,26 +146,10 @@ class PickScore(ItemMetric):
 
     folder: str = ""
 
-    def __post_init__(self) -> None:
-        self.embedded: dict[str, torch.Tensor] = {}
-
-    def build_encoder(self) -> Encoder:
+    def build_encoder(self) -> PickScoreEncoder:
         return PickScoreEncoder(self.folder)
 
-    @property
-    def clip(self) -> PickScoreEncoder:
-        assert isinstance(self.encoder, PickScoreEncoder)
-        return self.encoder
-
-    def truncates(self, prompt: str) -> bool:
-        return self.clip.truncates(prompt)
-
-    def prepare(self, prompts: Sequence[str]) -> None:
-        self.embedded |= {prompt: self.clip.encode_text(prompt) for prompt in prompts}
-
     def score(self, images: torch.Tensor, rows: Sequence[ItemRow]) -> Sequence[float | Undefined]:
-        seen = self.clip.encode(images)
-        return [
-            self.clip.scale * float(v @ self.embedded[row.prompt])
-            for v, row in zip(seen, rows, strict=True)
-        ]
+        assert isinstance(self.encoder, PickScoreEncoder)
+        scale = self.encoder.scale
+        return [scale * cosine for cosine in self.cosines(images, rows)]

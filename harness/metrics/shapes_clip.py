@@ -2,21 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness.errors import HarnessError
 from harness.libraries import quiet
-from harness.metrics.base import (
-    Encoder,
-    ItemMetric,
-    ItemRow,
-    Undefined,
-    hash_file,
-    item_metric,
-    per_batch,
-)
+from harness.metrics.base import ItemRow, hash_file, item_metric, per_batch
+from harness.metrics.cosine import CosineMetric, TwoTowers
 from harness.metrics.shapes_judge import not_a_caption
 
 if TYPE_CHECKING:
@@ -30,7 +22,7 @@ def dual_encoder_folder() -> Path:
     return Path(harness.world.__file__).parent / "weights" / "dual_encoder"
 
 
-class DualEncoder(Encoder):
+class DualEncoder(TwoTowers):
     """The dual encoder of `folder`; features are unit vectors."""
 
     name = "shapes-dual-encoder"
@@ -92,20 +84,8 @@ class DualEncoder(Encoder):
     licence="Apache-2.0",
     needs_prompts=True,
 )
-class ShapesClip(ItemMetric):
+class ShapesClip(CosineMetric):
     """Cosine between picture and caption embeddings, in [-1, 1], not scaled."""
 
-    def __init__(self) -> None:
-        self.embedded: dict[str, torch.Tensor] = {}
-
-    def build_encoder(self) -> Encoder:
+    def build_encoder(self) -> DualEncoder:
         return DualEncoder()
-
-    def prepare(self, prompts: Sequence[str]) -> None:
-        assert isinstance(self.encoder, DualEncoder)
-        self.embedded |= {prompt: self.encoder.encode_text(prompt) for prompt in prompts}
-
-    def score(self, images: torch.Tensor, rows: Sequence[ItemRow]) -> Sequence[float | Undefined]:
-        assert self.encoder is not None
-        seen = self.encoder.encode(images)
-        return [float(v @ self.embedded[row.prompt]) for v, row in zip(seen, rows, strict=True)]
