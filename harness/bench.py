@@ -20,10 +20,18 @@ from harness.errors import HarnessError
 from harness.fairness import BOTH, GUIDED, MATCHED, OWN, Pair, check_unit, fair_baselines
 from harness.generate import Job, Settings
 from harness.launch import Ranks
-from harness.metrics.base import Metric, PromptMetric, SetMetric, checks, make_metrics
+from harness.metrics.base import (
+    METRICS,
+    Metric,
+    PromptMetric,
+    SetMetric,
+    checks,
+    make_metric,
+    make_metrics,
+)
 from harness.progress import Progress
 from harness.prompts.base import load_prompts, set_name
-from harness.spec import Call, Shard, asked_items, parse_seeds, plan_shards
+from harness.spec import Call, Shard, asked_items, parse_call, parse_seeds, plan_shards
 from harness.store import comparison as tables
 from harness.store.comparison import Comparison, MetricInfo
 from harness.store.run import Run
@@ -105,7 +113,7 @@ def run_bench(order: Order, say: Callable[[str], None]) -> tuple[Comparison, str
     baselines = {name: runs.get(name) for name in (OWN, MATCHED, GUIDED, BOTH)}
     scores = SetScores(items)
     comparison = compare_runs(
-        candidate, baselines, usable, candidate.path, fair.absent, items, scores
+        candidate, baselines, usable, candidate.path, fair.absent, items, scores, order.benchmark
     )
     if points:
         along = {name: runs[name] for name in points}
@@ -158,6 +166,8 @@ class SetScores:
             score.high,
             score.reason or score.interval_reason,
             identity=score.identity,
+            left_out=score.left_out,
+            items=score.items,
         )
 
 
@@ -191,11 +201,12 @@ def compare_runs(
     absent: Mapping[str, str] | None = None,
     items: Collection[str] | None = None,
     set_scores: SetScores | None = None,
+    benchmark: Benchmark | None = None,
 ) -> Comparison:
     """Compare evaluated runs on item metrics, with their set scores beside; writes `compare/`.
 
     `items` are the ids to compare; None: all that the runs have in common. `set_scores` of the same
-    items, shared by several comparisons.
+    items, shared by several comparisons. `benchmark` may declare what is primary, and a margin.
     """
     set_scores = set_scores or SetScores(items)
     runs = {tables.CANDIDATE: candidate, **{k: run for k, run in baselines.items() if run}}
@@ -214,7 +225,19 @@ def compare_runs(
         items=items,
         by_prompt=by_prompt(metrics),
         commands=[shlex.join(["harness", *sys.argv[1:]])],
+        primary=_primary(benchmark, metrics) if benchmark else None,
+        margin=benchmark.margin if benchmark else None,
     )
+
+
+def _primary(benchmark: Benchmark, metrics: Sequence[Metric]) -> tables.Primary | None:
+    """What the benchmark declares, unless its metric was left out."""
+    declared = benchmark.primary
+    if declared is None or parse_call(declared.metric).name not in METRICS:
+        return None
+    label = make_metric(declared.metric).label
+    used = label in {metric.label for metric in metrics}
+    return tables.Primary(label, declared.comparison) if used else None
 
 
 def plan_jobs(order: Order) -> dict[str, Job]:

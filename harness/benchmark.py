@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import (
     BaseModel,
@@ -57,15 +57,12 @@ class Candidate(BaseModel):
 
 
 class Primary(BaseModel):
-    """The one result that decides, declared before looking: a metric and a comparison.
-
-    `comparison` is a setting ("own", "matched cost", ...).
-    """
+    """The one result that decides, declared before looking: one of the metrics, one comparison."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     metric: str
-    comparison: str
+    comparison: Literal["own", "matched cost", "matched guidance", "matched cost and guidance"]
 
 
 def _candidate(given: Any) -> Any:

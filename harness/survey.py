@@ -14,6 +14,7 @@ from harness import generate as generation
 from harness.bench import Order, SetScores
 from harness.benchmark import Candidate, load_published
 from harness.compare.comparing import tabulate
+from harness.compare.decisions import holm
 from harness.errors import HarnessError
 from harness.fairness import BOTH, MATCHED, OWN, Pair, check_unit, fair_baselines
 from harness.generate import Job
@@ -71,7 +72,7 @@ def run_survey(order: Order, say: Callable[[str], None]) -> tuple[Survey, str]:
             baselines = {name: entry.runs.get(name) for name in (OWN, *FAIR)}
             run = entry.runs[CANDIDATE]
             entry.comparison = bench.compare_runs(
-                run, baselines, metrics, run.path, entry.absent, items, set_scores
+                run, baselines, metrics, run.path, entry.absent, items, set_scores, order.benchmark
             )
     survey = _tabled(order, entries, metrics, items, set_scores, notes)
     folder = f"{order.root}/survey"
@@ -169,6 +170,7 @@ def _tabled(
                     found.value, found.low, found.high, found.n, found.reason
                 )
         rows.append(_row(label, run, facts[key], scores, shown_entry))
+    rows = _with_holm(rows)
     headline = paired[0].name if any(row.rates for row in rows) else None
     infos = [bench.metric_info(metric) for metric in metrics]
     command = shlex.join(["harness", *sys.argv[1:]])
@@ -226,9 +228,25 @@ def _rates(comparison: Comparison) -> list[Rate]:
                     str(row["verdict"]),
                     None if pd.isna(row["reason"]) else str(row["reason"]),
                     baseline.cost.nfe,
+                    str(row["role"]),
+                    _number(row["p_value"]),
                 )
             )
     return rates
+
+
+def _with_holm(rows: list[Row]) -> list[Row]:
+    """Verdicts on declared primary results take account of how many candidates were tried."""
+    declared = [rate for row in rows for rate in row.rates if rate.role == "primary"]
+    adjusted = dict(zip(map(id, declared), holm([r.p_value for r in declared]), strict=True))
+
+    def judged(rate: Rate) -> Rate:
+        if (p_value := adjusted.get(id(rate))) is None:
+            return rate
+        lost = rate.verdict in ("wins", "loses") and p_value >= 0.05
+        return replace(rate, p_holm=p_value, verdict="undecided" if lost else rate.verdict)
+
+    return [replace(row, rates=[judged(rate) for rate in row.rates]) for row in rows]
 
 
 def _published(candidate: Candidate) -> list[Published]:

@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 
 from harness import benchmark, cli
+from harness.compare.decisions import holm
 from harness.errors import HarnessError
 from harness.generate import plan
-from harness.report.survey import runs, verdicts
+from harness.report.survey import primaries, runs, verdicts
 from harness.samplers.base import resolve
 from harness.spec import parse_call
 from harness.store.survey import load_survey
@@ -27,6 +28,12 @@ def test_candidates_and_their_published_numbers_are_known(name: str) -> None:
         resolve(parse_call(candidate.sampler), defaults)
         if candidate.published:
             assert benchmark.load_published(candidate.published).source
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_what_has_a_baseline_declares_a_primary_result(name: str) -> None:
+    found = benchmark.load(name)
+    assert (found.primary is None) == (found.baseline is None)
 
 
 @pytest.mark.parametrize("name", SURVEYS)
@@ -61,6 +68,13 @@ def _file(folder: Path, text: str) -> str:
         ("candidate: heun\nbaseline: null\n", "needs a baseline"),
         ("candidates: [heun, heun]\n", "two candidates"),
         ("candidates: [{sampler: heun, guid: x}]\n", "guid"),
+        ("candidate: heun\nprimary: {metric: clip, comparison: own}\n", "'clip' is none of fid"),
+        ("candidate: heun\nprimary: {metric: fid, comparison: mine}\n", "primary: comparison"),
+        (
+            "candidates: [heun]\nbaseline: null\nprimary: {metric: fid, comparison: own}\n",
+            "needs a baseline",
+        ),
+        ("candidate: heun\nmargin: 0.6\n", "margin: Input should be less than 0.5"),
         ("candidates: [heun]\ntiny: {seed: 3}\n", "did you mean 'seeds'"),
     ],
 )
@@ -109,6 +123,12 @@ def test_candidates_are_each_compared_with_the_baseline(
     assert survey.headline == "shapes-alignment"
     assert len(runs(survey).groups[0].rows) == 3
     assert any("own settings" in line for line in verdicts(survey))
+    declared = [rate for row in survey.rows for rate in row.rates if rate.role == "primary"]
+    assert {(rate.setting, rate.metric) for rate in declared} == {
+        ("matched cost", "shapes-alignment")
+    }
+    assert [rate.p_holm for rate in declared] == holm([rate.p_value for rate in declared])
+    assert len(primaries(survey).groups[0].rows) == len(declared) == 2
     monkeypatch.setattr(sys, "argv", ["harness", "report", str(folder)])
     with pytest.raises(SystemExit) as stop:
         cli.main()

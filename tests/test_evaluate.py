@@ -15,7 +15,7 @@ import torch
 from PIL import Image
 
 from harness.errors import HarnessError
-from harness.evaluate import evaluate, pending, set_score
+from harness.evaluate import by_seed_range, evaluate, pending, set_score
 from harness.metrics.base import (
     METRICS,
     Encoder,
@@ -438,3 +438,31 @@ def test_blocks_are_seeds_where_prompts_are_few(tmp_path: Path) -> None:
     score = set_score(run, "test-spread")
     assert score.n == 48
     assert score.low is not None
+
+
+def test_set_scores_of_equal_images_name_equal_items(tmp_path: Path) -> None:
+    prompts = [Prompt(f"p{i:02d}", f"prompt {i}") for i in range(30)]
+    a, b = (make_run(tmp_path / name, prompts, seeds=1) for name in "ab")
+    c = make_run(tmp_path / "c", prompts, seeds=1, p03={"failed": "blank"})
+    for run in (a, b, c):
+        evaluate(run, ["test-spread"])
+    one, other, failed = (set_score(run, "test-spread") for run in (a, b, c))
+    assert one.items == other.items != failed.items
+    assert len(one.left_out) == 20
+
+
+def test_seed_ranges_have_a_value_each_over_disjoint_images_of_one_number(tmp_path: Path) -> None:
+    run = make_run(tmp_path, PROMPTS, seeds=3)
+    evaluate(run, ["test-spread"])
+    found = by_seed_range(run, "test-spread", [[0], [1], [2]])
+    assert [score.n for score in found] == [10, 10, 10]
+    part = set_score(run, "test-spread", items=[item_id(p.id, 1) for p in PROMPTS])
+    assert found[1].value == part.value
+    for ranges, words in (
+        ([[0], [1]], "three or more"),
+        ([[0], [1], [1]], "share a seed"),
+        ([[0], [1], [2, 3]], "different N"),
+        ([[0], [1], [7]], "lacks seed 7"),
+    ):
+        with pytest.raises(HarnessError, match=words):
+            by_seed_range(run, "test-spread", ranges)

@@ -45,6 +45,13 @@ def evaluate(
     device: options.Device = None,
     threads: options.Threads = 1,
     batch_size: Annotated[int, typer.Option(min=1, help="Images at once.")] = 64,
+    seed_ranges: Annotated[
+        str | None,
+        typer.Option(
+            help="Three or more, as '0-49999;50000-99999;100000-149999': set metrics over each, "
+            "with mean and minimum."
+        ),
+    ] = None,
 ) -> None:
     """Score the images of runs: what is missing, on one process or under torchrun.
 
@@ -89,6 +96,8 @@ def evaluate(
             )
         if ranks.rank == 0:
             _say(evaluation.evaluate(opened, names, device=where, threads=threads), opened)
+            if seed_ranges:
+                _say_ranges(opened, names, seed_ranges)
 
 
 def imported(
@@ -130,6 +139,27 @@ def _say(report: EvaluationReport, run: Run) -> None:
     ).items():
         value = estimate(score.value, score.low, score.high, score.reason)
         typer.echo(f"  {label}: {value}, n = {score.n:,}")
+
+
+def _say_ranges(run: Run, metrics: list[str], seed_ranges: str) -> None:
+    """Set metrics over each range of seeds, their mean and minimum."""
+    from harness.evaluate import by_seed_range
+    from harness.metrics.base import SetMetric, make_metrics
+    from harness.report.words import number
+    from harness.spec import parse_seeds
+
+    ranges = seed_ranges.split(";")
+    for metric in make_metrics(metrics):
+        if not isinstance(metric, SetMetric):
+            continue
+        scores = by_seed_range(run, metric, [parse_seeds(seeds) for seeds in ranges])
+        for seeds, score in zip(ranges, scores, strict=True):
+            value = number(score.value) if score.value is not None else score.reason
+            typer.echo(f"  {metric.call}, seeds {seeds.strip()}: {value}, n = {score.n:,}")
+        values = [score.value for score in scores if score.value is not None]
+        if len(values) == len(scores):
+            mean = number(sum(values) / len(values))
+            typer.echo(f"  {metric.call}: mean {mean}, minimum {number(min(values))}")
 
 
 @app.command(

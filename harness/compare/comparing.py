@@ -7,12 +7,14 @@ import os
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from harness.compare import pairs, rating, statistics, two_way
 from harness.compare.cost import run_cost
 from harness.errors import HarnessError, unknown
 from harness.metrics.base import PromptMetric
+from harness.metrics.statistics import jackknife
 from harness.store import comparison as tables
 from harness.store.comparison import CANDIDATE, Comparison, MetricInfo, Primary, RunFacts, SetScore
 from harness.store.run import Run
@@ -255,6 +257,24 @@ def _set_scores(runs: Mapping[str, RunFacts], scores: Sequence[SetScore]) -> pd.
                 "failed": failed[score.run],
                 "reason": score.reason,
                 "warning": warning,
+                **_set_difference(ours, score),
             }
         )
     return tables.typed(rows, tables.SET_SCORES)
+
+
+def _set_difference(ours: SetScore | None, score: SetScore) -> dict[str, Any]:
+    """The candidate's set score minus another, over the same images, with a jackknife interval."""
+    if ours is None or score.run == CANDIDATE:
+        return {}
+    if ours.value is None or score.value is None:
+        return {"difference_reason": "undefined on a side"}
+    if ours.n != score.n:
+        return {"difference_reason": f"not comparable: over {ours.n:,} and {score.n:,} images"}
+    if ours.items != score.items:
+        return {"difference_reason": "not comparable: over different prompts and seeds"}
+    value = ours.value - score.value
+    if not (ours.left_out and score.left_out):
+        return {"difference": value, "difference_reason": score.reason or ours.reason}
+    low, high = jackknife(value, np.subtract(ours.left_out, score.left_out))
+    return {"difference": value, "difference_low": low, "difference_high": high}

@@ -16,12 +16,20 @@ from typing import Literal
 from harness.errors import HarnessError
 from harness.evaluate.jobs import Job, Sheet, make_jobs
 from harness.evaluate.pictures import batches
-from harness.evaluate.set_scores import SetScore, set_score
+from harness.evaluate.set_scores import SetScore, by_seed_range, set_score
 from harness.metrics.base import FeatureMetric, Metric, checks, make_metrics
 from harness.store import scores
 from harness.store.run import Run
 
-__all__ = ["EvaluationReport", "Outcome", "SetScore", "evaluate", "pending", "set_score"]
+__all__ = [
+    "EvaluationReport",
+    "Outcome",
+    "SetScore",
+    "by_seed_range",
+    "evaluate",
+    "pending",
+    "set_score",
+]
 
 
 @dataclass

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+import hashlib
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -11,7 +12,7 @@ import numpy as np
 
 from harness.errors import HarnessError
 from harness.metrics.base import SetMetric, Undefined, make_metric
-from harness.metrics.statistics import BLOCKS, deal, jackknife
+from harness.metrics.statistics import BLOCKS, deal, delete_one, jackknife
 from harness.store import scores
 from harness.store.run import Run
 
@@ -22,7 +23,8 @@ class SetScore:
 
     `value`, or `low` and `high` (a 95 % jackknife interval at this n), are None where undefined,
     and the reasons say why. `identity` changes with the version and the weights of the encoder:
-    scores of other identities cannot be set side by side.
+    scores of other identities cannot be set side by side. `left_out` are the values with one block
+    left out, and `items` names exactly the images: scores of equal `items` have equal blocks.
     """
 
     metric: str
@@ -34,6 +36,8 @@ class SetScore:
     high: float | None = None
     reason: str | None = None
     interval_reason: str | None = None
+    left_out: tuple[float, ...] = ()
+    items: str | None = None
 
 
 def set_score(run: Run, metric: str | SetMetric, items: Collection[str] | None = None) -> SetScore:
@@ -50,7 +54,14 @@ def set_score(run: Run, metric: str | SetMetric, items: Collection[str] | None =
     statistic = made.statistic()
     found = _read(run, made.features.label, items)
     n = len(found.rows)
-    score = partial(SetScore, str(made.call), n=n, excluded=found.excluded, identity=found.identity)
+    score = partial(
+        SetScore,
+        str(made.call),
+        n=n,
+        excluded=found.excluded,
+        identity=found.identity,
+        items=found.items,
+    )
     value = statistic.value(statistic.gather(found.rows)) if n else Undefined("there are no images")
     if isinstance(value, Undefined):
         return score(value=None, reason=value.reason, interval_reason=value.reason)
@@ -60,29 +71,67 @@ def set_score(run: Run, metric: str | SetMetric, items: Collection[str] | None =
         reason = f"no interval: fewer than {BLOCKS} prompts and fewer than {BLOCKS} seeds"
         return score(value=value, interval_reason=reason)
     states = [statistic.gather(found.rows[blocks == block]) for block in range(BLOCKS)]
-    interval = jackknife(statistic, states, value)
-    if isinstance(interval, Undefined):
-        return score(value=value, interval_reason=interval.reason)
+    left_out = delete_one(statistic, states)
+    if isinstance(left_out, Undefined):
+        return score(value=value, interval_reason=left_out.reason)
+    low, high = jackknife(value, left_out)
     least, most = made.about.range
-    return score(value=value, low=max(interval[0], least), high=min(interval[1], most))
+    return score(
+        value=value, low=max(low, least), high=min(high, most), left_out=tuple(left_out.tolist())
+    )
+
+
+def by_seed_range(
+    run: Run, metric: str | SetMetric, ranges: Sequence[Sequence[int]]
+) -> list[SetScore]:
+    """A set metric's value over each of several disjoint ranges of a run's seeds.
+
+    As papers do that give the minimum of three: a value each, of the same number of images. Raises
+    HarnessError for fewer than three ranges, for ranges that share a seed or differ in length, and
+    for seeds that the run lacks.
+    """
+    if len(ranges) < 3:
+        raise HarnessError(f"{len(ranges)} seed ranges: mean and minimum take three or more")
+    taken = [seed for seeds in ranges for seed in seeds]
+    if len(set(taken)) < len(taken):
+        raise HarnessError("seed ranges share a seed: their values would not be independent")
+    if len({len(seeds) for seeds in ranges}) > 1:
+        sizes = ", ".join(f"{len(seeds):,}" for seeds in ranges)
+        raise HarnessError(f"seed ranges of {sizes} seeds: values at different N do not compare")
+    held = scores.select(run, None).frame("images", ["item_id", "seed"])
+    found = []
+    for seeds in ranges:
+        if absent := sorted(set(seeds).difference(held["seed"])):
+            raise HarnessError(
+                f"{run.path} lacks seed {absent[0]} and {len(absent) - 1:,} more of those asked "
+                "for: generate them first"
+            )
+        found.append(set_score(run, metric, held["item_id"][held["seed"].isin(seeds)].tolist()))
+    return found
 
 
 @dataclass(frozen=True)
 class _Features:
-    """Features [n, F], their prompt ids and seeds, and the number of items that have none."""
+    """Features [n, F], their prompt ids and seeds, and the number of items that have none.
+
+    `items` is a hash of the ids of those that have some.
+    """
 
     rows: np.ndarray[Any, Any]
     prompts: list[str]
     seeds: list[str]
     excluded: int
     identity: str
+    items: str
 
 
 def _read(run: Run, encoder: str, items: Collection[str] | None) -> _Features:
     selection = scores.select(run, items)
     identity = selection.identity(f"features/{encoder}")
     rows, valid = selection.features(encoder)
-    known = selection.frame("images", ["prompt_id", "seed"])[valid]
+    known = selection.frame("images", ["item_id", "prompt_id", "seed"])[valid]
     prompts = known["prompt_id"].fillna("").tolist()
     seeds = known["seed"].astype(str).tolist()
-    return _Features(rows, prompts, seeds, int((~valid).sum()), identity)
+    ids = "\n".join(sorted(known["item_id"]))
+    digest = hashlib.sha256(ids.encode()).hexdigest()[:16]
+    return _Features(rows, prompts, seeds, int((~valid).sum()), identity, digest)

@@ -78,18 +78,8 @@ def deal(groups: Sequence[str], blocks: int = BLOCKS) -> NDArray[np.intp] | None
     return index % blocks if len(names) >= blocks else None
 
 
-def jackknife(
-    statistic: Statistic[Any], states: Sequence[Any], value: float, level: float = 0.95
-) -> tuple[float, float] | Undefined:
-    """Interval around a statistic's `value` at its number of images, from independent blocks.
-
-    `states` are those of the blocks. The delete-one-block jackknife: spread of the values with one
-    block left out, a t quantile with blocks - 1 degrees of freedom. A bootstrap over images repeats
-    some of them, which moves a Frechet distance so far that its interval misses the estimate.
-    """
-    from scipy.stats import t
-
-    count = len(states)
+def delete_one(statistic: Statistic[Any], states: Sequence[Any]) -> NDArray[np.float64] | Undefined:
+    """A statistic with each of the blocks left out in turn; `states` are those of the blocks."""
     before = [None, *accumulate(states[:-1])]
     after = [*list(accumulate(states[:0:-1]))[::-1], None]
     left_out: list[float] = []
@@ -97,8 +87,25 @@ def jackknife(
         rest = right if left is None else left if right is None else left + right
         without = statistic.value(rest)
         if isinstance(without, Undefined):
-            return Undefined(f"no interval: with one of {count} blocks left out, {without.reason}")
+            blocks = f"one of {len(states)} blocks left out"
+            return Undefined(f"no interval: with {blocks}, {without.reason}")
         left_out.append(without)
+    return np.asarray(left_out)
+
+
+def jackknife(
+    value: float, left_out: Sequence[float] | NDArray[np.float64], level: float = 0.95
+) -> tuple[float, float]:
+    """Interval around a `value` at its number of images, from those of `delete_one`.
+
+    The delete-one-block jackknife: spread of the values with one block left out, a t quantile with
+    blocks - 1 degrees of freedom. For a difference of two statistics, take the differences of both,
+    from the same blocks. A bootstrap over images repeats some of them, which moves a Frechet
+    distance so far that its interval misses the estimate.
+    """
+    from scipy.stats import t
+
+    count = len(left_out)
     spread = np.asarray(left_out) - np.mean(left_out)
     error = np.sqrt((count - 1) / count * (spread**2).sum())
     half = float(t.ppf((1 + level) / 2, count - 1) * error)

@@ -33,7 +33,9 @@ def console_tables(comparison: Comparison) -> list[RenderableType]:
         shown += [Text(group.title, style="bold"), _table(rates, group, kept, styles)]
     if sets := tables.set_scores(comparison):
         kept = [
-            at for at, column in enumerate(sets.columns) if column in ("run", "value", "images")
+            at
+            for at, column in enumerate(sets.columns)
+            if column in ("run", "value", "A - B", "images")
         ]
         for group in sets.groups:
             table = _table(sets, group, kept, [""] * len(group.rows))

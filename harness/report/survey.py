@@ -25,7 +25,13 @@ def write_survey(survey: Survey, folder: str) -> str:
     from harness.report.page import tables_page
 
     said = [*verdicts(survey), *remarks(survey)]
-    found = [runs(survey), every_rate(survey), beside_published(survey), samplers(survey)]
+    found = [
+        runs(survey),
+        primaries(survey),
+        every_rate(survey),
+        beside_published(survey),
+        samplers(survey),
+    ]
     shown = [table for table in found if table]
     page = files.join(folder, "index.html")
     files.write_text(page, tables_page(survey.title, said, shown))
@@ -44,8 +50,8 @@ def survey_tables(survey: Survey) -> list[RenderableType]:
     from harness.report.console import plain_table
 
     shown: list[RenderableType] = [plain_table(runs(survey, short=True))]
-    if table := beside_published(survey):
-        shown += [Text(table.caption, style="bold"), plain_table(table)]
+    for table in (primaries(survey), beside_published(survey)):
+        shown += [] if table is None else [Text(table.caption, style="bold"), plain_table(table)]
     return shown + [Text(line) for line in [*verdicts(survey), *remarks(survey)]]
 
 
@@ -94,6 +100,32 @@ def every_rate(survey: Survey) -> Table | None:
         return None
     note = "NFE in brackets is the baseline's."
     return Table("Winning rates on every metric", ["run", *SETTINGS.values()], groups, note)
+
+
+def primaries(survey: Survey) -> Table | None:
+    """The results that were declared before looking; None where there are none."""
+    body = [
+        [
+            row.label,
+            f"{survey.metric(rate.metric).label}, {words.setting(rate.setting)}",
+            _rate(rate),
+            words.p_value(rate.p_value),
+            words.p_value(rate.p_holm),
+            rate.verdict,
+        ]
+        for row in survey.rows
+        for rate in row.rates
+        if rate.role == "primary"
+    ]
+    if not body:
+        return None
+    columns = ["run", "primary result", "winning rate", "p", "p, Holm", "verdict"]
+    note = (
+        "Declared by the benchmark before looking. Holm's p-value allows for the number of "
+        "candidates: verdicts go by it. Everything else is exploratory."
+    )
+    prose = frozenset({"primary result", "verdict"})
+    return Table("Primary results", columns, [Group("", body)], note, prose)
 
 
 def beside_published(survey: Survey) -> Table | None:
@@ -145,9 +177,13 @@ def verdicts(survey: Survey) -> list[str]:
             metric = survey.metric(survey.headline or "").label
             lines.append(f"At {words.setting(setting)}, on {metric}, {'. '.join(parts)}.")
     paired = sum(1 for row in survey.rows if row.rates)
+    declared = any(rate.role == "primary" for row in survey.rows for rate in row.rates)
+    if paired and not declared:
+        lines.append("No primary result is declared: every verdict is exploratory.")
     if paired > 1:
+        kind = "exploratory verdict" if declared else "verdict"
         lines.append(
-            f"Each verdict stands for itself: of {paired} samplers no better than the baseline, "
+            f"Each {kind} stands for itself: of {paired} samplers no better than the baseline, "
             f"{0.05 * paired:.1f} would be expected to win or lose by chance."
         )
     return lines

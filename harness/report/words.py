@@ -118,8 +118,8 @@ def declared(comparison: Comparison) -> str:
     primary = comparison.primary
     if primary is None:
         return (
-            "No primary result was declared: every verdict is exploratory, and one in twenty "
-            "intervals misses by chance."
+            "No primary result is declared for these metrics: every verdict is exploratory, and "
+            "one in twenty intervals misses by chance."
         )
     metric = next(m for m in comparison.metrics if m.name == primary.metric)
     return (

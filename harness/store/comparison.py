@@ -125,6 +125,10 @@ SET_SCORES = {
     "failed": "int64",
     "reason": "string",
     "warning": "string",  # why it should not be set beside the candidate's
+    "difference": "float64",  # candidate minus this run, over the same images
+    "difference_low": "float64",
+    "difference_high": "float64",
+    "difference_reason": "string",
 }
 """`set_scores.parquet`: one row a run and set metric."""
 
@@ -161,7 +165,9 @@ class Primary:
 class SetScore:
     """One number for a whole run. `run` is "candidate" or the name of a comparison.
 
-    `identity` tells which version and weights of the metric gave it; null: not known.
+    `identity` tells which version and weights of the metric gave it; null: not known. `left_out`
+    are the values with one block of prompts (or seeds) left out, `items` names exactly the images:
+    both are needed for the interval of a difference.
     """
 
     run: str
@@ -172,6 +178,8 @@ class SetScore:
     high: float | None = None
     reason: str | None = None
     identity: str | None = None
+    left_out: tuple[float, ...] = ()
+    items: str | None = None
 
 
 @dataclass(frozen=True)

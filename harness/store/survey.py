@@ -25,7 +25,11 @@ class Score:
 
 @dataclass(frozen=True)
 class Rate:
-    """A winning rate in [0, 1] over a baseline of `nfe` evaluations an image; see RATES."""
+    """A winning rate in [0, 1] over a baseline of `nfe` evaluations an image; see RATES.
+
+    `p_holm` is the p-value of a primary result among those of all candidates (Holm 1979), which the
+    verdict goes by; null for exploratory ones.
+    """
 
     setting: str  # own, matched cost
     metric: str
@@ -36,6 +40,9 @@ class Rate:
     verdict: str
     reason: str | None
     nfe: float | None
+    role: str = "exploratory"
+    p_value: float | None = None
+    p_holm: float | None = None
 
 
 @dataclass(frozen=True)

@@ -307,3 +307,29 @@ def test_the_tables_are_the_same_bytes_again_and_open_in_duckdb(tmp_path):
     assert [path.stem for path in paths] == ["pairs", "set_scores", "summary", "winning_rates"]
     query = f"select count(*), sum(outcome) from '{tmp_path}/a/compare/pairs.parquet'"
     assert duckdb.sql(query).fetchall() == [(2, 1.0)]
+
+
+def test_set_scores_of_the_same_images_have_a_difference(tmp_path):
+    """The jackknife of the differences: blocks that move both sides alike leave no doubt."""
+    fd = MetricInfo("fd", "lower", "Frechet distance")
+    moved = tuple(float(v) for v in range(20))
+
+    def difference(**more):
+        other = {"left_out": tuple(v + 1 for v in moved), "items": "x"} | more
+        scores = [
+            SetScore("candidate", fd, 3.0, 4, left_out=moved, items="x"),
+            SetScore("own", fd, 5.0, **{"n": 4, **other}),
+        ]
+        where = tmp_path / str(len(list(tmp_path.iterdir())))
+        result = contest(where, items([1, 1]), items([1, 1]), set_scores=scores)
+        assert pd.isna(result.set_scores["difference"].iloc[0])
+        return result.set_scores.iloc[1]
+
+    row = difference()
+    assert (row["difference"], row["difference_low"], row["difference_high"]) == (-2, -2, -2)
+    alone = difference(left_out=())
+    assert (alone["difference"], pd.isna(alone["difference_low"])) == (-2, True)
+    for other, why in (({"n": 3}, "over 4 and 3 images"), ({"items": "y"}, "different prompts")):
+        row = difference(**other)
+        assert pd.isna(row["difference"])
+        assert why in row["difference_reason"]

@@ -64,7 +64,7 @@ def test_only_the_declared_result_is_primary_and_the_rest_exploratory(tmp_path):
 def test_nothing_declared_is_said(tmp_path):
     result = contest(tmp_path)
     assert set(result.rates["role"]) == {"exploratory"}
-    assert "No primary result was declared" in words.remarks(result)[-1]
+    assert "No primary result is declared" in words.remarks(result)[-1]
     assert "80\u00a0% of cases" in words.verdict_line(result, "own")
 
 

@@ -11,7 +11,7 @@ from scipy import linalg
 from harness.errors import HarnessError
 from harness.metrics.base import Undefined
 from harness.metrics.frechet import Frechet, Reference, frechet_distance, read_reference
-from harness.metrics.statistics import BLOCKS, Moments, deal, jackknife
+from harness.metrics.statistics import BLOCKS, Moments, deal, delete_one, jackknife
 
 
 def reference(mu: np.ndarray, sigma: np.ndarray) -> Reference:
@@ -121,7 +121,7 @@ def test_jackknife_of_a_mean_is_the_t_interval() -> None:
 
     values = np.random.default_rng(5).normal(size=BLOCKS)
     states = [Moments.of(np.array([[v]])) for v in values]
-    interval = jackknife(Mean(), states, float(values.mean()))
+    interval = jackknife(float(values.mean()), delete_one(Mean(), states))
     expected = stats.t.interval(0.95, BLOCKS - 1, values.mean(), stats.sem(values))
     assert interval == pytest.approx(expected, rel=1e-9)
 
@@ -139,7 +139,36 @@ def test_jackknife_of_a_frechet_distance_covers_its_expectation() -> None:
         features = (0.5 * shared + own).reshape(-1, width)
         values.append(statistic.value(statistic.gather(features)))
         states = [statistic.gather(features[blocks == b]) for b in range(BLOCKS)]
-        intervals.append(jackknife(statistic, states, values[-1]))
+        intervals.append(jackknife(values[-1], delete_one(statistic, states)))
     centre = np.mean(values)
     covered = np.mean([low <= centre <= high for low, high in intervals])
     assert 0.92 <= covered <= 0.98
+
+
+def test_jackknife_of_a_difference_covers_it_and_uses_what_runs_share() -> None:
+    """Two runs of the same prompts and noise: the interval is far below that of unpaired ones."""
+    rng = np.random.default_rng(7)
+    width, prompts, seeds, repeats = 5, 80, 2, 300
+    statistic = Frechet(reference(np.full(width, 0.4), np.diag(np.linspace(0.5, 2, width))))
+    blocks = deal([f"p{i}" for i in range(prompts) for _ in range(seeds)])
+    values, intervals, apart = [], [], []
+    for _ in range(repeats):
+        shared = 0.5 * rng.normal(size=(prompts, 1, width)) + rng.normal(
+            size=(prompts, seeds, width)
+        )
+        sides = []
+        for scale in (1.0, 1.1):
+            own = 0.2 * rng.normal(size=shared.shape)
+            features = (scale * shared + own).reshape(-1, width)
+            value = statistic.value(statistic.gather(features))
+            states = [statistic.gather(features[blocks == b]) for b in range(BLOCKS)]
+            sides.append((value, delete_one(statistic, states)))
+        (a, without_a), (b, without_b) = sides
+        values.append(a - b)
+        intervals.append(jackknife(a - b, without_a - without_b))
+        alone = [np.diff(jackknife(*side))[0] for side in sides]
+        apart.append(np.hypot(*alone))
+    centre = np.mean(values)
+    covered = np.mean([low <= centre <= high for low, high in intervals])
+    assert 0.92 <= covered <= 0.98
+    assert np.mean([high - low for low, high in intervals]) < 0.6 * np.mean(apart)
