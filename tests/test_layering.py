@@ -15,7 +15,7 @@ ROOT = Path(__file__).parent.parent / "harness"
 # Lower first. Parts of one level do not import each other, except where they are one name.
 LEVELS = [
     {"errors"},
-    {"registry", "spec", "noise", "data", "download", "libraries", "objects"},
+    {"registry", "spec", "noise", "data", "download", "libraries", "objects", "pickles"},
     {"world"},
     {"store"},
     {"samplers", "models", "prompts", "metrics"},

@@ -15,8 +15,9 @@ import torch
 
 from harness.errors import HarnessError, unknown
 from harness.models.pickles import torch_files
-from harness.models.pickles.machine import Budget, Machine, Refused, show
-from harness.models.pickles.stand_ins import Instance, StoredArray, StoredTensor
+from harness.models.pickles.stand_ins import Instance, StoredTensor
+from harness.pickles.arrays import StoredArray
+from harness.pickles.machine import Budget, Machine, Refused, show
 
 _STEPS = 1_000_000
 _MAX_DEPTH = 50

@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from harness.models.pickles.machine import Budget, Buildable, Refused, Symbol, Symbols, key, show
+from harness.pickles import arrays
+from harness.pickles.arrays import check_sizes, damaged
+from harness.pickles.machine import Budget, Buildable, Refused, Symbol, Symbols, key, show
 
-_MAX_DIMENSIONS = 8
-_NUMBERS = ("f2", "f4", "f8", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "b1")
 STORAGES = {
     "FloatStorage": torch.float32,
     "DoubleStorage": torch.float64,
@@ -76,46 +76,6 @@ class StoredTensor:
 
 
 @dataclass(eq=False)
-class StoredArray(Buildable):
-    """A NumPy array in the file."""
-
-    shape: tuple[int, ...] = ()
-    dtype: np.dtype[Any] | None = None
-    order: str = "C"
-    data: memoryview | bytes = field(default=b"", repr=False)
-
-    def build(self, state: Any) -> None:
-        match state:
-            case (int(), tuple(shape), NumpyType() as kind, bool(fortran), memoryview() | bytes()):
-                data = state[4]
-            case _:
-                raise Refused("it is damaged: the state of a NumPy array is none")
-        _check_sizes(shape)
-        if self.dtype is not None or math.prod(shape) * kind.dtype.itemsize != len(data):
-            raise Refused(f"a NumPy array of shape {show(str(shape))} has {len(data)} bytes")
-        self.shape, self.dtype, self.data = shape, kind.dtype, data
-        self.order = "F" if fortran else "C"
-
-    def tolist(self) -> Any:
-        """Its numbers as nested lists."""
-        if self.dtype is None:
-            return []
-        flat = np.frombuffer(self.data, self.dtype)
-        return flat.reshape(self.shape, order="F" if self.order == "F" else "C").tolist()
-
-
-@dataclass(eq=False)
-class NumpyType(Buildable):
-    """A NumPy number type, little-endian."""
-
-    dtype: np.dtype[Any]
-
-    def build(self, state: Any) -> None:
-        if not isinstance(state, tuple) or len(state) < 2 or state[1] not in ("<", "|", "="):
-            raise Refused("a NumPy type is not a plain little-endian number")
-
-
-@dataclass(eq=False)
 class Instance(Buildable):
     """An object in the file: the name of its class, and what its __dict__ held."""
 
@@ -131,7 +91,7 @@ class Instance(Buildable):
 def table(budget: Budget, load_bytes: Callable[[memoryview | bytes], Storage]) -> Symbols:
     """The fixed table of stand-ins; `load_bytes` reads a nested storage."""
     makers = _Makers(budget)
-    rows: dict[tuple[str, str], Symbol] = {}
+    rows: dict[tuple[str, str], Symbol] = dict(arrays.SYMBOLS)
 
     def add(
         module: str,
@@ -145,7 +105,7 @@ def table(budget: Budget, load_bytes: Callable[[memoryview | bytes], Storage]) -
         match arguments:
             case (memoryview() | bytes(),):
                 return load_bytes(arguments[0])
-        raise _damaged("torch.storage._load_from_bytes")
+        raise damaged("torch.storage._load_from_bytes")
 
     add("torch_utils.persistence", "_reconstruct_persistent_obj", persistent_object)
     add("dnnlib.util", "EasyDict", new=dict)
@@ -160,11 +120,6 @@ def table(budget: Budget, load_bytes: Callable[[memoryview | bytes], Storage]) -
         add("torch", name)
     for name in ("ModuleDict", "ModuleList"):
         add("torch.nn.modules.container", name, new=partial(Instance, name))
-    add("numpy", "dtype", numpy_type)
-    add("numpy", "ndarray")
-    for core in ("numpy.core.multiarray", "numpy._core.multiarray"):
-        add(core, "scalar", numpy_scalar)
-        add(core, "_reconstruct", numpy_array)
     return rows
 
 
@@ -182,14 +137,14 @@ class _Makers:
                 self.budget.spend(len(pairs))
                 if all(isinstance(pair, (list, tuple)) and len(pair) == 2 for pair in pairs):
                     return {key(k): value for k, value in pairs}
-        raise _damaged("collections.OrderedDict")
+        raise damaged("collections.OrderedDict")
 
     def set_(self, arguments: tuple[Any, ...]) -> set[str | int]:
         match arguments:
             case (list(values),):
                 self.budget.spend(len(values))
                 return set(map(key, values))
-        raise _damaged("set")
+        raise damaged("set")
 
     def encode(self, arguments: tuple[Any, ...]) -> bytes:
         """How protocol 2 writes bytes."""
@@ -200,7 +155,7 @@ class _Makers:
                     return text.encode("latin1")
                 except UnicodeEncodeError:
                     pass
-        raise _damaged("_codecs.encode")
+        raise damaged("_codecs.encode")
 
 
 def persistent_object(arguments: tuple[Any, ...]) -> Instance:
@@ -211,7 +166,7 @@ def persistent_object(arguments: tuple[Any, ...]) -> Instance:
                 return Instance(name, state)
         case ({"version": int(version)},) if version != 6:
             raise Refused(f"it is of persistence version {show(version)}: 6 can be read")
-    raise _damaged("torch_utils.persistence._reconstruct_persistent_obj")
+    raise damaged("torch_utils.persistence._reconstruct_persistent_obj")
 
 
 def tensor(arguments: tuple[Any, ...]) -> StoredTensor:
@@ -220,11 +175,11 @@ def tensor(arguments: tuple[Any, ...]) -> StoredTensor:
         case (Storage() as storage, int(offset), tuple(shape), tuple(stride), bool(), hooks):
             pass
         case _:
-            raise _damaged("torch._utils._rebuild_tensor_v2")
+            raise damaged("torch._utils._rebuild_tensor_v2")
     _check_hooks(hooks)
-    _check_sizes((offset,))
-    _check_sizes(shape)
-    _check_sizes(stride)
+    check_sizes((offset,))
+    check_sizes(shape)
+    check_sizes(stride)
     count = math.prod(shape)
     last = _last(offset, shape, stride) if count else offset - 1
     if len(shape) != len(stride) or count > storage.numel or last >= storage.numel:
@@ -241,49 +196,7 @@ def parameter(arguments: tuple[Any, ...]) -> StoredTensor:
         case (StoredTensor() as data, bool(), hooks):
             _check_hooks(hooks)
             return replace(data, parameter=True)
-    raise _damaged("torch._utils._rebuild_parameter")
-
-
-def numpy_type(arguments: tuple[Any, ...]) -> NumpyType:
-    """numpy.dtype of a number."""
-    match arguments:
-        case (str(code), *_) if code in _NUMBERS:
-            return NumpyType(np.dtype(f"<{code}"))
-        case (str(code), *_):
-            raise Refused(f"the NumPy type {show(code)} is not a plain number")
-    raise _damaged("numpy.dtype")
-
-
-def numpy_scalar(arguments: tuple[Any, ...]) -> float | int | bool:
-    """A NumPy number as Python's."""
-    match arguments:
-        case (NumpyType() as kind, memoryview() | bytes()):
-            if len(arguments[1]) == kind.dtype.itemsize:
-                number: float | int | bool = np.frombuffer(arguments[1], kind.dtype)[0].item()
-                return number
-    raise _damaged("numpy.core.multiarray.scalar")
-
-
-def numpy_array(arguments: tuple[Any, ...]) -> StoredArray:
-    """An array, whose state follows."""
-    match arguments:
-        case (Symbol(name="numpy.ndarray"), (0,), memoryview() | bytes()):
-            return StoredArray()
-    raise _damaged("numpy.core.multiarray._reconstruct")
-
-
-def size_of(value: object) -> int:
-    """A count from the file. Raises Refused for what is none."""
-    if type(value) is not int or not 0 <= value < 1 << 62:
-        raise Refused(f"it is damaged: {show(value)} as a size")
-    return value
-
-
-def _check_sizes(sizes: tuple[Any, ...]) -> None:
-    if len(sizes) > _MAX_DIMENSIONS:
-        raise Refused(f"it is damaged: a tensor of {len(sizes)} dimensions")
-    for value in sizes:
-        size_of(value)
+    raise damaged("torch._utils._rebuild_parameter")
 
 
 def _check_hooks(hooks: object) -> None:
@@ -298,7 +211,3 @@ def _last(offset: int, shape: tuple[int, ...], stride: tuple[int, ...]) -> int:
 
 def _name(dtype: torch.dtype) -> str:
     return str(dtype).removeprefix("torch.")
-
-
-def _damaged(name: str) -> Refused:
-    return Refused(f"it gives {name} something it does not take, and nothing in it was executed")

@@ -12,8 +12,9 @@ from typing import Any
 
 import torch
 
-from harness.models.pickles.machine import Budget, Machine, Refused, Symbol, Symbols, show
-from harness.models.pickles.stand_ins import STORAGES, Storage, size_of, table
+from harness.models.pickles.stand_ins import STORAGES, Storage, table
+from harness.pickles.arrays import size_of
+from harness.pickles.machine import Budget, Machine, Refused, Symbol, Symbols, show
 
 LEGACY_START = b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19."
 _LEGACY_PROTOCOL = 1001
