@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,8 @@ from harness.metrics.base import SetMetric, Undefined, make_metric
 from harness.metrics.statistics import BLOCKS, deal, delete_one, jackknife
 from harness.store import scores
 from harness.store.run import Run
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -43,7 +46,7 @@ class SetScore:
 def set_score(run: Run, metric: str | SetMetric, items: Collection[str] | None = None) -> SetScore:
     """A set metric's value over a run, or over those of its items that `items` names.
 
-    Reads feature shards only: no images, no torch; with `items`, only the shards that hold some.
+    Reads feature shards only, no images; with `items`, only the shards that hold some.
     Raises HarnessError if features are missing, of another state of the images or of several
     versions of the encoder (evaluate first), if the run lacks items that are asked for, and if the
     metric gives one number an image.
@@ -54,6 +57,8 @@ def set_score(run: Run, metric: str | SetMetric, items: Collection[str] | None =
     statistic = made.statistic()
     found = _read(run, made.features.label, items)
     n = len(found.rows)
+    if n < made.enough:
+        _warn_few(str(made.call), n, made.enough)
     score = partial(
         SetScore,
         str(made.call),
@@ -108,6 +113,18 @@ def by_seed_range(
             )
         found.append(set_score(run, metric, held["item_id"][held["seed"].isin(seeds)].tolist()))
     return found
+
+
+@lru_cache
+def _warn_few(metric: str, n: int, enough: int) -> None:
+    """Once for each metric and number."""
+    log.warning(
+        "%s over %d images: with fewer than %d its bias is large; compare it with nothing but "
+        "the same metric at the same number of images",
+        metric,
+        n,
+        enough,
+    )
 
 
 @dataclass(frozen=True)

@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from harness.metrics.statistics import Statistic
 
 T = TypeVar("T")
+C = TypeVar("C", bound="Configured")
 
 
 @dataclass(frozen=True)
@@ -133,6 +134,12 @@ class Encoder(Configured, ABC):
 
     width: int
 
+    @property
+    def convention(self) -> str:
+        """What makes features comparable: the call, without where the weights' file lies."""
+        params = {k: v for k, v in self.call.params.items() if k != "checkpoint"}
+        return str(Call(self.name, params))
+
     def unsuitable(self, row: ItemRow, size: tuple[int, int]) -> str | None:
         """Why an image of this row and size (height, width) cannot be encoded; None if it can."""
         return None
@@ -220,7 +227,12 @@ class PromptMetric(FeatureMetric):
 
 
 class SetMetric(FeatureMetric):
-    """One number a run: a statistic of the encoder's features."""
+    """One number a run: a statistic of the encoder's features.
+
+    With fewer images than `enough` it is not comparable with what papers report, and said so.
+    """
+
+    enough: ClassVar[int] = 0
 
     @abstractmethod
     def statistic(self) -> Statistic[Any]:
@@ -317,19 +329,23 @@ def make_metric(text: str) -> Metric:
 
     Raises HarnessError for an unknown name or parameter (with the closest) and a wrong value.
     """
+    call = parse_call(text)
+    return construct("metric", METRICS.get(call.name), call)
+
+
+def construct(kind: str, cls: type[C], call: Call) -> C:
+    """An instance with the parameters of a call; HarnessError for unknown ones and wrong values."""
     from pydantic import ConfigDict, TypeAdapter, ValidationError
 
-    call = parse_call(text)
-    cls = METRICS.get(call.name)
     kinds = get_type_hints(cls, include_extras=True) if call.params else {}
     for key, value in call.params.items():
         if key not in parameters(cls):
-            raise unknown("parameter", key, parameters(cls), where=f"metric {call.name}")
+            raise unknown("parameter", key, parameters(cls), where=f"{kind} {call.name}")
         try:
             TypeAdapter(kinds[key], config=ConfigDict(strict=True)).validate_python(value)
         except ValidationError as error:
             problem = error.errors()[0]["msg"].removeprefix("Input ")
-            message = f"metric {call.name}: parameter {key}={value!r} {problem}"
+            message = f"{kind} {call.name}: parameter {key}={value!r} {problem}"
             raise HarnessError(message) from None
     return cls(**call.params)
 

@@ -120,14 +120,18 @@ class OpenClip(TwoTowers):
 
         return open_clip.get_tokenizer(self.model)
 
-    @per_batch
-    def encode(self, images: torch.Tensor) -> torch.Tensor:
+    def pixels(self, images: torch.Tensor) -> torch.Tensor:
+        """What the image tower takes, on the device, of images uint8 [B, 3, H, W]."""
         import torch
         from PIL import Image
 
         pictures = [Image.fromarray(image.permute(1, 2, 0).numpy()) for image in images]
         pixels = torch.stack([self.preprocess(picture) for picture in pictures])
-        features: torch.Tensor = self.network.encode_image(pixels.to(self.device), normalize=True)
+        return pixels.to(self.device)
+
+    @per_batch
+    def encode(self, images: torch.Tensor) -> torch.Tensor:
+        features: torch.Tensor = self.network.encode_image(self.pixels(images), normalize=True)
         return features.float().cpu()
 
     def encode_text(self, text: str) -> torch.Tensor:

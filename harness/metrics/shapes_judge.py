@@ -25,7 +25,8 @@ from harness.metrics.base import (
     per_batch,
     set_metric,
 )
-from harness.metrics.frechet import Frechet, read_reference
+from harness.metrics.frechet import Frechet
+from harness.metrics.references import read_reference
 
 if TYPE_CHECKING:
     import torch

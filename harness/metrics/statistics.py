@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import accumulate
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,6 +33,41 @@ class Statistic(Protocol[S]):
     def value(self, state: S) -> float | Undefined:
         """The number, or why it is undefined (too few images)."""
         ...
+
+
+@runtime_checkable
+class LeavesOut(Protocol):
+    """A statistic that knows its values with one of several states left out.
+
+    For those whose states only hold the features, so that adding them up saves nothing.
+    """
+
+    def left_out(self, states: Sequence[Any]) -> Sequence[float | Undefined] | Undefined:
+        """The value of all states but one, for each; Undefined where it has no such values."""
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class Rows:
+    """The features themselves, for statistics that are no sums; kept in pieces until asked for."""
+
+    parts: tuple[NDArray[Any], ...]
+
+    @classmethod
+    def of(cls, features: NDArray[Any]) -> Rows:
+        return cls((np.asarray(features),))
+
+    def __add__(self, other: Rows) -> Rows:
+        return Rows(self.parts + other.parts)
+
+    @property
+    def n(self) -> int:
+        return sum(map(len, self.parts))
+
+    @cached_property
+    def array(self) -> NDArray[Any]:
+        """All rows [n, F], in the order in which they were added."""
+        return self.parts[0] if len(self.parts) == 1 else np.concatenate(self.parts)
 
 
 @dataclass(frozen=True)
@@ -80,12 +116,11 @@ def deal(groups: Sequence[str], blocks: int = BLOCKS) -> NDArray[np.intp] | None
 
 def delete_one(statistic: Statistic[Any], states: Sequence[Any]) -> NDArray[np.float64] | Undefined:
     """A statistic with each of the blocks left out in turn; `states` are those of the blocks."""
-    before = [None, *accumulate(states[:-1])]
-    after = [*list(accumulate(states[:0:-1]))[::-1], None]
+    known = statistic.left_out(states) if isinstance(statistic, LeavesOut) else None
+    if isinstance(known, Undefined):
+        return known
     left_out: list[float] = []
-    for left, right in zip(before, after, strict=True):
-        rest = right if left is None else left if right is None else left + right
-        without = statistic.value(rest)
+    for without in _left_out(statistic, states) if known is None else known:
         if isinstance(without, Undefined):
             blocks = f"one of {len(states)} blocks left out"
             return Undefined(f"no interval: with {blocks}, {without.reason}")
@@ -110,3 +145,12 @@ def jackknife(
     error = np.sqrt((count - 1) / count * (spread**2).sum())
     half = float(t.ppf((1 + level) / 2, count - 1) * error)
     return value - half, value + half
+
+
+def _left_out(statistic: Statistic[Any], states: Sequence[Any]) -> Iterator[float | Undefined]:
+    """The value of all states but one, for each, from sums of those before and after it."""
+    before = [None, *accumulate(states[:-1])]
+    after = [*list(accumulate(states[:0:-1]))[::-1], None]
+    for left, right in zip(before, after, strict=True):
+        rest = right if left is None else left if right is None else left + right
+        yield statistic.value(rest)

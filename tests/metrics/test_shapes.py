@@ -16,7 +16,7 @@ from harness.errors import HarnessError
 from harness.evaluate import evaluate, set_score
 from harness.metrics import shapes_clip, shapes_judge
 from harness.metrics.base import ItemMetric, ItemRow, make_metric
-from harness.metrics.frechet import read_reference
+from harness.metrics.references import read_reference
 from harness.spec import Call, Prompt, RunSpec, item_id, plan_shards
 from harness.store import schema
 from harness.store.run import Run

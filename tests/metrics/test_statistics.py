@@ -10,7 +10,8 @@ from scipy import linalg
 
 from harness.errors import HarnessError
 from harness.metrics.base import Undefined
-from harness.metrics.frechet import Frechet, Reference, frechet_distance, read_reference
+from harness.metrics.frechet import Frechet, Reference, frechet_distance
+from harness.metrics.references import read_reference
 from harness.metrics.statistics import BLOCKS, Moments, deal, delete_one, jackknife
 
 

@@ -1,0 +1,152 @@
+"""DINOv2 as the encoder of FD-DINOv2, with the resizing of the papers that report it."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Literal
+
+from harness.download import PublicFile
+from harness.errors import HarnessError
+from harness.metrics.base import Encoder, hash_file, per_batch
+from harness.metrics.checkpoints import find_checkpoint, wrong_file
+from harness.metrics.resizing import resize_pillow
+
+if TYPE_CHECKING:
+    import torch
+
+SIDE = 224
+MEAN = (0.485, 0.456, 0.406)
+STD = (0.229, 0.224, 0.225)
+_OFFSET = 0.1  # added to the grid's side where the published models interpolate positions
+_HEAD = 64  # features of an attention head, in all of them
+
+
+@dataclass
+class Dinov2(Encoder):
+    """The normalised class token of DINOv2 (Oquab et al. 2023, arXiv:2304.07193) at 224x224.
+
+    `model`: vits14, vitb14 or vitl14 (1024 features: the one of FD-DINOv2). `checkpoint`: a file
+    of its official weights, `dinov2_vitl14_pretrain.pth`; default: downloaded once. `resize`:
+
+    - `edm2`: PyTorch's antialiased bicubic in float32, neither rounded nor cut (EDM2, its code).
+    - `pil`: Pillow's bicubic to whole numbers (EDM2's other mode; the guidance interval's code).
+    - `dgm-eval`: Pillow's bicubic on float channels, cut to [0, 255] (Stein et al. 2023).
+    """
+
+    resize: Literal["edm2", "pil", "dgm-eval"] = "edm2"
+    model: Literal["vits14", "vitb14", "vitl14"] = "vitl14"
+    checkpoint: str = ""
+
+    name = "dinov2"
+
+    def check(self) -> None:
+        assert self.file
+
+    @cached_property
+    def file(self) -> str:
+        name = f"dinov2_{self.model}"
+        home = f"https://dl.fbaipublicfiles.com/dinov2/{name}/{name}_pretrain.pth"
+        return find_checkpoint(self.checkpoint, PublicFile("metrics", home))
+
+    def weights(self) -> str:
+        return hash_file(self.file)
+
+    def setup(self, device: str) -> None:
+        self.network = open_network(self.file).to(device)
+        self.device = device
+        self.width = int(self.network.num_features)
+
+    @per_batch
+    def encode(self, images: torch.Tensor) -> torch.Tensor:
+        features: torch.Tensor = self.network(self.prepare(images))
+        return features.float().cpu()
+
+    def prepare(self, images: torch.Tensor) -> torch.Tensor:
+        """Pixels [B, 3, 224, 224] as the network takes them, on its device."""
+        import torch
+
+        pixels = (self._resized(images) / 255).to(self.device)
+        mean, std = (
+            torch.tensor(value, device=self.device)[:, None, None] for value in (MEAN, STD)
+        )
+        return (pixels - mean) / std
+
+    def _resized(self, images: torch.Tensor) -> torch.Tensor:
+        """Float32 [B, 3, 224, 224], nominally in [0, 255]."""
+        from torch.nn.functional import interpolate
+
+        if self.resize == "pil":
+            return _pillow_rounded(images)
+        pixels = images.to(self.device).float()
+        if self.resize == "dgm-eval":
+            return resize_pillow(pixels, SIDE)
+        return interpolate(
+            pixels, (SIDE, SIDE), mode="bicubic", align_corners=False, antialias=True
+        )
+
+
+def _pillow_rounded(images: torch.Tensor) -> torch.Tensor:
+    import numpy as np
+    import torch
+    from PIL import Image
+
+    pictures = [Image.fromarray(image.permute(1, 2, 0).numpy()) for image in images]
+    resized = [np.array(p.resize((SIDE, SIDE), Image.Resampling.BICUBIC)) for p in pictures]
+    return torch.from_numpy(np.stack(resized)).permute(0, 3, 1, 2).float()
+
+
+def open_network(path: str) -> Any:
+    """timm's vision transformer with the weights of an official file, at 224x224.
+
+    The official state_dict has timm's names; sizes follow from it. Positions are interpolated as
+    the official code does, scaled by (16 + 0.1) / 37 rather than to 16. Loads with `weights_only`;
+    raises HarnessError for any other file.
+    """
+    import torch
+
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+        state.pop("mask_token", None)  # of training only
+        patch = state["patch_embed.proj.weight"].shape[-1]
+        state["pos_embed"] = _interpolated(state["pos_embed"], SIDE // patch)
+        network = _build(state, patch)
+        network.load_state_dict(state)
+    except HarnessError:
+        raise
+    except Exception as error:  # unpickling, missing keys, shapes: all mean the wrong file
+        raise wrong_file(path, "official weights of DINOv2 (without registers)", error) from error
+    return network.eval().requires_grad_(False)
+
+
+def _build(state: dict[str, torch.Tensor], patch: int) -> Any:
+    from timm.models.vision_transformer import VisionTransformer
+
+    width = state["cls_token"].shape[-1]
+    return VisionTransformer(
+        img_size=SIDE,
+        patch_size=patch,
+        num_classes=0,
+        embed_dim=width,
+        depth=sum(name.endswith("norm1.weight") for name in state),
+        num_heads=width // _HEAD,
+        mlp_ratio=len(state["blocks.0.mlp.fc1.bias"]) / width,
+        init_values=1.0,  # the layers' scales, which the file holds
+        weight_init="skip",
+    )
+
+
+def _interpolated(positions: torch.Tensor, side: int) -> torch.Tensor:
+    """Positions [1, 1 + G*G, F] of a grid of G as those of a grid of `side`."""
+    import torch
+    from torch.nn.functional import interpolate
+
+    first, grid = positions[:, :1], positions[:, 1:]
+    trained = math.isqrt(grid.shape[1])
+    if trained == side:
+        return positions
+    planes = grid.reshape(1, trained, trained, -1).permute(0, 3, 1, 2)
+    scale = (side + _OFFSET) / trained
+    resized = interpolate(planes, scale_factor=(scale, scale), mode="bicubic", antialias=False)
+    return torch.cat([first, resized.permute(0, 2, 3, 1).reshape(1, side * side, -1)], 1)

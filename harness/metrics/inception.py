@@ -1,0 +1,268 @@
+"""The Inception network of the FID, behind the three ways of resizing that papers mix up.
+
+All three have the same weights (a port of TensorFlow's of 2015-12-05) and give 2048 features; they
+differ in how a picture becomes 299x299, and so do their scores, by a few per cent and more:
+
+- `inception-tf`: TensorFlow's bilinear resizing without antialiasing; NVIDIA's code (StyleGAN, EDM,
+  EDM2), torch-fidelity, guided-diffusion.
+- `inception-clean`: Pillow's antialiased bicubic; clean-fid (Parmar et al. 2022).
+- `inception-pytorch`: PyTorch's bilinear without antialiasing, half-pixel centres; pytorch-fid.
+"""
+
+from __future__ import annotations
+
+import io
+import pickletools
+import zipfile
+from abc import abstractmethod
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+
+from harness.download import PublicFile
+from harness.errors import HarnessError
+from harness.metrics.base import Encoder, hash_file, per_batch
+from harness.metrics.checkpoints import find_checkpoint, wrong_file
+from harness.metrics.resizing import resize_pillow, resize_tensorflow
+
+if TYPE_CHECKING:
+    import numpy as np
+    import torch
+    from numpy.typing import NDArray
+
+SIDE = 299
+WIDTH = 2048
+CLASSES = 1008
+SCRIPT = PublicFile(
+    "metrics",
+    "https://nvlabs-fi-cdn.nvidia.com/stylegan2-ada-pytorch/pretrained/metrics/"
+    "inception-2015-12-05.pt",
+)
+WEIGHTS = PublicFile(
+    "metrics",
+    "https://github.com/mseitzer/pytorch-fid/releases/download/fid_weights/"
+    "pt_inception-2015-12-05-6726825d.pth",
+)
+_WHAT = (
+    "the FID's Inception network: NVIDIA's inception-2015-12-05.pt or .pkl, or pytorch-fid's "
+    "pt_inception-2015-12-05-6726825d.pth"
+)
+
+
+class Network(Protocol):
+    """Inception by either of its published files."""
+
+    def to(self, device: str) -> Network: ...
+
+    def features(self, pixels: torch.Tensor) -> torch.Tensor:
+        """[B, 2048] of pixels [B, 3, 299, 299], float32 in [-1, 1]."""
+        ...
+
+    def features_resized(self, images: torch.Tensor) -> torch.Tensor:
+        """[B, 2048] of images [B, 3, H, W] of whole numbers in [0, 255], resized as TensorFlow."""
+        ...
+
+    def head(self) -> torch.Tensor:
+        """The weights [2048, 1008] from features to classes, without the bias."""
+        ...
+
+
+@dataclass
+class InceptionEncoder(Encoder):
+    """What the three conventions have in common.
+
+    `checkpoint`: a file of the weights: NVIDIA's TorchScript (.pt, or the .pkl around it, whose
+    pickle is not executed) or pytorch-fid's .pth. Default: the published file that the
+    convention's own authors use, downloaded once.
+    """
+
+    checkpoint: str = ""
+
+    _published: ClassVar[PublicFile]
+
+    def check(self) -> None:
+        assert self.file
+
+    @cached_property
+    def file(self) -> str:
+        return find_checkpoint(self.checkpoint, self._published)
+
+    def weights(self) -> str:
+        return hash_file(self.file)
+
+    def setup(self, device: str) -> None:
+        self.network = open_network(self.file).to(device)
+        self.device = device
+        self.width = WIDTH
+
+    def head(self) -> NDArray[np.float32]:
+        """The weights [2048, 1008] from features to the logits of classes, without the bias."""
+        matrix: NDArray[np.float32] = open_network(self.file).head().float().cpu().numpy()
+        return matrix
+
+    @per_batch
+    def encode(self, images: torch.Tensor) -> torch.Tensor:
+        return self.look(images.to(self.device)).float().cpu()
+
+    @abstractmethod
+    def look(self, images: torch.Tensor) -> torch.Tensor:
+        """Features of images uint8 [B, 3, H, W] on the device."""
+
+
+class InceptionTensorflow(InceptionEncoder):
+    """Inception as NVIDIA's code and torch-fidelity run it: resized as TensorFlow 1 did."""
+
+    name = "inception-tf"
+    _published = SCRIPT
+
+    def look(self, images: torch.Tensor) -> torch.Tensor:
+        return self.network.features_resized(images)
+
+
+class InceptionClean(InceptionEncoder):
+    """Inception as clean-fid runs it: resized by Pillow's antialiased bicubic."""
+
+    name = "inception-clean"
+    _published = SCRIPT
+
+    def look(self, images: torch.Tensor) -> torch.Tensor:
+        return self.network.features((resize_pillow(images.float(), SIDE) - 128) / 128)
+
+
+class InceptionPytorch(InceptionEncoder):
+    """Inception as pytorch-fid runs it: resized by PyTorch's bilinear."""
+
+    name = "inception-pytorch"
+    _published = WEIGHTS
+
+    def look(self, images: torch.Tensor) -> torch.Tensor:
+        from torch.nn.functional import interpolate
+
+        pixels = images.float() / 255
+        resized = interpolate(pixels, (SIDE, SIDE), mode="bilinear", align_corners=False)
+        return self.network.features(2 * resized - 1)
+
+
+def open_network(path: str) -> Network:
+    """Inception from NVIDIA's TorchScript, a pickle around it, or a state_dict.
+
+    A state_dict loads with `weights_only`. TorchScript is run by torch's interpreter for it, which
+    knows no Python; of a pickle only the TorchScript inside is taken, and nothing else is read.
+    Raises HarnessError for any other file.
+    """
+    import torch
+
+    with open(path, "rb") as file:
+        start = file.read(16)
+    try:
+        if start.startswith(b"PK"):
+            scripted = _is_script(path)
+            return _Scripted(torch.jit.load(path, map_location="cpu")) if scripted else _plain(path)
+        if start.startswith(b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19"):  # torch.save's old form
+            return _plain(path)
+        return _Scripted(torch.jit.load(io.BytesIO(embedded_script(path)), map_location="cpu"))
+    except HarnessError:
+        raise
+    except Exception as error:  # unpickling, missing keys, shapes: all mean the wrong file
+        raise wrong_file(path, _WHAT, error) from error
+
+
+def _is_script(path: str) -> bool:
+    with zipfile.ZipFile(path) as archive:
+        return any(name.endswith("/constants.pkl") for name in archive.namelist())
+
+
+def embedded_script(path: str) -> bytes:
+    """The one TorchScript archive among the byte strings of a pickle, which is only tokenized."""
+    try:
+        with open(path, "rb") as file:
+            found = [
+                value
+                for _, value, _ in pickletools.genops(file)
+                if isinstance(value, bytes) and value.startswith(b"PK\x03\x04")
+            ]
+    except ValueError as error:
+        raise wrong_file(path, _WHAT, error) from None
+    if len(found) != 1:
+        problem = f"it is a pickle with {len(found)} TorchScript archives in it, not one"
+        raise wrong_file(path, _WHAT, f"{problem}. The network by itself: {SCRIPT.url}")
+    return found[0]
+
+
+class _Scripted:
+    """NVIDIA's TorchScript, which resizes by itself."""
+
+    def __init__(self, script: Any) -> None:
+        self.script = script.eval()
+        assert self.script.layers
+
+    def to(self, device: str) -> _Scripted:
+        self.script = self.script.to(device)
+        return self
+
+    def features(self, pixels: torch.Tensor) -> torch.Tensor:
+        features: torch.Tensor = self.script.layers(pixels).reshape(len(pixels), WIDTH)
+        return features
+
+    def features_resized(self, images: torch.Tensor) -> torch.Tensor:
+        features: torch.Tensor = self.script(images, return_features=True).reshape(-1, WIDTH)
+        return features
+
+    def head(self) -> torch.Tensor:
+        for tensor in self.script.state_dict().values():
+            if sorted(tensor.shape) == [CLASSES, WIDTH]:
+                matrix: torch.Tensor = tensor if len(tensor) == WIDTH else tensor.T
+                return matrix
+        raise HarnessError("the TorchScript of Inception holds no weights of classes")
+
+
+def _plain(path: str) -> _Plain:
+    import torch
+
+    network = build_network()
+    network.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
+    return _Plain(network)
+
+
+class _Plain:
+    """The network built here, from a state_dict."""
+
+    def __init__(self, network: torch.nn.Module) -> None:
+        import torch
+
+        self._head: torch.Tensor = network.get_parameter("fc.weight").detach()
+        network.fc = torch.nn.Identity()
+        self.network = network.eval().requires_grad_(False)
+
+    def to(self, device: str) -> _Plain:
+        self.network = self.network.to(device)
+        return self
+
+    def features(self, pixels: torch.Tensor) -> torch.Tensor:
+        features: torch.Tensor = self.network(pixels)
+        return features
+
+    def features_resized(self, images: torch.Tensor) -> torch.Tensor:
+        return self.features((resize_tensorflow(images.float(), SIDE) - 128) / 128)
+
+    def head(self) -> torch.Tensor:
+        return self._head.T
+
+
+def build_network() -> torch.nn.Module:
+    """The FID's Inception without weights: torchvision's, with pools that leave out the padding."""
+    from cleanfid import inception_pytorch as blocks
+    from torchvision.models import inception_v3
+
+    network = inception_v3(weights=None, num_classes=CLASSES, aux_logits=False, init_weights=False)
+    network.Mixed_5b = blocks.FIDInceptionA(192, pool_features=32)
+    network.Mixed_5c = blocks.FIDInceptionA(256, pool_features=64)
+    network.Mixed_5d = blocks.FIDInceptionA(288, pool_features=64)
+    network.Mixed_6b = blocks.FIDInceptionC(768, channels_7x7=128)
+    network.Mixed_6c = blocks.FIDInceptionC(768, channels_7x7=160)
+    network.Mixed_6d = blocks.FIDInceptionC(768, channels_7x7=160)
+    network.Mixed_6e = blocks.FIDInceptionC(768, channels_7x7=192)
+    network.Mixed_7b = blocks.FIDInceptionE_1(1280)
+    network.Mixed_7c = blocks.FIDInceptionE_2(2048)
+    built: torch.nn.Module = network
+    return built

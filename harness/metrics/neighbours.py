@@ -1,0 +1,204 @@
+"""Precision, recall, density and coverage: who lies within whose k-nearest-neighbour ball.
+
+A ball reaches from a reference (or image) to the k-th nearest other one; its edge is not in it.
+Distances are Euclidean, in float64 and in blocks of rows. References' radii are computed once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from harness.errors import HarnessError
+from harness.metrics.base import Undefined
+from harness.metrics.frechet import Reference
+from harness.metrics.statistics import Rows
+
+Features = NDArray[Any]
+_CELLS = 1 << 24  # distances in memory at once: 128 MiB
+_SPARE = 64  # nearest neighbours looked at beyond the k-th, of which some may be left out
+
+
+@dataclass(frozen=True)
+class Counted:
+    """A sum over `n` images."""
+
+    n: int
+    total: float
+
+    def __add__(self, other: Counted) -> Counted:
+        return Counted(self.n + other.n, self.total + other.total)
+
+
+@dataclass(frozen=True)
+class Nearest:
+    """For each reference, the squared distance to the nearest of `n` images."""
+
+    n: int
+    distances: NDArray[np.float64]
+
+    def __add__(self, other: Nearest) -> Nearest:
+        return Nearest(self.n + other.n, np.minimum(self.distances, other.distances))
+
+
+@dataclass(frozen=True)
+class _Balls:
+    reference: Reference
+    k: int
+
+    def problem(self, n: int) -> Undefined | None:
+        """Why there is no number for n images."""
+        least = min(len(held(self.reference)), n)
+        if self.k < 1 or n < 1 or len(held(self.reference)) <= self.k:
+            return Undefined(f"{least} images are too few for {self.k} nearest neighbours")
+        return None
+
+
+class Precision(_Balls):
+    """Share of images in at least one reference's ball."""
+
+    def gather(self, features: Features) -> Counted:
+        if self.problem(len(features)):
+            return Counted(len(features), 0.0)
+        radii = reference_radii(self.reference, self.k)
+        inside = (
+            (squares < radii).any(1).sum()
+            for _, squares in distances(features, held(self.reference))
+        )
+        return Counted(len(features), float(sum(inside)))
+
+    def value(self, state: Counted) -> float | Undefined:
+        return self.problem(state.n) or state.total / state.n
+
+
+class Density(_Balls):
+    """Mean number of references' balls that an image lies in, divided by k."""
+
+    def gather(self, features: Features) -> Counted:
+        if self.problem(len(features)):
+            return Counted(len(features), 0.0)
+        radii = reference_radii(self.reference, self.k)
+        inside = (
+            (squares < radii).sum() for _, squares in distances(features, held(self.reference))
+        )
+        return Counted(len(features), float(sum(inside)))
+
+    def value(self, state: Counted) -> float | Undefined:
+        return self.problem(state.n) or state.total / state.n / self.k
+
+
+class Coverage(_Balls):
+    """Share of references whose ball holds at least one image."""
+
+    def gather(self, features: Features) -> Nearest:
+        nearest = np.full(len(held(self.reference)), np.inf)
+        for _, squares in distances(features, held(self.reference)):
+            nearest = np.minimum(nearest, squares.min(0))
+        return Nearest(len(features), nearest)
+
+    def value(self, state: Nearest) -> float | Undefined:
+        problem = self.problem(state.n)
+        if problem:
+            return problem
+        return float((state.distances < reference_radii(self.reference, self.k)).mean())
+
+
+class Recall(_Balls):
+    """Share of references in at least one image's ball."""
+
+    def gather(self, features: Features) -> Rows:
+        check_width(features, self.reference)
+        return Rows.of(features)
+
+    def value(self, state: Rows) -> float | Undefined:
+        if state.n <= self.k:
+            return Undefined(f"{state.n} images are too few for {self.k} nearest neighbours")
+        images = state.array
+        return self._shares(images, _radii(images, self.k)[None])[0]
+
+    def left_out(self, states: Sequence[Rows]) -> Sequence[float | Undefined]:
+        images = np.concatenate([state.array for state in states])
+        block = np.repeat(np.arange(len(states)), [state.n for state in states])
+        most = max(state.n for state in states)
+        if len(images) - most <= self.k:
+            few = Undefined(f"{len(images) - most} images are too few for {self.k} neighbours")
+            return [few] * len(states)
+        return self._shares(images, _radii_without(images, block, len(states), self.k))
+
+    def _shares(self, images: Features, radii: NDArray[np.float64]) -> list[float]:
+        """For each row of radii [B, n] the share of references within an image's radius."""
+        inside = np.zeros(len(radii))
+        for _, squares in distances(held(self.reference), images):
+            inside += [(squares < row).any(1).sum() for row in radii]
+        return [float(count / len(held(self.reference))) for count in inside]
+
+
+def distances(x: Features, y: Features) -> Iterator[tuple[int, NDArray[np.float64]]]:
+    """Squared distances of blocks of x's rows (the first row's index, [b, m]) to all of y."""
+    if x.shape[1] != y.shape[1]:
+        raise _different(x.shape[1], y.shape[1])
+    y = y.astype(np.float64)
+    norms = (y**2).sum(1)
+    step = max(1, _CELLS // max(len(y), 1))
+    for start in range(0, len(x), step):
+        rows = x[start : start + step].astype(np.float64)
+        squares = (rows**2).sum(1)[:, None] + norms - 2 * (rows @ y.T)
+        yield start, np.maximum(squares, 0)
+
+
+@lru_cache(maxsize=8)
+def reference_radii(reference: Reference, k: int) -> NDArray[np.float64]:
+    """The squared radius of each reference's ball, [m]; once for each of them."""
+    return _radii(held(reference), k)
+
+
+def _radii(features: Features, k: int) -> NDArray[np.float64]:
+    # the nearest of all is the row itself
+    parts = [np.partition(squares, k, axis=1)[:, k] for _, squares in distances(features, features)]
+    return np.concatenate(parts)
+
+
+def _radii_without(
+    features: Features, block: NDArray[Any], blocks: int, k: int
+) -> NDArray[np.float64]:
+    """Squared radii [blocks, n] with each block left out; 0 for the images of the block itself."""
+    radii = np.zeros((blocks, len(features)))
+    near = min(len(features), k + 1 + _SPARE)
+    for start, squares in distances(features, features):
+        for row, own in enumerate(squares):
+            closest = np.argpartition(own, near - 1)[:near]
+            closest = closest[np.argsort(own[closest], kind="stable")]
+            for left in np.unique(block[closest]):
+                stay = closest[block[closest] != left]
+                if len(stay) > k:
+                    radii[left, start + row] = own[stay[k]]
+                else:  # nearly all of its neighbours are of one block
+                    radii[left, start + row] = np.partition(own[block != left], k)[k]
+            elsewhere = np.setdiff1d(np.arange(blocks), block[closest])
+            radii[elsewhere, start + row] = own[closest[k]]
+    radii[block, np.arange(len(features))] = 0
+    return radii
+
+
+def held(reference: Reference) -> Features:
+    """The features of a reference that is known to have them."""
+    assert reference.features is not None
+    return reference.features
+
+
+def check_width(features: Features, reference: Reference) -> None:
+    """Raise HarnessError for features of another encoder."""
+    if features.shape[1] != held(reference).shape[1]:
+        raise _different(features.shape[1], held(reference).shape[1])
+
+
+def _different(mine: int, other: int) -> HarnessError:
+    return HarnessError(
+        f"these images have {mine} features and the reference {other}: "
+        "they come from different encoders"
+    )

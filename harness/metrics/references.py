@@ -1,0 +1,268 @@
+"""Reference statistics: read, found by name, and refused where they are of other features."""
+
+from __future__ import annotations
+
+import logging
+import mmap
+import re
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from harness.data import data_path
+from harness.download import PublicFile, cache_root
+from harness.errors import HarnessError, unknown
+from harness.metrics.base import Encoder
+from harness.metrics.frechet import Reference
+from harness.metrics.statistics import Moments
+from harness.pickles import arrays
+from harness.pickles.arrays import StoredArray
+from harness.pickles.machine import Budget, Machine, Refused, Symbol
+
+log = logging.getLogger(__name__)
+
+MANIFEST = "refs/manifest.yaml"
+_PICKLED = {"fid": "inception-tf", "fd_dinov2": "dinov2"}  # EDM2's keys
+_CLEAN_FID = {
+    "clean": "inception-clean",
+    "legacy_tensorflow": "inception-tf",
+    "legacy_pytorch": "inception-pytorch",
+}
+_STEPS = 10_000
+
+
+@dataclass(frozen=True)
+class Published:
+    """A row of the manifest: one public file of statistics, and what it was made with."""
+
+    name: str
+    url: str
+    encoders: tuple[str, ...]
+    n: int | None
+    data: str
+    source: str
+
+    @property
+    def file(self) -> PublicFile:
+        return PublicFile("references", self.url)
+
+
+@lru_cache
+def published() -> dict[str, Published]:
+    """The public references by name."""
+    import yaml
+
+    rows = yaml.safe_load(data_path(MANIFEST).read_text())
+    return {
+        name: Published(name, **{**row, "encoders": tuple(row["encoders"])})
+        for name, row in rows.items()
+    }
+
+
+def built_folder() -> Path:
+    """Where `harness refs build` puts references unless told otherwise."""
+    return cache_root() / "references" / "built"
+
+
+def built(encoder: str = "*") -> dict[str, list[Path]]:
+    """References that were built on this machine, by name: one file an encoder."""
+    found: dict[str, list[Path]] = {}
+    for path in sorted(built_folder().glob(f"*.{encoder}.npz")):
+        found.setdefault(path.name.split(".")[0], []).append(path)
+    return found
+
+
+def find_reference(
+    metric: str, name: str, encoder: Encoder, *, features: bool = False
+) -> Reference:
+    """The reference of a name or path for an encoder; with `features`, one that holds them.
+
+    A name is one of the manifest's or of those that `harness refs build` made. Raises HarnessError
+    if there is none, or if it is of another encoder or resizing than the images' features.
+    """
+    if not name:
+        raise HarnessError(
+            f"{metric} needs something to measure against: {metric}(reference=NAME) with a name "
+            f"of 'harness refs list', or a file (.npz, .pkl); make one of your own images with "
+            f"harness refs build IMAGES --metrics {metric} --name NAME"
+        )
+    reference = _found(metric, name, encoder)
+    _check(name, reference, encoder)
+    if features and reference.features is None:
+        raise HarnessError(
+            f"reference {name} holds a mean and a covariance, and {metric} needs the features "
+            f"themselves: build one with harness refs build IMAGES --metrics {metric}"
+        )
+    return reference
+
+
+def check_weights(name: str, reference: Reference, encoder: Encoder) -> None:
+    """Raise HarnessError if the reference was made with other weights than the encoder's."""
+    made_with = reference.meta.get("weights")
+    if made_with and made_with != encoder.weights():
+        raise HarnessError(
+            f"reference {name} was made with other weights of {encoder.name} (sha256 "
+            f"{made_with[:12]}...) than those here ({encoder.weights()[:12]}...): their features "
+            "cannot be compared. Build the reference again, or name its checkpoint"
+        )
+
+
+def _found(metric: str, name: str, encoder: Encoder) -> Reference:
+    path = Path(name).expanduser()
+    if path.is_file():
+        return read_reference(path, encoder.convention)
+    own = built(encoder.label)
+    if name in own:
+        return read_reference(own[name][0], encoder.convention)
+    if name in published():
+        return _public(published()[name], encoder)
+    if "/" in name or name.endswith((".npz", ".pkl")):
+        raise HarnessError(f"there is no reference file {name}")
+    if name in built():
+        others = ", ".join(
+            path.name.split(".", 1)[1].removesuffix(".npz") for path in built()[name]
+        )
+        raise HarnessError(
+            f"reference {name} was built for {others}, not for {encoder.convention}: run harness "
+            f"refs build IMAGES --metrics {metric} --name {name}"
+        )
+    raise unknown("reference", name, [*own, *published()], where=metric)
+
+
+def _public(row: Published, encoder: Encoder) -> Reference:
+    if encoder.convention not in row.encoders:
+        raise _other_convention(row.name, " and ".join(row.encoders), encoder)
+    reference = read_reference(row.file.obtain(), encoder.convention)
+    meta = {"encoder": encoder.convention, **reference.meta}
+    return replace(reference, n=reference.n or row.n, meta=meta)
+
+
+def _check(name: str, reference: Reference, encoder: Encoder) -> None:
+    made_with = reference.meta.get("encoder")
+    if made_with is None:
+        _warn_unstated(name, encoder.convention)
+    elif made_with != encoder.convention:
+        raise _other_convention(name, made_with, encoder)
+
+
+@lru_cache
+def _warn_unstated(name: str, convention: str) -> None:
+    log.warning(
+        "%s does not say which features it was made of: taken to be %s. With another encoder or "
+        "resizing the distance means nothing",
+        name,
+        convention,
+    )
+
+
+def _other_convention(name: str, made_with: str, encoder: Encoder) -> HarnessError:
+    return HarnessError(
+        f"reference {name} holds features of {made_with}, and the images' are of "
+        f"{encoder.convention}: encoders and their ways of resizing differ, so the distance "
+        "between them means nothing. Take the metric of the reference's convention, or another "
+        "reference (harness refs list)"
+    )
+
+
+def read_reference(path: Path, convention: str | None = None) -> Reference:
+    """Read statistics: .npz of this harness, EDM, clean-fid or guided-diffusion, or EDM2's .pkl.
+
+    A .npz holds mu and sigma, or features (clean-fid: feats), and perhaps n and words. A .pkl holds
+    one reference for each of several encoders: `convention` chooses. Nothing in either is executed.
+    Raises HarnessError for anything else.
+    """
+    path = Path(path)
+    status = path.stat()
+    return _read(path, convention, status.st_mtime_ns, status.st_size)
+
+
+@lru_cache(maxsize=8)
+def _read(path: Path, convention: str | None, changed: int, size: int) -> Reference:
+    reader = _read_pickle if path.suffix == ".pkl" else _read_npz
+    return reader(path, convention)
+
+
+def _read_npz(path: Path, convention: str | None) -> Reference:
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            # guided-diffusion's also hold gigabytes of images
+            held = {name: file[name] for name in file.files if not name.startswith("arr_")}
+    except (OSError, ValueError, zipfile.BadZipFile, EOFError) as error:
+        raise HarnessError(f"{path} is no .npz of statistics: {error}") from None
+    mu, sigma, n = (held.pop(name, None) for name in ("mu", "sigma", "n"))
+    features = held.pop("features", held.pop("feats", None))
+    if mu is None and sigma is None and features is not None and features.ndim == 2:
+        moments = Moments.of(features)
+        mu, sigma, n = moments.mean, moments.covariance, moments.n
+    if mu is None or sigma is None:
+        missing = ", ".join(
+            name for name, value in {"mu": mu, "sigma": sigma}.items() if value is None
+        )
+        raise HarnessError(f"{path} is no reference: it holds no {missing}")
+    meta = {name: str(value) for name, value in held.items() if value.ndim == 0}
+    if named := _clean_fid_encoder(path.name):
+        meta.setdefault("encoder", named)
+    return _reference(path, mu, sigma, None if n is None else int(n), meta, features)
+
+
+def _clean_fid_encoder(name: str) -> str | None:
+    """What clean-fid's file names say: DATASET_MODE_SPLIT_RESOLUTION.npz."""
+    match = re.fullmatch(r"\w+?_(clean|legacy_tensorflow|legacy_pytorch)_\w+_\w+\.npz", name)
+    return _CLEAN_FID[match[1]] if match else None
+
+
+def _read_pickle(path: Path, convention: str | None) -> Reference:
+    held = _plain_pickle(path)
+    parts = {_PICKLED[key]: value for key, value in held.items() if key in _PICKLED}
+    if convention not in parts:
+        known = ", ".join(parts) or "nothing known"
+        raise HarnessError(f"{path} holds statistics of {known}, not of {convention}")
+    part = parts[convention]
+    if not isinstance(part, dict) or not all(
+        isinstance(part.get(name), StoredArray) for name in ("mu", "sigma")
+    ):
+        raise HarnessError(f"{path} is no reference: {convention} has no mu and sigma")
+    n = held.get("num_images")
+    n = n if type(n) is int else None
+    mu, sigma = part["mu"].array(), part["sigma"].array()
+    return _reference(path, mu, sigma, n, {"encoder": convention}, None)
+
+
+def _plain_pickle(path: Path) -> dict[Any, Any]:
+    """What a pickle of numbers, texts, dicts and NumPy arrays holds."""
+    symbols: Mapping[tuple[str, str], Symbol] = arrays.SYMBOLS
+    try:
+        with path.open("rb") as file:
+            data = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+        value = Machine(data, symbols, Budget(_STEPS)).load()
+    except Refused as refused:
+        raise HarnessError(f"{path} was not read: {refused}") from None
+    except (OSError, ValueError) as error:
+        raise HarnessError(f"{path} cannot be read: {error}") from None
+    if type(value) is not dict:
+        raise HarnessError(f"{path} is no reference: it holds a {type(value).__name__}")
+    return value
+
+
+def _reference(
+    path: Path,
+    mu: NDArray[Any],
+    sigma: NDArray[Any],
+    n: int | None,
+    meta: dict[str, str],
+    features: NDArray[Any] | None,
+) -> Reference:
+    mu, sigma = np.asarray(mu, np.float64), np.asarray(sigma, np.float64)
+    if mu.ndim != 1 or sigma.shape != (len(mu), len(mu)):
+        raise HarnessError(f"{path}: sigma is {sigma.shape}, but mu has {mu.size} features")
+    if not (np.isfinite(mu).all() and np.isfinite(sigma).all()):
+        raise HarnessError(f"{path} holds numbers that are not finite")
+    if features is not None and (features.ndim != 2 or features.shape[1] != len(mu)):
+        raise HarnessError(f"{path}: features are {features.shape}, but mu has {len(mu)}")
+    return Reference(mu, sigma, n, meta, features)

@@ -1,0 +1,63 @@
+"""Resizing that is linear in the pixels, as two small matrices: fast, and on any device.
+
+An image [3, H, W] becomes `rows @ image @ columns.T`, with rows [side, H] and columns [side, W].
+The matrices are those of a published convention, so that features equal its authors'.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import torch
+
+
+def resize_tensorflow(images: torch.Tensor, side: int) -> torch.Tensor:
+    """Bilinear without antialiasing, as TensorFlow 1 does it: pixel i samples at i * H / side.
+
+    `images` float32 [B, 3, H, W]; the range is kept.
+    """
+    return _apply(images, side, _tensorflow)
+
+
+def resize_pillow(images: torch.Tensor, side: int) -> torch.Tensor:
+    """Pillow's bicubic with antialiasing on float channels, cut to [0, 255], never rounded.
+
+    `images` float32 [B, 3, H, W] in [0, 255]. What clean-fid and dgm-eval do.
+    """
+    return _apply(images, side, _pillow).clamp(0, 255)
+
+
+def _apply(images: torch.Tensor, side: int, matrix: object) -> torch.Tensor:
+    assert callable(matrix)
+    rows, columns = (matrix(size, side).to(images.device) for size in images.shape[-2:])
+    # columns first, as Pillow: its second pass reads what the first wrote in float32
+    resized: torch.Tensor = rows @ (images @ columns.T)
+    return resized
+
+
+@lru_cache(maxsize=32)
+def _tensorflow(size: int, side: int) -> torch.Tensor:
+    """[side, size], from positions in float32, as the original computes them."""
+    import torch
+
+    at = torch.arange(side, dtype=torch.float32) * (size / side)
+    low = at.long()
+    part = at - low
+    weights = torch.zeros(side, size)
+    each = torch.arange(side)
+    weights[each, low] = 1 - part
+    weights[each, (low + 1).clamp(max=size - 1)] += part
+    return weights
+
+
+@lru_cache(maxsize=32)
+def _pillow(size: int, side: int) -> torch.Tensor:
+    """[side, size]: what Pillow makes of the columns of the unit matrix."""
+    import numpy as np
+    import torch
+    from PIL import Image
+
+    unit = Image.fromarray(np.eye(size, dtype=np.float32))
+    return torch.from_numpy(np.array(unit.resize((size, side), Image.Resampling.BICUBIC)))
