@@ -30,6 +30,7 @@ def main() -> None:
         information,
         models,
         power,
+        refs,
         sample,
         tables,
     )

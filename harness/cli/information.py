@@ -48,7 +48,7 @@ def list_(
 _WIDE = 140
 
 
-def _print(
+def print_table(
     columns: Sequence[str], rows: Iterable[Sequence[object]], wide: Collection[str] = ()
 ) -> None:
     """A table; columns named in `wide` are left to terminals that have room for them."""
@@ -81,7 +81,7 @@ def _samplers() -> None:
             for name, value in parameters.items()
         )
 
-    _print(
+    print_table(
         ["name", "title", "parameters (with defaults)", "paper"],
         [(name, s.title, settings(s.parameters), s.paper) for name, s in SAMPLERS],
     )
@@ -126,7 +126,7 @@ def _certified_samplers() -> None:
 
     found = _certificate(metrics=False)
     columns = ["what", "cases", "worst error", "largest value", "worst case"]
-    _print(columns, [(what, *_worst(cases)) for what, cases in found])
+    print_table(columns, [(what, *_worst(cases)) for what, cases in found])
     others = sorted(set(SAMPLERS.names()) - {what for what, _ in found})
     if others:
         typer.echo(f"Without a reference: {', '.join(others)}.")
@@ -143,7 +143,7 @@ def _certified_metrics() -> None:
         for reference in sorted({case["reference"] for case in cases})
     ]
     columns = ["metric", "reference", "cases", "worst error", "largest value", "worst case"]
-    _print(columns, rows)
+    print_table(columns, rows)
     others = sorted(set(METRICS.names()) - {what.partition("(")[0] for what, _ in found})
     if others:
         typer.echo(f"Without a reference: {', '.join(others)}.")
@@ -153,7 +153,7 @@ def _certified_metrics() -> None:
 def _models() -> None:
     from harness.models.base import MODELS
 
-    _print(
+    print_table(
         ["name", "title", "size", "steps", "guidance", "source", "licence"],
         [
             (name, e.title, f"{e.size[0]}x{e.size[1]}", e.steps, e.guidance, e.source, e.licence)
@@ -170,7 +170,7 @@ def _models() -> None:
 def _metrics() -> None:
     from harness.metrics.base import describe
 
-    _print(
+    print_table(
         ["name", "title", "better", "range", "of", "model", "prompts", "paper", "licence"],
         [
             (
@@ -195,7 +195,7 @@ def _prompts() -> None:
 
     columns = ["name", "prompts", "categories", "description", "licence", "home", "location"]
     rows = [[row[column] for column in columns] for row in describe()]
-    _print(columns, rows, wide=("licence", "home"))
+    print_table(columns, rows, wide=("licence", "home"))
     typer.echo("A file works as a prompt set, too: .txt .csv .tsv .json .jsonl .parquet")
 
 
@@ -203,7 +203,7 @@ def _benchmarks() -> None:
     from harness import benchmark
 
     found = [benchmark.load(name) for name in benchmark.names()]
-    _print(
+    print_table(
         ["name", "title", "model", "candidate", "baseline", "prompts", "seeds", "metrics"],
         [
             (b.name, b.title, b.model, b.candidate or f"{len(b.candidates)} of them", b.baseline,

@@ -70,6 +70,15 @@ def built_folder() -> Path:
     return cache_root() / "references" / "built"
 
 
+def built_path(folder: Path, name: str, encoder: Encoder) -> Path:
+    """The file of a reference that is built here: NAME.ENCODER-PARAMETERS.npz."""
+    return folder / f"{name}.{_words(encoder)}.npz"
+
+
+def _words(encoder: Encoder) -> str:
+    return re.sub(r"\W+", "-", encoder.convention).strip("-")
+
+
 def built(encoder: str = "*") -> dict[str, list[Path]]:
     """References that were built on this machine, by name: one file an encoder."""
     found: dict[str, list[Path]] = {}
@@ -117,7 +126,7 @@ def _found(metric: str, name: str, encoder: Encoder) -> Reference:
     path = Path(name).expanduser()
     if path.is_file():
         return read_reference(path, encoder.convention)
-    own = built(encoder.label)
+    own = built(_words(encoder))
     if name in own:
         return read_reference(own[name][0], encoder.convention)
     if name in published():
