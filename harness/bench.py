@@ -17,7 +17,16 @@ from harness import generate as generation
 from harness.benchmark import Benchmark
 from harness.compare.comparing import compare, tabulate
 from harness.errors import HarnessError
-from harness.fairness import BOTH, GUIDED, MATCHED, OWN, Pair, check_unit, fair_baselines
+from harness.fairness import (
+    BOTH,
+    GUIDED,
+    MATCHED,
+    OWN,
+    Fair,
+    Pair,
+    check_unit,
+    fair_baselines,
+)
 from harness.generate import Job, Settings
 from harness.launch import Ranks
 from harness.metrics.base import (
@@ -106,19 +115,36 @@ def run_bench(order: Order, say: Callable[[str], None]) -> tuple[Comparison, str
     fair = fair_baselines(pair, order.planned, order.match, order.curve, items)
     for note in fair.notes:
         say(note)
-    points = {f"guidance {weight:g}": job for weight, job in fair.curve.items()}
-    runs |= made(order, {**fair.jobs, **points}, shards, say)
-    evaluate_missing(order, list(runs.values()), [str(metric.call) for metric in usable])
-    candidate = runs[tables.CANDIDATE]
-    baselines = {name: runs.get(name) for name in (OWN, MATCHED, GUIDED, BOTH)}
+    others = made(order, fair.all_jobs, shards, say)
+    named = [str(metric.call) for metric in usable]
+    evaluate_missing(order, [*runs.values(), *others.values()], named)
+    folder = runs[tables.CANDIDATE].path
+    return compare_fairly(
+        pair, fair, others, usable, folder, items, order.benchmark
+    ), folder
+
+
+def compare_fairly(
+    pair: Pair,
+    fair: Fair,
+    others: Mapping[str, Run],
+    metrics: Sequence[Metric],
+    out: str,
+    items: Collection[str] | None,
+    benchmark: Benchmark | None = None,
+) -> Comparison:
+    """The candidate against its baseline, the fair ones among `others`, and, in a folder of its
+    own, those of the guidance curve; all are evaluated."""
+    candidate, own = pair.runs
+    baselines = {OWN: own, **{name: others.get(name) for name in (MATCHED, GUIDED, BOTH)}}
     scores = SetScores(items)
     comparison = compare_runs(
-        candidate, baselines, usable, candidate.path, fair.absent, items, scores, order.benchmark
+        candidate, baselines, metrics, out, fair.absent, items, scores, benchmark
     )
-    if points:
-        along = {name: runs[name] for name in points}
-        compare_runs(candidate, along, usable, f"{candidate.path}/{CURVE}", None, items, scores)
-    return comparison, candidate.path
+    along = {name: others[name] for name in fair.points}
+    if along:
+        compare_runs(candidate, along, metrics, f"{out}/{CURVE}", None, items, scores)
+    return comparison
 
 
 def planned_items(order: Order) -> tuple[list[Shard], set[str]]:

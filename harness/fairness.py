@@ -45,6 +45,15 @@ class Fair:
     scale: float | None = None
     notes: list[str] = field(default_factory=list)
 
+    @property
+    def points(self) -> dict[str, Job]:
+        """The curve's jobs by name."""
+        return {f"guidance {weight:g}": job for weight, job in self.curve.items()}
+
+    @property
+    def all_jobs(self) -> dict[str, Job]:
+        return {**self.jobs, **self.points}
+
 
 def fair_baselines(
     pair: Pair,

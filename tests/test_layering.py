@@ -25,7 +25,7 @@ LEVELS = [
     {"generate", "evaluate", "compare", "report", "launch", "benchmark", "matching", "importing"},
     {"sample", "progress", "fairness"},
     {"bench"},
-    {"survey"},
+    {"survey", "rerun"},
     {"cli"},
     {"__main__"},
 ]

@@ -41,15 +41,8 @@ def bench(
     limit: options.Limit = None,
     column: options.Column = None,
     prompts_folder: options.PromptsFolder = None,
-    match: Annotated[
-        str, typer.Option(help="What equal cost is equal in: macs, nfe or seconds.")
-    ] = "macs",
-    curve: Annotated[
-        str,
-        typer.Option(
-            help="The baseline's guidance weights at matched cost: 'auto', 'none' or 1,2,4,8."
-        ),
-    ] = "auto",
+    match: options.Match = "macs",
+    curve: options.Curve = "auto",
     results: Annotated[str, typer.Option(help="Root of the results.")] = "results",
     size: options.Size = None,
     dtype: options.Dtype = None,
@@ -92,24 +85,10 @@ def bench(
         settings=Settings(where, threads, batch_size),
         workers=workers or default_workers(device),
         match=match,
-        curve=_weights(curve),
+        curve=options.weights(curve),
     )
     notes = Console(stderr=True, highlight=False)
     if found.candidates and sampler is None:
         show_survey(*run_survey(order, lambda text: notes.print(text, markup=False)))
     else:
         show(*run_bench(order, lambda text: notes.print(text, markup=False)))
-
-
-def _weights(text: str) -> list[float] | None:
-    """The guidance weights of `--curve`; None where they are to be chosen."""
-    from harness.errors import HarnessError
-    from harness.spec import split_list
-
-    if text in ("auto", "none"):
-        return None if text == "auto" else []
-    try:
-        return [float(weight) for weight in split_list(text)]
-    except ValueError:
-        message = f"--curve {text!r} is neither auto nor none nor weights such as 1,2,4,8"
-        raise HarnessError(message) from None

@@ -59,3 +59,24 @@ Part = Annotated[
     str | None,
     typer.Option("--shard", help="i/n: only this part, for machines without a common launcher."),
 ]
+Match = Annotated[str, typer.Option(help="What equal cost is equal in: macs, nfe or seconds.")]
+Curve = Annotated[
+    str,
+    typer.Option(
+        help="The baseline's guidance weights at matched cost: 'auto', 'none' or 1,2,4,8."
+    ),
+]
+
+
+def weights(curve: str) -> list[float] | None:
+    """The guidance weights of `--curve`; None where they are to be chosen."""
+    from harness.errors import HarnessError
+    from harness.spec import split_list
+
+    if curve in ("auto", "none"):
+        return None if curve == "auto" else []
+    try:
+        return [float(weight) for weight in split_list(curve)]
+    except ValueError:
+        message = f"--curve {curve!r} is neither auto nor none nor weights such as 1,2,4,8"
+        raise HarnessError(message) from None

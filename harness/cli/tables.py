@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -173,20 +174,56 @@ def compare(
     out: Annotated[
         str | None, typer.Option(help="Folder for compare/ and report/; default: the candidate's.")
     ] = None,
+    fair: Annotated[
+        bool,
+        typer.Option(
+            "--fair", help="Also make and compare the baseline at equal cost and equal guidance."
+        ),
+    ] = False,
+    match: options.Match = "macs",
+    curve: options.Curve = "auto",
+    device: options.Device = None,
+    threads: options.Threads = 1,
+    batch_size: options.BatchSize = None,
 ) -> None:
     """Winning rates of one run over others, on the scores that `harness evaluate` stored."""
     from harness.bench import compare_runs
+    from harness.errors import HarnessError
     from harness.metrics.base import make_metrics
     from harness.spec import split_list
     from harness.store.run import Run
 
     opened = [Run.open(path) for path in baseline]
+    names, folder = split_list(metrics), out or candidate
+    if fair:
+        if len(opened) > 1:
+            raise HarnessError(f"--fair is for one baseline, not {len(opened)}: compare each alone")
+        how = _fairly(match, curve, device, threads, batch_size)
+        show(how(Run.open(candidate), opened[0], names, folder), folder)
+        return
+    if (match, curve, device, threads, batch_size) != ("macs", "auto", None, 1, None):
+        raise HarnessError("--match, --curve, --device, --threads and --batch-size go with --fair")
     ids = [run.spec.run_id for run in opened]
-    names = ids if len(set(ids)) == len(ids) else [run.path for run in opened]
-    baselines = dict(zip(names, opened, strict=True))
-    made = make_metrics(split_list(metrics))
-    folder = out or candidate
-    show(compare_runs(Run.open(candidate), baselines, made, folder), folder)
+    roles = ids if len(set(ids)) == len(ids) else [run.path for run in opened]
+    baselines = dict(zip(roles, opened, strict=True))
+    show(compare_runs(Run.open(candidate), baselines, make_metrics(names), folder), folder)
+
+
+def _fairly(
+    match: str, curve: str, device: str | None, threads: int, batch_size: int | None
+) -> Callable[[Run, Run, list[str], str], Comparison]:
+    """What compares two runs fairly, with the command's options."""
+    from rich.console import Console
+
+    from harness.generate import Settings
+    from harness.launch import pick_device
+    from harness.rerun import Fairly, compare_runs_fairly
+
+    say = partial(Console(stderr=True, highlight=False).print, markup=False)
+    settings = Settings(pick_device(device), threads, batch_size)
+    return partial(
+        compare_runs_fairly, how=Fairly(settings, match, options.weights(curve)), say=say
+    )
 
 
 @app.command(epilog="Example: [bold]harness report results/shapes/shapes/zigzag-1a2b3c4d[/bold]")
