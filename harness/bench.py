@@ -119,9 +119,7 @@ def run_bench(order: Order, say: Callable[[str], None]) -> tuple[Comparison, str
     named = [str(metric.call) for metric in usable]
     evaluate_missing(order, [*runs.values(), *others.values()], named)
     folder = runs[tables.CANDIDATE].path
-    return compare_fairly(
-        pair, fair, others, usable, folder, items, order.benchmark
-    ), folder
+    return compare_fairly(pair, fair, others, usable, folder, items, order.benchmark), folder
 
 
 def compare_fairly(
