@@ -38,6 +38,7 @@ def bench(
     metrics: Annotated[
         str | None, typer.Option(help="Comma-separated; the first is the headline.")
     ] = None,
+    split: options.Split = None,
     limit: options.Limit = None,
     column: options.Column = None,
     prompts_folder: options.PromptsFolder = None,
@@ -60,6 +61,7 @@ def bench(
     from harness.bench import Order, run_bench
     from harness.generate import Settings
     from harness.launch import default_workers, pick_device
+    from harness.prompts.split import with_split
     from harness.spec import parse_size, split_list
     from harness.survey import run_survey
 
@@ -73,7 +75,7 @@ def bench(
         baseline=baseline or found.baseline,
         guide=guide or found.guide,
         seeds=seeds or found.seeds,
-        prompts=prompts or found.prompts,
+        prompts=with_split(prompts or found.prompts, split) if split else prompts or found.prompts,
         limit=limit if limit or prompts else found.limit,
         metrics=split_list(metrics) if metrics else found.metrics,
         dtype=dtype,

@@ -20,6 +20,7 @@ def generate(
     guide: options.Guide = None,
     prompts: options.Prompts = None,
     seeds: options.Seeds = "0",
+    split: options.Split = None,
     limit: options.Limit = None,
     column: options.Column = None,
     prompts_folder: options.PromptsFolder = None,
@@ -47,6 +48,7 @@ def generate(
     from harness.launch import Ranks, parse_part, pick_device
     from harness.progress import Progress
     from harness.prompts.base import load_prompts
+    from harness.prompts.split import with_split
     from harness.spec import parse_seeds, parse_size, plan_shards
 
     chosen = parse_seeds(seeds)
@@ -69,6 +71,7 @@ def generate(
         for text in dict.fromkeys(sampler)
     ]
     prompts = prompts or ("shapes" if jobs[0].entry.classes is None else "unprompted")
+    prompts = with_split(prompts, split) if split else prompts
     found = load_prompts(prompts, limit=limit, column=column, folder=prompts_folder)
     settings = generation.Settings(where, threads, batch_size)
     root = results or f"results/{found.name}"

@@ -36,6 +36,10 @@ PromptsFolder = Annotated[
     str | None, typer.Option(help="Take a named prompt set's files from here, not the network.")
 ]
 Limit = Annotated[int | None, typer.Option(min=1, help="Only the first so many prompts.")]
+Split = Annotated[
+    str | None,
+    typer.Option(help="dev (a quarter of the prompts, for tuning) or test; default: all."),
+]
 Seeds = Annotated[str, typer.Option(help="0-3, or 0,2,5-8.")]
 Size = Annotated[str | None, typer.Option(help="HxW in pixels; default: the model's own.")]
 Dtype = Annotated[

@@ -18,6 +18,7 @@ from harness.prompts.cache import Obtained, PublicFile, keep, obtain, read_url
 from harness.prompts.items import read_items, with_items
 from harness.prompts.readers import READERS, reader_of, suffix_of
 from harness.prompts.rows import build_prompts
+from harness.prompts.split import in_split
 from harness.registry import Registry
 from harness.spec import Call, Prompt, parse_call
 
@@ -144,24 +145,38 @@ def load_prompts(
     the prompt's column, as `column` does. A file NAME_item.json beside a local NAME.json holds the
     prompts' target objects (items.py). `folder` holds the public files of a registered set,
     instead of cache and download; `download=False` leaves the network alone for these.
+    `SPEC(split=dev)` or `split=test` are the prompts of one split (split.py), under a name of their
+    own, so that results of the two never mix; `limit` counts in the split.
 
     Raises HarnessError for whatever is not as it should be: see `build_prompts` for columns.
     """
     if limit is not None and limit < 1:
         raise HarnessError(f"limit {limit}: at least one prompt is needed")
-    call = Call(spec) if os.path.isfile(spec) else parse_call(spec)
+    call, split = _parsed(spec)
     if call.name in PROMPT_SETS:
         found = _registered(call, column, folder, download)
     else:
         found = _from_file(call, column, folder)
+    if split is not None:
+        kept = in_split(found.prompts, split, call.name)
+        found = replace(found, name=f"{found.name}-{split}", prompts=kept)
     return replace(found, prompts=found.prompts[:limit])
+
+
+def _parsed(spec: str) -> tuple[Call, str | None]:
+    """What names the set, and the split."""
+    call = Call(spec) if os.path.isfile(spec) else parse_call(spec)
+    params = {key: value for key, value in call.params.items() if key != "split"}
+    split = call.params.get("split")
+    return Call(call.name, params), None if split is None else str(split)
 
 
 def set_name(spec: str) -> str:
     """The name of the set that `load_prompts(spec)` gives, without loading it."""
-    call = Call(spec) if os.path.isfile(spec) else parse_call(spec)
+    call, split = _parsed(spec)
     name = call.name.split("?")[0] if "://" in call.name else call.name.replace("\\", "/")
-    return call.name if call.name in PROMPT_SETS else PurePosixPath(name).stem
+    found = call.name if call.name in PROMPT_SETS else PurePosixPath(name).stem
+    return found if split is None else f"{found}-{split}"
 
 
 def describe() -> list[dict[str, Any]]:
@@ -188,7 +203,7 @@ def _from_file(call: Call, column: str | None, folder: str | None) -> PromptSet:
     path = call.name
     for key in call.params:
         if key != "column":
-            raise unknown("parameter", key, ["column"], path)
+            raise unknown("parameter", key, ["column", "split"], path)
     if column is None and "column" in call.params:
         column = str(call.params["column"])
     is_url = "://" in path

@@ -1,0 +1,40 @@
+"""A prompt set cut in two: dev for tuning, test for the one comparison that counts."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+
+from harness.errors import HarnessError, unknown
+from harness.spec import Call, Prompt, parse_call
+
+DEV_SHARE = 0.25
+SPLITS = ("dev", "test")
+
+
+def split_of(prompt_id: str) -> str:
+    """dev for a quarter of all ids, test for the others: by a hash of the id, now and forever."""
+    place = int.from_bytes(hashlib.sha256(prompt_id.encode()).digest()[:8], "big") / 2**64
+    return "dev" if place < DEV_SHARE else "test"
+
+
+def in_split(prompts: tuple[Prompt, ...], split: str, source: str) -> tuple[Prompt, ...]:
+    """The prompts of one split, in order; HarnessError for another name and for an empty one."""
+    if split not in SPLITS:
+        raise unknown("split", split, SPLITS, source)
+    found = tuple(prompt for prompt in prompts if split_of(prompt.id) == split)
+    if not found:
+        raise HarnessError(
+            f"none of the {len(prompts)} prompts of {source} is in its {split} split"
+        )
+    return found
+
+
+def with_split(spec: str, split: str) -> str:
+    """The text of a prompt set, cut to a split: `drawbench` becomes `drawbench(split=dev)`."""
+    if split not in SPLITS:
+        raise unknown("split", split, SPLITS, spec)
+    call = Call(spec) if os.path.isfile(spec) else parse_call(spec)
+    if call.params.get("split", split) != split:
+        raise HarnessError(f"{spec} is a split already: leave out --split {split}")
+    return str(Call(call.name, {**call.params, "split": split}))
