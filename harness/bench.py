@@ -16,6 +16,7 @@ from harness import evaluate as evaluation
 from harness import generate as generation
 from harness.benchmark import Benchmark
 from harness.compare.comparing import compare, tabulate
+from harness.compare.matrix import Matrix, compare_all
 from harness.errors import HarnessError
 from harness.fairness import (
     BOTH,
@@ -252,6 +253,14 @@ def compare_runs(
         primary=_primary(benchmark, metrics) if benchmark else None,
         margin=benchmark.margin if benchmark else None,
     )
+
+
+def compare_everybody(runs: Mapping[str, Run], metrics: Sequence[Metric], out: str) -> Matrix:
+    """Each of three or more evaluated runs against each other one; writes below `out`/compare."""
+    single = [metric_info(metric) for metric in metrics if not isinstance(metric, SetMetric)]
+    found = compare_all(runs, single, by_prompt=by_prompt(metrics))
+    found.save(out)
+    return found
 
 
 def _primary(benchmark: Benchmark, metrics: Sequence[Metric]) -> tables.Primary | None:

@@ -13,6 +13,7 @@ from harness.cli import app, options
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
+    from harness.compare.matrix import Matrix
     from harness.evaluate import EvaluationReport
     from harness.importing import Declared
     from harness.launch import Ranks
@@ -180,6 +181,9 @@ def compare(
             "--fair", help="Also make and compare the baseline at equal cost and equal guidance."
         ),
     ] = False,
+    matrix: Annotated[
+        bool, typer.Option("--matrix", help="Each run against each other one, and a ranking.")
+    ] = False,
     match: options.Match = "macs",
     curve: options.Curve = "auto",
     device: options.Device = None,
@@ -187,7 +191,7 @@ def compare(
     batch_size: options.BatchSize = None,
 ) -> None:
     """Winning rates of one run over others, on the scores that `harness evaluate` stored."""
-    from harness.bench import compare_runs
+    from harness.bench import compare_everybody, compare_runs
     from harness.errors import HarnessError
     from harness.metrics.base import make_metrics
     from harness.spec import split_list
@@ -196,6 +200,10 @@ def compare(
     opened = [Run.open(path) for path in baseline]
     names, folder = split_list(metrics), out or candidate
     if fair:
+        if matrix:
+            raise HarnessError(
+                "--fair compares two runs, --matrix all of them: give one of the two"
+            )
         if len(opened) > 1:
             raise HarnessError(f"--fair is for one baseline, not {len(opened)}: compare each alone")
         how = _fairly(match, curve, device, threads, batch_size)
@@ -203,10 +211,19 @@ def compare(
         return
     if (match, curve, device, threads, batch_size) != ("macs", "auto", None, 1, None):
         raise HarnessError("--match, --curve, --device, --threads and --batch-size go with --fair")
-    ids = [run.spec.run_id for run in opened]
-    roles = ids if len(set(ids)) == len(ids) else [run.path for run in opened]
-    baselines = dict(zip(roles, opened, strict=True))
-    show(compare_runs(Run.open(candidate), baselines, make_metrics(names), folder), folder)
+    if matrix:
+        everybody = _named([Run.open(candidate), *opened])
+        _show_matrix(compare_everybody(everybody, make_metrics(names), folder), folder)
+        return
+    made = compare_runs(Run.open(candidate), _named(opened), make_metrics(names), folder)
+    show(made, folder)
+
+
+def _named(runs: list[Run]) -> dict[str, Run]:
+    """By their ids, or by their paths where ids repeat."""
+    ids = [run.spec.run_id for run in runs]
+    names = ids if len(set(ids)) == len(ids) else [run.path for run in runs]
+    return dict(zip(names, runs, strict=True))
 
 
 def _fairly(
@@ -238,6 +255,13 @@ def report(
         show_survey(load_survey(folder), folder)
     else:
         show(load_comparison(folder), folder)
+
+
+def _show_matrix(found: Matrix, folder: str) -> None:
+    from harness.report.matrix import matrix_tables, write_matrix
+
+    page = write_matrix(found.ranking, found.matrix, found.metrics, folder)
+    _print(matrix_tables(found.ranking, found.metrics), page)
 
 
 def show(comparison: Comparison, folder: str) -> None:

@@ -58,11 +58,11 @@ def compare(
     _check_declared(primary, margin, baselines, metrics)
     for run in present.values():
         _check_other(candidate, run)
-        _check_noise(candidate, run)
+        check_same_noise(candidate, run)
     sides = {CANDIDATE: candidate, **present}
     scored = {n: pairs.read_items(run, metrics, items, by_prompt) for n, run in sides.items()}
     for name, run in present.items():
-        _check_identities(candidate, run, scored[CANDIDATE], scored[name])
+        check_same_metrics(candidate, run, scored[CANDIDATE], scored[name])
     tabled = {name: side.items for name, side in scored.items()}
     runs = {
         name: RunFacts.of(run, tabled[name], run_cost(scored[name].selection, tabled[name]))
@@ -166,7 +166,7 @@ def _place(run: Run) -> str:
     return run.path if "://" in run.path else os.path.realpath(run.path)
 
 
-def _check_noise(candidate: Run, baseline: Run) -> None:
+def check_same_noise(candidate: Run, baseline: Run) -> None:
     """Pairs are only pairs if both sides start from the same noise; of imports it is declared."""
     if candidate.imported or baseline.imported:
         return
@@ -179,7 +179,7 @@ def _check_noise(candidate: Run, baseline: Run) -> None:
             )
 
 
-def _check_identities(candidate: Run, baseline: Run, a: pairs.Scored, b: pairs.Scored) -> None:
+def check_same_metrics(candidate: Run, baseline: Run, a: pairs.Scored, b: pairs.Scored) -> None:
     for metric, identity in a.identities.items():
         if identity != b.identities[metric]:
             raise HarnessError(
