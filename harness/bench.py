@@ -25,7 +25,7 @@ from harness.fairness import (
     OWN,
     Fair,
     Pair,
-    check_unit,
+    check_fairness,
     fair_baselines,
 )
 from harness.generate import Job, Settings
@@ -74,6 +74,7 @@ class Order:
     settings: Settings
     workers: int
     match: str = "macs"  # the unit of cost, see fairness.py
+    match_guidance: str = "constant"
     curve: Sequence[float] | None = None  # guidance weights; None: chosen, empty: none
 
     @property
@@ -105,7 +106,7 @@ def run_bench(order: Order, say: Callable[[str], None]) -> tuple[Comparison, str
     """
     if order.baseline is None:
         raise HarnessError(f"benchmark {order.benchmark.name} has no baseline: give --baseline")
-    check_unit(order.match)
+    check_fairness(order.match, order.match_guidance)
     jobs = plan_jobs(order)
     usable = usable_metrics(order.metrics, say)
     if all(isinstance(metric, SetMetric) for metric in usable):
@@ -113,7 +114,9 @@ def run_bench(order: Order, say: Callable[[str], None]) -> tuple[Comparison, str
     shards, items = planned_items(order)
     runs = made(order, jobs, shards, say)
     pair = Pair(jobs[tables.CANDIDATE], jobs[OWN], (runs[tables.CANDIDATE], runs[OWN]))
-    fair = fair_baselines(pair, order.planned, order.match, order.curve, items)
+    fair = fair_baselines(
+        pair, order.planned, order.match, order.curve, items, order.match_guidance
+    )
     for note in fair.notes:
         say(note)
     others = made(order, fair.all_jobs, shards, say)

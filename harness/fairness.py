@@ -18,6 +18,7 @@ from harness.store.run import Run
 OWN, MATCHED = "own", "matched cost"
 GUIDED, BOTH = "matched guidance", "matched cost and guidance"
 UNITS = ("macs", "nfe", "seconds")
+MODES = ("constant", "schedule")
 
 Planned = Callable[[Call], Job]
 """Checks a call on the order's model and makes a job of it."""
@@ -61,12 +62,14 @@ def fair_baselines(
     unit: str = "macs",
     weights: Sequence[float] | None = None,
     items: Collection[str] | None = None,
+    mode: str = "constant",
 ) -> Fair:
     """What a fair comparison needs beside the two runs: each is an ordinary run of the baseline.
 
     Cost is in `unit`: multiply-accumulates, network evaluations, or seconds as both were timed. The
     curve is at matched cost, at guidance `weights`; None: some around those that are compared, none
-    where it is empty.
+    where it is empty. Guidance is matched by `mode`: the candidate's mean scale, or its schedule
+    over sigma.
     """
     fair = Fair()
     own = pair.baseline.spec.sampler
@@ -86,9 +89,10 @@ def fair_baselines(
     if scale.value is None:
         fair.absent |= dict.fromkeys((GUIDED, BOTH), str(scale.reason))
     else:
-        guided = scale.value
-        asked[GUIDED] = lambda: planned(match_guidance(own, guided))
-        asked[BOTH] = lambda: at_weight(guided)
+        course = None if mode == "constant" or scale.curve is None else scale.curve.tolist()
+        guided = partial(match_guidance, own, scale.value, course)
+        asked[GUIDED] = lambda: planned(guided())
+        asked[BOTH] = lambda: at_cost(guided())
     for name, make in asked.items():
         job = _attempt(make)
         if isinstance(job, str):
@@ -112,10 +116,12 @@ def _attempt(make: Callable[[], Job]) -> Job | str:
         return str(error)
 
 
-def check_unit(unit: str) -> None:
-    """Raise HarnessError for what cost cannot be matched in."""
+def check_fairness(unit: str, mode: str) -> None:
+    """Raise HarnessError for what cost and guidance cannot be matched by."""
     if unit not in UNITS:
         raise unknown("unit of cost", unit, UNITS)
+    if mode not in MODES:
+        raise unknown("mode of guidance matching", mode, MODES)
 
 
 def _price(pair: Pair, unit: str, fair: Fair) -> tuple[float, Price]:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
@@ -86,14 +87,23 @@ def _interval_in_sigma(dry_run: DryRun, call: Call) -> Call:
     return Call(call.name, {**params, "interval": [float(sigmas[last + 1]), float(sigmas[first])]})
 
 
-def match_guidance(call: Call, scale: float) -> Call:
-    """`call` with another guidance scale, in four digits; HarnessError where it takes none."""
+def match_guidance(
+    call: Call, scale: float, curve: Sequence[tuple[float, float]] | None = None
+) -> Call:
+    """`call` with another guidance scale, in four digits; HarnessError where it takes none.
+
+    With a `curve`, sigmas and scales from the highest sigma on, it follows that about its mean.
+    """
     if "guidance" not in call.params:
         raise HarnessError(f"{call.name} has no parameter guidance to be set to {scale:.4g}")
-    return with_parameters(call, guidance=float(f"{scale:.4g}"))
+    matched = with_parameters(call, guidance=float(f"{scale:.4g}"))
+    if curve is None:
+        return matched
+    factors = [[float(f"{sigma:.6g}"), float(f"{w / scale:.4g}")] for sigma, w in curve]
+    return with_parameters(matched, guidance_schedule=factors)
 
 
-def with_parameters(call: Call, **changes: float) -> Call:
+def with_parameters(call: Call, **changes: Any) -> Call:
     """`call` with other values of some parameters."""
     return Call(call.name, {**call.params, **changes})
 

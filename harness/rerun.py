@@ -10,7 +10,7 @@ from harness import evaluate as evaluation
 from harness import generate as generation
 from harness.bench import compare_fairly, usable_metrics
 from harness.errors import HarnessError
-from harness.fairness import OWN, Fair, Pair, check_unit, fair_baselines
+from harness.fairness import OWN, Fair, Pair, check_fairness, fair_baselines
 from harness.generate import Job, Settings
 from harness.launch import Ranks
 from harness.progress import Progress
@@ -26,6 +26,7 @@ class Fairly:
     settings: Settings
     unit: str = "macs"
     curve: Sequence[float] | None = None
+    mode: str = "constant"
 
 
 def compare_runs_fairly(
@@ -41,7 +42,7 @@ def compare_runs_fairly(
     The further runs lie beside the baseline's. They are of the shards that both runs hold. Raises
     HarnessError for runs of two models or settings, and for imported images, which cannot be made.
     """
-    check_unit(how.unit)
+    check_fairness(how.unit, how.mode)
     _check(candidate.spec, baseline.spec)
     usable = usable_metrics(metrics, say)
     held = set(baseline.shards())
@@ -55,7 +56,7 @@ def compare_runs_fairly(
     def planned(call: Call) -> Job:
         return _planned(baseline.spec, call, how.settings)
 
-    fair = fair_baselines(pair, planned, how.unit, how.curve, items)
+    fair = fair_baselines(pair, planned, how.unit, how.curve, items, how.mode)
     for note in fair.notes:
         say(note)
     others = _made(fair, baseline.path.rpartition("/")[0], shards, how.settings)

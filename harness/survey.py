@@ -16,7 +16,7 @@ from harness.benchmark import Candidate, load_published
 from harness.compare.comparing import tabulate
 from harness.compare.decisions import holm
 from harness.errors import HarnessError
-from harness.fairness import BOTH, MATCHED, OWN, Pair, check_unit, fair_baselines
+from harness.fairness import BOTH, MATCHED, OWN, Pair, check_fairness, fair_baselines
 from harness.generate import Job
 from harness.metrics.base import METRICS, Metric, SetMetric
 from harness.spec import Shard, parse_call
@@ -53,7 +53,7 @@ def run_survey(order: Order, say: Callable[[str], None]) -> tuple[Survey, str]:
         notes.append(text[:1].upper() + text[1:] + ".")
         say(text)
 
-    check_unit(order.match)
+    check_fairness(order.match, order.match_guidance)
     entries = [_plan(order, candidate) for candidate in order.benchmark.candidates]
     metrics = _metrics(order.metrics, remark)
     shards, items = bench.planned_items(order)
@@ -99,7 +99,9 @@ def _add_fair(entry: _Entry, items: Collection[str], say: Callable[[str], None])
         return
     runs = entry.runs[CANDIDATE], entry.runs[OWN]
     pair = Pair(entry.jobs[CANDIDATE], entry.jobs[OWN], runs)
-    fair = fair_baselines(pair, entry.order.planned, entry.order.match, [], items)
+    fair = fair_baselines(
+        pair, entry.order.planned, entry.order.match, [], items, entry.order.match_guidance
+    )
     entry.jobs |= {role: fair.jobs[role] for role in FAIR if role in fair.jobs}
     entry.absent |= {role: fair.absent[role] for role in FAIR if role in fair.absent}
     for note in fair.notes:

@@ -9,7 +9,7 @@ import pytest
 
 from harness.compare.guidance import guidance_scale
 from harness.errors import HarnessError
-from harness.fairness import BOTH, GUIDED, MATCHED, Fair, Pair, check_unit, fair_baselines
+from harness.fairness import BOTH, GUIDED, MATCHED, Fair, Pair, check_fairness, fair_baselines
 from harness.generate import Job, Settings, generate, open_run, plan
 from harness.spec import Prompt, plan_shards
 from harness.store.run import Run
@@ -110,4 +110,14 @@ def test_cost_is_matched_in_the_unit_that_is_asked_for(tmp_path: Path) -> None:
     assert _fair(pair, "nfe").jobs[MATCHED].nfe < pair.candidate.nfe + 2
     assert MATCHED in _fair(pair, "seconds").jobs
     with pytest.raises(HarnessError, match=r"unit of cost 'mac'.*macs"):
-        check_unit("mac")
+        check_fairness("mac", "constant")
+
+
+def test_the_schedule_of_a_zigzag_is_followed_step_by_step(tmp_path: Path) -> None:
+    pair = _pair(tmp_path, "zigzag(steps=5, guidance=4)", "ddim(steps=5, guidance=4)")
+    fair = fair_baselines(pair, lambda call: plan("gmm", call), "nfe", [], mode="schedule")
+    run = _made(fair.jobs[GUIDED], tmp_path)
+    for row in run.frame("guidance").itertuples():
+        assert row.scale == pytest.approx([8, 8, 8, 8, 4], rel=1e-3)
+    longer = _made(fair.jobs[BOTH], tmp_path).frame("guidance")
+    assert set(np.round(np.concatenate(longer["scale"]), 2)) == {4.0, 8.0}

@@ -43,6 +43,7 @@ def bench(
     column: options.Column = None,
     prompts_folder: options.PromptsFolder = None,
     match: options.Match = "macs",
+    match_guidance: options.MatchGuidance = "constant",
     curve: options.Curve = "auto",
     results: Annotated[str, typer.Option(help="Root of the results.")] = "results",
     size: options.Size = None,
@@ -87,6 +88,7 @@ def bench(
         settings=Settings(where, threads, batch_size),
         workers=workers or default_workers(device),
         match=match,
+        match_guidance=match_guidance,
         curve=options.weights(curve),
     )
     notes = Console(stderr=True, highlight=False)

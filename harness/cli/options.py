@@ -64,6 +64,13 @@ Part = Annotated[
     typer.Option("--shard", help="i/n: only this part, for machines without a common launcher."),
 ]
 Match = Annotated[str, typer.Option(help="What equal cost is equal in: macs, nfe or seconds.")]
+MatchGuidance = Annotated[
+    str,
+    typer.Option(
+        help="How guidance is equal: constant (the candidate's mean scale), or schedule (step by "
+        "step)."
+    ),
+]
 Curve = Annotated[
     str,
     typer.Option(

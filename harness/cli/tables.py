@@ -185,6 +185,7 @@ def compare(
         bool, typer.Option("--matrix", help="Each run against each other one, and a ranking.")
     ] = False,
     match: options.Match = "macs",
+    match_guidance: options.MatchGuidance = "constant",
     curve: options.Curve = "auto",
     device: options.Device = None,
     threads: options.Threads = 1,
@@ -206,11 +207,15 @@ def compare(
             )
         if len(opened) > 1:
             raise HarnessError(f"--fair is for one baseline, not {len(opened)}: compare each alone")
-        how = _fairly(match, curve, device, threads, batch_size)
+        how = _fairly((match, match_guidance, curve), device, threads, batch_size)
         show(how(Run.open(candidate), opened[0], names, folder), folder)
         return
-    if (match, curve, device, threads, batch_size) != ("macs", "auto", None, 1, None):
-        raise HarnessError("--match, --curve, --device, --threads and --batch-size go with --fair")
+    asked = (match, match_guidance, curve, device, threads, batch_size)
+    if asked != ("macs", "constant", "auto", None, 1, None):
+        raise HarnessError(
+            "--match, --match-guidance, --curve, --device, --threads and --batch-size go with "
+            "--fair"
+        )
     if matrix:
         everybody = _named([Run.open(candidate), *opened])
         _show_matrix(compare_everybody(everybody, make_metrics(names), folder), folder)
@@ -227,7 +232,7 @@ def _named(runs: list[Run]) -> dict[str, Run]:
 
 
 def _fairly(
-    match: str, curve: str, device: str | None, threads: int, batch_size: int | None
+    fairness: tuple[str, str, str], device: str | None, threads: int, batch_size: int | None
 ) -> Callable[[Run, Run, list[str], str], Comparison]:
     """What compares two runs fairly, with the command's options."""
     from rich.console import Console
@@ -238,9 +243,9 @@ def _fairly(
 
     say = partial(Console(stderr=True, highlight=False).print, markup=False)
     settings = Settings(pick_device(device), threads, batch_size)
-    return partial(
-        compare_runs_fairly, how=Fairly(settings, match, options.weights(curve)), say=say
-    )
+    unit, mode, curve = fairness
+    how = Fairly(settings, unit, options.weights(curve), mode)
+    return partial(compare_runs_fairly, how=how, say=say)
 
 
 @app.command(epilog="Example: [bold]harness report results/shapes/shapes/zigzag-1a2b3c4d[/bold]")

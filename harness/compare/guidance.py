@@ -16,11 +16,15 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class GuidanceScale:
-    """The mean over `n` images; None, with a reason, where it is undefined."""
+    """The mean over `n` images; None, with a reason, where it is undefined.
+
+    `curve` is the mean over images at each step: its sigma and its scale, [steps, 2].
+    """
 
     value: float | None
     n: int
     reason: str | None = None
+    curve: Floats | None = None
 
 
 def guidance_scale(
@@ -40,6 +44,7 @@ def guidance_scale(
         )
         return GuidanceScale(None, 0, f"no guidance scale: {why}")
     found: list[Floats] = []
+    steps: list[Floats] = []
     for shard, asked in select(run, items).rows.items():
         curves = _read(run, shard)
         scale, push = curves.scale, curves.push
@@ -54,11 +59,15 @@ def guidance_scale(
         with np.errstate(invalid="ignore", divide="ignore"):
             mean = (weight * scale).sum(1) / weight.sum(1)
         found.append(np.where(_alike(scale), scale[:, 0], mean)[asked])
+        steps.append(scale[asked])
+        sigma = curves.sigma[0]
     values = np.concatenate(found)
-    held = values[np.isfinite(values)]
-    if not len(held):
+    held = np.isfinite(values)
+    if not held.any():
         return GuidanceScale(None, 0, _UNKNOWN)
-    return GuidanceScale(float(held.mean()), len(held))
+    mean_steps = np.concatenate(steps)[held].mean(0)
+    curve = np.stack([sigma, mean_steps], axis=1)
+    return GuidanceScale(float(values[held].mean()), int(held.sum()), None, curve)
 
 
 _UNKNOWN = (

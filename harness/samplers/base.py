@@ -93,6 +93,7 @@ class Noise(Protocol):
 
 Positive = Annotated[float, Field(gt=0)]
 Count = Annotated[int, Field(ge=1)]
+Level = Annotated[list[float], Field(min_length=2, max_length=2)]
 
 LADDER: dict[str, Any] = {
     "spacing": str | None,
@@ -106,6 +107,7 @@ POLICY: dict[str, Any] = {
     "guidance_rescale": Annotated[float, Field(ge=0, le=1)] | None,
     "interval": Annotated[list[float], Field(min_length=2, max_length=2)] | None,
     "interval_steps": Annotated[list[int], Field(min_length=2, max_length=2)] | None,
+    "guidance_schedule": Annotated[list[Level], Field(min_length=1)] | None,
     "apg_eta": Annotated[float, Field(ge=0, le=1)] | None,
     "apg_threshold": Positive | None,
     "apg_momentum": Annotated[float, Field(gt=-1, lt=1)] | None,

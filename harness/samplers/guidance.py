@@ -22,6 +22,7 @@ class Guidance:
     estimates = False  # whether it combines estimates of x0 rather than the network's outputs
     pag_scale = 0.0
     pag_layers: tuple[str, ...] = ("mid",)
+    schedule: torch.Tensor | None = None  # [n, 2]: sigmas, decreasing, and factors of the guidance
 
     def push(self, guidance: torch.Tensor, step: torch.Tensor) -> torch.Tensor:
         """The weight [B] of (c - p), with p the conditional output under perturbed attention.
@@ -32,8 +33,15 @@ class Guidance:
         return torch.full_like(guidance, self.pag_scale)
 
     def scale(self, guidance: torch.Tensor, step: torch.Tensor) -> torch.Tensor:
-        """The weight [B] applied at a step that starts at sigma `step`."""
-        return guidance
+        """The weight [B] applied at a step that starts at sigma `step`.
+
+        With a `schedule`, `guidance` times the factor of the last of its levels at or above `step`,
+        or of its first level.
+        """
+        if self.schedule is None:
+            return guidance
+        reached = (self.schedule[:, 0] >= step.max() * (1 - _ROUNDING)).sum()
+        return guidance * self.schedule[(reached - 1).clamp(min=0), 1].to(guidance)
 
     def branches(self, weight: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Which samples [B] need the unconditional and which the conditional output."""
@@ -180,6 +188,7 @@ def make_guidance(
     guidance_rescale: float | None = None,
     interval: list[float] | None = None,
     interval_steps: list[int] | None = None,
+    guidance_schedule: list[list[float]] | None = None,
     apg_eta: float | None = None,
     apg_threshold: float | None = None,
     apg_momentum: float | None = None,
@@ -190,11 +199,14 @@ def make_guidance(
 
     `interval` = [lo, hi] in sigma, a bound within 3 % of a level taken for that level;
     `interval_steps` = [a, b], step indices from 0, both ends included; one of them at most.
+    `guidance_schedule` = [[sigma, factor], ...] multiplies guidance, from each level down to the
+    next.
     """
     policy = Rescale(guidance_rescale) if guidance_rescale else Guidance()
     if any(part is not None for part in (apg_eta, apg_threshold, apg_momentum)):
         eta = 1.0 if apg_eta is None else apg_eta
         policy = Projected(eta, apg_threshold, apg_momentum or 0.0)
+    policy.schedule = _schedule(guidance_schedule) if guidance_schedule else None
     policy.pag_scale = pag_scale or 0.0
     policy.pag_layers = tuple(pag_layers or policy.pag_layers)
     if interval is not None:
@@ -207,6 +219,16 @@ def make_guidance(
             )
         return Interval(float(sigmas[last + 1]), float(sigmas[first]), policy)
     return policy
+
+
+_ROUNDING = 1e-9  # of levels that were written as text
+
+
+def _schedule(levels: list[list[float]]) -> torch.Tensor:
+    schedule = torch.tensor(levels, dtype=torch.float64)
+    if bool((schedule[:, 0].diff() >= 0).any()) or float(schedule[-1, 0]) < 0:
+        raise HarnessError("guidance_schedule needs [sigma, factor] pairs, the highest sigma first")
+    return schedule
 
 
 _PRINTED = 0.03
