@@ -46,9 +46,6 @@ from harness.store import comparison as tables
 from harness.store.comparison import Comparison, MetricInfo
 from harness.store.run import Run
 
-CURVE = "curve"
-"""Folder, below the candidate's run, of its comparison with the baseline's guidance curve."""
-
 _AT_LEAST = 2  # shards a process, below which starting another costs more than it saves
 
 
@@ -145,7 +142,7 @@ def compare_fairly(
     )
     along = {name: others[name] for name in fair.points}
     if along:
-        compare_runs(candidate, along, metrics, f"{out}/{CURVE}", None, items, scores)
+        compare_runs(candidate, along, metrics, f"{out}/{tables.CURVE}", None, items, scores)
     return comparison
 
 

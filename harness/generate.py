@@ -188,13 +188,20 @@ def generate(
                 continue
             maker = maker or _Maker(job, settings, progress)
             if run.cost() is None:
-                run.set_cost(asdict(count_macs(maker.models, job.spec, shard.prompts[0])))
+                run.set_cost(_measured(maker.models, job, shard))
             pictures, seconds = maker.shard(job.spec, shard)
             pending.append(writer.submit(_write, run, shard, pictures, seconds, settings))
             while len(pending) > 2:  # a bound on the pictures held in memory
                 pending.pop(0).result()
         for future in pending:
             future.result()
+
+
+def _measured(models: Ensemble, job: Job, shard: Shard) -> dict[str, float]:
+    """What `cost.json` holds, see `Run.cost`."""
+    ledger = asdict(count_macs(models, job.spec, shard.prompts[0]))
+    ends = {"sigma_max": float(job.sigmas[0]), "sigma_min": float(job.sigmas[-1])}
+    return {**ledger, **ends}
 
 
 @dataclass

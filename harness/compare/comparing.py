@@ -12,6 +12,7 @@ import pandas as pd
 
 from harness.compare import pairs, rating, statistics, two_way
 from harness.compare.cost import run_cost
+from harness.compare.guidance import run_guidance
 from harness.errors import HarnessError, unknown
 from harness.metrics.base import PromptMetric
 from harness.metrics.statistics import jackknife
@@ -64,8 +65,9 @@ def compare(
     for name, run in present.items():
         check_same_metrics(candidate, run, scored[CANDIDATE], scored[name])
     tabled = {name: side.items for name, side in scored.items()}
+    plain = next(iter(present.values()))
     runs = {
-        name: RunFacts.of(run, tabled[name], run_cost(scored[name].selection, tabled[name]))
+        name: _facts(run, scored[name], None if run is plain else plain, items)
         for name, run in sides.items()
     }
     shared = candidate.spec.noise_key == "seed"
@@ -108,11 +110,16 @@ def tabulate(
     """
     scored = {n: pairs.read_items(run, metrics, items, by_prompt) for n, run in sides.items()}
     tabled = {name: side.items for name, side in scored.items()}
-    runs = {
-        name: RunFacts.of(run, tabled[name], run_cost(scored[name].selection, tabled[name]))
-        for name, run in sides.items()
-    }
+    runs = {name: _facts(run, scored[name], None, items) for name, run in sides.items()}
     return runs, _summary(runs, tabled, metrics)
+
+
+def _facts(
+    run: Run, scored: pairs.Scored, plain: Run | None, items: Collection[str] | None
+) -> RunFacts:
+    """`plain` is a run of plain guidance over the same items, if any: see `run_guidance`."""
+    cost, guidance = run_cost(scored.selection, scored.items), run_guidance(run, plain, items)
+    return RunFacts.of(run, scored.items, cost, guidance)
 
 
 def _check(
@@ -222,6 +229,7 @@ def _summary(
                     "seconds": cost.seconds,
                     "timed_images": cost.timed_images,
                     "device": cost.device,
+                    "macs": cost.macs,
                 }
             )
     return tables.typed(rows, tables.SUMMARY)

@@ -17,6 +17,8 @@ def run_cost(selection: Selection, items: pd.DataFrame) -> Cost:
     n = len(counted)
     branches = selection.evaluations() if n else {}
     seconds, timed, device = _seconds(selection)
+    ledger = selection.run.cost() or {}
+    calls = ledger.get("calls")
     return Cost(
         nfe=float(counted.mean()) if n else None,
         nfe_images=n,
@@ -24,6 +26,9 @@ def run_cost(selection: Selection, items: pd.DataFrame) -> Cost:
         seconds=seconds,
         timed_images=timed,
         device=device,
+        macs=ledger.get("picture"),
+        calls=None if calls is None else int(calls),
+        sigmas=(ledger["sigma_max"], ledger["sigma_min"]) if "sigma_max" in ledger else None,
     )
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from harness.store.comparison import Guidance
 from harness.store.run import Run
 from harness.store.scores import select
 
@@ -25,6 +26,20 @@ class GuidanceScale:
     n: int
     reason: str | None = None
     curve: Floats | None = None
+
+
+def run_guidance(
+    run: Run, reference: Run | None = None, items: Collection[str] | None = None
+) -> Guidance:
+    """As `guidance_scale`, without the curve: from what is stored with the images, if it is."""
+    if run.imported:
+        return Guidance(None, 0, "no guidance scale: its images were made elsewhere")
+    if run.shards("guidance"):
+        stored = select(run, items).frame("images", ["guidance_scale"])["guidance_scale"]
+        if stored.notna().all():
+            return Guidance(float(stored.mean()), len(stored))
+    scale = guidance_scale(run, reference, items)
+    return Guidance(scale.value, scale.n, scale.reason)
 
 
 def guidance_scale(

@@ -20,6 +20,7 @@ def markdown(comparison: Comparison) -> str:
         lines.append(f"- **{escape(words.setting(role))}: {said}.** {escape(line)}")
     lines += [f"- {escape(line)}" for line in words.remarks(comparison)]
     shown = [
+        tables.costs(comparison),
         tables.winning_rates(comparison),
         tables.effects(comparison),
         tables.scores(comparison),

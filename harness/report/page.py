@@ -41,6 +41,7 @@ def html_page(comparison: Comparison) -> str:
         candidate=names["candidate"],
         headline=words.label(headline),
         runs=tables.runs(comparison),
+        costs=tables.costs(comparison),
         rates=tables.winning_rates(comparison),
         effects=tables.effects(comparison),
         scores=tables.scores(comparison),

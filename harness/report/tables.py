@@ -10,7 +10,7 @@ import pandas as pd
 
 from harness.metrics.statistics import BLOCKS
 from harness.report import words
-from harness.store.comparison import CANDIDATE, Comparison, MetricInfo, RunFacts
+from harness.store.comparison import CANDIDATE, Comparison, Cost, MetricInfo, RunFacts
 
 
 @dataclass(frozen=True)
@@ -33,12 +33,61 @@ class Table:
 
 
 def cost_line(comparison: Comparison, role: str) -> str:
-    """Network evaluations and seconds of an image, candidate against baseline."""
-    a, b = comparison.candidate.cost, comparison.runs[role].cost
-    return (
-        f"NFE {words.count(a.nfe)} vs {words.count(b.nfe)}, "
-        f"seconds an image {words.seconds(a.seconds)} vs {words.seconds(b.seconds)}"
+    """What an image cost, and the guidance scale, candidate against baseline."""
+    one, other = comparison.candidate, comparison.runs[role]
+    a, b = one.cost, other.cost
+    parts = [f"NFE {words.count(a.nfe)} vs {words.count(b.nfe)}"]
+    if a.macs and b.macs:
+        ratio = words.ratio(a.macs, b.macs)
+        parts.append(f"MACs {words.macs(a.macs)} vs {words.macs(b.macs)} (ratio {ratio})")
+    parts.append(f"seconds an image {words.seconds(a.seconds)} vs {words.seconds(b.seconds)}")
+    if one.guidance.value is not None and other.guidance.value is not None:
+        parts.append(f"guidance {one.guidance.value:.4g} vs {other.guidance.value:.4g}")
+    return ", ".join(parts)
+
+
+def costs(comparison: Comparison) -> Table:
+    """A row a run: what an image of it costs, how much more the candidate's, and its guidance."""
+    names, a = words.run_names(comparison), comparison.candidate.cost
+    rows = []
+    for role, run in comparison.runs.items():
+        cost = run.cost
+        rows.append(
+            [
+                _role(role),
+                names[role],
+                f"{words.count(cost.nfe)} (n {cost.nfe_images:,})",
+                _pair_count(cost),
+                words.macs(cost.macs),
+                words.ratio(a.macs, cost.macs),
+                words.seconds(cost.seconds),
+                _levels(cost),
+                words.guidance(run),
+            ]
+        )
+    columns = ["run", "sampler", "NFE", "as pairs", "MACs", "ratio", "seconds"]
+    columns += ["sigma", "guidance scale"]
+    return Table(
+        "What an image costs, and how strongly it is guided",
+        columns,
+        [Group("", rows)],
+        "NFE: evaluations that were run, all networks and branches. As pairs: two for each call of "
+        "the denoiser, as codes count that always run both branches. MACs: multiply-accumulates, "
+        "without text encoder and decoder. Ratio: the candidate's MACs over this run's. Sigma: the "
+        "first and last level. Guidance scale: nominal, what the steps amount to, the mean over n "
+        "images. Seconds: sampling and decoding in batches, as measured.",
+        frozenset({"sampler", "guidance scale"}),
     )
+
+
+def _pair_count(cost: Cost) -> str:
+    """Two evaluations for every call of the denoiser, where a second branch was ever asked for."""
+    single = set(cost.nfe_by_branch) <= {"main/cond"}
+    return words.NONE if cost.calls is None or single else f"{2 * cost.calls:,}"
+
+
+def _levels(cost: Cost) -> str:
+    return words.NONE if cost.sigmas is None else " to ".join(f"{s:.4g}" for s in cost.sigmas)
 
 
 def winning_rates(comparison: Comparison) -> Table:
@@ -241,30 +290,26 @@ def _defined(metrics: Sequence[MetricInfo]) -> str:
 
 
 def runs(comparison: Comparison) -> Table:
-    """What was run: one row a property, one column a run; what is alike in all goes in the note."""
+    """What was run: one row a run, one column a property; what is alike in all goes in the note."""
     facts = list(comparison.runs.values())
-    rows = [
+    shown = [
         ["sampler", *(str(run.sampler) for run in facts)],
         ["images", *(f"{run.images:,}" for run in facts)],
         ["failed", *(_failures(run.failed) for run in facts)],
-        ["NFE an image", *(f"{words.count(r.cost.nfe)} (n {r.cost.nfe_images:,})" for r in facts)],
         ["NFE by branch", *(_branches(run.cost.nfe_by_branch) for run in facts)],
-        [
-            "seconds an image",
-            *(f"{words.seconds(r.cost.seconds)} (n {r.cost.timed_images:,})" for r in facts),
-        ],
-        ["run", *(run.run_id for run in facts)],
+        ["folder", *(run.run_id for run in facts)],
     ]
     alike = []
     for name, *values in _settings(facts):
         if len(set(values)) == 1:
             alike.append(f"{name} {values[0]}")
         else:
-            rows.append([name, *values])
-    columns = ["", *(_role(role) for role in comparison.runs)]
+            shown.append([name, *values])
+    columns, *rows = zip(["run", *map(_role, comparison.runs)], *shown, strict=True)
     note = f"The same for all runs: {'; '.join(alike)}." if alike else ""
-    caption = "Samplers with all parameters, and what was counted and timed"
-    return Table(caption, columns, [Group("", rows)], note, frozenset(columns))
+    caption = "Samplers with all parameters"
+    body = [Group("", [list(row) for row in rows])]
+    return Table(caption, list(columns), body, note, frozenset(columns) - {"images"})
 
 
 def _settings(facts: list[RunFacts]) -> list[list[str]]:

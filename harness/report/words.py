@@ -78,6 +78,29 @@ def seconds(value: float | None) -> str:
     return NONE if value is None or pd.isna(value) else f"{value:.3g}"
 
 
+def macs(value: float | None) -> str:
+    """Multiply-accumulates, in millions, milliards or billions (SI: M, G, T)."""
+    if value is None or pd.isna(value):
+        return NONE
+    for size, unit in ((1e15, "P"), (1e12, "T"), (1e9, "G")):
+        if value >= size:
+            return f"{value / size:.3g}{SPACE}{unit}"
+    return f"{value / 1e6:.3g}{SPACE}M"
+
+
+def ratio(a: float | None, b: float | None) -> str:
+    """How many times as much a is."""
+    return NONE if not a or not b else f"{a / b:.2f}"
+
+
+def guidance(run: RunFacts) -> str:
+    """The nominal guidance scale, over how many images; without one, why."""
+    scale = run.guidance
+    if scale.value is None:
+        return f"{NONE} ({scale.reason})"
+    return f"{scale.value:.4g} (n {scale.n:,})"
+
+
 def p_value(value: float | None) -> str:
     if value is None or pd.isna(value):
         return NONE
@@ -241,7 +264,8 @@ def _costs(comparison: Comparison, role: str) -> str:
     a, b = comparison.candidate.cost, comparison.runs[role].cost
     if a.nfe is None or b.nfe is None:
         return "Network evaluations were not counted."
-    return f"Network evaluations an image: {count(a.nfe)} against {count(b.nfe)}."
+    more = f", {ratio(a.macs, b.macs)} times the arithmetic" if a.macs and b.macs else ""
+    return f"Network evaluations an image: {count(a.nfe)} against {count(b.nfe)}{more}."
 
 
 def other_metrics(comparison: Comparison, role: str) -> str:

@@ -19,6 +19,9 @@ from harness.store.run import Run
 
 CANDIDATE = "candidate"
 
+CURVE = "curve"
+"""Folder, below the candidate's run, of its comparison with the baseline's guidance curve."""
+
 PAIRS = {
     "comparison": "string",
     "metric": "string",
@@ -108,6 +111,7 @@ SUMMARY = {
     "seconds": "float64",  # per image, as measured on `device`
     "timed_images": "int64",
     "device": "string",
+    "macs": "float64",  # multiply-accumulates an image, without text encoder and decoder
 }
 """`summary.parquet`: one row a run and metric, with what an image cost beside its score."""
 
@@ -189,6 +193,8 @@ class Cost:
     `nfe` counts every network and branch, `nfe_by_branch` ("network/branch") splits it. `seconds`
     are those of sampling and decoding on `device`, null where nothing was timed; they are known by
     shard, so that `timed_images` counts all images of the shards that hold some of the items.
+    `macs` are multiply-accumulates of an image, without text encoder and decoder, `calls` those of
+    the denoiser, `sigmas` the ladder's first and last level; null where they are not known.
     """
 
     nfe: float | None
@@ -197,6 +203,23 @@ class Cost:
     seconds: float | None
     timed_images: int
     device: str
+    macs: float | None = None
+    calls: int | None = None
+    sigmas: tuple[float, float] | None = None
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> Cost:
+        return cls(**{**data, "sigmas": data["sigmas"] and tuple(data["sigmas"])})
+
+
+@dataclass(frozen=True)
+class Guidance:
+    """A run's nominal guidance scale: the mean over `n` images; null, with a reason, where there
+    is none."""
+
+    value: float | None
+    n: int
+    reason: str | None = None
 
 
 @dataclass(frozen=True)
@@ -219,6 +242,7 @@ class RunFacts:
     images: int
     failed: dict[str, int]  # reason to count
     cost: Cost
+    guidance: Guidance
 
     @property
     def paired(self) -> bool:
@@ -226,7 +250,7 @@ class RunFacts:
         return bool((self.resolved.get("imported") or {"paired": True})["paired"])
 
     @classmethod
-    def of(cls, run: Run, items: pd.DataFrame, cost: Cost) -> RunFacts:
+    def of(cls, run: Run, items: pd.DataFrame, cost: Cost, guidance: Guidance) -> RunFacts:
         """The facts of `run`, whose images (without pictures) are `items`."""
         spec: RunSpec = run.spec
         counts = items["failed"].dropna().value_counts().sort_index()
@@ -247,6 +271,7 @@ class RunFacts:
             images=len(items),
             failed={str(reason): int(count) for reason, count in counts.items()},
             cost=cost,
+            guidance=guidance,
         )
 
     @classmethod
@@ -256,7 +281,8 @@ class RunFacts:
                 **data,
                 "sampler": Call(**data["sampler"]),
                 "size": data["size"] and tuple(data["size"]),
-                "cost": Cost(**data["cost"]),
+                "cost": Cost.from_dict(data["cost"]),
+                "guidance": Guidance(**data["guidance"]),
             }
         )
 
@@ -323,16 +349,21 @@ class Comparison:
 
 
 def load_comparison(out: str) -> Comparison:
-    """Read what `Comparison.save(out)` wrote; raises HarnessError if there is none."""
+    """Read what `Comparison.save(out)` wrote; raises HarnessError if there is none, or one by
+    another version with other columns."""
     folder = files.join(out, "compare")
     where = files.join(folder, "comparison.json")
     if not files.exists(where):
         raise HarnessError(f"{out} holds no comparison: there is no compare/comparison.json in it")
     record = files.read_json(where)
-    tables = {
-        name: typed(files.read_frame(files.join(folder, f"{name}.parquet")), columns)
-        for name, columns in _TABLES.items()
-    }
+    frames = {name: files.read_frame(files.join(folder, f"{name}.parquet")) for name in _TABLES}
+    known = {"guidance"} <= set(record["runs"][CANDIDATE])
+    if not known or any(set(_TABLES[name]) - set(frame) for name, frame in frames.items()):
+        raise HarnessError(
+            f"{folder} was written by another version of the harness: make the comparison again "
+            "(harness bench or harness compare; pictures and scores are kept)"
+        )
+    tables = {name: typed(frame, _TABLES[name]) for name, frame in frames.items()}
     runs = {
         name: RunFacts.from_dict({**run, "path": _absolute(run["path"], folder)})
         for name, run in record["runs"].items()

@@ -88,13 +88,14 @@ class Run:
             for name in files.list_files(files.join(self.path, kind), ""):
                 files.remove(self.file(f"{kind}/{name}", shard))
 
-    def cost(self) -> dict[str, int] | None:
-        """`cost.json`: multiply-accumulates of a `picture`, and of one `evaluation` of the main
-        network on one sample; None if they were not counted."""
+    def cost(self) -> dict[str, float] | None:
+        """`cost.json`, None if it was not counted: multiply-accumulates of a `picture`, and of one
+        `evaluation` of the main network on one sample; `calls` of the denoiser a picture; and the
+        ladder's first and last level, `sigma_max` and `sigma_min`."""
         where = files.join(self.path, "cost.json")
         return files.read_json(where) if files.exists(where) else None
 
-    def set_cost(self, cost: dict[str, int]) -> None:
+    def set_cost(self, cost: dict[str, float]) -> None:
         files.write_json(files.join(self.path, "cost.json"), cost)
 
     def file(self, kind: str, name: str) -> str:
