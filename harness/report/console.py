@@ -24,13 +24,11 @@ def console_tables(comparison: Comparison) -> list[RenderableType]:
     """Winning rates a comparison, set scores, then a verdict line each and what was left out."""
     from rich.text import Text
 
-    rates = tables.winning_rates(comparison)
-    verdict = rates.columns.index("verdict")
-    kept = [at for at, column in enumerate(rates.columns) if column not in ("p", "verdict")]
     shown: list[RenderableType] = []
-    for group in rates.groups:
-        styles = [_STYLES.get(row[verdict], "") for row in group.rows]
-        shown += [Text(group.title, style="bold"), _table(rates, group, kept, styles)]
+    if grid := tables.two_by_two(comparison):
+        shown += [Text(grid.caption, style="bold"), *_costs(comparison), *_grid(grid)]
+    else:
+        shown += _rates(tables.winning_rates(comparison))
     if sets := tables.set_scores(comparison):
         kept = [
             at
@@ -45,6 +43,38 @@ def console_tables(comparison: Comparison) -> list[RenderableType]:
         line = Text(f"{words.setting(role)}: {said}. ", style=_STYLES.get(said, "bold"))
         shown.append(line.append(words.verdict_line(comparison, role), style="not bold default"))
     shown.extend(Text(line, style="dim") for line in words.remarks(comparison))
+    return shown
+
+
+def _costs(comparison: Comparison) -> list[RenderableType]:
+    """What an image cost, without what a terminal has no room for."""
+    costs = tables.costs(comparison)
+    (group,) = costs.groups
+    left_out = ("sampler", "as pairs", "sigma")
+    kept = [at for at, column in enumerate(costs.columns) if column not in left_out]
+    return [_table(costs, group, kept, [""] * len(group.rows))]
+
+
+def _grid(grid: tables.Table) -> list[RenderableType]:
+    """Winning rates by cost and guidance, a small table a metric."""
+    kept = list(range(len(grid.columns)))
+    shown: list[RenderableType] = []
+    for group in grid.groups:
+        titled = tables.Table("", [group.title, *grid.columns[1:]], [group])
+        shown.append(_table(titled, group, kept, [""] * len(group.rows)))
+    return shown
+
+
+def _rates(rates: tables.Table) -> list[RenderableType]:
+    """A table a comparison."""
+    from rich.text import Text
+
+    verdict = rates.columns.index("verdict")
+    kept = [at for at, column in enumerate(rates.columns) if column not in ("p", "verdict")]
+    shown: list[RenderableType] = []
+    for group in rates.groups:
+        styles = [_STYLES.get(row[verdict], "") for row in group.rows]
+        shown += [Text(group.title, style="bold"), _table(rates, group, kept, styles)]
     return shown
 
 

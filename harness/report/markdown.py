@@ -4,41 +4,39 @@ from __future__ import annotations
 
 import re
 
-from harness.report import tables, words
+from harness.report.content import Content
 from harness.report.tables import Table
-from harness.store.comparison import Comparison
 
 
-def markdown(comparison: Comparison) -> str:
-    """`report.md`: verdict, what was run, all tables."""
-    title = words.headline(comparison)
-    lines = [f"# {escape(title[:1].upper() + title[1:])}", ""]
-    for role in comparison.baselines:
-        more = words.other_metrics(comparison, role)
-        said = comparison.rate(role, comparison.metrics[0].name)["verdict"]
-        line = f"{words.verdict_line(comparison, role)} {more}".strip()
-        lines.append(f"- **{escape(words.setting(role))}: {said}.** {escape(line)}")
-    lines += [f"- {escape(line)}" for line in words.remarks(comparison)]
-    shown = [
-        tables.costs(comparison),
-        tables.winning_rates(comparison),
-        tables.effects(comparison),
-        tables.scores(comparison),
-        tables.set_scores(comparison),
-        *(tables.categories(comparison, metric) for metric in comparison.metrics),
-        tables.runs(comparison),
-    ]
-    lines += [table_lines(table) for table in shown if table]
+def markdown(content: Content) -> str:
+    """`report.md`: verdict, what was run, all tables; figures are named by their files."""
+    comparison = content.comparison
+    lines = [f"# {escape(content.title[:1].upper() + content.title[1:])}", ""]
+    for verdict in content.verdicts:
+        said = f"{verdict.line} {verdict.others}".strip()
+        lines.append(f"- **{escape(verdict.setting)}: {verdict.verdict}.** {escape(said)}")
+    lines += [f"- {escape(line)}" for line in content.remarks]
+    for section in content.sections:
+        lines += ["", f"## {escape(section.title)}"]
+        for drawing in section.figures:
+            lines += ["", f"![{escape(drawing.caption)}](report/figures/{drawing.name}.svg)"]
+        lines += [table_lines(table, 3) for table in [*section.tables, *section.details]]
     if comparison.commands:
         lines += ["", "```", *comparison.commands, "```"]
     return "\n".join(lines) + "\n"
 
 
-def table_lines(table: Table) -> str:
+def table_lines(table: Table, level: int = 2) -> str:
     """A table with its caption as heading; a group's title is a row of its own in bold."""
     width = len(table.columns)
     rules = [":--" if at == 0 or c in table.prose else "--:" for at, c in enumerate(table.columns)]
-    lines = ["", f"## {escape(table.caption)}", "", _row(table.columns), _row(rules, safe=True)]
+    lines = [
+        "",
+        f"{'#' * level} {escape(table.caption)}",
+        "",
+        _row(table.columns),
+        _row(rules, safe=True),
+    ]
     for group in table.groups:
         if group.title:
             lines.append(_row([f"**{escape(group.title)}**"] + [""] * (width - 1), safe=True))
@@ -49,7 +47,11 @@ def table_lines(table: Table) -> str:
 
 
 def _row(cells: list[str], safe: bool = False) -> str:
-    return "| " + " | ".join(cells if safe else map(escape, cells)) + " |"
+    return "| " + " | ".join(cells if safe else map(_cell, cells)) + " |"
+
+
+def _cell(text: str) -> str:
+    return "<br>".join(map(escape, text.split("\n")))
 
 
 def escape(text: str) -> str:

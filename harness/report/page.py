@@ -7,48 +7,28 @@ from collections.abc import Sequence
 from importlib.resources import files as resources
 from typing import TYPE_CHECKING, Any
 
-from harness.report import figures, tables, viewer, words
+from harness.report import tables, viewer, words
+from harness.report.content import Content
 from harness.store.comparison import Comparison
 
 if TYPE_CHECKING:
     from jinja2 import Environment
 
 
-def html_page(comparison: Comparison) -> str:
+def html_page(content: Content) -> str:
     """The whole page as text: styles, script, figures and pictures inline, no address outside."""
     from markupsafe import Markup
 
-    folder = resources("harness.report")
-    names = words.run_names(comparison)
-    headline = comparison.metrics[0]
+    folder, comparison = resources("harness.report"), content.comparison
     template = _environment().get_template("page.html.j2")
     return template.render(
         style=Markup((folder / "page.css").read_text(encoding="utf-8")),
         script=Markup((folder / "page.js").read_text(encoding="utf-8")),
         data=Markup(embedded_json(viewer.viewer_data(comparison))),
-        title=words.headline(comparison),
+        content=content,
         subtitle=_subtitle(comparison),
-        verdicts=[
-            {
-                "setting": words.setting(role),
-                "verdict": comparison.rate(role, headline.name)["verdict"],
-                "line": words.verdict_line(comparison, role),
-                "others": words.other_metrics(comparison, role),
-            }
-            for role in comparison.baselines
-        ],
-        remarks=words.remarks(comparison),
-        candidate=names["candidate"],
-        headline=words.label(headline),
-        runs=tables.runs(comparison),
-        costs=tables.costs(comparison),
-        rates=tables.winning_rates(comparison),
-        effects=tables.effects(comparison),
-        scores=tables.scores(comparison),
-        categories=[t for m in comparison.metrics if (t := tables.categories(comparison, m))],
-        set_scores=tables.set_scores(comparison),
-        bars=Markup(figures.winning_rate_bars(comparison)),
-        dots=Markup(figures.category_dots(comparison, headline.name) or ""),
+        headline=words.label(comparison.metrics[0]),
+        drawn={drawing.name: Markup(drawing.inline()) for drawing in content.drawings},
         commands=comparison.commands,
     )
 

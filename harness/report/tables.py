@@ -90,6 +90,48 @@ def _levels(cost: Cost) -> str:
     return words.NONE if cost.sigmas is None else " to ".join(f"{s:.4g}" for s in cost.sigmas)
 
 
+_GRID = {
+    "own cost": ("own", "matched guidance"),
+    "matched cost": ("matched cost", "matched cost and guidance"),
+}
+
+
+def two_by_two(comparison: Comparison) -> Table | None:
+    """Winning rates at own and matched cost, by own and matched guidance scale; None where
+    guidance was not matched."""
+    if not {"matched guidance", "matched cost and guidance"} & {
+        *comparison.runs,
+        *comparison.absent,
+    }:
+        return None
+    groups = []
+    for metric in comparison.metrics:
+        rows = [
+            [cost, *(_answer(comparison, role, metric) for role in roles)]
+            for cost, roles in _GRID.items()
+        ]
+        groups.append(Group(words.label(metric), rows))
+    columns = ["baseline at", "own guidance scale", "matched guidance scale"]
+    name = comparison.candidate.sampler.name
+    return Table(
+        f"Does {name} win at the same cost, and at the same guidance?",
+        columns,
+        groups,
+        "Winning rate with 95 % interval over prompts; wins / ties / losses, n: pairs (prompts). "
+        "↑ higher is better, ↓ lower is better. At matched cost the baseline has more steps, at "
+        "matched guidance the candidate's nominal guidance scale.",
+        frozenset(columns),
+    )
+
+
+def _answer(comparison: Comparison, role: str, metric: MetricInfo) -> str:
+    """One comparison in three lines."""
+    if role not in comparison.baselines:
+        return f"not compared: {comparison.absent.get(role, 'no baseline run')}"
+    row = comparison.rate(role, metric.name)
+    return f"{words.rate(row)}\n{words.outcomes(row)}, n {words.pairs(row)}\n{row['verdict']}"
+
+
 def winning_rates(comparison: Comparison) -> Table:
     """Per comparison and metric: rate, wins, ties, losses, n, p, mean difference, verdict."""
     names = words.run_names(comparison)
@@ -246,7 +288,7 @@ def set_scores(comparison: Comparison) -> Table | None:
     if frame.empty:
         return None
     names = words.run_names(comparison)
-    groups, metrics = [], []
+    groups, metrics = [], set_metrics(comparison)
     for name in frame["metric"].unique():
         part = frame[frame["metric"] == name]
         rows = []
@@ -269,10 +311,8 @@ def set_scores(comparison: Comparison) -> Table | None:
                     words.seconds(comparison.runs[role].cost.seconds),
                 ]
             )
-        first = part.iloc[0]
-        title, about = (str(first[key] or "") for key in ("title", "about"))
-        metrics.append(MetricInfo(str(name), first["direction"], title, about))
-        groups.append(Group(words.label(metrics[-1]), rows))
+        metric = next(metric for metric in metrics if metric.name == name)
+        groups.append(Group(words.label(metric), rows))
     columns = ["run", "value", "A - B", "images", "failed", "NFE", "seconds an image"]
     warned = frame[frame["warning"].notna()]
     notes = [f"{names[row['run']]}: {row['warning']}." for _, row in warned.iterrows()]
@@ -282,6 +322,18 @@ def set_scores(comparison: Comparison) -> Table | None:
     )
     note = " ".join(notes) + _defined(metrics)
     return Table("Scores of whole sets of images", columns, groups, note.strip())
+
+
+def set_metrics(comparison: Comparison) -> list[MetricInfo]:
+    """The metrics of whole sets of images."""
+    rows = comparison.set_scores.drop_duplicates("metric")
+    return [
+        MetricInfo(str(row["metric"]), row["direction"], *(str(row[k] or "") for k in _ABOUT))
+        for _, row in rows.iterrows()
+    ]
+
+
+_ABOUT = ("title", "about")
 
 
 def _defined(metrics: Sequence[MetricInfo]) -> str:

@@ -101,6 +101,11 @@ def guidance(run: RunFacts) -> str:
     return f"{scale.value:.4g} (n {scale.n:,})"
 
 
+def scale(value: float | None) -> str:
+    """A guidance scale."""
+    return NONE if value is None else f"{value:.3g}"
+
+
 def p_value(value: float | None) -> str:
     if value is None or pd.isna(value):
         return NONE
@@ -222,8 +227,20 @@ def headline(comparison: Comparison) -> str:
     clauses: list[str] = []
     for (verdict, baseline), at in settings.items():
         subject = "it" if clauses else names[CANDIDATE]
-        clauses.append(_CLAUSES[verdict].format(a=subject, b=baseline, at=" and ".join(at)))
+        where = (
+            f"in all {len(at)} comparisons"
+            if len(at) == len(comparison.baselines) > 2
+            else (joined(at))
+        )
+        clauses.append(_CLAUSES[verdict].format(a=subject, b=baseline, at=where))
     return "; ".join(clauses)
+
+
+def joined(parts: Sequence[str]) -> str:
+    """a; a and b; a, b, and c."""
+    if len(parts) < 3:
+        return " and ".join(parts)
+    return f"{', '.join(parts[:-1])}, and {parts[-1]}"
 
 
 def verdict_line(comparison: Comparison, role: str) -> str:

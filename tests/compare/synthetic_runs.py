@@ -14,7 +14,7 @@ from PIL import Image, ImageDraw
 
 from harness.spec import Call, RunSpec, item_id
 from harness.store.run import Run
-from harness.store.schema import IMAGES, TIMING
+from harness.store.schema import GUIDANCE, IMAGES, TIMING
 from harness.store.scores import write_scores
 
 
@@ -57,14 +57,22 @@ def make_run(
     noise_key: str = "prompt",
     identity: str = "version 1",
     shard_size: int = 1000,
+    guidance: float | None = None,
 ) -> Run:
-    """Write a run in shards of `shard_size`; every metric that the first item names is scored."""
+    """Write a run in shards of `shard_size`; every metric that the first item names is scored.
+
+    `guidance` is the nominal scale of all images, of one step.
+    """
     sampler = sampler or Call("ddim", {"steps": 20})
     spec = RunSpec("shapes", sampler, (side, side), "float32", noise_key)
     run = Run.create(path, spec, {"threads": 1, "device": "cpu"}, {"torch": "2.9", "commit": "abc"})
     for index, at in enumerate(range(0, len(items), shard_size)):
         name, part = f"part-00000-{index:05d}", items[at : at + shard_size]
-        key = write_images(run, name, part, nfe or {"cond": 20, "uncond": 20}, side)
+        key = write_images(run, name, part, nfe or {"cond": 20, "uncond": 20}, side, guidance)
+        if guidance is not None:
+            curve = {"sigma": [14.6], "travel": [14.6], "scale": [guidance], "push": [1.0]}
+            rows = [{"item_id": item_id(i.prompt_id, i.seed), **curve} for i in part]
+            run.write("guidance", name, pa.Table.from_pylist(rows, GUIDANCE), key)
         if seconds is not None:
             timing = {"shard": name, "images": len(part), "device": "cpu", "threads": 1}
             table = pa.Table.from_pylist([{**timing, "seconds": seconds * len(part)}], TIMING)
@@ -75,7 +83,12 @@ def make_run(
 
 
 def write_images(
-    run: Run, shard: str, items: Sequence[Item], nfe: dict[str, int], side: int
+    run: Run,
+    shard: str,
+    items: Sequence[Item],
+    nfe: dict[str, int],
+    side: int,
+    guidance: float | None = None,
 ) -> str:
     """Write a shard of images and return its key, which changes with the items."""
     rows: list[dict[str, Any]] = []
@@ -99,6 +112,7 @@ def write_images(
                 "failed": item.failed,
                 "nfe": sum(nfe.values()),
                 "nfe_by_branch": branches,
+                "guidance_scale": guidance,
             }
         )
     key = str([(row["item_id"], row["prompt"]) for row in rows])

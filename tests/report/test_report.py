@@ -7,6 +7,7 @@ import pytest
 from rich.console import Console
 
 from harness.compare import Comparison, MetricInfo, SetScore, compare, load_comparison
+from harness.errors import HarnessError
 from harness.report import console_tables, figures, tables, viewer, words, write_report
 from harness.report.markdown import escape
 from harness.spec import Call
@@ -100,7 +101,7 @@ def test_the_page_is_whole_and_has_no_address_outside(page):
     parsed = Page(page)
     assert all(address.startswith(("#", "data:")) for address in parsed.addresses)
     assert not re.search(r"https?:|//\w+\.\w+|@import|url\((?!#)", page)
-    assert parsed.tags.count("svg") == 2
+    assert parsed.tags.count("svg") == 3  # bars, and a map of categories a metric
     identifiers = re.findall(r'\bid="([^"]+)"', page)
     assert len(identifiers) == len(set(identifiers))
 
@@ -259,9 +260,106 @@ def test_seeds_are_written_as_typed():
 
 
 def test_figures_repeat_exactly_and_name_their_numbers(comparison):
-    bars = figures.winning_rate_bars(comparison)
-    assert bars == figures.winning_rate_bars(comparison)
+    bars, again = (figures.winning_rate_bars(comparison) for _ in range(2))
+    assert (bars.inline(), bars.pdf()) == (again.inline(), again.pdf())
     rate = comparison.rate("own", "good")
-    assert words.rate(rate) in bars  # for readers who hear the page
-    assert "&lt;b&gt;" in figures.category_dots(comparison, "good")
-    assert "<b>" not in figures.category_dots(comparison, "good")
+    assert words.rate(rate) in bars.inline()  # for readers who hear the page
+    drawn = figures.category_map(comparison, GOOD).inline()
+    assert "&lt;b&gt;" in drawn
+    assert "<b>" not in drawn
+
+
+@pytest.fixture
+def fair(tmp_path) -> Comparison:
+    """The four fair comparisons, and three points of the guidance curve beside them."""
+    a = make_run(str(tmp_path / "a"), items(0.2), Call("zigzag", {"steps": 5}), guidance=9.0)
+    a.set_cost({"picture": 3e9, "evaluation": 1e8, "calls": 17, "sigma_max": 14.6, "sigma_min": 0})
+
+    def ddim(steps, weight, shift):
+        call = Call("ddim", {"steps": steps, "guidance": weight})
+        path = str(tmp_path / f"ddim-{steps}-{weight}")
+        run = make_run(path, items(shift), call, guidance=weight)
+        run.set_cost({"picture": 2e8 * steps, "evaluation": 1e8})
+        return run
+
+    grid = {
+        "own": ddim(5, 5.0, 0.0),
+        "matched cost": ddim(15, 5.0, 0.1),
+        "matched guidance": ddim(5, 9.0, 0.1),
+        "matched cost and guidance": None,
+    }
+    along = {f"guidance {w:g}": ddim(15, w, 0.02 * w) for w in (1.0, 4.0, 12.0)}
+    scores = [SetScore(r, FD, 30.0, 24, 28.0, 33.0) for r in ("candidate", *along)]
+    compare(a, along, [GOOD, COST], str(tmp_path / "a/curve"), scores)
+    absent = {"matched cost and guidance": "ddim cannot"}
+    return compare(a, grid, [GOOD, COST], str(tmp_path / "a"), absent=absent)
+
+
+def test_costs_stand_beside_each_other_in_evaluations_and_arithmetic(fair):
+    (group,) = tables.costs(fair).groups
+    candidate, own, *_ = group.rows
+    cells = dict(zip(tables.costs(fair).columns, candidate, strict=True))
+    assert cells["as pairs"] == "34"  # 17 calls, two branches each
+    assert cells["MACs"] == "3\xa0G"
+    assert cells["sigma"] == "14.6 to 0"
+    assert cells["guidance scale"] == "9 (n 24)"
+    cells = dict(zip(tables.costs(fair).columns, own, strict=True))
+    assert cells["ratio"] == "3.00"
+    assert cells["as pairs"] == cells["sigma"] == words.NONE
+    assert "ratio 3.00" in tables.cost_line(fair, "own")
+    assert "guidance 9 vs 5" in tables.cost_line(fair, "own")
+
+
+def test_the_two_by_two_has_everything_in_a_cell(fair):
+    table = tables.two_by_two(fair)
+    assert [group.title[:-2] for group in table.groups] == ["Goodness", "Roughness"]
+    own, matched = table.groups[0].rows
+    for cell in (own[1], own[2], matched[1]):
+        assert re.fullmatch(
+            r"\d+\.\d\xa0% \[.+\]\n\d+ / \d+ / \d+, n 24 \(24\)\n(wins|undecided)", cell
+        )
+    assert matched[2] == "not compared: ddim cannot"
+
+
+def test_without_matched_guidance_there_is_no_two_by_two(comparison):
+    assert tables.two_by_two(comparison) is None
+
+
+def test_the_guidance_curve_is_shown_and_written(fair, tmp_path):
+    page = open(write_report(fair, str(tmp_path / "a"))).read()  # noqa: SIM115
+    parsed = Page(page)
+    assert parsed.tags.count("svg") == 3 + 3  # bars, two maps; two metrics and a set metric
+    assert "Goodness of the baseline by guidance scale: at 1: 0." in page
+    assert "candidate at its own, 9." in page
+    names = {path.name for path in (tmp_path / "a/report/figures").iterdir()}
+    assert {"guidance-good.svg", "guidance-fd.pdf", "winning-rates.pdf"} <= names
+    assert (tmp_path / "a/report/figures/guidance-fd.pdf").read_bytes().startswith(b"%PDF")
+    text = (tmp_path / "a/report.md").read_text()
+    assert "](report/figures/guidance-good.svg)" in text
+
+
+def test_a_curve_of_other_images_is_not_shown(fair, tmp_path):
+    where = tmp_path / "a/curve/compare/comparison.json"
+    record = json.loads(where.read_text())
+    record["runs"]["candidate"]["images"] += 1
+    where.write_text(json.dumps(record))
+    page = open(write_report(fair, str(tmp_path / "a"))).read()  # noqa: SIM115
+    assert Page(page).tags.count("svg") == 3
+    assert "The guidance curve that is stored is of other images" in page
+
+
+def test_a_comparison_of_another_version_is_refused(fair, tmp_path):
+    where = tmp_path / "a/compare/comparison.json"
+    record = json.loads(where.read_text())
+    del record["runs"]["candidate"]["guidance"]
+    where.write_text(json.dumps(record))
+    with pytest.raises(HarnessError, match="another version"):
+        load_comparison(str(tmp_path / "a"))
+
+
+@pytest.mark.parametrize(
+    ("parts", "text"),
+    [(["a"], "a"), (["a", "b"], "a and b"), (["a", "b", "c and d"], "a, b, and c and d")],
+)
+def test_lists_in_words(parts, text):
+    assert words.joined(parts) == text

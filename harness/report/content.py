@@ -1,0 +1,93 @@
+"""What a report holds, found once for the page, for Markdown and for the files beside them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from harness.report import curve, figures, tables, words
+from harness.report.drawing import Drawing
+from harness.report.tables import Table
+from harness.store.comparison import Comparison
+
+
+@dataclass(frozen=True)
+class Section:
+    """Figures and tables under a heading; `details` are tables that are folded away at first."""
+
+    title: str
+    figures: list[Drawing]
+    tables: list[Table]
+    details: list[Table]
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What one comparison says on the first metric, and on the others."""
+
+    setting: str
+    verdict: str
+    line: str
+    others: str
+
+
+@dataclass(frozen=True)
+class Content:
+    """Everything but the pairs to look at. The first of the `sections` tells what was run."""
+
+    comparison: Comparison
+    title: str
+    verdicts: list[Verdict]
+    remarks: list[str]
+    sections: list[Section]
+
+    @property
+    def drawings(self) -> list[Drawing]:
+        return [drawing for section in self.sections for drawing in section.figures]
+
+
+def content(comparison: Comparison, along: Comparison | None = None) -> Content:
+    """`along` is the candidate against the baseline's guidance curve, at matched cost."""
+    remarks = words.remarks(comparison)
+    if along is not None and not curve.fits(comparison, along):
+        remarks.append(
+            "The guidance curve that is stored is of other images and not shown: run harness bench "
+            "again with --curve."
+        )
+        along = None
+    return Content(
+        comparison,
+        words.headline(comparison),
+        [_verdict(comparison, role) for role in comparison.baselines],
+        remarks,
+        [section for section in _sections(comparison, along) if section.figures or section.tables],
+    )
+
+
+def _verdict(comparison: Comparison, role: str) -> Verdict:
+    said = comparison.rate(role, comparison.metrics[0].name)["verdict"]
+    line, others = words.verdict_line(comparison, role), words.other_metrics(comparison, role)
+    return Verdict(words.setting(role), str(said), line, others)
+
+
+def _sections(comparison: Comparison, along: Comparison | None) -> list[Section]:
+    grid, sets = tables.two_by_two(comparison), tables.set_scores(comparison)
+    rates, effects = tables.winning_rates(comparison), tables.effects(comparison)
+    maps = [figures.category_map(comparison, metric) for metric in comparison.metrics]
+    categories = [tables.categories(comparison, metric) for metric in comparison.metrics]
+    along_figures, along_tables = [], []
+    if along is not None:
+        along_figures, along_tables = curve.curve_figures(along), [curve.curve_table(along)]
+    return [
+        Section("What was run", [], [tables.costs(comparison), tables.runs(comparison)], []),
+        Section(
+            "Winning rates",
+            [figures.winning_rate_bars(comparison)],
+            [grid] if grid else [rates],
+            [rates, effects] if grid else [effects],
+        ),
+        Section("Against the baseline's guidance curve", along_figures, [], along_tables),
+        Section("Scores and cost", [], [tables.scores(comparison), *([sets] if sets else [])], []),
+        Section(
+            "By category", [m for m in maps if m], [], [table for table in categories if table]
+        ),
+    ]

@@ -1,0 +1,205 @@
+"""The baseline along its guidance scale at the candidate's cost, and the candidate beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from harness.report import words
+from harness.report.drawing import COLOURS, INK, SOFT, Drawing, file_name, new_figure
+from harness.report.tables import Group, Table, set_metrics
+from harness.store.comparison import CANDIDATE, Comparison, MetricInfo
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+_BASELINE, _CANDIDATE = COLOURS[0], COLOURS[5]
+
+
+@dataclass(frozen=True)
+class _Point:
+    """A run on one metric: its guidance scale, its score, and the candidate's winning rate."""
+
+    weight: float | None
+    score: pd.Series  # value, low, high, reason
+    rate: pd.Series | None = None
+
+
+def fits(comparison: Comparison, curve: Comparison) -> bool:
+    """Whether both are of the same candidate over the same images."""
+    a, b = comparison.candidate, curve.candidate
+    return (a.run_id, a.prompts, a.seeds, a.images) == (b.run_id, b.prompts, b.seeds, b.images)
+
+
+def curve_figures(curve: Comparison) -> list[Drawing]:
+    """A figure a metric and set metric that has a score."""
+    drawn = (_figure(curve, metric) for metric in [*curve.metrics, *set_metrics(curve)])
+    return [one for one in drawn if one is not None]
+
+
+def curve_table(curve: Comparison) -> Table:
+    """The same in numbers: a row a guidance scale."""
+    groups = []
+    for metric in [*curve.metrics, *set_metrics(curve)]:
+        candidate, points = _points(curve, metric)
+        rows = [["candidate", *_cells(candidate)]]
+        rows += [[f"baseline at {words.scale(p.weight)}", *_cells(p)] for p in points]
+        groups.append(Group(words.label(metric), rows))
+    columns = ["run", "NFE", "score", "candidate's winning rate", "wins / ties / losses"]
+    columns += ["pairs (prompts)"]
+    facts = [*curve.runs.values()]
+    nfe = {role: words.count(run.cost.nfe) for role, run in curve.runs.items()}
+    for group in groups:
+        for row, role in zip(group.rows, _ordered(curve), strict=True):
+            row.insert(1, nfe[role])
+    return Table(
+        f"Against the baseline's guidance scale, at the cost of {facts[0].sampler.name}",
+        columns,
+        groups,
+        "Every baseline has the fewest steps that cost at least as much as the candidate. 95 % "
+        "intervals over prompts.",
+    )
+
+
+def _cells(point: _Point) -> list[str]:
+    score = point.score
+    shown = words.estimate(score["value"], score["low"], score["high"], score["reason"])
+    if point.rate is None:
+        return [shown, words.NONE, words.NONE, words.NONE]
+    row = point.rate
+    return [shown, words.rate(row), words.outcomes(row), words.pairs(row)]
+
+
+def _ordered(curve: Comparison) -> list[str]:
+    """The candidate, then the baselines by guidance scale."""
+    known = {role: weight(curve, role) for role in curve.baselines}
+    return [CANDIDATE, *sorted(known, key=lambda role: known[role] or 0.0)]
+
+
+def weight(curve: Comparison, role: str) -> float | None:
+    """A run's nominal guidance scale; of a baseline without one, the scale that it was told."""
+    run = curve.runs[role]
+    if run.guidance.value is not None or role == CANDIDATE:
+        return run.guidance.value
+    told = run.sampler.params.get("guidance")
+    return None if told is None else float(told)
+
+
+def _points(curve: Comparison, metric: MetricInfo) -> tuple[_Point, list[_Point]]:
+    """The candidate, and the baselines by guidance scale."""
+    paired = metric in curve.metrics
+    frame = curve.summary if paired else curve.set_scores
+    frame = frame[frame["metric"] == metric.name].rename(columns={"mean": "value"})
+    scores = frame.set_index("run")
+
+    def point(role: str) -> _Point:
+        rate = curve.rate(role, metric.name) if paired and role != CANDIDATE else None
+        return _Point(weight(curve, role), scores.loc[role], rate)
+
+    candidate, *baselines = map(point, _ordered(curve))
+    return candidate, baselines
+
+
+def _figure(curve: Comparison, metric: MetricInfo) -> Drawing | None:
+    candidate, points = _points(curve, metric)
+    known = [p for p in points if p.weight and not words.missing(p.score["value"])]
+    if not known:
+        return None
+    rated = [p for p in known if p.rate is not None and not words.missing(p.rate["winning_rate"])]
+    with new_figure(4.5 if rated else 2.7) as figure:
+        upper, *lower = figure.subplots(2 if rated else 1, 1, sharex=True, squeeze=False)[:, 0]
+        upper.set_xscale("log")
+        _scores(upper, candidate, known, metric)
+        for axes in lower:
+            _rates(axes, rated)
+        weights = [p.weight for p in known] + [candidate.weight or known[0].weight]
+        _legend(figure, candidate)
+        _ticks([upper, *lower], [w for w in weights if w])
+    at = candidate.weight
+    where = "across, as it has no scale" if at is None else f"at its own, {words.scale(at)}"
+    caption = (
+        f"{words.label(metric)} of the baseline against its guidance scale, at the "
+        f"candidate's cost (band: 95 % interval), and the candidate {where}."
+    )
+    if rated:
+        caption += " Below: the candidate's winning rate over each of these baselines."
+    return Drawing(file_name("guidance", metric.name), figure, _said(metric, known), caption)
+
+
+def _scores(axes: Axes, candidate: _Point, points: Sequence[_Point], metric: MetricInfo) -> None:
+    x = [p.weight for p in points]
+    axes.plot(x, [p.score["value"] for p in points], "-o", color=_BASELINE, markersize=4.5)
+    sure = [p for p in points if not words.missing(p.score["low"])]
+    low, high = ([float(p.score[end]) for p in sure] for end in ("low", "high"))
+    axes.fill_between([p.weight for p in sure], low, high, color=_BASELINE, alpha=0.18, linewidth=0)
+    if not words.missing(candidate.score["value"]):
+        _candidate(axes, candidate)
+    axes.set_ylabel(words.label(metric))
+
+
+def _candidate(axes: Axes, candidate: _Point) -> None:
+    value, low, high = (candidate.score[key] for key in ("value", "low", "high"))
+    if candidate.weight is None:
+        axes.axhline(value, color=_CANDIDATE, linestyle="--")
+        return
+    at = candidate.weight
+    axes.plot([at], [value], "D", color=_CANDIDATE, markersize=7, markeredgecolor="white")
+    if not words.missing(low):
+        axes.plot([at, at], [low, high], color=_CANDIDATE, linewidth=1.6, zorder=1.9)
+
+
+def _legend(figure: Figure, candidate: _Point) -> None:
+    from matplotlib.lines import Line2D
+
+    alone: dict[str, Any] = {"linestyle": "--"}
+    if candidate.weight is not None:
+        alone = {"marker": "D", "linestyle": "none"}
+    handles = [
+        Line2D([], [], color=_BASELINE, marker="o", markersize=4.5, label="baseline"),
+        Line2D([], [], color=_CANDIDATE, label="candidate", **alone),
+    ]
+    figure.legend(handles=handles, loc="outside upper left", ncols=2, frameon=False, fontsize=9)
+
+
+def _rates(axes: Axes, points: Sequence[_Point]) -> None:
+    axes.axhline(50, color=INK, linewidth=0.9, linestyle=(0, (4, 3)))
+    for p in points:
+        assert p.rate is not None
+        rate, low, high = (p.rate[key] for key in ("winning_rate", "low", "high"))
+        axes.plot([p.weight], [100 * rate], "D", color=_CANDIDATE, markersize=5)
+        if not words.missing(low):
+            ends = [100 * low, 100 * high]
+            axes.plot([p.weight, p.weight], ends, color=_CANDIDATE, linewidth=1.4)
+    axes.set_ylim(0, 100)
+    axes.set_yticks([0, 25, 50, 75, 100])
+    axes.set_ylabel("winning rate, %")
+
+
+def _ticks(panels: Sequence[Axes], weights: Sequence[float]) -> None:
+    """Labels at the scales that were run, as far as they do not run into each other."""
+    from matplotlib.ticker import NullLocator
+
+    shown: list[float] = []
+    for value in sorted(weights):
+        if not shown or value > 1.12 * shown[-1]:
+            shown.append(value)
+    for axes in panels:
+        axes.xaxis.set_minor_locator(NullLocator())
+        axes.set_xticks(shown, [words.scale(value) for value in shown])
+        axes.tick_params(length=3, color="#bbb", labelsize=9, labelcolor=SOFT)
+        for side in ("top", "right"):
+            axes.spines[side].set_visible(False)
+    panels[-1].set_xlabel("guidance scale of the baseline", size=9, color=SOFT)
+
+
+def _said(metric: MetricInfo, points: Sequence[_Point]) -> str:
+    parts = []
+    for p in points:
+        score = words.estimate(p.score["value"], p.score["low"], p.score["high"])
+        won = "" if p.rate is None else f", winning rate of the candidate {words.rate(p.rate)}"
+        parts.append(f"at {words.scale(p.weight)}: {score}{won}")
+    return f"{metric.label} of the baseline by guidance scale: {'; '.join(parts)}"

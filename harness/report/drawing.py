@@ -1,0 +1,83 @@
+"""A figure and the three ways it is shown: inside a page, as an SVG file, as a PDF file."""
+
+from __future__ import annotations
+
+import html
+import io
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+# Okabe and Ito (2008): told apart with every common kind of colour vision.
+COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00")
+MARKERS = ("o", "s", "^", "D", "v", "P")
+INK, SOFT, REST = "#1b1b1b", "#6b6b6b", "#EDECE8"
+WIDTH = 5.7  # inches: the text of a two-column page, and legible on a telephone
+
+_STYLE: Any = {
+    "font.family": "serif",
+    "font.size": 10,
+    "text.parse_math": False,
+    "svg.fonttype": "none",
+    "pdf.fonttype": 42,  # publishers refuse Type 3 fonts
+    "axes.edgecolor": "#bbb",
+}
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """A figure by its file's name, with the numbers in it as `spoken` text, and a `caption`."""
+
+    name: str
+    figure: Figure
+    spoken: str
+    caption: str
+
+    def inline(self) -> str:
+        """As an `<svg>` element without any address in it, its ids made unique."""
+        svg = self.svg().decode()
+        svg = svg[svg.index("<svg") :]
+        svg = re.sub(r'\s+xmlns(:\w+)?="[^"]*"', "", svg)
+        svg = re.sub(r'(\bid="|url\(#|href="#)', rf"\g<1>{self.name}-", svg)
+        return svg.replace("<svg", f'<svg role="img" aria-label="{html.escape(self.spoken)}"', 1)
+
+    def svg(self) -> bytes:
+        nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
+        return self._saved("svg", nothing, transparent=True)
+
+    def pdf(self) -> bytes:
+        return self._saved("pdf", dict.fromkeys(("Creator", "Producer", "CreationDate")))
+
+    def _saved(self, kind: str, metadata: dict[str, None], **how: Any) -> bytes:
+        """The same bytes for the same figure."""
+        import matplotlib as mpl
+
+        buffer = io.BytesIO()
+        style: Any = {**_STYLE, "svg.hashsalt": self.name}
+        with mpl.rc_context(style):
+            self.figure.savefig(buffer, format=kind, metadata=metadata, **how)
+        return buffer.getvalue()
+
+
+@contextmanager
+def new_figure(height: float, width: float = WIDTH) -> Iterator[Figure]:
+    """A figure of this size in inches, in the report's style."""
+    import matplotlib as mpl
+    from matplotlib.figure import Figure
+
+    with mpl.rc_context(_STYLE):
+        yield Figure(figsize=(width, height), layout="constrained")
+
+
+def cut(text: str, limit: int = 26) -> str:
+    return text if len(text) <= limit else text[: limit - 1] + "…"
+
+
+def file_name(*parts: str) -> str:
+    """A name that is safe in a file system and as an id, for any text."""
+    return re.sub(r"[^a-z0-9]+", "-", "-".join(parts).lower()).strip("-")
