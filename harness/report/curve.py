@@ -116,9 +116,8 @@ def _figure(curve: Comparison, metric: MetricInfo) -> Drawing | None:
         _scores(upper, candidate, known, metric)
         for axes in lower:
             _rates(axes, rated)
-        weights = [p.weight for p in known] + [candidate.weight or known[0].weight]
         _legend(figure, candidate)
-        _ticks([upper, *lower], [w for w in weights if w])
+        _ticks([upper, *lower], _scales([candidate, *known]))
     at = candidate.weight
     where = "across, as it has no scale" if at is None else f"at its own, {words.scale(at)}"
     caption = (
@@ -130,12 +129,18 @@ def _figure(curve: Comparison, metric: MetricInfo) -> Drawing | None:
     return Drawing(file_name("guidance", metric.name), figure, _said(metric, known), caption)
 
 
+def _scales(points: Sequence[_Point]) -> list[float]:
+    """The guidance scales of the points that have one."""
+    return [p.weight for p in points if p.weight]
+
+
 def _scores(axes: Axes, candidate: _Point, points: Sequence[_Point], metric: MetricInfo) -> None:
-    x = [p.weight for p in points]
-    axes.plot(x, [p.score["value"] for p in points], "-o", color=_BASELINE, markersize=4.5)
+    axes.plot(
+        _scales(points), [p.score["value"] for p in points], "-o", color=_BASELINE, markersize=4.5
+    )
     sure = [p for p in points if not words.missing(p.score["low"])]
     low, high = ([float(p.score[end]) for p in sure] for end in ("low", "high"))
-    axes.fill_between([p.weight for p in sure], low, high, color=_BASELINE, alpha=0.18, linewidth=0)
+    axes.fill_between(_scales(sure), low, high, color=_BASELINE, alpha=0.18, linewidth=0)
     if not words.missing(candidate.score["value"]):
         _candidate(axes, candidate)
     axes.set_ylabel(words.label(metric))
@@ -170,10 +175,10 @@ def _rates(axes: Axes, points: Sequence[_Point]) -> None:
     for p in points:
         assert p.rate is not None
         rate, low, high = (p.rate[key] for key in ("winning_rate", "low", "high"))
-        axes.plot([p.weight], [100 * rate], "D", color=_CANDIDATE, markersize=5)
+        axes.plot(_scales([p]), [100 * rate], "D", color=_CANDIDATE, markersize=5)
         if not words.missing(low):
             ends = [100 * low, 100 * high]
-            axes.plot([p.weight, p.weight], ends, color=_CANDIDATE, linewidth=1.4)
+            axes.plot(2 * _scales([p]), ends, color=_CANDIDATE, linewidth=1.4)
     axes.set_ylim(0, 100)
     axes.set_yticks([0, 25, 50, 75, 100])
     axes.set_ylabel("winning rate, %")
