@@ -41,6 +41,7 @@ from harness.metrics.base import (
 )
 from harness.progress import Progress
 from harness.prompts.base import load_prompts, set_name
+from harness.samplers.base import portable
 from harness.spec import Call, Shard, asked_items, parse_call, parse_seeds, plan_shards
 from harness.store import comparison as tables
 from harness.store.comparison import Comparison, MetricInfo
@@ -329,7 +330,7 @@ def _launch_generate(order: Order, jobs: Mapping[str, Job], workers: int) -> Non
     command = ["generate", "--model", order.model, "--prompts", order.prompts]
     command += ["--seeds", order.seeds, "--results", order.root]
     for job in jobs.values():
-        command += ["--sampler", str(job.spec.sampler)]
+        command += ["--sampler", str(portable(job.spec.sampler))]
     given = {
         "--limit": order.limit,
         "--column": order.column,

@@ -29,7 +29,7 @@ from harness.models.applied import Applied
 from harness.models.base import DTYPES, LoadRequest, Model, ModelEntry
 from harness.models.load import find, load
 from harness.noise import NOISE_KEYS, NoiseStreams, stream_key
-from harness.samplers.base import resolve
+from harness.samplers.base import resolve, source_of
 from harness.sampling import (
     Ensemble,
     Evaluations,
@@ -162,7 +162,12 @@ def open_run(job: Job, folder: str, settings: Settings) -> Run:
         "threads": settings.threads,
         **{f"revision of {name}": revision() for name, revision in job.others.items()},
     }
-    return Run.create(folder, job.spec, resolved, environment())
+    source = source_of(job.spec.sampler)
+    if source is None:
+        return Run.create(folder, job.spec, resolved, environment())
+    made = Run.create(folder, job.spec, resolved, environment() | {"sampler file": source.path})
+    made.keep(Path(source.path).name, source.text)
+    return made
 
 
 def missing(run: Run, shards: Iterable[Shard]) -> list[Shard]:

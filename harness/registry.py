@@ -10,6 +10,7 @@ from __future__ import annotations
 import importlib
 import pkgutil
 from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.metadata import EntryPoint, entry_points
 from typing import Generic, TypeVar
 
@@ -33,6 +34,16 @@ class Registry(Generic[T]):
             raise HarnessError(f"{self.kind} {name!r} is registered twice")
         self._entries[name] = entry
         return entry
+
+    @contextmanager
+    def aside(self) -> Iterator[dict[str, T]]:
+        """Entries that are added meanwhile, kept apart from the registry's own."""
+        self._load()
+        own, self._entries = self._entries, {}
+        try:
+            yield self._entries
+        finally:
+            self._entries = own
 
     def get(self, name: str) -> T:
         """The entry called `name`; raises HarnessError with the closest name if there is none."""

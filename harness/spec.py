@@ -184,7 +184,8 @@ class RunSpec:
     @property
     def run_id(self) -> str:
         text = json.dumps(self.to_dict(), sort_keys=True)
-        return f"{self.sampler.name}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
+        name = re.sub("[:@]", "-", self.sampler.name)  # of a function in a file
+        return f"{name}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from harness.cli.tables import show, show_survey
 def bench(
     sampler: Annotated[
         str | None,
-        typer.Argument(help="NAME or NAME(parameter=value, ...)."),
+        typer.Argument(help=options.SAMPLER_HELP),
     ] = None,
     model: Annotated[
         str | None, typer.Option(help="Registry name, hub id or diffusers folder.")

@@ -6,12 +6,12 @@ from typing import Annotated
 
 import typer
 
+SAMPLER_HELP = "NAME or NAME(parameter=value, ...); ./FILE.py:FUNCTION for one of your own."
+
 Model = Annotated[
     str, typer.Option(help="Registry name, hub id or diffusers folder; NAME(setting=value).")
 ]
-Samplers = Annotated[
-    list[str], typer.Option("--sampler", help="NAME or NAME(parameter=value, ...).")
-]
+Samplers = Annotated[list[str], typer.Option("--sampler", help=SAMPLER_HELP)]
 Guide = Annotated[
     str | None,
     typer.Option(help="Second model that guidance leads away from (autoguidance, unconditional)."),

@@ -20,7 +20,7 @@ def sample(
         typer.Option("--class", help="A class, for such models; may be repeated; default: drawn."),
     ] = None,
     model: options.Model = "shapes",
-    sampler: Annotated[str, typer.Option(help="NAME or NAME(parameter=value, ...).")] = "ddim",
+    sampler: Annotated[str, typer.Option(help=options.SAMPLER_HELP)] = "ddim",
     guide: options.Guide = None,
     seed: Annotated[
         list[str] | None,

@@ -18,6 +18,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, Any, Protocol, get_args, get_type_hints
 
 import torch
@@ -118,6 +119,26 @@ POLICY: dict[str, Any] = {
 
 
 @dataclass(frozen=True)
+class Source:
+    """The user's file that a sampler is a function of. `path` is absolute, `digest` its text's."""
+
+    path: str
+    text: str
+    digest: str
+    function: str
+
+    @property
+    def name(self) -> str:
+        """What the sampler is called in a run: wherever the file lies, its text is the same."""
+        return f"{Path(self.path).name}:{self.function}@{self.digest}"
+
+    @property
+    def location(self) -> str:
+        """Where another process finds the same text."""
+        return f"{self.path}:{self.function}@{self.digest}"
+
+
+@dataclass(frozen=True)
 class Sampler:
     """A registered sampler. `check` sees all parameters and raises HarnessError for bad ones.
 
@@ -138,6 +159,7 @@ class Sampler:
     variants: Callable[[dict[str, Any]], dict[str, dict[str, Any]]]
     own: dict[str, tuple[Any, Any]]  # parameter: (annotation, default)
     needs: tuple[str, ...] = ()
+    source: Source | None = None  # of one that comes from a user's file
 
     @property
     def parameters(self) -> dict[str, Any]:
@@ -226,8 +248,26 @@ def sampler(
 
 
 def resolve(call: Call, defaults: dict[str, Any]) -> Call:
-    """The call of a registered sampler with every parameter filled in and checked."""
+    """The call of a sampler with every parameter filled in and checked.
+
+    The sampler is a registered one, or a function of a file, `PATH.py:FUNCTION`: see file.py.
+    """
+    from harness.samplers.file import is_file_sampler, load_sampler
+
+    if call.name not in SAMPLERS and is_file_sampler(call.name):
+        return load_sampler(call.name).resolve(call.params, defaults)
     return SAMPLERS.get(call.name).resolve(call.params, defaults)
+
+
+def source_of(call: Call) -> Source | None:
+    """The file that a resolved call's sampler comes from; None for those of packages."""
+    return SAMPLERS.get(call.name).source
+
+
+def portable(call: Call) -> Call:
+    """A resolved call that means the same in another process on this machine."""
+    source = source_of(call)
+    return Call(source.location, call.params) if source else call
 
 
 def split_parameters(call: Call) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:

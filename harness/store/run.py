@@ -98,6 +98,10 @@ class Run:
     def set_cost(self, cost: dict[str, float]) -> None:
         files.write_json(files.join(self.path, "cost.json"), cost)
 
+    def keep(self, name: str, text: str) -> None:
+        """A copy of a file that the run was made with."""
+        files.write_text(files.join(self.path, name), text)
+
     def file(self, kind: str, name: str) -> str:
         return files.join(self.path, kind, f"{name}.parquet")
 
