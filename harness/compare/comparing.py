@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
@@ -10,9 +9,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from harness.compare import pairs, rating, statistics, two_way
+from harness.compare import pairs, rating
 from harness.compare.cost import run_cost
 from harness.compare.guidance import run_guidance
+from harness.compare.summary import summary
 from harness.errors import HarnessError, unknown
 from harness.metrics.base import PromptMetric
 from harness.metrics.statistics import jackknife
@@ -87,7 +87,7 @@ def compare(
         metrics=list(metrics),
         pairs=pd.concat(paired, ignore_index=True),
         rates=tables.typed(rates, tables.RATES),
-        summary=_summary(runs, tabled, metrics),
+        summary=summary(runs, tabled, metrics),
         set_scores=_set_scores(runs, set_scores),
         absent={name: reason for name, reason in why.items() if name not in present},
         commands=list(commands),
@@ -111,7 +111,7 @@ def tabulate(
     scored = {n: pairs.read_items(run, metrics, items, by_prompt) for n, run in sides.items()}
     tabled = {name: side.items for name, side in scored.items()}
     runs = {name: _facts(run, scored[name], None, items) for name, run in sides.items()}
-    return runs, _summary(runs, tabled, metrics)
+    return runs, summary(runs, tabled, metrics)
 
 
 def _facts(
@@ -193,46 +193,6 @@ def check_same_metrics(candidate: Run, baseline: Run, a: pairs.Scored, b: pairs.
                 f"{candidate.path} and {baseline.path} were scored on {metric!r} by different "
                 "versions, or weights, of it: evaluate both first (harness evaluate)"
             )
-
-
-def _summary(
-    runs: Mapping[str, RunFacts], items: Mapping[str, pd.DataFrame], metrics: Sequence[MetricInfo]
-) -> pd.DataFrame:
-    rows = []
-    for name, facts in runs.items():
-        frame, cost = items[name], facts.cost
-        codes, seeds = (pd.factorize(frame[column])[0] for column in ("prompt_id", "seed"))
-        for metric in metrics:
-            values = frame[f"value:{metric.name}"].where(frame["failed"].isna()).to_numpy(float)
-            held = ~pd.isna(values)
-            score = (
-                two_way.shared_mean(values[held], codes[held], seeds[held])
-                if facts.noise_key == "seed"
-                else statistics.mean(values[held], codes[held])
-            )
-            rows.append(
-                {
-                    "run": name,
-                    "run_id": facts.run_id,
-                    "metric": metric.name,
-                    "direction": metric.direction,
-                    "mean": score.value,
-                    "low": score.low,
-                    "high": score.high,
-                    "images": int(held.sum()),
-                    "prompts": score.prompts,
-                    "failed": sum(facts.failed.values()),
-                    "reason": score.reason,
-                    "nfe": cost.nfe,
-                    "nfe_images": cost.nfe_images,
-                    "nfe_by_branch": json.dumps(cost.nfe_by_branch),
-                    "seconds": cost.seconds,
-                    "timed_images": cost.timed_images,
-                    "device": cost.device,
-                    "macs": cost.macs,
-                }
-            )
-    return tables.typed(rows, tables.SUMMARY)
 
 
 def _set_scores(runs: Mapping[str, RunFacts], scores: Sequence[SetScore]) -> pd.DataFrame:

@@ -10,10 +10,13 @@ from harness.store.comparison import CURVE, Comparison, load_comparison
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
+    from harness.report.content import Content
+
 
 def write_report(comparison: Comparison, out: str) -> str:
     """Write `report/` and `report.md` below `out`; returns the path of `report/index.html`.
 
+    Beside the page: `figures/` as SVG and PDF, `tables/` as LaTeX and, with all digits, as CSV.
     The page is one file that opens from a disk without a network. The runs' pictures are read from
     where the comparison found them, its guidance curve from `curve/` below `out`, if there is one
     of the same images.
@@ -29,7 +32,22 @@ def write_report(comparison: Comparison, out: str) -> str:
     for drawing in found.drawings:
         for kind, data in (("svg", drawing.svg()), ("pdf", drawing.pdf())):
             files.write_bytes(files.join(out, "report", "figures", f"{drawing.name}.{kind}"), data)
+    _write_tables(found, files.join(out, "report", "tables"))
     return page
+
+
+def _write_tables(found: Content, folder: str) -> None:
+    from harness.report.latex import latex_tables
+
+    comparison = found.comparison
+    frames = {"winning_rates": comparison.rates, "scores": comparison.summary}
+    frames |= {"set_scores": comparison.set_scores} if len(comparison.set_scores) else {}
+    if found.along is not None:
+        frames |= {"curve_winning_rates": found.along.rates, "curve_scores": found.along.summary}
+    for name, frame in frames.items():
+        files.write_text(files.join(folder, f"{name}.csv"), frame.to_csv(index=False))
+    for name, text in latex_tables(comparison).items():
+        files.write_text(files.join(folder, name), text)
 
 
 def _curve(out: str) -> Comparison | None:

@@ -32,9 +32,13 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Content:
-    """Everything but the pairs to look at. The first of the `sections` tells what was run."""
+    """Everything but the pairs to look at. The first of the `sections` tells what was run.
+
+    `along` is the candidate against the baseline's guidance curve, at matched cost.
+    """
 
     comparison: Comparison
+    along: Comparison | None
     title: str
     verdicts: list[Verdict]
     remarks: list[str]
@@ -46,7 +50,7 @@ class Content:
 
 
 def content(comparison: Comparison, along: Comparison | None = None) -> Content:
-    """`along` is the candidate against the baseline's guidance curve, at matched cost."""
+    """`along` is left out, and said to be, where it is of other images."""
     remarks = words.remarks(comparison)
     if along is not None and not curve.fits(comparison, along):
         remarks.append(
@@ -56,6 +60,7 @@ def content(comparison: Comparison, along: Comparison | None = None) -> Content:
         along = None
     return Content(
         comparison,
+        along,
         words.headline(comparison),
         [_verdict(comparison, role) for role in comparison.baselines],
         remarks,

@@ -94,7 +94,7 @@ def _points(curve: Comparison, metric: MetricInfo) -> tuple[_Point, list[_Point]
     paired = metric in curve.metrics
     frame = curve.summary if paired else curve.set_scores
     frame = frame[frame["metric"] == metric.name].rename(columns={"mean": "value"})
-    scores = frame.set_index("run")
+    scores = frame.set_index("run").reindex(_ordered(curve))
 
     def point(role: str) -> _Point:
         rate = curve.rate(role, metric.name) if paired and role != CANDIDATE else None
