@@ -41,6 +41,7 @@ class Candidate(BaseModel):
     """One of a benchmark's candidates; in YAML also the sampler's text alone.
 
     `model` and `guide` replace the benchmark's, `published` is a name of `refs/published.yaml`.
+    `series` names the curve, of score against cost, that it is a point of; default: its sampler's.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -50,6 +51,7 @@ class Candidate(BaseModel):
     model: str | None = None
     guide: str | None = None
     published: str | None = None
+    series: str | None = None
 
     @property
     def name(self) -> str:
@@ -74,7 +76,8 @@ class Benchmark(BaseModel):
 
     `steps` and `guidance` are for all samplers; None is the model's own. `baseline` may be null
     where there are `candidates`: then nothing is paired. `tiny` replaces keys to make a cut that
-    runs anywhere in a minute.
+    runs anywhere in a minute. `vary` names values of parameters (`interval[0]` for an entry of
+    one): every candidate is run with every combination.
 
     `guide` is a second model that guidance leads away from, for all runs. The first metric is the
     headline. `primary` declares which result decides, for every candidate; without it all are
@@ -93,6 +96,7 @@ class Benchmark(BaseModel):
     seeds: str = "0"
     candidate: str | None = None
     candidates: list[Annotated[Candidate, BeforeValidator(_candidate)]] = []
+    vary: dict[str, Annotated[list[Any], Field(min_length=1)]] = {}
     baseline: str | None = "ddim"
     steps: Annotated[int, Field(ge=1)] | None = None
     guidance: float | None = None
@@ -109,6 +113,8 @@ class Benchmark(BaseModel):
             raise ValueError("give either candidate or candidates")
         if self.candidate and self.baseline is None:
             raise ValueError("a single candidate needs a baseline")
+        if self.vary and not self.candidates:
+            raise ValueError("vary goes with candidates, a list, not with a single candidate")
         labels = [candidate.name for candidate in self.candidates]
         if repeated := [label for label in labels if labels.count(label) > 1]:
             raise ValueError(f"two candidates are called {repeated[0]!r}: give them labels")

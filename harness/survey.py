@@ -6,6 +6,7 @@ import shlex
 import sys
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import pandas as pd
 
@@ -19,10 +20,12 @@ from harness.errors import HarnessError
 from harness.fairness import BOTH, MATCHED, OWN, Pair, check_fairness, fair_baselines
 from harness.generate import Job
 from harness.metrics.base import METRICS, Metric, SetMetric
+from harness.pareto import with_fronts
 from harness.spec import Shard, parse_call
 from harness.store.comparison import CANDIDATE, Comparison, RunFacts
 from harness.store.run import Run
 from harness.store.survey import Published, Rate, Row, Score, Survey
+from harness.varying import expand, series_of, told
 
 FAIR = (MATCHED, BOTH)
 """The fair baselines of every candidate: a second one at equal guidance alone would add as many
@@ -36,13 +39,18 @@ class _Entry:
     candidate: Candidate
     order: Order
     jobs: dict[str, Job]
+    point: dict[str, Any]
     absent: dict[str, str] = field(default_factory=dict)
     runs: dict[str, Run] = field(default_factory=dict)
     comparison: Comparison | None = None
 
 
-def run_survey(order: Order, say: Callable[[str], None]) -> tuple[Survey, str]:
+def run_survey(
+    order: Order, say: Callable[[str], None], name: str = "survey"
+) -> tuple[Survey, str]:
     """Generate and evaluate what is missing, compare each candidate; the table and its folder.
+
+    The folder is called `name`, below the benchmark's.
 
     Everything that can be checked is checked, for all candidates, before weights are loaded. There
     is no guidance curve for each: `bench` of one sampler has it.
@@ -54,7 +62,7 @@ def run_survey(order: Order, say: Callable[[str], None]) -> tuple[Survey, str]:
         say(text)
 
     check_fairness(order.match, order.match_guidance)
-    entries = [_plan(order, candidate) for candidate in order.benchmark.candidates]
+    entries = [e for one in order.benchmark.candidates for e in _planned(order, one, remark)]
     metrics = _metrics(order.metrics, remark)
     shards, items = bench.planned_items(order)
     for entry in entries:
@@ -75,12 +83,38 @@ def run_survey(order: Order, say: Callable[[str], None]) -> tuple[Survey, str]:
                 run, baselines, metrics, run.path, entry.absent, items, set_scores, order.benchmark
             )
     survey = _tabled(order, entries, metrics, items, set_scores, notes)
-    folder = f"{order.root}/survey"
+    folder = f"{order.root}/{name}"
     survey.save(folder)
     return survey, folder
 
 
-def _plan(order: Order, candidate: Candidate) -> _Entry:
+def _planned(order: Order, candidate: Candidate, say: Callable[[str], None]) -> list[_Entry]:
+    """The candidate, or with the parameters that the benchmark varies, its points.
+
+    Points that are impossible, a guidance interval upside down perhaps, are left out; all of them
+    is a mistake.
+    """
+    call, vary = parse_call(candidate.sampler), order.benchmark.vary
+    if not vary:
+        return [_plan(order, candidate, {})]
+    entries: list[_Entry] = []
+    refused: list[HarnessError] = []
+    for point, asked in expand(call, vary):
+        series = series_of(candidate.series or candidate.label or str(call), point)
+        label = f"{candidate.name}: {told(point)}"
+        update = {"sampler": str(asked), "label": label, "series": series}
+        try:
+            entries.append(_plan(order, candidate.model_copy(update=update), point))
+        except HarnessError as error:
+            refused.append(error)
+    if not entries:
+        raise refused[0]
+    for reason in refused:
+        say(f"left out: {reason}")
+    return entries
+
+
+def _plan(order: Order, candidate: Candidate, point: dict[str, Any]) -> _Entry:
     own = replace(
         order,
         sampler=candidate.sampler,
@@ -88,7 +122,7 @@ def _plan(order: Order, candidate: Candidate) -> _Entry:
         guide=candidate.guide or order.guide,
     )
     try:
-        return _Entry(candidate, own, bench.plan_jobs(own))
+        return _Entry(candidate, own, bench.plan_jobs(own), point)
     except HarnessError as error:
         raise HarnessError(f"candidate {candidate.name!r}: {error}") from None
 
@@ -172,12 +206,15 @@ def _tabled(
                     found.value, found.low, found.high, found.n, found.reason
                 )
         rows.append(_row(label, run, facts[key], scores, shown_entry))
-    rows = _with_holm(rows)
+    directions = {metric.label: metric.about.direction for metric in metrics}
+    rows, unit = with_fronts(_with_holm(rows), directions, order.match)
     headline = paired[0].name if any(row.rates for row in rows) else None
     infos = [bench.metric_info(metric) for metric in metrics]
     command = shlex.join(["harness", *sys.argv[1:]])
     about = order.benchmark
-    return Survey(about.name, about.title, infos, headline, rows, notes, [command])
+    return Survey(
+        about.name, about.title, infos, headline, rows, notes, [command], unit, [*about.vary]
+    )
 
 
 def _means(summary: pd.DataFrame) -> dict[str, Score]:
@@ -211,6 +248,10 @@ def _row(
         rates=_rates(compared) if compared else [],
         absent=compared.absent if compared else {},
         published=_published(entry.candidate) if entry else [],
+        seconds=facts.cost.seconds,
+        macs=facts.cost.macs,
+        series=(entry and entry.candidate.series) or run.spec.sampler.name,
+        point=entry.point if entry else {},
     )
 
 

@@ -23,9 +23,10 @@ LEVELS = [
     {"sampling"},
     {"guidance_scale", "macs"},
     {"generate", "evaluate", "compare", "report", "launch", "benchmark", "matching", "importing"},
-    {"sample", "progress", "fairness"},
+    {"sample", "progress", "fairness", "varying", "pareto"},
     {"bench"},
     {"survey", "rerun"},
+    {"sweep", "ablation"},
     {"cli"},
     {"__main__"},
 ]

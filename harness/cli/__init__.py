@@ -32,6 +32,7 @@ def main() -> None:
         power,
         refs,
         sample,
+        sweep,
         tables,
     )
 

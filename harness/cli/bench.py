@@ -20,24 +20,14 @@ def bench(
         str | None,
         typer.Argument(help=options.SAMPLER_HELP),
     ] = None,
-    model: Annotated[
-        str | None, typer.Option(help="Registry name, hub id or diffusers folder.")
-    ] = None,
-    benchmark: Annotated[
-        str | None, typer.Option("--bench", help="Benchmark by name, or a YAML file.")
-    ] = None,
+    model: options.BenchModel = None,
+    benchmark: options.Bench = None,
     baseline: Annotated[str | None, typer.Option(help="What to beat; default: ddim.")] = None,
     guide: options.Guide = None,
-    seeds: Annotated[str | None, typer.Option(help="0-3, or 0,2,5-8.")] = None,
-    tiny: Annotated[
-        bool, typer.Option("--tiny", help="The benchmark's small cut, for any machine.")
-    ] = False,
-    prompts: Annotated[
-        str | None, typer.Option(help="Another prompt set or file than the benchmark's.")
-    ] = None,
-    metrics: Annotated[
-        str | None, typer.Option(help="Comma-separated; the first is the headline.")
-    ] = None,
+    seeds: options.BenchSeeds = None,
+    tiny: options.Tiny = False,
+    prompts: options.BenchPrompts = None,
+    metrics: options.BenchMetrics = None,
     split: options.Split = None,
     limit: options.Limit = None,
     column: options.Column = None,
@@ -45,54 +35,45 @@ def bench(
     match: options.Match = "macs",
     match_guidance: options.MatchGuidance = "constant",
     curve: options.Curve = "auto",
-    results: Annotated[str, typer.Option(help="Root of the results.")] = "results",
+    results: options.Results = "results",
     size: options.Size = None,
     dtype: options.Dtype = None,
     device: options.Device = None,
     threads: options.Threads = 1,
     batch_size: options.BatchSize = None,
-    workers: Annotated[
-        int | None, typer.Option(min=1, help="Processes; default: one a GPU, else one a core.")
-    ] = None,
+    workers: options.Workers = None,
 ) -> None:
     """Does a sampler beat the baseline? Generate, evaluate, compare, report: what is missing."""
-    from rich.console import Console
-
-    from harness import benchmark as benchmarks
-    from harness.bench import Order, run_bench
-    from harness.generate import Settings
-    from harness.launch import default_workers, pick_device
-    from harness.prompts.split import with_split
-    from harness.spec import parse_size, split_list
+    from harness.bench import run_bench
+    from harness.cli.orders import make_order, notes
     from harness.survey import run_survey
 
-    name = benchmark or benchmarks.for_model(model or "shapes").name
-    found = benchmarks.load(name, tiny)
-    where = pick_device(device)
-    order = Order(
-        benchmark=found,
-        model=model or found.model,
-        sampler=sampler or found.candidate or found.candidates[0].sampler,
-        baseline=baseline or found.baseline,
-        guide=guide or found.guide,
-        seeds=seeds or found.seeds,
-        prompts=with_split(prompts or found.prompts, split) if split else prompts or found.prompts,
-        limit=limit if limit or prompts else found.limit,
-        metrics=split_list(metrics) if metrics else found.metrics,
-        dtype=dtype,
-        size=parse_size(size) if size else None,
-        prompts_folder=prompts_folder,
+    order = make_order(
+        benchmark,
+        model,
+        tiny,
+        sampler=sampler,
+        baseline=baseline,
+        guide=guide,
+        seeds=seeds,
+        prompts=prompts,
+        metrics=metrics,
+        split=split,
+        limit=limit,
         column=column,
+        prompts_folder=prompts_folder,
         results=results,
+        size=size,
+        dtype=dtype,
         device=device,
-        settings=Settings(where, threads, batch_size),
-        workers=workers or default_workers(device),
+        threads=threads,
+        batch_size=batch_size,
+        workers=workers,
         match=match,
         match_guidance=match_guidance,
         curve=options.weights(curve),
     )
-    notes = Console(stderr=True, highlight=False)
-    if found.candidates and sampler is None:
-        show_survey(*run_survey(order, lambda text: notes.print(text, markup=False)))
+    if order.benchmark.candidates and sampler is None:
+        show_survey(*run_survey(order, notes()))
     else:
-        show(*run_bench(order, lambda text: notes.print(text, markup=False)))
+        show(*run_bench(order, notes()))

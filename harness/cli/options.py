@@ -77,6 +77,22 @@ Curve = Annotated[
         help="The baseline's guidance weights at matched cost: 'auto', 'none' or 1,2,4,8."
     ),
 ]
+BenchModel = Annotated[
+    str | None, typer.Option("--model", help="Registry name, hub id or diffusers folder.")
+]
+Bench = Annotated[str | None, typer.Option("--bench", help="Benchmark by name, or a YAML file.")]
+BenchSeeds = Annotated[str | None, typer.Option("--seeds", help="0-3, or 0,2,5-8.")]
+Tiny = Annotated[bool, typer.Option("--tiny", help="The benchmark's small cut, for any machine.")]
+BenchPrompts = Annotated[
+    str | None, typer.Option("--prompts", help="Another prompt set or file than the benchmark's.")
+]
+BenchMetrics = Annotated[
+    str | None, typer.Option("--metrics", help="Comma-separated; the first is the headline.")
+]
+Results = Annotated[str, typer.Option(help="Root of the results.")]
+Workers = Annotated[
+    int | None, typer.Option(min=1, help="Processes; default: one a GPU, else one a core.")
+]
 
 
 def weights(curve: str) -> list[float] | None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from harness.report import tables, viewer, words
 from harness.report.content import Content
+from harness.report.drawing import Drawing
 from harness.store.comparison import Comparison
 
 if TYPE_CHECKING:
@@ -33,14 +34,20 @@ def html_page(content: Content) -> str:
     )
 
 
-def tables_page(title: str, lines: Sequence[str], found: Sequence[tables.Table]) -> str:
-    """A page of tables alone, in the same dress."""
+def tables_page(
+    title: str,
+    lines: Sequence[str],
+    found: Sequence[tables.Table],
+    drawings: Sequence[Drawing] = (),
+) -> str:
+    """A page of figures and tables alone, in the same dress."""
     from markupsafe import Markup
 
     folder = resources("harness.report")
     style = Markup((folder / "page.css").read_text(encoding="utf-8"))
     template = _environment().get_template("tables.html.j2")
-    return template.render(style=style, title=title, lines=lines, tables=found)
+    drawn = [(Markup(one.inline()), one.caption) for one in drawings]
+    return template.render(style=style, title=title, lines=lines, tables=found, drawn=drawn)
 
 
 def _environment() -> Environment:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from harness.report import words
 from harness.report.markdown import escape, table_lines
+from harness.report.points import fronts, point_figures
 from harness.report.tables import Group, Table
 from harness.store import files
 from harness.store.survey import Rate, Row, Score, Survey
@@ -21,21 +22,27 @@ SETTINGS = {
 
 
 def write_survey(survey: Survey, folder: str) -> str:
-    """Write `index.html` and `report.md` into `folder`; the page's path."""
+    """Write `index.html`, `report.md` and `figures/` into `folder`; the page's path."""
     from harness.report.page import tables_page
 
     said = [*verdicts(survey), *remarks(survey)]
+    drawings = point_figures(survey)
     found = [
         runs(survey),
+        fronts(survey),
         primaries(survey),
         every_rate(survey),
         beside_published(survey),
         samplers(survey),
     ]
-    shown = [table for table in found if table]
+    shown = [table for table in found if table and table.groups]
     page = files.join(folder, "index.html")
-    files.write_text(page, tables_page(survey.title, said, shown))
+    files.write_text(page, tables_page(survey.title, said, shown, drawings))
     lines = [f"# {escape(survey.title)}", "", *[f"- {escape(line)}" for line in said]]
+    lines += [f"\n![{escape(one.caption)}](figures/{one.name}.svg)" for one in drawings]
+    for one in drawings:
+        for kind, data in (("svg", one.svg()), ("pdf", one.pdf())):
+            files.write_bytes(files.join(folder, "figures", f"{one.name}.{kind}"), data)
     lines += [table_lines(table) for table in shown]
     if survey.commands:
         lines += ["", "```", *survey.commands, "```"]
@@ -50,8 +57,10 @@ def survey_tables(survey: Survey) -> list[RenderableType]:
     from harness.report.console import plain_table
 
     shown: list[RenderableType] = [plain_table(runs(survey, short=True))]
-    for table in (primaries(survey), beside_published(survey)):
-        shown += [] if table is None else [Text(table.caption, style="bold"), plain_table(table)]
+    front = None if survey.headline else fronts(survey, survey.metrics[:1])
+    for table in (front, primaries(survey), beside_published(survey)):
+        if table is not None and table.groups:
+            shown += [Text(table.caption, style="bold"), plain_table(table)]
     return shown + [Text(line) for line in [*verdicts(survey), *remarks(survey)]]
 
 

@@ -2,14 +2,43 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+import pandas as pd
+
 from harness.errors import HarnessError
 from harness.store import files
-from harness.store.comparison import MetricInfo
+from harness.store.comparison import MetricInfo, typed
 
 FILE = "survey.json"
+
+POINTS = {
+    "run": "string",
+    "series": "string",  # runs that one curve of a figure joins
+    "sampler": "string",
+    "model": "string",
+    "guide": "string",
+    "path": "string",
+    "baseline": "bool",
+    "varied": "string",  # JSON: {parameter: value}, of what was varied
+    "nfe": "float64",
+    "macs": "float64",
+    "seconds": "float64",
+    "images": "int64",
+    "failed": "int64",
+    "metric": "string",
+    "direction": "string",
+    "value": "float64",
+    "low": "float64",
+    "high": "float64",
+    "n": "int64",
+    "reason": "string",
+    "on_front": "boolean",  # no other run is as cheap and as good; null without a value or cost
+    "dominated_by": "string",  # a run that is
+}
+"""`points.parquet`: one row a run and metric."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +86,13 @@ class Published:
 
 @dataclass(frozen=True)
 class Row:
-    """One run. `absent` says why a comparison (by its setting) was not made."""
+    """One run. `absent` says why a comparison (by its setting) was not made.
+
+    `seconds` and `macs` (multiply-accumulates) are those of an image. `series` names the curve of a
+    figure that the run is a point of, `point` what of it was varied. `dominated_by`, by metric,
+    names a run that is as cheap and as good or better: null on the Pareto front, absent where the
+    run has no score or cost.
+    """
 
     label: str
     sampler: str
@@ -72,6 +107,15 @@ class Row:
     rates: list[Rate] = field(default_factory=list)
     absent: dict[str, str] = field(default_factory=dict)
     published: list[Published] = field(default_factory=list)
+    seconds: float | None = None
+    macs: float | None = None
+    series: str = ""
+    point: dict[str, Any] = field(default_factory=dict)
+    dominated_by: dict[str, str | None] = field(default_factory=dict)
+
+    def cost(self, unit: str) -> float | None:
+        """In `nfe`, `macs` or `seconds` an image."""
+        return {"nfe": self.nfe, "macs": self.macs, "seconds": self.seconds}[unit]
 
     def rate(self, setting: str, metric: str) -> Rate | None:
         found = (r for r in self.rates if (r.setting, r.metric) == (setting, metric))
@@ -83,7 +127,7 @@ class Survey:
     """Baselines first, then the candidates in the benchmark's order.
 
     `headline` is the metric of the verdicts, None where nothing was paired; `notes` what was left
-    out.
+    out. `unit` is that of the cost which Pareto fronts go by, `varied` the parameters of a sweep.
     """
 
     name: str
@@ -93,12 +137,31 @@ class Survey:
     rows: list[Row]
     notes: list[str]
     commands: list[str]
+    unit: str = "nfe"
+    varied: list[str] = field(default_factory=list)
 
     def metric(self, name: str) -> MetricInfo:
         return next((m for m in self.metrics if m.name == name), MetricInfo(name, "higher"))
 
     def save(self, folder: str) -> None:
+        """Write `survey.json`, and the scores as `points.parquet`."""
         files.write_json(files.join(folder, FILE), asdict(self))
+        files.write_frame(files.join(folder, "points.parquet"), self.points())
+
+    def points(self) -> pd.DataFrame:
+        """Every score of every run, with its cost: see POINTS."""
+        rows = []
+        for row in self.rows:
+            about = {name: getattr(row, name) for name in POINTS if hasattr(row, name)}
+            about |= {"run": row.label, "varied": json.dumps(row.point, ensure_ascii=False)}
+            for metric in self.metrics:
+                if (score := row.scores.get(metric.name)) is None:
+                    continue
+                over = row.dominated_by.get(metric.name)
+                front = over is None if metric.name in row.dominated_by else None
+                found = {"metric": metric.name, "direction": metric.direction, **asdict(score)}
+                rows.append(about | found | {"on_front": front, "dominated_by": over})
+        return typed(rows, POINTS)
 
 
 def holds_survey(folder: str) -> bool:

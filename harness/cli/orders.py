@@ -1,0 +1,70 @@
+"""A benchmark with what a command line changes in it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from harness.bench import Order
+
+
+def make_order(
+    benchmark: str | None,
+    model: str | None,
+    tiny: bool,
+    *,
+    sampler: str | None = None,
+    baseline: str | None = None,
+    guide: str | None,
+    seeds: str | None,
+    prompts: str | None,
+    metrics: str | None,
+    split: str | None,
+    limit: int | None,
+    size: str | None,
+    device: str | None,
+    threads: int,
+    batch_size: int | None,
+    workers: int | None,
+    **others: Any,
+) -> Order:
+    """What is given replaces what the benchmark says; the default benchmark is the model's own.
+
+    `others` are further fields of Order.
+    """
+    from harness import benchmark as benchmarks
+    from harness.bench import Order
+    from harness.generate import Settings
+    from harness.launch import default_workers, pick_device
+    from harness.prompts.split import with_split
+    from harness.spec import parse_size, split_list
+
+    name = benchmark or benchmarks.for_model(model or "shapes").name
+    found = benchmarks.load(name, tiny)
+    where = pick_device(device)
+    chosen = prompts or found.prompts
+    return Order(
+        benchmark=found,
+        model=model or found.model,
+        sampler=sampler or found.candidate or found.candidates[0].sampler,
+        baseline=baseline or found.baseline,
+        guide=guide or found.guide,
+        seeds=seeds or found.seeds,
+        prompts=with_split(chosen, split) if split else chosen,
+        limit=limit if limit or prompts else found.limit,
+        metrics=split_list(metrics) if metrics else found.metrics,
+        size=parse_size(size) if size else None,
+        device=device,
+        settings=Settings(where, threads, batch_size),
+        workers=workers or default_workers(device),
+        **others,
+    )
+
+
+def notes() -> Callable[[str], None]:
+    """Says what happens on the way, on standard error."""
+    from rich.console import Console
+
+    console = Console(stderr=True, highlight=False)
+    return lambda text: console.print(text, markup=False)
