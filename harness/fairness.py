@@ -97,6 +97,8 @@ def fair_baselines(
         job = _attempt(make)
         if isinstance(job, str):
             fair.absent[name] = job
+        elif job.spec == pair.candidate.spec:
+            fair.absent[name] = f"{job.spec.sampler} is the candidate itself"
         else:
             fair.jobs[name] = job
     for weight in _weights(own, scale.value) if weights is None else weights:

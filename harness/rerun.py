@@ -50,7 +50,7 @@ def compare_runs_fairly(
     items = {item for shard in shards for item in shard.item_ids}
     if not shards:
         raise HarnessError(f"{candidate.path} and {baseline.path} hold no shard in common")
-    jobs = [_planned(run.spec, run.spec.sampler, how.settings) for run in (candidate, baseline)]
+    jobs = [_planned(run.spec, _call(run), how.settings) for run in (candidate, baseline)]
     pair = Pair(jobs[0], jobs[1], (candidate, baseline))
 
     def planned(call: Call) -> Job:
@@ -76,6 +76,13 @@ def _check(a: RunSpec, b: RunSpec) -> None:
                 f"a fair comparison is of two samplers on one model: {name} is {one!r} in the "
                 f"candidate and {two!r} in the baseline"
             )
+
+
+def _call(run: Run) -> Call:
+    """The run's sampler; a function of a file is that of the copy that the run keeps."""
+    call = run.spec.sampler
+    kept = "sampler file" in run.record["environment"]
+    return Call(f"{run.path}/{call.name}", call.params) if kept else call
 
 
 def _planned(spec: RunSpec, call: Call, settings: Settings) -> Job:

@@ -273,6 +273,8 @@ def _rates(comparison: Comparison) -> list[Rate]:
                     baseline.cost.nfe,
                     str(row["role"]),
                     _number(row["p_value"]),
+                    None,
+                    *(_number(row[f"difference{end}"]) for end in ("", "_low", "_high")),
                 )
             )
     return rates

@@ -24,6 +24,7 @@ app = typer.Typer(
 def main() -> None:
     """Run the command line: a user's mistake is one message and exit code 2, no traceback."""
     from harness.cli import (  # noqa: F401
+        ablate,
         bench,
         generate,
         imports,

@@ -94,7 +94,9 @@ def _table(source: tables.Table, group: tables.Group, kept: list[int], styles: l
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for at in kept:
         column = source.columns[at]
-        table.add_column(_SHORT.get(column, column), justify="right" if at else "left")
+        table.add_column(
+            _SHORT.get(column, column), justify="right" if at else "left", overflow="fold"
+        )
     for row, style in zip(group.rows, styles, strict=True):
         table.add_row(*[Text(row[at], style=style if at == 1 else "") for at in kept])
     return table

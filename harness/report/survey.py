@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from harness.report import words
+from harness.report.differences import differences
 from harness.report.markdown import escape, table_lines
 from harness.report.points import fronts, point_figures
 from harness.report.tables import Group, Table
@@ -32,6 +33,7 @@ def write_survey(survey: Survey, folder: str) -> str:
         fronts(survey),
         primaries(survey),
         every_rate(survey),
+        differences(survey),
         beside_published(survey),
         samplers(survey),
     ]
@@ -57,8 +59,8 @@ def survey_tables(survey: Survey) -> list[RenderableType]:
     from harness.report.console import plain_table
 
     shown: list[RenderableType] = [plain_table(runs(survey, short=True))]
-    front = None if survey.headline else fronts(survey, survey.metrics[:1])
-    for table in (front, primaries(survey), beside_published(survey)):
+    lead = (differences if survey.headline else fronts)(survey, survey.metrics[:1])
+    for table in (lead, primaries(survey), beside_published(survey)):
         if table is not None and table.groups:
             shown += [Text(table.caption, style="bold"), plain_table(table)]
     return shown + [Text(line) for line in [*verdicts(survey), *remarks(survey)]]

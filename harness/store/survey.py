@@ -57,7 +57,8 @@ class Rate:
     """A winning rate in [0, 1] over a baseline of `nfe` evaluations an image; see RATES.
 
     `p_holm` is the p-value of a primary result among those of all candidates (Holm 1979), which the
-    verdict goes by; null for exploratory ones.
+    verdict goes by; null for exploratory ones. `difference` is that of the means, run minus
+    baseline, with its interval.
     """
 
     setting: str  # own, matched cost
@@ -72,6 +73,9 @@ class Rate:
     role: str = "exploratory"
     p_value: float | None = None
     p_holm: float | None = None
+    difference: float | None = None
+    difference_low: float | None = None
+    difference_high: float | None = None
 
 
 @dataclass(frozen=True)

@@ -11,9 +11,10 @@ import torch
 
 from harness import bench, cli
 from harness.errors import HarnessError
-from harness.generate import plan
+from harness.generate import Settings, generate, open_run, plan
+from harness.rerun import Fairly, compare_runs_fairly
 from harness.samplers.base import SAMPLERS, portable, resolve
-from harness.spec import parse_call
+from harness.spec import Prompt, parse_call, plan_shards
 from harness.store.run import Run
 
 EULER = """
@@ -117,8 +118,8 @@ def test_workers_take_the_text_from_the_command_line(
 
     def worker(order: bench.Order, command: list[str], workers: int) -> None:
         seen.append(command)
-        with SAMPLERS.aside():  # another process knows of no file
-            SAMPLERS._entries |= {n: e for n, e in known.items() if e.source is None}
+        with SAMPLERS.aside() as entries:  # another process knows of no file
+            entries.update({n: e for n, e in known.items() if e.source is None})
             assert _harness(monkeypatch, *command) == 0
 
     known = dict(SAMPLERS)
@@ -177,3 +178,20 @@ def test_out_of_memory_is_not_the_users_mistake(tmp_path: Path) -> None:
     text = "import torch\ndef f(d, x, s, n):\n    raise torch.cuda.OutOfMemoryError('full')\n"
     with pytest.raises(torch.cuda.OutOfMemoryError):
         plan("gmm", f"{_file(tmp_path, text)}:f", defaults={"steps": 3})
+
+
+def test_a_run_is_made_again_from_the_copy_that_it_keeps(tmp_path: Path) -> None:
+    prompts = [Prompt(f"p{i}", f"class {i}") for i in range(3)]
+    runs = []
+    for text in (f"{_file(tmp_path, EULER + '# kept')}:sample(steps=4)", "heun(steps=3)"):
+        job = plan("gmm", text, defaults={"guidance": 2})
+        runs.append(open_run(job, str(tmp_path / job.spec.run_id), Settings()))
+        generate([(job, runs[-1], shard) for shard in plan_shards(prompts, [0])], Settings())
+    (tmp_path / "mine.py").unlink()
+    others = {name: entry for name, entry in SAMPLERS if entry.source is None}
+    with SAMPLERS.aside() as known:
+        known.update(others)
+        how = Fairly(Settings(), "nfe", [])
+        done = compare_runs_fairly(*runs[::-1], ["contrast"], str(tmp_path), how, lambda _: None)
+    assert done.runs["own"].run_id == runs[0].spec.run_id
+    assert done.runs["matched cost"].sampler.name == runs[0].spec.sampler.name
