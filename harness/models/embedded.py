@@ -1,11 +1,13 @@
-"""`shapes`: the miniature Stable Diffusion that ships with the package."""
+"""Models that ship with the package: the miniature Stable Diffusion and two EDM networks."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from harness.models.base import MODELS, ModelEntry
 from harness.models.configurations import PIXEL_ABILITIES
+from harness.models.edm.files import safetensors_entry
 from harness.models.local import fingerprint, read_ladders
 from harness.models.pipelines import load_pipeline
 
@@ -29,3 +31,15 @@ MODELS.add(
         load=lambda request: load_pipeline(request, _FOLDER, "shapes"),
     ),
 )
+
+_EDM = Path(__file__).parent / "shapes_edm"
+
+
+def _edm(name: str, file: str, title: str) -> None:
+    entry = safetensors_entry(_EDM / f"{file}.safetensors", name)
+    source, licence = "ships with the package", "Apache-2.0"
+    MODELS.add(name, replace(entry, title=title, source=source, licence=licence))
+
+
+_edm("shapes-edm", "cond", "embedded EDM network (32x32 coloured shapes, 48 classes)")
+_edm("shapes-edm-uncond", "uncond", "its unconditional partner, to guide away from")

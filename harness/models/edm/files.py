@@ -45,10 +45,11 @@ def file_entry(path: Path) -> ModelEntry:
     return FILES[path.suffix](path)
 
 
-def safetensors_entry(path: Path) -> ModelEntry:
+def safetensors_entry(path: Path, name: str | None = None) -> ModelEntry:
     """The model entry of `PATH.safetensors`, described by `PATH.json` beside it.
 
-    The latter holds `class_name` and `init_kwargs`, as the published code names them; other keys
+    `name` is what messages and results call it, the file's name if it is not given. The
+    description holds `class_name` and `init_kwargs`, as the published code names them; other keys
     are not looked at. Raises HarnessError for a description that is missing or of no network.
     """
     description = path.with_suffix(".json")
@@ -60,7 +61,7 @@ def safetensors_entry(path: Path) -> ModelEntry:
         weights=lambda: _weights(path),
         revision=lambda: files_fingerprint({"weights": path, "description": description}),
     )
-    return stored_entry(path.stem, stored)
+    return stored_entry(name or path.stem, stored)
 
 
 def checkpoint_entry(path: Path) -> ModelEntry:
