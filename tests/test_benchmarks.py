@@ -42,7 +42,7 @@ def test_tiny_cuts_are_of_embedded_models_and_possible(name: str) -> None:
     assert cut.name == f"{name}-tiny"
     for candidate in cut.candidates:
         model = candidate.model or cut.model
-        assert model in ("shapes", "gmm")
+        assert model in ("shapes", "shapes-edm", "gmm")
         plan(model, candidate.sampler, defaults=cut.defaults)
 
 

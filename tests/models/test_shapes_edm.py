@@ -8,8 +8,17 @@ import numpy as np
 import pytest
 import torch
 
+from harness.models.base import MODELS
 from harness.models.edm.files import safetensors_entry
+from harness.models.load import load
 from harness.models.shapes_edm.train import export, network
+from harness.noise import NoiseStreams
+from harness.samplers.base import resolve
+from harness.sampling import Ensemble
+from harness.spec import parse_call
+from harness.world.classes import class_caption
+from harness.world.grammar import parse
+from harness.world.judge import grades, load_judge
 
 
 def test_a_step_has_its_own_data_whatever_came_before() -> None:
@@ -73,3 +82,29 @@ def test_weights_ship_in_half_precision(tmp_path: Path) -> None:
     for name, classes in (("cond", 48), ("uncond", 0)):
         entry = safetensors_entry(tmp_path / f"{name}.safetensors")
         assert (entry.classes, entry.size) == (classes, (32, 32))
+
+
+def test_what_ships_is_small_and_of_the_scripts_architecture() -> None:
+    entry, partner = MODELS.get("shapes-edm"), MODELS.get("shapes-edm-uncond")
+    assert (entry.classes, partner.classes, entry.size) == (48, 0, (32, 32))
+    files = list(export.TARGET.glob("*.safetensors"))
+    assert len(files) == 2
+    assert sum(file.stat().st_size for file in files) < export.LIMIT
+    for name, classes in (("shapes-edm", 48), ("shapes-edm-uncond", 0)):
+        network.make(classes).load_state_dict(load(name).net.state_dict())  # type: ignore[attr-defined]
+
+
+def exact(sampler: str, classes: range) -> float:
+    """Share of pictures, one a class, that the judge finds to show their class."""
+    model, guide = load("shapes-edm"), load("shapes-edm-uncond")
+    noise = NoiseStreams(list(classes), (3, 32, 32), dtype=torch.float64)
+    prompts = [f"class {index}" for index in classes]
+    call = resolve(parse_call(sampler), {"guidance": 1.0})
+    batch = Ensemble(model, guide).run(call, prompts, [None] * len(prompts), noise)
+    seen = load_judge().look(model.decode(batch.native))
+    verdicts = grades(seen, [parse(class_caption(index)) for index in classes])
+    return float(np.mean([right for _, right in verdicts]))
+
+
+def test_pictures_show_their_class() -> None:
+    assert exact("heun(steps=6, guidance=2)", range(24)) > 0.5

@@ -11,7 +11,7 @@ from pathlib import Path
 from harness.models.shapes.train.common import run_stages
 
 STAGES = (
-    ("network", "--steps 2500"),
+    ("network", "--steps 16000"),
     ("export", ""),
     ("reference", "--pictures 4800"),
 )

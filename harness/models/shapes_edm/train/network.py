@@ -93,7 +93,7 @@ def unconditional(weights: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def main() -> None:
-    args = arguments(__doc__ or "", steps=2500, stop=0)
+    args = arguments(__doc__ or "", steps=16_000, stop=0)
     torch.manual_seed(SEED)
     net = make()
     average = Average(net, 0.999)
