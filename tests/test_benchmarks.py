@@ -43,7 +43,8 @@ def test_tiny_cuts_are_of_embedded_models_and_possible(name: str) -> None:
     for candidate in cut.candidates:
         model = candidate.model or cut.model
         assert model in ("shapes", "shapes-edm", "gmm")
-        plan(model, candidate.sampler, defaults=cut.defaults)
+        guide = candidate.guide or cut.guide
+        plan(model, candidate.sampler, defaults=cut.defaults, guide=guide)
 
 
 def test_the_sweeps_cost_what_their_labels_say() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from functools import cache
 from typing import Any
 
 import pandas as pd
@@ -62,7 +63,7 @@ class Run:
                     "Choose another output folder or remove that one"
                 )
         if changed := _difference(run.record["environment"], environment):
-            log.warning("%s was begun with %s %s, now %s", path, *changed)
+            _warn_once(f"{path} was begun with {changed[0]} {changed[1]}, now {changed[2]}")
         return run
 
     @property
@@ -150,6 +151,11 @@ class Run:
         if not names:
             raise HarnessError(f"{self.path} holds no {kind}")
         return pa.concat_tables([self.read(kind, name, columns) for name in names]).to_pandas()
+
+
+@cache
+def _warn_once(text: str) -> None:
+    log.warning("%s", text)
 
 
 def _difference(old: dict[str, Any], new: dict[str, Any]) -> tuple[str, Any, Any] | None:
