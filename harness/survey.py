@@ -250,6 +250,7 @@ def _row(
         published=_published(entry.candidate) if entry else [],
         seconds=facts.cost.seconds,
         macs=facts.cost.macs,
+        guidance=facts.guidance.value,
         series=(entry and entry.candidate.series) or run.spec.sampler.name,
         point=entry.point if entry else {},
     )

@@ -22,6 +22,7 @@ def write_report(comparison: Comparison, out: str) -> str:
     of the same images.
     """
     from harness.report.content import content
+    from harness.report.drawing import write_drawings
     from harness.report.markdown import markdown
     from harness.report.page import html_page
 
@@ -29,9 +30,7 @@ def write_report(comparison: Comparison, out: str) -> str:
     page = files.join(out, "report", "index.html")
     files.write_text(page, html_page(found))
     files.write_text(files.join(out, "report.md"), markdown(found))
-    for drawing in found.drawings:
-        for kind, data in (("svg", drawing.svg()), ("pdf", drawing.pdf())):
-            files.write_bytes(files.join(out, "report", "figures", f"{drawing.name}.{kind}"), data)
+    write_drawings(found.drawings, files.join(out, "report", "figures"))
     _write_tables(found, files.join(out, "report", "tables"))
     return page
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 import html
 import io
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+
+from harness.store import files
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -62,6 +64,13 @@ class Drawing:
         with mpl.rc_context(style):
             self.figure.savefig(buffer, format=kind, metadata=metadata, **how)
         return buffer.getvalue()
+
+
+def write_drawings(drawings: Sequence[Drawing], folder: str) -> None:
+    """Each as SVG and as PDF."""
+    for drawing in drawings:
+        for kind, data in (("svg", drawing.svg()), ("pdf", drawing.pdf())):
+            files.write_bytes(files.join(folder, f"{drawing.name}.{kind}"), data)
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import textwrap
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import pandas as pd
@@ -22,33 +23,54 @@ _LOSS, _WIN = "#D55E00", "#0072B2"
 
 def winning_rate_bars(comparison: Comparison) -> Drawing:
     """A bar a metric and comparison up to the winning rate, its interval, and the 50 % line."""
-    entries = [
-        (words.label(metric), role, comparison.rate(role, metric.name))
+    entries = {
+        words.label(metric): {
+            role: comparison.rate(role, metric.name) for role in comparison.baselines
+        }
         for metric in comparison.metrics
+    }
+    names = words.run_names(comparison)
+    legend = {
+        role: f"{cut(words.setting(role), 40)}: vs {cut(names[role], 34)}"
         for role in comparison.baselines
-    ]
-    looks = _looks(comparison)
-    height = 0.75 + 0.26 * len(entries) + 0.13 * len(comparison.metrics) + 0.17 * len(looks)
-    with new_figure(height) as figure:
-        axes = figure.subplots()
-        at, ticks = 0.0, []
-        for index, (label, role, row) in enumerate(entries):
-            if index % len(looks) == 0:
-                at += 0.5 * (index > 0)
-                ticks.append((at + (len(looks) - 1) / 2, label))
-            axes.barh(at, 100, height=0.78, color=REST)
-            _bar(axes, at, row, *looks[role])
-            at += 1
-        _finish(axes, ticks, at)
-        _legend(figure, comparison)
+    }
     name = comparison.candidate.sampler.name
-    return Drawing(
-        "winning-rates",
-        figure,
-        f"Winning rates with intervals: {_spoken(entries)}",
+    return rate_bars(
+        entries,
+        legend,
         f"How often the image of {name} scores better than the baseline's "
         f"{'from the same prompt and noise' if _paired(comparison) else 'of the same prompt'}, "
         "in percent. Ties count half. Whiskers: 95 % intervals over prompts; n: pairs.",
+    )
+
+
+def rate_bars(
+    entries: Mapping[str, Mapping[str, pd.Series]], legend: Mapping[str, str], caption: str
+) -> Drawing:
+    """Groups of bars: `entries` by group and comparison, `legend` by comparison.
+
+    An entry has winning_rate, low, high, pairs and reason.
+    """
+    looks = {
+        role: (COLOURS[i % len(COLOURS)], _HATCHES[i % len(_HATCHES)])
+        for i, role in enumerate(legend)
+    }
+    lines = sum(len(group) for group in entries.values())
+    with new_figure(0.75 + 0.26 * lines + 0.13 * len(entries) + 0.17 * len(looks)) as figure:
+        axes = figure.subplots()
+        at, ticks = 0.0, []
+        for label, group in entries.items():
+            ticks.append((at + (len(group) - 1) / 2, label))
+            for role, row in group.items():
+                axes.barh(at, 100, height=0.78, color=REST)
+                _bar(axes, at, row, *looks[role])
+                at += 1
+            at += 0.5
+        _finish(axes, ticks, at - 0.5)
+        _legend(figure, looks, legend)
+    flat = [(label, role, row) for label, group in entries.items() for role, row in group.items()]
+    return Drawing(
+        "winning-rates", figure, f"Winning rates with intervals: {_spoken(flat)}", caption
     )
 
 
@@ -110,14 +132,6 @@ def _paired(comparison: Comparison) -> bool:
     return all(words.paired(comparison, role) for role in comparison.baselines)
 
 
-def _looks(comparison: Comparison) -> dict[str, tuple[str, str]]:
-    """Colour and hatching of each comparison."""
-    return {
-        role: (COLOURS[i % len(COLOURS)], _HATCHES[i % len(_HATCHES)])
-        for i, role in enumerate(comparison.baselines)
-    }
-
-
 def _bar(axes: Axes, at: float, row: pd.Series, colour: str, hatch: str) -> None:
     """One winning rate: bar, interval, and the same in text at the right."""
     if words.missing(row["winning_rate"]):
@@ -153,19 +167,18 @@ def _finish(axes: Axes, ticks: list[tuple[float, str]], bottom: float) -> None:
         axes.spines[side].set_visible(False)
 
 
-def _legend(figure: Figure, comparison: Comparison) -> None:
+def _legend(figure: Figure, looks: Mapping[str, tuple[str, str]], texts: Mapping[str, str]) -> None:
     from matplotlib.patches import Patch
 
-    names = words.run_names(comparison)
     handles = [
         Patch(
             facecolor=colour,
             hatch=hatch,
             edgecolor="#ffffff66",
             linewidth=0,
-            label=f"{cut(words.setting(role), 40)}: vs {cut(names[role], 34)}",
+            label=texts[role],
         )
-        for role, (colour, hatch) in _looks(comparison).items()
+        for role, (colour, hatch) in looks.items()
     ]
     figure.legend(
         handles=handles, loc="outside upper left", frameon=False, fontsize=9, handlelength=1.6

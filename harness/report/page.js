@@ -85,7 +85,10 @@
     at("prompt").textContent = pair ? pair.prompt : "";
     at("facts").textContent = pair ? [pair.category, `seed ${pair.seed}`].filter(Boolean).join(", ") : "";
     at("result").textContent = pair ? sentence(pair) : "";
-    at("pictures").replaceChildren(...(pair ? data.runs : []).map((run) => {
+    const sides = data.runs.filter(
+      (run) => at("every").checked || [choice.comparison.value, CANDIDATE].includes(run.role),
+    );
+    at("pictures").replaceChildren(...(pair ? sides : []).map((run) => {
       const figure = make("figure");
       const caption = make("figcaption");
       const setting = data.comparisons.find((c) => c.name === run.role);
@@ -129,25 +132,31 @@
     draw();
   };
 
-  const move = (step) => {
+  const go = (to) => {
     if (!shown.length) return;
-    current = (current + step + shown.length) % shown.length;
+    current = (to + shown.length) % shown.length;
     draw();
   };
   for (const select of Object.values(choice)) select.addEventListener("change", list);
+  at("every").addEventListener("change", draw);
+  at("every").parentElement.hidden = data.comparisons.length < 2;
   at("controls").addEventListener("submit", (event) => event.preventDefault());
-  at("previous").addEventListener("click", () => move(-1));
-  at("next").addEventListener("click", () => move(1));
+  at("previous").addEventListener("click", () => go(current - 1));
+  at("next").addEventListener("click", () => go(current + 1));
   document.addEventListener("keydown", (event) => {
     if (event.altKey || event.ctrlKey || event.metaKey) return;
     if (event.target.closest("select, .scroll, summary")) return;
-    if (event.key === "ArrowRight") move(1);
-    else if (event.key === "ArrowLeft") move(-1);
+    // Home and End scroll the page, unless the viewer has the focus.
+    const inside = event.target.closest("#viewer");
+    if (event.key === "ArrowRight") go(current + 1);
+    else if (event.key === "ArrowLeft") go(current - 1);
+    else if (event.key === "Home" && inside) go(0);
+    else if (event.key === "End" && inside) go(shown.length - 1);
     else return;
     event.preventDefault();
   });
   at("shown").textContent = data.pairs.length < data.total
-    ? `${data.pairs.length} of ${data.total.toLocaleString("en")} pairs, chosen for the largest wins and losses on every metric: they show what differs, not what is typical. Arrow keys move.`
+    ? `${data.pairs.length} of ${data.total.toLocaleString("en")} pairs, chosen for the largest wins and losses on every metric: they show what differs, not what is typical. The others are in compare/pairs.parquet, with their pictures in the runs. Arrow keys move.`
     : `All ${data.total} pairs. Arrow keys move.`;
   list();
 })();

@@ -39,15 +39,18 @@ def tables_page(
     lines: Sequence[str],
     found: Sequence[tables.Table],
     drawings: Sequence[Drawing] = (),
+    commands: Sequence[str] = (),
 ) -> str:
-    """A page of figures and tables alone, in the same dress."""
+    """A page of figures, then tables, in the same dress."""
     from markupsafe import Markup
 
     folder = resources("harness.report")
     style = Markup((folder / "page.css").read_text(encoding="utf-8"))
     template = _environment().get_template("tables.html.j2")
-    drawn = [(Markup(one.inline()), one.caption) for one in drawings]
-    return template.render(style=style, title=title, lines=lines, tables=found, drawn=drawn)
+    drawn = [(Markup(drawing.inline()), drawing.caption) for drawing in drawings]
+    return template.render(
+        style=style, title=title, lines=lines, tables=found, drawn=drawn, commands=commands
+    )
 
 
 def _environment() -> Environment:

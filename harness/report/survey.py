@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import pandas as pd
+
 from harness.report import words
 from harness.report.differences import differences
+from harness.report.drawing import Drawing, cut, write_drawings
+from harness.report.figures import rate_bars
 from harness.report.markdown import escape, table_lines
 from harness.report.points import fronts, point_figures
 from harness.report.tables import Group, Table
@@ -27,7 +31,7 @@ def write_survey(survey: Survey, folder: str) -> str:
     from harness.report.page import tables_page
 
     said = [*verdicts(survey), *remarks(survey)]
-    drawings = point_figures(survey)
+    drawings = [*winning_rates(survey), *point_figures(survey)]
     found = [
         runs(survey),
         fronts(survey),
@@ -39,17 +43,45 @@ def write_survey(survey: Survey, folder: str) -> str:
     ]
     shown = [table for table in found if table and table.groups]
     page = files.join(folder, "index.html")
-    files.write_text(page, tables_page(survey.title, said, shown, drawings))
+    text = tables_page(survey.title, said, shown, drawings, survey.commands)
+    files.write_text(page, text)
+    write_drawings(drawings, files.join(folder, "figures"))
     lines = [f"# {escape(survey.title)}", "", *[f"- {escape(line)}" for line in said]]
     lines += [f"\n![{escape(one.caption)}](figures/{one.name}.svg)" for one in drawings]
-    for one in drawings:
-        for kind, data in (("svg", one.svg()), ("pdf", one.pdf())):
-            files.write_bytes(files.join(folder, "figures", f"{one.name}.{kind}"), data)
     lines += [table_lines(table) for table in shown]
     if survey.commands:
         lines += ["", "```", *survey.commands, "```"]
     files.write_text(files.join(folder, "report.md"), "\n".join(lines) + "\n")
     return page
+
+
+def winning_rates(survey: Survey) -> list[Drawing]:
+    """Bars on the headline metric, a group a sampler; none where nothing was paired."""
+    rated = [row for row in survey.rows if row.rates]
+    if survey.headline is None or not rated:
+        return []
+    entries = {
+        cut(row.label, 24): {
+            setting: _series(rate)
+            for setting in SETTINGS
+            if (rate := row.rate(setting, survey.headline)) is not None
+        }
+        for row in rated
+    }
+    legend = {
+        s: words.setting(s) for s in SETTINGS if any(s in found for found in entries.values())
+    }
+    caption = (
+        f"How often each sampler's image scores better on {survey.metric(survey.headline).label} "
+        "than the baseline's, in percent. Ties count half. Whiskers: 95 % intervals over prompts; "
+        "n: pairs."
+    )
+    return [rate_bars(entries, legend, caption)]
+
+
+def _series(rate: Rate) -> pd.Series:
+    shown = {"winning_rate": rate.value, "low": rate.low, "high": rate.high}
+    return pd.Series({**shown, "pairs": rate.pairs, "reason": rate.reason}, dtype=object)
 
 
 def survey_tables(survey: Survey) -> list[RenderableType]:
@@ -73,18 +105,22 @@ def runs(survey: Survey, short: bool = False) -> Table:
     """
     headline = survey.headline
     shown = survey.metrics[:1] if short and headline else survey.metrics
-    columns = ["run", "NFE", *(words.label(metric) for metric in shown)]
+    columns = ["run", "NFE", *([] if short else ["guidance scale"])]
+    columns += [words.label(metric) for metric in shown]
     columns += [*SETTINGS.values()] if headline else []
     columns += ["images"]
     body = []
     for row in survey.rows:
         cells = [row.label, words.count(row.nfe)]
+        cells += [] if short else [words.scale(row.guidance)]
         cells += [_score(row.scores.get(metric.name)) for metric in shown]
         if headline:
             cells += [_winning(row, setting, headline, short=True) for setting in SETTINGS]
         failed = f" ({row.failed:,} failed)" if row.failed else ""
         body.append([*cells, f"{row.images:,}{failed}"])
     note = "NFE counts every network and branch, for one image."
+    if not short:
+        note += " Guidance scale: nominal, the mean over images."
     if headline:
         note += (
             f" Winning rates are on {survey.metric(headline).label}, with 95 % intervals over "

@@ -116,6 +116,7 @@ class Row:
     series: str = ""
     point: dict[str, Any] = field(default_factory=dict)
     dominated_by: dict[str, str | None] = field(default_factory=dict)
+    guidance: float | None = None  # nominal scale
 
     def cost(self, unit: str) -> float | None:
         """In `nfe`, `macs` or `seconds` an image."""
