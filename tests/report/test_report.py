@@ -18,7 +18,7 @@ from tests.report.examples import ATTACK, COST, FD, GOOD, LONG, fair_comparison,
 class Page(HTMLParser):
     """Checks that every element is closed, and keeps text, tags and addresses."""
 
-    VOID = frozenset({"meta", "link", "br", "img"})
+    VOID = frozenset({"meta", "link", "br", "img", "input"})
     SVG_VOID = frozenset({"path", "use", "rect", "line"})
 
     def __init__(self, text: str) -> None:

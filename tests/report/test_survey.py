@@ -21,6 +21,7 @@ def row(label: str, nfe: float, good: float, macs: float | None = None, **more: 
         "fd": Score(None, None, None, 40, "too few images"),
     }
     values: dict = {"sampler": label, "model": "m", "guide": None, "path": "p", "baseline": False}
+    values["dominated_by"] = {"good": None}
     return Row(label, nfe=nfe, images=40, failed=0, scores=scores, macs=macs, **{**values, **more})
 
 
