@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from harness.store import files
@@ -42,16 +43,18 @@ class Drawing:
 
     def inline(self) -> str:
         """As an `<svg>` element without any address in it, its ids made unique."""
-        svg = self.svg().decode()
+        svg = self.svg.decode()
         svg = svg[svg.index("<svg") :]
         svg = re.sub(r'\s+xmlns(:\w+)?="[^"]*"', "", svg)
         svg = re.sub(r'(\bid="|url\(#|href="#)', rf"\g<1>{self.name}-", svg)
         return svg.replace("<svg", f'<svg role="img" aria-label="{html.escape(self.spoken)}"', 1)
 
+    @cached_property
     def svg(self) -> bytes:
         nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
         return self._saved("svg", nothing, transparent=True)
 
+    @cached_property
     def pdf(self) -> bytes:
         return self._saved("pdf", dict.fromkeys(("Creator", "Producer", "CreationDate")))
 
@@ -69,7 +72,7 @@ class Drawing:
 def write_drawings(drawings: Sequence[Drawing], folder: str) -> None:
     """Each as SVG and as PDF."""
     for drawing in drawings:
-        for kind, data in (("svg", drawing.svg()), ("pdf", drawing.pdf())):
+        for kind, data in (("svg", drawing.svg), ("pdf", drawing.pdf)):
             files.write_bytes(files.join(folder, f"{drawing.name}.{kind}"), data)
 
 

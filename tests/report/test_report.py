@@ -241,7 +241,7 @@ def test_seeds_are_written_as_typed():
 
 def test_figures_repeat_exactly_and_name_their_numbers(comparison):
     bars, again = (figures.winning_rate_bars(comparison) for _ in range(2))
-    assert (bars.inline(), bars.pdf()) == (again.inline(), again.pdf())
+    assert (bars.inline(), bars.pdf) == (again.inline(), again.pdf)
     rate = comparison.rate("own", "good")
     assert words.rate(rate) in bars.inline()  # for readers who hear the page
     drawn = figures.category_map(comparison, GOOD).inline()
