@@ -27,7 +27,9 @@ M = TypeVar("M", bound=BaseModel)
 class Published(BaseModel):
     """Published numbers of one setting: scores and winning rates in [0, 1] by metric, and where.
 
-    `refs/published.yaml` holds them by name.
+    `refs/published.yaml` holds them by name. `n` images and `nfe` evaluations an image are null
+    where the source does not state them; `differs` tells what makes the numbers other quantities
+    than this harness's of those names.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -35,6 +37,9 @@ class Published(BaseModel):
     source: str
     scores: dict[str, float] = {}
     winning_rates: dict[str, Annotated[float, Field(ge=0, le=1)]] = {}
+    n: Annotated[int, Field(ge=1)] | None
+    nfe: Annotated[float, Field(gt=0)] | None
+    differs: str | None = None
 
 
 class Candidate(BaseModel):

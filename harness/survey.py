@@ -205,7 +205,7 @@ def _tabled(
                 scores[metric.label] = Score(
                     found.value, found.low, found.high, found.n, found.reason
                 )
-        rows.append(_row(label, run, facts[key], scores, shown_entry))
+        rows.append(_row(label, run, facts[key], scores, shown_entry, metrics))
     directions = {metric.label: metric.about.direction for metric in metrics}
     rows, unit = with_fronts(_with_holm(rows), directions, order.match)
     headline = paired[0].name if any(row.rates for row in rows) else None
@@ -231,7 +231,12 @@ def _means(summary: pd.DataFrame) -> dict[str, Score]:
 
 
 def _row(
-    label: str, run: Run, facts: RunFacts, scores: dict[str, Score], entry: _Entry | None
+    label: str,
+    run: Run,
+    facts: RunFacts,
+    scores: dict[str, Score],
+    entry: _Entry | None,
+    metrics: Sequence[Metric],
 ) -> Row:
     compared = entry.comparison if entry else None
     return Row(
@@ -247,7 +252,7 @@ def _row(
         scores=scores,
         rates=_rates(compared) if compared else [],
         absent=compared.absent if compared else {},
-        published=_published(entry.candidate) if entry else [],
+        published=_published(entry.candidate, metrics) if entry else [],
         seconds=facts.cost.seconds,
         macs=facts.cost.macs,
         guidance=facts.guidance.value,
@@ -295,13 +300,18 @@ def _with_holm(rows: list[Row]) -> list[Row]:
     return [replace(row, rates=[judged(rate) for rate in row.rates]) for row in rows]
 
 
-def _published(candidate: Candidate) -> list[Published]:
+def _published(candidate: Candidate, metrics: Sequence[Metric]) -> list[Published]:
+    """The candidate's published numbers, under the names that its scores have here."""
     if candidate.published is None:
         return []
     found = load_published(candidate.published)
-    scores = [Published(m, value, False, found.source) for m, value in found.scores.items()]
-    rates = [Published(m, value, True, found.source) for m, value in found.winning_rates.items()]
-    return scores + rates
+    labels = {metric.call.name: metric.label for metric in reversed(metrics)}
+    about = (found.source, found.n, found.nfe, found.differs)
+    return [
+        Published(labels.get(metric, metric), value, won, *about)
+        for numbers, won in ((found.scores, False), (found.winning_rates, True))
+        for metric, value in numbers.items()
+    ]
 
 
 def _number(value: float | None) -> float | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -11,10 +12,13 @@ from harness import benchmark, cli
 from harness.compare.decisions import holm
 from harness.errors import HarnessError
 from harness.generate import plan
+from harness.report.published import beside_published
 from harness.report.survey import primaries, runs, verdicts
+from harness.report.words import NONE
 from harness.samplers.base import resolve
 from harness.spec import parse_call
-from harness.store.survey import load_survey
+from harness.store.comparison import MetricInfo
+from harness.store.survey import Published, Row, Score, Survey, load_survey
 
 NAMES = benchmark.names()
 SURVEYS = [name for name in NAMES if benchmark.load(name).candidates]
@@ -107,7 +111,9 @@ def test_a_sweep_without_pairs_ends_in_a_table(
     assert survey.headline is None
     assert all(row.scores["contrast"].n == 4 for row in survey.rows)
     report = (tmp_path / "restart-cifar10-vp-tiny" / "survey" / "report.md").read_text()
-    assert "| Restart, NFE 43 | fid | 2.7 |" in report
+    assert (
+        f"| Restart, NFE 43 | fid | 2.7 | {NONE} | 50,000, {NONE} | 43, 43 | {NONE} | Xu" in report
+    )
 
 
 @pytest.mark.slow
@@ -134,3 +140,47 @@ def test_candidates_are_each_compared_with_the_baseline(
     with pytest.raises(SystemExit) as stop:
         cli.main()
     assert not stop.value.code
+
+
+NFE_OF = {f"restart-cifar10-vp-{nfe}": nfe for nfe in (43, 55, 75, 115, 519)}
+
+
+def test_published_numbers_of_the_restart_paper_state_what_their_runs_cost() -> None:
+    for name, nfe in NFE_OF.items():
+        found = benchmark.load_published(name)
+        assert (found.n, found.nfe) == (50_000, nfe)
+        assert "pytorch-fid" in str(found.differs)
+
+
+@pytest.mark.parametrize(
+    ("stated", "n", "said"),
+    [
+        ({"n": 50, "nfe": 35}, 50, "yes"),
+        ({"n": None, "nfe": 35}, 50, "unknown: images not stated"),
+        ({}, 50, "unknown: images and NFE not stated"),
+        ({"n": 50, "nfe": 35}, 4, "not comparable: 50 against 4 images"),
+        ({"n": 50, "nfe": 36}, 50, "not comparable: 36 against 35 NFE"),
+        (
+            {"n": None, "nfe": 36, "differs": "the minimum of three"},
+            50,
+            "not comparable: the minimum of three; 36 against 35 NFE",
+        ),
+        ({"n": 50, "nfe": 35}, None, NONE),
+    ],
+)
+def test_what_stands_against_a_comparison_with_a_published_number(
+    stated: dict[str, Any], n: int | None, said: str
+) -> None:
+    score = Score(None if n is None else 2.0, None, None, n or 0, "no interval")
+    published = [Published("fid", 1.9, False, "a paper", **stated)]
+    row = Row(
+        "Heun", "heun", "m", None, "p", False, 35.0, 50, 0, {"fid": score}, published=published
+    )
+    survey = Survey("s", "t", [MetricInfo("fid", "lower")], None, [row], [], [])
+    table = beside_published(survey)
+    assert table is not None
+    (cells,) = table.groups[0].rows
+    assert cells[table.columns.index("comparable")] == said
+    short = beside_published(survey, short=True)
+    assert short is not None
+    assert short.groups[0].rows[0][-1] == said

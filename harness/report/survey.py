@@ -12,6 +12,7 @@ from harness.report.drawing import Drawing, cut, write_drawings
 from harness.report.figures import rate_bars
 from harness.report.markdown import escape, table_lines
 from harness.report.points import fronts, point_figures
+from harness.report.published import beside_published
 from harness.report.tables import Group, Table
 from harness.store import files
 from harness.store.survey import Rate, Row, Score, Survey
@@ -92,7 +93,7 @@ def survey_tables(survey: Survey) -> list[RenderableType]:
 
     shown: list[RenderableType] = [plain_table(runs(survey, short=True))]
     lead = (differences if survey.headline else fronts)(survey, survey.metrics[:1])
-    for table in (lead, primaries(survey), beside_published(survey)):
+    for table in (lead, primaries(survey), beside_published(survey, short=True)):
         if table is not None and table.groups:
             shown += [Text(table.caption, style="bold"), plain_table(table)]
     return shown + [Text(line) for line in [*verdicts(survey), *remarks(survey)]]
@@ -173,31 +174,6 @@ def primaries(survey: Survey) -> Table | None:
     )
     prose = frozenset({"primary result", "verdict"})
     return Table("Primary results", columns, [Group("", body)], note, prose)
-
-
-def beside_published(survey: Survey) -> Table | None:
-    """Published numbers with ours beside them; None where there are none."""
-    body = []
-    for row in survey.rows:
-        for one in row.published:
-            rate = row.rate("own", one.metric)
-            score = row.scores.get(one.metric)
-            name = survey.metric(one.metric).label
-            body.append(
-                [
-                    row.label,
-                    f"winning rate on {name}" if one.winning_rate else name,
-                    words.percent(one.value) if one.winning_rate else f"{one.value:g}",
-                    _rate(rate) if one.winning_rate else _score(score),
-                    one.source,
-                ]
-            )
-    if not body:
-        return None
-    columns = ["run", "number", "published", "ours", "source"]
-    note = "Published numbers are over the papers' own prompts, seeds and number of images."
-    caption = "Beside the published numbers"
-    return Table(caption, columns, [Group("", body)], note, frozenset({"number", "source"}))
 
 
 def samplers(survey: Survey) -> Table:

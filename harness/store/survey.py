@@ -80,12 +80,19 @@ class Rate:
 
 @dataclass(frozen=True)
 class Published:
-    """A published number: a score, or a winning rate in [0, 1] over the paper's baseline."""
+    """A published number: a score, or a winning rate in [0, 1] over the paper's baseline.
+
+    Over `n` images (pairs) of `nfe` evaluations each, null where the source does not state it.
+    `differs` tells what makes it another quantity than ours.
+    """
 
     metric: str
     value: float
     winning_rate: bool
     source: str
+    n: int | None = None
+    nfe: float | None = None
+    differs: str | None = None
 
 
 @dataclass(frozen=True)
