@@ -62,16 +62,17 @@ def content(comparison: Comparison, along: Comparison | None = None) -> Content:
         comparison,
         along,
         words.headline(comparison),
-        [_verdict(comparison, role) for role in comparison.baselines],
+        [_verdict(comparison, role) for role in words.primary_first(comparison)],
         remarks,
         [section for section in _sections(comparison, along) if section.figures or section.tables],
     )
 
 
 def _verdict(comparison: Comparison, role: str) -> Verdict:
-    said = comparison.rate(role, comparison.metrics[0].name)["verdict"]
+    row = comparison.rate(role, comparison.metrics[0].name)
     line, others = words.verdict_line(comparison, role), words.other_metrics(comparison, role)
-    return Verdict(words.setting(role), str(said), line, others)
+    setting = words.setting(role) + (", primary result" if row["role"] == "primary" else "")
+    return Verdict(setting, str(row["verdict"]), line, others)
 
 
 def _sections(comparison: Comparison, along: Comparison | None) -> list[Section]:

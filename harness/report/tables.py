@@ -226,15 +226,14 @@ def _estimated(row: pd.Series, key: str) -> str:
 
 def scores(comparison: Comparison) -> Table:
     """Per metric and run: mean score with interval, n, and what an image cost."""
-    names, frame = words.run_names(comparison), comparison.summary
-    groups = []
+    frame, groups = comparison.summary, []
     for metric in comparison.metrics:
         rows = []
         for _, row in frame[frame["metric"] == metric.name].iterrows():
             role = str(row["run"])
             rows.append(
                 [
-                    f"{names[role]}, {_role(role)}",
+                    _role(role),
                     words.estimate(row["mean"], row["low"], row["high"], row["reason"]),
                     f"{row['images']:,} ({row['prompts']:,})",
                     f"{row['failed']:,}",
@@ -296,7 +295,7 @@ def set_scores(comparison: Comparison) -> Table | None:
             role = str(row["run"])
             rows.append(
                 [
-                    f"{names[role]}, {_role(role)}",
+                    _role(role),
                     words.estimate(row["value"], row["low"], row["high"], row["reason"]),
                     words.estimate(
                         row["difference"],

@@ -221,7 +221,7 @@ def headline(comparison: Comparison) -> str:
         names = run_names(comparison)
     metric = comparison.metrics[0]
     settings: dict[tuple[str, str], list[str]] = {}
-    for role in comparison.baselines:
+    for role in primary_first(comparison):
         verdict = str(comparison.rate(role, metric.name)["verdict"])
         settings.setdefault((verdict, names[role]), []).append(f"at {setting(role)}")
     clauses: list[str] = []
@@ -234,6 +234,14 @@ def headline(comparison: Comparison) -> str:
         )
         clauses.append(_CLAUSES[verdict].format(a=subject, b=baseline, at=where))
     return "; ".join(clauses)
+
+
+def primary_first(comparison: Comparison) -> list[str]:
+    """The comparisons, with the one that was declared to decide on the first metric in front."""
+    metric = comparison.metrics[0].name
+    return sorted(
+        comparison.baselines, key=lambda role: comparison.rate(role, metric)["role"] != "primary"
+    )
 
 
 def joined(parts: Sequence[str]) -> str:

@@ -11,6 +11,7 @@ from harness.errors import HarnessError
 from harness.report import console_tables, figures, tables, viewer, words, write_report
 from harness.report.markdown import escape
 from harness.spec import Call
+from harness.store.comparison import Primary
 from tests.compare.synthetic_runs import Item, make_run
 from tests.report.examples import ATTACK, COST, FD, GOOD, LONG, fair_comparison, items
 
@@ -322,3 +323,15 @@ def test_a_comparison_of_another_version_is_refused(fair, tmp_path):
 )
 def test_lists_in_words(parts, text):
     assert words.joined(parts) == text
+
+
+def test_what_was_declared_to_decide_comes_first(tmp_path):
+    run = make_run(str(tmp_path / "a"), items(0.2), Call("zigzag", {"steps": 5}))
+    own = make_run(str(tmp_path / "b"), items(0.0), Call("ddim", {"steps": 5}))
+    fair = make_run(str(tmp_path / "c"), items(0.2), Call("ddim", {"steps": 9}))
+    baselines = {"own": own, "matched cost": fair}
+    primary = Primary("good", "matched cost")
+    result = compare(run, baselines, [GOOD], str(tmp_path / "a"), primary=primary)
+    assert words.headline(result).startswith("whether zigzag beats ddim at matched cost")
+    text = "".join(Page(open(write_report(result, str(tmp_path / "a"))).read()).text["dt"])  # noqa: SIM115
+    assert text.index("matched cost, primary result") < text.index("own settings")
