@@ -43,10 +43,15 @@ class Coefficients:
     guidance: torch.Tensor
 
     @property
-    def groups(self) -> list[slice]:
-        """The evaluations of each step: neighbours that began at one level."""
+    def steps(self) -> list[slice]:
+        """The evaluations of each step: neighbours that began at one level.
+
+        Without those that cancel, or have no effect on the result.
+        """
         starts = [0, *(torch.diff(self.step).nonzero()[:, 0] + 1).tolist(), len(self.step)]
-        return [slice(a, b) for a, b in pairwise(starts)]
+        least = _NOTHING * float(self.step.max())
+        groups = [slice(a, b) for a, b in pairwise(starts)]
+        return [g for g in groups if abs(float(self.coefficient[g].sum())) > least]
 
 
 @dataclass(frozen=True)
@@ -83,9 +88,7 @@ def nominal_guidance(
 
     A step's push is the mean of those of its evaluations that are known.
     """
-    least = _NOTHING * float(coefficients.step.max())
-    a = coefficients.coefficient
-    groups = [g for g in coefficients.groups if abs(float(a[g].sum())) > least]
+    a, groups = coefficients.coefficient, coefficients.steps
     return GuidanceCurve(
         torch.stack([coefficients.step[g.start] for g in groups]),
         torch.stack([a[g].sum().abs() for g in groups]),

@@ -125,12 +125,15 @@ def draw(
     torch.set_num_threads(settings.threads)
     models = open_models(job, settings.device)
     model = models.model
-    shape = model.latent_shape(job.spec.pixels)
     size = settings.batch_size or job.entry.batch_size
     parts = []
     for at in range(0, len(request.prompts), size):
         rows = slice(at, at + size)
-        noise = _noise(job, request, rows, model, shape, noise_file)
+        noise = (
+            streams(job, request, rows, model)
+            if noise_file is None
+            else _recorded(job, rows, model, noise_file)
+        )
         texts, negatives = request.prompts[rows], request.negatives[rows]
         batch = models.run(job.spec.sampler, texts, negatives, noise, request.notes[rows])
         if isinstance(noise, RecordedNoise):
@@ -139,26 +142,27 @@ def draw(
     return model, _joined(parts)
 
 
-def _noise(
-    job: Job,
-    request: Request,
-    rows: slice,
-    model: Model,
-    shape: tuple[int, int, int],
-    noise_file: tuple[torch.Tensor, torch.Tensor | None] | None,
-) -> NoiseStreams | RecordedNoise:
-    if noise_file is None:
-        texts, seeds = request.prompts[rows], request.seeds[rows]
-        keys = [
-            stream_key(job.spec.noise_key, text, seed, rows.start + i)
-            for i, (text, seed) in enumerate(zip(texts, seeds, strict=True))
-        ]
-        return NoiseStreams(keys, shape, dtype=model.state_dtype, device=model.device)
+def streams(job: Job, request: Request, rows: slice, model: Model) -> NoiseStreams:
+    """The noise of some rows of a request, each from its own stream."""
+    texts, seeds = request.prompts[rows], request.seeds[rows]
+    keys = [
+        stream_key(job.spec.noise_key, text, seed, rows.start + i)
+        for i, (text, seed) in enumerate(zip(texts, seeds, strict=True))
+    ]
+    shape = model.latent_shape(job.spec.pixels)
+    return NoiseStreams(keys, shape, dtype=model.state_dtype, device=model.device)
+
+
+def _recorded(
+    job: Job, rows: slice, model: Model, noise_file: tuple[torch.Tensor, torch.Tensor | None]
+) -> RecordedNoise:
     noise, draws = noise_file
+    shape = model.latent_shape(job.spec.pixels)
     if tuple(noise.shape[1:]) != shape:
+        height, width = job.spec.pixels
         raise HarnessError(
             f"the noise file's samples are {tuple(noise.shape[1:])}, but {job.entry.name} at "
-            f"{job.spec.pixels[0]}x{job.spec.pixels[1]} needs {shape}"
+            f"{height}x{width} needs {shape}"
         )
     return RecordedNoise(noise[rows], None if draws is None else draws[:, rows], model.device)
 

@@ -55,11 +55,13 @@ def run_sampler(
     guide: Conditioned | None = None,
     others: Mapping[str, Conditioned] | None = None,
     objects: Objects | None = None,
+    applied: Applied | None = None,
 ) -> Batch:
     """Run a resolved sampler on a batch; `noise()` gives unit normals [B, *latent_shape].
 
     Guidance leads away from `guide` where there is one; `others` are the sampler's variants that
-    are models of their own; `objects` are those of the batch's prompts.
+    are models of their own; `objects` are those of the batch's prompts. What guidance does is noted
+    in `applied`, or a new one.
     """
     sigmas, policy, own = _parts(model, call)
     first = noise()
@@ -71,7 +73,7 @@ def run_sampler(
     lora = {k: v for k, v in variants_of(call).items() if "lora" in v}
     for name, network in (model.variants(lora) if lora else {}).items():
         variants[name] = Conditioned(network, condition, negative)
-    denoise = Denoiser(model, condition, negative, policy, variants, guide, objects=objects)
+    denoise = Denoiser(model, condition, negative, policy, variants, guide, None, objects, applied)
     x = model.start(first, sigmas[0])
     x = SAMPLERS.get(call.name).run(denoise, x, sigmas, noise, **own)
     return Batch(
@@ -227,6 +229,7 @@ class Ensemble:
         negatives: list[str | None],
         noise: Streams,
         notes: Sequence[Mapping[str, Any]] | None = None,
+        applied: Applied | None = None,
     ) -> Batch:
         """Sample one batch; see `run_sampler`. `notes` are the prompts' own, see spec.Prompt."""
         own = self._main.conditioned(texts, negatives)
@@ -240,7 +243,7 @@ class Ensemble:
         if "attention maps" in SAMPLERS.get(call.name).needs:
             objects = Targets(cast(TextModel, self.model), texts, notes or [{}] * len(texts))
         return run_sampler(
-            self.model, call, own.condition, own.negative, noise, guide, others, objects
+            self.model, call, own.condition, own.negative, noise, guide, others, objects, applied
         )
 
     def _told(self, member: _Member, texts: list[str], negatives: list[str | None]) -> Conditioned:

@@ -24,7 +24,7 @@ LEVELS = [
     {"guidance_scale", "macs"},
     {"generate", "evaluate", "compare", "report", "launch", "benchmark", "matching", "importing"},
     {"sample", "progress", "fairness", "varying", "pareto"},
-    {"bench"},
+    {"bench", "realised"},
     {"survey", "rerun"},
     {"sweep", "ablation"},
     {"cli"},

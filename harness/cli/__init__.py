@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
+from collections.abc import Callable
 
 import typer
 
@@ -21,12 +22,22 @@ app = typer.Typer(
 )
 
 
+_FIRST = ("bench", "generate", "evaluate", "compare", "report", "sample")
+
+
+def _place(command: Callable[..., object] | None) -> tuple[int, str]:
+    """Where help lists a command: the stages in their order, then the others by name."""
+    name = command.__name__.strip("_") if command else ""
+    return (_FIRST.index(name) if name in _FIRST else len(_FIRST)), name
+
+
 def main() -> None:
     """Run the command line: a user's mistake is one message and exit code 2, no traceback."""
     from harness.cli import (  # noqa: F401
         ablate,
         bench,
         generate,
+        guidance,
         imports,
         information,
         models,
@@ -37,6 +48,7 @@ def main() -> None:
         tables,
     )
 
+    app.registered_commands.sort(key=lambda command: _place(command.callback))
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s", force=True)
     for noisy in ("httpx", "diffusers", "transformers", "matplotlib"):
         logging.getLogger(noisy).setLevel(logging.ERROR)

@@ -21,12 +21,16 @@ class Applied:
         self,
         weight: torch.Tensor,
         estimates: tuple[torch.Tensor, torch.Tensor, torch.Tensor],
-        sigma: torch.Tensor,
+        at: tuple[torch.Tensor, torch.Tensor],
         both: torch.Tensor,
         *,
         plain: bool,
     ) -> None:
-        """Take note of one evaluation: of D_u, D_c and the guided D, where `both` [B] are known."""
+        """Take note of one evaluation: of D_u, D_c and the guided D, where `both` [B] are known.
+
+        `at` is the state x and its level sigma.
+        """
+        sigma = at[1]
         u, c, guided = (estimate.flatten(1).double() for estimate in estimates)
         level = sigma.to(u).expand(estimates[0].shape) if sigma.ndim else sigma.to(u)
         toward = (estimates[1] - estimates[0]).double() / level

@@ -66,6 +66,7 @@ class Denoiser:
         guide: Conditioned | None = None,
         clock: Any = None,
         objects: Objects | None = None,
+        applied: Applied | None = None,
     ) -> None:
         self._networks = {"main": Conditioned(model, condition, negative), **(variants or {})}
         self._name, self._guide = "main", guide
@@ -76,7 +77,7 @@ class Denoiser:
         keys += [(name, "perturbed") for name in self._networks if policy.pag_scale]
         keys += [] if guide is None else [("guide", "cond")]
         self.evaluations = {key: torch.zeros(size, dtype=torch.int32) for key in keys}
-        self.applied = Applied()
+        self.applied = Applied() if applied is None else applied
 
     def variant(self, name: str) -> Denoiser:
         """The same with another network; the model's own where there is none of this name."""
@@ -215,7 +216,7 @@ class Denoiser:
         if not as_estimates:
             u, c, output = (self.model.denoised(x, sigma, raw) for raw in three)
         plain = self.policy.linear and not bool(need_p.any())
-        self.applied.see(weight, (u, c, output), sigma, need_u & need_c, plain=plain)
+        self.applied.see(weight, (u, c, output), (x, sigma), need_u & need_c, plain=plain)
         return output
 
     def _combined(

@@ -1,0 +1,116 @@
+"""Realised guidance, a diagnostic: what a sampler's steps did, as guidance of each step's start.
+
+The nominal scale (guidance_scale.py) adds up weights, as if all evaluations of a step saw one
+state. Here the step's displacement without fresh noise, over d sigma, is regressed on what guidance
+would have done at the step's first state:
+
+    sum_j a_j e_j / sum_j a_j  =  u + s (c - u) + rest,
+
+with e_j the noise predictions that the sampler got and u, c the first evaluation's branches. The
+unexplained share is |rest|^2 over that of the left side minus u.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from harness.errors import HarnessError
+from harness.generate import Job, Settings, open_models
+from harness.guidance_scale import Coefficients, nominal_guidance, sampler_coefficients
+from harness.models.applied import Applied
+from harness.sample import Request, streams
+
+
+@dataclass(frozen=True)
+class Realised:
+    """By step: `sigma` [n], and of each picture [n, B] the `nominal` and the `realised` scale and
+    the `unexplained` share; NaN where the branches are one, or only one was evaluated."""
+
+    sigma: torch.Tensor
+    nominal: torch.Tensor
+    realised: torch.Tensor
+    unexplained: torch.Tensor
+
+
+class _Kept(Applied):
+    """Keeps every evaluation's predictions of unit noise [B, ...]: of u, c, and as guided."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.predictions: list[tuple[torch.Tensor, ...]] = []
+
+    def see(
+        self,
+        weight: torch.Tensor,
+        estimates: tuple[torch.Tensor, torch.Tensor, torch.Tensor],
+        at: tuple[torch.Tensor, torch.Tensor],
+        both: torch.Tensor,
+        *,
+        plain: bool,
+    ) -> None:
+        super().see(weight, estimates, at, both, plain=plain)
+        x, sigma = at
+        noise = [((x - one) / sigma.to(x)).double().cpu() for one in estimates]
+        self.predictions.append(tuple(noise))
+
+
+def realised_guidance(job: Job, request: Request, settings: Settings) -> Realised:
+    """Sample every row of the request and measure its steps.
+
+    Raises HarnessError where guidance is no weight of c - u of one network.
+    """
+    spec = job.spec
+    if spec.guide is not None or not job.entry.unconditional:
+        raise HarnessError(
+            f"{job.entry.name} has no guidance scale here: guidance leads away from another "
+            "network, or there is no unconditional branch"
+        )
+    torch.set_num_threads(settings.threads)
+    models = open_models(job, settings.device)
+    coefficients = sampler_coefficients(job.entry.ladders(job.model.params), spec.sampler)
+    parts = []
+    size = settings.batch_size or job.entry.batch_size
+    for first in range(0, len(request.prompts), size):
+        rows = slice(first, first + size)
+        kept, noise = _Kept(), streams(job, request, rows, models.model)
+        models.run(
+            spec.sampler,
+            request.prompts[rows],
+            request.negatives[rows],
+            noise,
+            request.notes[rows],
+            kept,
+        )
+        parts.append(_measured(coefficients, kept))
+    together = [
+        torch.cat([getattr(part, name) for part in parts], dim=1)
+        for name in ("nominal", "realised", "unexplained")
+    ]
+    return Realised(parts[0].sigma, *together)
+
+
+def _measured(coefficients: Coefficients, kept: _Kept) -> Realised:
+    scales, pushes = kept.stacked()
+    nominal = nominal_guidance(coefficients, scales, pushes)
+    realised, unexplained = [], []
+    for group in coefficients.steps:
+        a = coefficients.coefficient[group]
+        known = (~pushes[group].isnan().all(1)).nonzero()[:, 0]
+        at = group.start + (int(known[0]) if len(known) else 0)
+        u, c, _ = kept.predictions[at]
+        moved = sum(w * e[2] for w, e in zip(a, kept.predictions[group], strict=True)) / a.sum()
+        s, rest = _regressed((moved - u).flatten(1), (c - u).flatten(1))
+        realised.append(s)
+        unexplained.append(rest)
+    return Realised(nominal.sigma, nominal.scale, torch.stack(realised), torch.stack(unexplained))
+
+
+def _regressed(y: torch.Tensor, d: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """The weight s [B] of y on d, both [B, F], and the share of |y|^2 that is left; NaN without
+    d."""
+    square = (d**2).sum(1)
+    s = torch.where(square > 0, (y * d).sum(1) / square, torch.nan)
+    rest = ((y - s[:, None] * d) ** 2).sum(1) / (y**2).sum(1)
+    return s, rest
