@@ -8,6 +8,7 @@ Writes two runs below FOLDER (once), compares them, and prints seconds and peak 
 from __future__ import annotations
 
 import argparse
+import os
 import resource
 import time
 from pathlib import Path
@@ -45,7 +46,8 @@ def main() -> None:
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     pairs = int(result.rate("own", metrics[0].name)["pairs"])
     took = f"{seconds:.1f} s ({busy:.1f} s of CPU), {peak:.2f} GiB at most"
-    print(f"{pairs:,} pairs x {len(metrics)} metrics: {took}")
+    print(f"{pairs:,} pairs x {len(metrics)} metrics, shards of {asked.shard_size}: {took}")
+    print(f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}")
 
 
 def write(
@@ -85,6 +87,7 @@ def write_shard(
         "failed": pa.nulls(count, pa.string()),
         "nfe": [20] * count,
         "nfe_by_branch": [branches] * count,
+        "guidance_scale": [5.0] * count,
     }
     put(run.file("images", shard), pa.table(columns, schema=IMAGES), {"items": shard})
     timing = {"shard": shard, "images": count, "seconds": 0.5 * count, "device": "cpu"}

@@ -67,7 +67,7 @@ def compare(
     tabled = {name: side.items for name, side in scored.items()}
     plain = next(iter(present.values()))
     runs = {
-        name: _facts(run, scored[name], None if run is plain else plain, items)
+        name: _facts(run, scored[name], None if run is plain else plain)
         for name, run in sides.items()
     }
     shared = candidate.spec.noise_key == "seed"
@@ -110,16 +110,14 @@ def tabulate(
     """
     scored = {n: pairs.read_items(run, metrics, items, by_prompt) for n, run in sides.items()}
     tabled = {name: side.items for name, side in scored.items()}
-    runs = {name: _facts(run, scored[name], None, items) for name, run in sides.items()}
+    runs = {name: _facts(run, scored[name], None) for name, run in sides.items()}
     return runs, summary(runs, tabled, metrics)
 
 
-def _facts(
-    run: Run, scored: pairs.Scored, plain: Run | None, items: Collection[str] | None
-) -> RunFacts:
+def _facts(run: Run, scored: pairs.Scored, plain: Run | None) -> RunFacts:
     """`plain` is a run of plain guidance over the same items, if any: see `run_guidance`."""
-    cost, guidance = run_cost(scored.selection, scored.items), run_guidance(run, plain, items)
-    return RunFacts.of(run, scored.items, cost, guidance)
+    cost = run_cost(scored.selection, scored.items)
+    return RunFacts.of(run, scored.items, cost, run_guidance(scored.selection, plain))
 
 
 def _check(

@@ -13,7 +13,9 @@ from collections.abc import Callable
 import numpy as np
 from scipy import stats
 
-from harness.compare.statistics import LEVEL, Codes, Estimate, Floats, Mask, winning_rate
+from harness.compare.statistics import LEVEL, Codes, Estimate, Floats, Mask, dense, winning_rate
+
+_FEW_SEEDS = 16
 
 
 def _sums(values: Floats, codes: Codes, count: int) -> Floats:
@@ -28,7 +30,7 @@ def standardised_difference(a: Floats, b: Floats, prompts: Codes) -> Estimate:
     """
     if not len(a):
         return Estimate(None, None, None, 0, "no scores")
-    _, codes, counts = np.unique(prompts, return_inverse=True, return_counts=True)
+    codes, counts = dense(prompts)
     m, freedom = len(counts), float((counts - 1).sum())
     if not freedom:
         return Estimate(None, None, None, m, "one seed a prompt: no deviation over seeds")
@@ -53,19 +55,20 @@ def pair_correlation(a: Floats, b: Floats, prompts: Codes) -> Estimate:
     """
     if not len(a):
         return Estimate(None, None, None, 0, "no scores")
-    _, codes = np.unique(prompts, return_inverse=True)
-    m = int(codes.max()) + 1
+    codes, counts = dense(prompts)
+    m = len(counts)
     x, y = a - a.mean(), b - b.mean()
     least = 1e-12 * max(np.abs(a).max(), np.abs(b).max(), 1e-300)
     if min(np.abs(x).max(), np.abs(y).max()) <= least:
         return Estimate(None, None, None, m, "all scores of a side are alike")
-    columns = [np.ones(len(a)), x, y, x * x, y * y, x * y]
+    columns = [x, y, x * x, y * y, x * y]
 
     def fisher_z(n: Floats, x: Floats, y: Floats, xx: Floats, yy: Floats, xy: Floats) -> Floats:
         spread = np.sqrt((xx - x * x / n) * (yy - y * y / n))
         return np.arctanh(np.clip((xy - x * y / n) / spread, -1 + 1e-15, 1 - 1e-15))
 
-    found = _jackknife(fisher_z, [_sums(column, codes, m) for column in columns])
+    sums = [_sums(column, codes, m) for column in columns]
+    found = _jackknife(fisher_z, [counts.astype(np.float64), *sums])
     return found.through(math.tanh)
 
 
@@ -76,17 +79,20 @@ def unpaired_rate(
 
     Mean over prompts of the share of all pairs of two different seeds, ties one half: the winning
     rate without common noise. `a` and `b` [n] belong to the same items, with `sign` -1 where lower
-    is better; failed images (masks) lose. Prompts with one seed are left out; null without others.
+    is better; failed images (masks) lose. Items without a score on a side whose image did not fail
+    are left out, and prompts with one seed; null without others.
     """
-    _, codes, counts = np.unique(prompts, return_inverse=True, return_counts=True)
-    kept = counts[codes] > 1 if len(a) else np.zeros(0, bool)
+    x = np.where(a_failed, -np.inf, sign * a)
+    y = np.where(b_failed, -np.inf, sign * b)
+    scored = ~(np.isnan(x) | np.isnan(y))
+    x, y, prompts = x[scored], y[scored], prompts[scored]
+    kept = np.bincount(prompts)[prompts] > 1
     if not kept.any():
         return Estimate(None, None, None, 0, "one seed a prompt: no pairs of two seeds")
-    x = np.where(a_failed, -np.inf, sign * a)[kept]
-    y = np.where(b_failed, -np.inf, sign * b)[kept]
-    codes, counts = codes[kept], counts[counts > 1]
-    _, codes = np.unique(codes, return_inverse=True)
-    wins = _beaten(x, y, codes)
+    x, y = x[kept], y[kept]
+    codes, counts = dense(prompts[kept])
+    few = counts.max() <= _FEW_SEEDS
+    wins = _beaten_by_pairs(x, y, codes) if few else _beaten_by_ranks(x, y, codes)
     same = (np.sign(_gap(x, y)) + 1) / 2
     shares = _sums(wins - same, codes, len(counts)) / (counts * (counts - 1))
     return winning_rate(shares, np.arange(len(shares)))
@@ -98,8 +104,23 @@ def _gap(x: Floats, y: Floats) -> Floats:
         return np.where(x == y, 0.0, x - y)
 
 
-def _beaten(x: Floats, y: Floats, codes: Codes) -> Floats:
-    """How many of its prompt's y each x beats, ties one half; by ranks, for any number of seeds."""
+def _beaten_by_pairs(x: Floats, y: Floats, codes: Codes) -> Floats:
+    """How many of its prompt's y each x beats, ties one half; for few seeds, without sorting."""
+    counts = np.bincount(codes)
+    order = np.argsort(codes, kind="stable")
+    place = np.empty(len(codes), np.int64)
+    place[order] = np.arange(len(codes)) - np.repeat(np.cumsum(counts) - counts, counts)
+    table = np.full((counts.max(), len(counts)), np.nan)  # beats nothing, ties nothing
+    table[place, codes] = y
+    wins = np.zeros(len(x))
+    for row in table:
+        other = row[codes]
+        wins += (x > other) + (x == other) / 2
+    return wins
+
+
+def _beaten_by_ranks(x: Floats, y: Floats, codes: Codes) -> Floats:
+    """The same for any number of seeds."""
     groups = np.concatenate([codes, codes])
     values = np.concatenate([x, y])
     is_y = np.repeat([0, 1], len(x))

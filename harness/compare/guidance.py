@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from harness.store.comparison import Guidance
 from harness.store.run import Run
-from harness.store.scores import select
+from harness.store.scores import Selection, select
 
 Floats = NDArray[np.float64]
 
@@ -28,17 +28,15 @@ class GuidanceScale:
     curve: Floats | None = None
 
 
-def run_guidance(
-    run: Run, reference: Run | None = None, items: Collection[str] | None = None
-) -> Guidance:
+def run_guidance(selection: Selection, reference: Run | None = None) -> Guidance:
     """As `guidance_scale`, without the curve: from what is stored with the images, if it is."""
-    if run.imported:
+    if selection.run.imported:
         return Guidance(None, 0, "no guidance scale: its images were made elsewhere")
-    if run.shards("guidance"):
-        stored = select(run, items).frame("images", ["guidance_scale"])["guidance_scale"]
+    if selection.run.shards("guidance"):
+        stored = selection.frame(["guidance_scale"])["guidance_scale"]
         if stored.notna().all():
             return Guidance(float(stored.mean()), len(stored))
-    scale = guidance_scale(run, reference, items)
+    scale = _scale(selection, reference)
     return Guidance(scale.value, scale.n, scale.reason)
 
 
@@ -51,6 +49,11 @@ def guidance_scale(
     evaluate both branches (outside a guidance interval), ||c - u|| of all steps is taken from
     `reference`, a run of plain guidance over the same items, linear in log sigma.
     """
+    return _scale(select(run, items), reference)
+
+
+def _scale(selection: Selection, reference: Run | None) -> GuidanceScale:
+    run = selection.run
     if not run.shards("guidance"):
         why = (
             f"guidance leads away from another network ({run.spec.guide})"
@@ -60,7 +63,7 @@ def guidance_scale(
         return GuidanceScale(None, 0, f"no guidance scale: {why}")
     found: list[Floats] = []
     steps: list[Floats] = []
-    for shard, asked in select(run, items).rows.items():
+    for shard, asked in selection.rows.items():
         curves = _read(run, shard)
         scale, push = curves.scale, curves.push
         if np.isnan(push).any() and not _alike(scale).all():

@@ -83,7 +83,7 @@ def read_items(
     of other images than the run holds now, or of several versions of a metric.
     """
     selection = select(run, wanted)
-    items = selection.frame("images", _ITEM)
+    items = selection.frame(_ITEM)
     if (twice := items.duplicated(_KEY)).any():
         row = items[twice].iloc[0]
         raise HarnessError(
@@ -97,8 +97,7 @@ def read_items(
             identities[name] = prompt_identity(selection, computed)
             frame = prompt_scores(selection, computed)
         else:
-            identities[name] = selection.identity(f"scores/{name}")
-            frame = selection.frame(f"scores/{name}", ["value", "reason"])
+            frame, identities[name] = selection.scores(name)
         scores.append(frame.add_suffix(f":{name}"))
     return Scored(selection, pd.concat([items, *scores], axis=1), identities)
 

@@ -19,13 +19,13 @@ def prompt_scores(selection: Selection, metric: PromptMetric) -> pd.DataFrame:
     encoder = metric.features.label
     selection.identity(f"features/{encoder}")
     features, valid = selection.features(encoder)
-    prompts = selection.frame("images", ["prompt_id"])["prompt_id"].fillna("").to_numpy()[valid]
+    prompts = selection.frame(["prompt_id"])["prompt_id"].fillna("").to_numpy()[valid]
     scores: list[float | Undefined] = [float("nan")] * len(features)
     for members in pd.Series(range(len(prompts))).groupby(prompts).indices.values():
         values = metric.values(features[members])
         for at, value in zip(members, values, strict=True):
             scores[at] = value
-    found = selection.frame(f"features/{encoder}", ["reason"])
+    found = selection.reasons(encoder)
     found.loc[valid, "value"] = [None if isinstance(s, Undefined) else s for s in scores]
     found.loc[valid, "reason"] = [s.reason if isinstance(s, Undefined) else None for s in scores]
     return found.astype({"value": "float64"})[["value", "reason"]]

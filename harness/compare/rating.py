@@ -115,9 +115,9 @@ def rate(pairs: Pairs, metric: MetricInfo, margin: float | None = None) -> dict[
     counts = ~np.isnan(pairs.outcome)
     outcome = pairs.outcome[counts]
     found, p_value, p_method = _winning_rate(pairs.part(counts))
-    seeds = len(np.unique(pairs.seeds[counts]))
+    seeds = statistics.distinct(pairs.seeds[counts])
     return {
-        "prompts": len(np.unique(pairs.prompts[counts])),
+        "prompts": statistics.distinct(pairs.prompts[counts]),
         "seeds": seeds,
         "pairs": len(outcome),
         "wins": int((outcome == 1).sum()),

@@ -48,6 +48,18 @@ class Estimate:
         return Estimate(value, low, high, self.prompts, self.reason)
 
 
+def dense(codes: Codes) -> tuple[Codes, Codes]:
+    """Codes [n] >= 0 without gaps, in the same order, and how often each occurs: no sorting."""
+    counts = np.bincount(codes)
+    held = counts > 0
+    return (np.cumsum(held) - 1)[codes], counts[held]
+
+
+def distinct(codes: Codes) -> int:
+    """How many different ones there are of codes [n] >= 0."""
+    return int(np.count_nonzero(np.bincount(codes)))
+
+
 def prompt_means(values: Floats, prompts: Codes) -> tuple[Floats, Codes]:
     """Mean of `values` [n] within each prompt, and how many there are: both [distinct prompts].
 

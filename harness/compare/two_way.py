@@ -17,6 +17,8 @@ from harness.compare.statistics import (
     Codes,
     Estimate,
     Floats,
+    dense,
+    distinct,
     mean,
     prompt_means,
     score_interval,
@@ -51,9 +53,9 @@ def _crossed(values: Floats, prompts: Codes, seeds: Codes) -> _Crossed:
     positive, are what seeds add. Items may be missing: each weighs 1 / (prompts * items of its
     prompt), which is exact for complete tables.
     """
-    _, prompts, counts = np.unique(prompts, return_inverse=True, return_counts=True)
-    _, seeds = np.unique(seeds, return_inverse=True)
-    m, s, n = len(counts), int(seeds.max()) + 1, len(values)
+    prompts, counts = dense(prompts)
+    seeds, taken = dense(seeds)
+    m, s, n = len(counts), len(taken), len(values)
     weights = 1 / (m * counts[prompts])
     centre = float((weights * values).sum())
     of_prompt = np.bincount(prompts, values) / counts
@@ -79,7 +81,7 @@ def shared_rate(
     """
     if not len(outcomes):
         return Estimate(None, None, None, 0, "no pairs"), None, "no pairs"
-    several_prompts, several_seeds = len(np.unique(prompts)) > 1, len(np.unique(seeds)) > 1
+    several_prompts, several_seeds = distinct(prompts) > 1, distinct(seeds) > 1
     if not (several_prompts and several_seeds):
         found = winning_rate(outcomes, prompts if several_prompts else seeds)
         if found.effective is None:
@@ -105,8 +107,8 @@ def _score_p(found: Estimate, degrees: float) -> tuple[float, str]:
 
 def shared_mean(values: Floats, prompts: Codes, seeds: Codes) -> Estimate:
     """As `mean`, for noise that depends on the seed alone: a two-way Student's t interval."""
-    several_prompts = len(np.unique(prompts)) > 1
-    if not several_prompts or len(np.unique(seeds)) < 2:
+    several_prompts = distinct(prompts) > 1
+    if not several_prompts or distinct(seeds) < 2:
         return mean(values, prompts if several_prompts else seeds)
     table = _crossed(values, prompts, seeds)
     degrees = table.degrees(table.by_prompt)

@@ -103,7 +103,7 @@ def by_seed_range(
     if len({len(seeds) for seeds in ranges}) > 1:
         sizes = ", ".join(f"{len(seeds):,}" for seeds in ranges)
         raise HarnessError(f"seed ranges of {sizes} seeds: values at different N do not compare")
-    held = scores.select(run, None).frame("images", ["item_id", "seed"])
+    held = scores.select(run, None).frame(["item_id", "seed"])
     found = []
     for seeds in ranges:
         if absent := sorted(set(seeds).difference(held["seed"])):
@@ -146,7 +146,7 @@ def _read(run: Run, encoder: str, items: Collection[str] | None) -> _Features:
     selection = scores.select(run, items)
     identity = selection.identity(f"features/{encoder}")
     rows, valid = selection.features(encoder)
-    known = selection.frame("images", ["item_id", "prompt_id", "seed"])[valid]
+    known = selection.frame(["item_id", "prompt_id", "seed"])[valid]
     prompts = known["prompt_id"].fillna("").tolist()
     seeds = known["seed"].astype(str).tolist()
     ids = "\n".join(sorted(known["item_id"]))

@@ -76,8 +76,10 @@ def image_rows(run: Run, shard: str) -> list[ImageRow]:
 
 def images_key(run: Run, shard: str) -> str:
     """What an image shard holds: its items key, or its file's hash if it was written elsewhere."""
-    if key := run.items_key("images", shard):
-        return key
+    return run.items_key("images", shard) or _file_key(run, shard)
+
+
+def _file_key(run: Run, shard: str) -> str:
     return hashlib.sha256(files.read_bytes(run.file("images", shard))).hexdigest()[:16]
 
 
@@ -87,18 +89,34 @@ def metadata(run: Run, kind: str, shard: str) -> dict[str, str]:
     return files.read_metadata(path) if files.exists(path) else {}
 
 
+_COLUMNS = ["item_id", "prompt_id", "prompt", "category", "seed", "failed", "nfe", "nfe_by_branch"]
+
+
 @dataclass(frozen=True)
 class Selection:
-    """Items of a run: the image shards that hold any, and which [rows] of a shard they are."""
+    """Items of a run: the image shards that hold any, and which [rows] of a shard they are.
+
+    Each file is opened once: what a comparison asks of `images` is here, without the pictures.
+    """
 
     run: Run
     rows: dict[str, NDArray[np.bool_]]
     keys: dict[str, str]  # of the image shards, see `images_key`
+    images: pa.Table  # the items' rows
 
-    def frame(self, kind: str, columns: list[str]) -> pd.DataFrame:
-        """The rows of the items in `images` or `scores/<metric>`, in the images' order."""
-        parts = [self.run.read(kind, shard, columns).filter(r) for shard, r in self.rows.items()]
-        return pa.concat_tables(parts).to_pandas()
+    def frame(self, columns: list[str]) -> pd.DataFrame:
+        """Columns of `images`."""
+        return self.images.select(columns).to_pandas()
+
+    def scores(self, metric: str) -> tuple[pd.DataFrame, str]:
+        """`value` and `reason` of the items, in the images' order, and the scores' `identity`."""
+        parts = self._read(f"scores/{metric}", ["value", "reason"])
+        identity = self._identity(f"scores/{metric}", parts)
+        return self._rows(parts).to_pandas(), identity
+
+    def reasons(self, encoder: str) -> pd.DataFrame:
+        """`reason` why an item has no features, in the images' order."""
+        return self._rows(self._read(f"features/{encoder}", ["reason"])).to_pandas()
 
     def features(self, encoder: str) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
         """Features [n, F] of the items that have some, and which [items] have, in order."""
@@ -111,12 +129,8 @@ class Selection:
 
     def evaluations(self) -> dict[str, int]:
         """Evaluations by "network/branch", summed over the items that count some."""
-        parts = [
-            self.run.read("images", shard, ["nfe", "nfe_by_branch"]).filter(r)
-            for shard, r in self.rows.items()
-        ]
-        counted = pa.concat_tables(parts)
-        entries = counted.filter(counted["nfe"].is_valid())["nfe_by_branch"].combine_chunks()
+        counted = self.images.filter(self.images["nfe"].is_valid())
+        entries = counted["nfe_by_branch"].combine_chunks()
         names = ["network", "branch", "evaluations"]
         table = pa.table(entries.flatten().flatten(), names=names).combine_chunks()
         sums = table.group_by(names[:2]).aggregate([("evaluations", "sum")]).to_pylist()
@@ -128,7 +142,19 @@ class Selection:
         Raises HarnessError unless every shard is there, is of the images that the run holds now,
         and was made by the same.
         """
-        stored = {shard: metadata(self.run, kind, shard) for shard in self.rows}
+        return self._identity(kind, self._read(kind, []))
+
+    def _read(self, kind: str, columns: list[str]) -> dict[str, pa.Table]:
+        """Whole shards of the items, of those that are there."""
+        there = set(self.run.shards(kind))
+        names = [shard for shard in self.rows if shard in there]
+        return dict(zip(names, self.run.read_all(kind, names, columns), strict=True))
+
+    def _rows(self, shards: dict[str, pa.Table]) -> pa.Table:
+        return pa.concat_tables(_kept(shards[shard], rows) for shard, rows in self.rows.items())
+
+    def _identity(self, kind: str, shards: dict[str, pa.Table]) -> str:
+        stored = {s: files.metadata(shards[s]) if s in shards else {} for s in self.rows}
         identities = {found.get("identity") for found in stored.values()}
         outdated = sum(
             found.get("items") != self.keys[shard] or "identity" not in found
@@ -158,12 +184,12 @@ def select(run: Run, items: Collection[str] | None) -> Selection:
         raise HarnessError(f"{run.path} holds no images: generate them first")
     if items is not None and not items:
         raise HarnessError(f"no images of {run.path} are asked for: name items, or leave them out")
-    held = {shard: run.read("images", shard, ["item_id"])["item_id"] for shard in shards}
+    columns = [*_COLUMNS, "guidance_scale"] if run.shards("guidance") else _COLUMNS
+    held = dict(zip(shards, run.read_all("images", shards, columns), strict=True))
     if items is None:
-        rows = {shard: np.ones(len(ids), bool) for shard, ids in held.items()}
-        return Selection(run, rows, {shard: images_key(run, shard) for shard in rows})
+        return _selection(run, held, {s: np.ones(len(part), bool) for s, part in held.items()})
     wanted = pa.array(set(items), pa.string())
-    column = pa.chunked_array([chunk for ids in held.values() for chunk in ids.chunks], pa.string())
+    column = pa.concat_tables(part.select(["item_id"]) for part in held.values())["item_id"]
     asked = pc.is_in(column, wanted).to_numpy()
     if pc.count_distinct(column.filter(asked)).as_py() < len(wanted):
         absent = sorted(set(items).difference(column.to_pylist()))
@@ -171,10 +197,21 @@ def select(run: Run, items: Collection[str] | None) -> Selection:
             f"{run.path} lacks {len(absent)} of the {len(wanted)} images asked for "
             f"({absent[0]!r}, ...): generate them first"
         )
-    ends = np.cumsum([len(ids) for ids in held.values()])
+    ends = np.cumsum([len(part) for part in held.values()])
     rows = dict(zip(held, np.split(asked, ends[:-1]), strict=True))
-    rows = {shard: part for shard, part in rows.items() if part.any()}
-    return Selection(run, rows, {shard: images_key(run, shard) for shard in rows})
+    return _selection(run, held, {shard: part for shard, part in rows.items() if part.any()})
+
+
+def _selection(
+    run: Run, held: dict[str, pa.Table], rows: dict[str, NDArray[np.bool_]]
+) -> Selection:
+    keys = {s: files.metadata(held[s]).get("items") or _file_key(run, s) for s in rows}
+    images = pa.concat_tables(_kept(held[shard], part) for shard, part in rows.items())
+    return Selection(run, rows, keys, images.replace_schema_metadata(None))
+
+
+def _kept(table: pa.Table, rows: NDArray[np.bool_]) -> pa.Table:
+    return table if rows.all() else table.filter(rows)
 
 
 def write_scores(

@@ -76,7 +76,7 @@ def metric() -> PromptMetric:
 def read(run: Run, items: list[str] | None = None) -> pd.DataFrame:
     chosen = select(run, items)
     scores = prompt_scores(chosen, metric())
-    return pd.concat([chosen.frame("images", ["prompt_id", "seed"]), scores], axis=1)
+    return pd.concat([chosen.frame(["prompt_id", "seed"]), scores], axis=1)
 
 
 def test_features_are_stored_once_and_scores_are_not(runs: dict[str, Run]) -> None:
