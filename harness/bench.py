@@ -46,6 +46,7 @@ from harness.spec import Call, Shard, asked_items, parse_call, parse_seeds, plan
 from harness.store import comparison as tables
 from harness.store.comparison import Comparison, MetricInfo
 from harness.store.run import Run
+from harness.store.votes import HUMAN
 
 _AT_LEAST = 2  # shards a process, below which starting another costs more than it saves
 
@@ -228,18 +229,21 @@ def compare_runs(
     items: Collection[str] | None = None,
     set_scores: SetScores | None = None,
     benchmark: Benchmark | None = None,
+    votes: Mapping[str, float] | None = None,
 ) -> Comparison:
     """Compare evaluated runs on item metrics, with their set scores beside; writes `compare/`.
 
     `items` are the ids to compare; None: all that the runs have in common. `set_scores` of the same
     items, shared by several comparisons. `benchmark` may declare what is primary, and a margin.
+    `votes` are people's, by item: see `store.votes.preferences`.
     """
+    single = [metric_info(metric) for metric in metrics if not isinstance(metric, SetMetric)]
     set_scores = set_scores or SetScores(items)
     runs = {tables.CANDIDATE: candidate, **{k: run for k, run in baselines.items() if run}}
     return compare(
         candidate,
         baselines,
-        [metric_info(metric) for metric in metrics if not isinstance(metric, SetMetric)],
+        single if votes is None else [*single, HUMAN],
         out,
         set_scores=[
             set_scores.of(name, run, metric)
@@ -253,6 +257,7 @@ def compare_runs(
         commands=[shlex.join(["harness", *sys.argv[1:]])],
         primary=_primary(benchmark, metrics) if benchmark else None,
         margin=benchmark.margin if benchmark else None,
+        votes=votes,
     )
 
 

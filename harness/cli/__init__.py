@@ -35,6 +35,7 @@ def main() -> None:
     """Run the command line: a user's mistake is one message and exit code 2, no traceback."""
     from harness.cli import (  # noqa: F401
         ablate,
+        arena,
         bench,
         generate,
         guidance,

@@ -220,8 +220,28 @@ def compare(
         everybody = _named([Run.open(candidate), *opened])
         _show_matrix(compare_everybody(everybody, make_metrics(names), folder), folder)
         return
-    made = compare_runs(Run.open(candidate), _named(opened), make_metrics(names), folder)
+    run, votes = Run.open(candidate), None
+    if "human" in names:
+        votes = _votes(folder, run, opened)
+        names.remove("human")
+    made = compare_runs(run, _named(opened), make_metrics(names), folder, votes=votes)
     show(made, folder)
+
+
+def _votes(folder: str, candidate: Run, baselines: list[Run]) -> dict[str, float]:
+    """People's votes on two runs; HarnessError where there are none."""
+    from harness.errors import HarnessError
+    from harness.store.votes import preferences
+
+    if len(baselines) > 1:
+        raise HarnessError("votes are on two runs: name one baseline with the metric human")
+    votes = preferences(folder, candidate.spec.run_id, baselines[0].spec.run_id)
+    if not votes:
+        raise HarnessError(
+            f"{folder}/votes holds no vote on these two runs: first harness arena "
+            f"{candidate.path} {baselines[0].path}"
+        )
+    return votes
 
 
 def _named(runs: list[Run]) -> dict[str, Run]:

@@ -19,6 +19,7 @@ from harness.metrics.statistics import jackknife
 from harness.store import comparison as tables
 from harness.store.comparison import CANDIDATE, Comparison, MetricInfo, Primary, RunFacts, SetScore
 from harness.store.run import Run
+from harness.store.votes import HUMAN
 
 
 def compare(
@@ -34,6 +35,7 @@ def compare(
     by_prompt: Mapping[str, PromptMetric] | None = None,
     primary: Primary | None = None,
     margin: float | None = None,
+    votes: Mapping[str, float] | None = None,
 ) -> Comparison:
     """Compare `candidate` with every baseline and write `compare/` below `out`.
 
@@ -47,7 +49,8 @@ def compare(
     not declared paired, each is compared with every image of its prompt on the other side.
     `primary` is the one result that was declared before looking; everything else is exploratory.
     `margin` is how far from one half a winning rate may be and still not matter: see
-    `decisions.verdict`.
+    `decisions.verdict`. `votes` are shares of people's votes for the candidate by item, where the
+    metric HUMAN is among `metrics` and there is one baseline.
 
     Raises HarnessError without metrics or baselines, for a baseline that is the candidate's own
     folder, for runs without scores of the images that they hold or with scores by another version
@@ -61,10 +64,13 @@ def compare(
         _check_other(candidate, run)
         check_same_noise(candidate, run)
     sides = {CANDIDATE: candidate, **present}
-    scored = {n: pairs.read_items(run, metrics, items, by_prompt) for n, run in sides.items()}
+    read = [metric for metric in metrics if metric != HUMAN]
+    scored = {n: pairs.read_items(run, read, items, by_prompt) for n, run in sides.items()}
     for name, run in present.items():
         check_same_metrics(candidate, run, scored[CANDIDATE], scored[name])
     tabled = {name: side.items for name, side in scored.items()}
+    if HUMAN in metrics:
+        tabled = pairs.with_votes(tabled, votes or {})
     plain = next(iter(present.values()))
     runs = {
         name: _facts(run, scored[name], None if run is plain else plain)

@@ -13,9 +13,10 @@ from harness.compare.statistics import Codes
 from harness.errors import HarnessError
 from harness.metrics.base import PromptMetric
 from harness.store import comparison as tables
-from harness.store.comparison import MetricInfo
+from harness.store.comparison import CANDIDATE, MetricInfo
 from harness.store.run import Run
 from harness.store.scores import Selection, select
+from harness.store.votes import HUMAN
 
 _ITEM = ["item_id", "prompt_id", "prompt", "category", "seed", "failed", "nfe"]
 _KEY = ["prompt_id", "seed"]
@@ -100,6 +101,25 @@ def read_items(
             frame, identities[name] = selection.scores(name)
         scores.append(frame.add_suffix(f":{name}"))
     return Scored(selection, pd.concat([items, *scores], axis=1), identities)
+
+
+def with_votes(
+    sides: Mapping[str, pd.DataFrame], votes: Mapping[str, float]
+) -> dict[str, pd.DataFrame]:
+    """The items of a candidate and its one baseline with the shares of votes for each as scores.
+
+    `votes` are those for the candidate, by item.
+    """
+    if len(sides) != 2:
+        raise HarnessError("votes are on two runs: compare with one baseline at a time")
+    found = {}
+    for name, frame in sides.items():
+        values = frame["item_id"].map(votes)
+        values = values if name == CANDIDATE else 1 - values
+        reasons = pd.Series("no vote", frame.index).where(values.isna())
+        column = {f"value:{HUMAN.name}": values.astype(float), f"reason:{HUMAN.name}": reasons}
+        found[name] = frame.assign(**column)
+    return found
 
 
 def join(a: pd.DataFrame, b: pd.DataFrame, names: tuple[str, str]) -> Joined:

@@ -1,0 +1,75 @@
+"""People's votes on pairs of images: one small Parquet file for each rater and pair of runs."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+
+import pandas as pd
+
+from harness.store import files
+from harness.store.comparison import MetricInfo, typed
+
+HUMAN = MetricInfo("human", "higher", "Human preference", "Share of people's votes for the image")
+"""The metric that votes are, in a comparison of the two runs."""
+
+VOTES = {
+    "item_id": "string",
+    "candidate": "string",  # run ids
+    "baseline": "string",
+    "winner": "string",  # candidate, baseline or tie
+    "left": "string",  # which of the two was shown on the left
+    "rater": "string",
+    "time": "string",  # UTC, ISO 8601
+}
+"""`votes/*.parquet`: one row a vote."""
+
+
+@dataclass(frozen=True)
+class Vote:
+    """One row of VOTES."""
+
+    item_id: str
+    candidate: str
+    baseline: str
+    winner: str
+    left: str
+    rater: str
+    time: str
+
+
+def votes_file(folder: str, candidate: str, baseline: str, rater: str) -> str:
+    """Where a rater's votes on two runs (by id) are kept, below a comparison's folder."""
+    name = hashlib.sha256("\n".join([candidate, baseline, rater]).encode()).hexdigest()[:12]
+    return files.join(folder, "votes", f"votes-{name}.parquet")
+
+
+def write_votes(path: str, votes: Sequence[Vote]) -> None:
+    files.write_frame(path, typed([asdict(vote) for vote in votes], VOTES))
+
+
+def read_votes(path: str) -> list[Vote]:
+    """The votes of a file, none where there is none."""
+    if not files.exists(path):
+        return []
+    rows = files.read_frame(path)[list(VOTES)].itertuples(index=False)
+    return [Vote(*map(str, row)) for row in rows]
+
+
+def preferences(folder: str, candidate: str, baseline: str) -> dict[str, float]:
+    """Per item, the share of the votes below `folder` for the candidate, ties counted half.
+
+    Votes on the two runs the other way round count as well.
+    """
+    names = files.list_files(files.join(folder, "votes"), ".parquet")
+    frames = [files.read_frame(files.join(folder, "votes", name)) for name in names]
+    if not frames:
+        return {}
+    votes = pd.concat(frames, ignore_index=True)
+    same = (votes["candidate"] == candidate) & (votes["baseline"] == baseline)
+    turned = (votes["candidate"] == baseline) & (votes["baseline"] == candidate)
+    share = votes["winner"].map({"candidate": 1.0, "tie": 0.5, "baseline": 0.0})
+    share = share.where(same, 1 - share)[same | turned]
+    found = share.groupby(votes["item_id"]).mean()
+    return {str(item): float(value) for item, value in found.items()}
