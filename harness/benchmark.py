@@ -46,7 +46,7 @@ class Candidate(BaseModel):
     """One of a benchmark's candidates; in YAML also the sampler's text alone.
 
     `model` and `guide` replace the benchmark's, `published` is a name of `refs/published.yaml`.
-    `series` names the curve, of score against cost, that it is a point of; default: its sampler's.
+    `series` names the curve, of score against cost, that it is a point of; default: its own.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)

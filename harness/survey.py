@@ -256,7 +256,7 @@ def _row(
         seconds=facts.cost.seconds,
         macs=facts.cost.macs,
         guidance=facts.guidance.value,
-        series=(entry and entry.candidate.series) or run.spec.sampler.name,
+        series=(entry and entry.candidate.series) or label,
         point=entry.point if entry else {},
     )
 

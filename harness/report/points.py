@@ -132,7 +132,7 @@ def _cost_figure(survey: Survey, metric: MetricInfo, rows: list[Row]) -> Drawing
                 zorder=3,
             )
         _dress(axes, UNITS[survey.unit], words.label(metric))
-        _ticks(axes, [_cost(survey, row) for row in rows])
+        _ticks(axes, [_cost(survey, row) for row in rows], survey.unit)
         figure.legend(loc="outside upper left", ncols=2, frameon=False, fontsize=8.5)
     said = "; ".join(
         f"{row.label} at {_cost(survey, row):g}: {_score(row, metric)}, {_standing(row, metric)}"
@@ -258,14 +258,15 @@ def _dress(axes: Axes, across: str, up: str) -> None:
         axes.spines[side].set_visible(False)
 
 
-def _ticks(axes: Axes, costs: Sequence[float]) -> None:
+def _ticks(axes: Axes, costs: Sequence[float], unit: str) -> None:
     """Labels at the costs that were run, as far as they do not run into each other."""
     from matplotlib.ticker import NullLocator
 
-    least = (max(costs) / min(costs)) ** (1 / 12)
+    least = (max(costs) / min(costs)) ** (1 / 9)
     shown: list[float] = []
     for value in sorted(set(costs)):
         if not shown or value > least * shown[-1]:
             shown.append(value)
     axes.xaxis.set_minor_locator(NullLocator())
-    axes.set_xticks(shown, [f"{value:.3g}" for value in shown])
+    show = words.macs if unit == "macs" else "{:.3g}".format
+    axes.set_xticks(shown, [show(value) for value in shown])

@@ -196,9 +196,8 @@ def verdicts(survey: Survey) -> list[str]:
             if rate is not None:
                 said.setdefault(rate.verdict, []).append(row.label)
         if said:
-            parts = [f"{verdict}: {'; '.join(labels)}" for verdict, labels in said.items()]
             metric = survey.metric(survey.headline or "").label
-            lines.append(f"At {words.setting(setting)}, on {metric}, {'. '.join(parts)}.")
+            lines.append(f"At {words.setting(setting)}, on {metric}: {_said(said)}.")
     paired = sum(1 for row in survey.rows if row.rates)
     declared = any(rate.role == "primary" for row in survey.rows for rate in row.rates)
     if paired and not declared:
@@ -210,6 +209,20 @@ def verdicts(survey: Survey) -> list[str]:
             f"{0.05 * paired:.1f} would be expected to win or lose by chance."
         )
     return lines
+
+
+_NAMED = 3  # of those of which nothing can be said
+
+
+def _said(verdicts: dict[str, list[str]]) -> str:
+    """Who wins and who loses, by name; the others by number where they are many."""
+    parts = [] if "wins" in verdicts else ["none wins"]
+    for verdict in sorted(verdicts, key=("wins", "loses", "equivalent").__contains__, reverse=True):
+        labels = verdicts[verdict]
+        named = verdict in ("wins", "loses", "equivalent") or len(labels) <= _NAMED
+        whom = ", ".join(labels) if named else f"the other {len(labels)}"
+        parts.append(f"{verdict}: {whom}")
+    return "; ".join(parts)
 
 
 def remarks(survey: Survey) -> list[str]:
