@@ -37,6 +37,7 @@ LEVELS = [
     {"bench", "realised"},
     {"survey", "rerun"},
     {"sweep", "ablation"},
+    {"tuning"},
     {"cli"},
     {"__main__"},
 ]

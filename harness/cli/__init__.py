@@ -47,6 +47,7 @@ def main() -> None:
         sample,
         sweep,
         tables,
+        tune,
     )
 
     app.registered_commands.sort(key=lambda command: _place(command.callback))
