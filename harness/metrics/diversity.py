@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
 from harness.metrics.base import Encoder, PromptMetric, Undefined, prompt_metric
+from harness.metrics.dinov2 import Dinov2
 from harness.metrics.open_clip_encoder import OpenClip
 from harness.metrics.shapes_clip import DualEncoder
 
@@ -30,6 +31,31 @@ def distances(features: np.ndarray[Any, Any]) -> list[float | Undefined]:
     unit = features / np.maximum(lengths, np.finfo(np.float64).tiny)
     own = np.square(unit).sum(1)
     return list(1 - (unit @ unit.sum(0) - own) / (n - 1))
+
+
+@prompt_metric(
+    "diversity",
+    title="Diversity (DINOv2)",
+    direction="higher",
+    range=(0, 2),
+    model="DINOv2 ViT-L/14; others by diversity(model=...)",
+    paper="-",
+    licence="Apache-2.0 (weights)",
+)
+@dataclass
+class DinoDiversity(_Diversity):
+    """Mean cosine distance, 1 - cos, of DINOv2 features to the prompt's other images, in [0, 2].
+
+    The mean over a prompt's images is the mean distance of its pairs. Undefined for a prompt of one
+    image: generate more seeds. `resize`, `model` and `checkpoint` as for fd-dinov2's encoder.
+    """
+
+    resize: Literal["edm2", "pil", "dgm-eval"] = "edm2"
+    model: Literal["vits14", "vitb14", "vitl14"] = "vitl14"
+    checkpoint: str = ""
+
+    def build_encoder(self) -> Encoder:
+        return Dinov2(self.resize, self.model, self.checkpoint)
 
 
 @prompt_metric(

@@ -22,6 +22,7 @@ from harness.prompts.base import load_prompts
 from harness.spec import plan_shards
 from harness.store.run import Run
 from harness.store.scores import select
+from tests.metrics.random_weights import dinov2_state
 
 NAME = "shapes-diversity"
 
@@ -149,3 +150,16 @@ def test_bench_and_list_know_it(
     )  # fmt: skip
     assert "Dual-encoder" in out
     assert "image in its prompt" in harness("list", "metrics")
+
+
+def test_dinov2_is_an_encoder_of_it_too(runs: dict[str, Run], tmp_path: Path) -> None:
+    """On a small network of the official file's format."""
+    checkpoint = dinov2_state(tmp_path / "tiny.pth")
+    metric = f"diversity(checkpoint={checkpoint})"
+    report = evaluate(runs["ddim"], [metric])
+    assert not report.missing
+    made = make_metric(metric)
+    assert isinstance(made, PromptMetric)
+    values = prompt_scores(select(runs["ddim"], None), made)["value"]
+    assert bool(values.between(0, 2).all())
+    assert float(values.max()) > 0
