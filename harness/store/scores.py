@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -151,7 +151,7 @@ class Selection:
         return dict(zip(names, self.run.read_all(kind, names, columns), strict=True))
 
     def _rows(self, shards: dict[str, pa.Table]) -> pa.Table:
-        return pa.concat_tables(_kept(shards[shard], rows) for shard, rows in self.rows.items())
+        return _joined(_kept(shards[shard], rows) for shard, rows in self.rows.items())
 
     def _identity(self, kind: str, shards: dict[str, pa.Table]) -> str:
         stored = {s: files.metadata(shards[s]) if s in shards else {} for s in self.rows}
@@ -206,8 +206,13 @@ def _selection(
     run: Run, held: dict[str, pa.Table], rows: dict[str, NDArray[np.bool_]]
 ) -> Selection:
     keys = {s: files.metadata(held[s]).get("items") or _file_key(run, s) for s in rows}
-    images = pa.concat_tables(_kept(held[shard], part) for shard, part in rows.items())
+    images = _joined(_kept(held[shard], part) for shard, part in rows.items())
     return Selection(run, rows, keys, images.replace_schema_metadata(None))
+
+
+def _joined(parts: Iterable[pa.Table]) -> pa.Table:
+    """One piece of memory: what follows is slow on thousands of small ones."""
+    return pa.concat_tables(parts).combine_chunks()
 
 
 def _kept(table: pa.Table, rows: NDArray[np.bool_]) -> pa.Table:
