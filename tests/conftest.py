@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ["HF_HUB_OFFLINE"] = "1"
@@ -21,6 +22,18 @@ from harness.models.base import Model
 from harness.models.load import load
 
 TINY_SDXL = Path(__file__).parent / "golden" / "zigzag" / "model"
+
+
+def harness(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
+    """Run the command in this process; its exit code."""
+    from harness import cli
+
+    monkeypatch.setattr(sys, "argv", ["harness", *arguments])
+    try:
+        cli.main()
+    except SystemExit as stop:
+        return int(stop.code or 0)
+    return 0
 
 
 @pytest.fixture(autouse=True, scope="session")

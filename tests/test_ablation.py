@@ -2,24 +2,14 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from harness import cli
 from harness.store.run import Run
 from harness.store.survey import load_survey
-
-
-def harness(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
-    monkeypatch.setattr(sys, "argv", ["harness", *arguments])
-    try:
-        cli.main()
-    except SystemExit as stop:
-        return int(stop.code or 0)
-    return 0
+from tests.conftest import harness
 
 
 def test_each_change_is_compared_with_the_base_on_the_same_noise(

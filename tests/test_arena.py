@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -15,13 +14,13 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from harness import cli
 from harness.arena import Arena, Ballot
 from harness.errors import HarnessError
 from harness.generate import Settings, generate, open_run, plan
 from harness.spec import Prompt, plan_shards
 from harness.store.run import Run
 from harness.store.votes import preferences, votes_file
+from tests.conftest import harness
 
 SCRIPT = "<script>alert(1)</script>"
 PROMPTS = [Prompt(f"p{i}", f"class {i}") for i in range(6)]
@@ -169,15 +168,6 @@ def test_only_this_page_on_this_machine_may_vote(runs: tuple[Run, Run], tmp_path
     assert ballot.done == 1
 
 
-def _harness(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
-    monkeypatch.setattr(sys, "argv", ["harness", *arguments])
-    try:
-        cli.main()
-    except SystemExit as stop:
-        return int(stop.code or 0)
-    return 0
-
-
 def test_the_human_winning_rate_stands_beside_the_models(
     runs: tuple[Run, Run],
     monkeypatch: pytest.MonkeyPatch,
@@ -186,7 +176,7 @@ def test_the_human_winning_rate_stands_beside_the_models(
 ) -> None:
     paths = [run.path for run in runs]
     command = ["compare", *paths, "--metrics", "contrast,human", "--out", str(tmp_path)]
-    assert _harness(monkeypatch, *command) == 2
+    assert harness(monkeypatch, *command) == 2
     assert "holds no vote on these two runs: first harness arena" in capsys.readouterr().err
     wins: dict[str, list[float]] = {}
     for rater, turned in (("ann", False), ("bob", False), ("cy", True)):
@@ -203,8 +193,8 @@ def test_the_human_winning_rate_stands_beside_the_models(
     other = preferences(str(tmp_path), *ids[::-1])
     assert other == pytest.approx({item: 1 - share for item, share in shares.items()})
     for path in paths:
-        assert _harness(monkeypatch, "evaluate", path, "--metrics", "contrast") == 0
-    assert _harness(monkeypatch, *command) == 0
+        assert harness(monkeypatch, "evaluate", path, "--metrics", "contrast") == 0
+    assert harness(monkeypatch, *command) == 0
     assert "Human preference" in capsys.readouterr().out
     rates = pd.read_parquet(tmp_path / "compare" / "winning_rates.parquet")
     (row,) = rates[rates["metric"] == "human"].to_dict("records")

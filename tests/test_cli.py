@@ -12,21 +12,10 @@ import open_clip
 import pytest
 import torch
 
-from harness import cli
 from harness.store.run import Run
-from tests.conftest import TINY_SDXL
+from tests.conftest import TINY_SDXL, harness
 
 GOLDEN = TINY_SDXL.parent
-
-
-def harness(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
-    """Run the command in this process; its exit code."""
-    monkeypatch.setattr(sys, "argv", ["harness", *arguments])
-    try:
-        cli.main()
-    except SystemExit as stop:
-        return int(stop.code or 0)
-    return 0
 
 
 def test_help_needs_no_heavy_library() -> None:

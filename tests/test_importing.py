@@ -17,7 +17,6 @@ import pytest
 import torch
 from PIL import Image
 
-from harness import cli
 from harness.errors import HarnessError
 from harness.evaluate import evaluate
 from harness.importing import Declared, import_images
@@ -26,6 +25,7 @@ from harness.metrics.frechet import Frechet, Reference
 from harness.prompts.base import load_prompts
 from harness.store.comparison import load_comparison
 from harness.store.run import Run
+from tests.conftest import harness
 from tests.store.test_collections import folder, hugging_face, picture, zipped
 from tests.store.test_pictures import encoded
 
@@ -76,15 +76,6 @@ def _fakes(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     set_metric("test-spread", direction="lower", **WORDS)(Spread)  # type: ignore[arg-type]
     (tmp_path / "cwd").mkdir()
     monkeypatch.chdir(tmp_path / "cwd")
-
-
-def harness(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
-    monkeypatch.setattr(sys, "argv", ["harness", *arguments])
-    try:
-        cli.main()
-    except SystemExit as stop:
-        return int(stop.code or 0)
-    return 0
 
 
 def only_run() -> Run:

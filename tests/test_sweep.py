@@ -2,28 +2,18 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from harness import cli
 from harness.errors import HarnessError
 from harness.pareto import dominators
 from harness.spec import parse_call
 from harness.store.survey import load_survey
 from harness.varying import expand, parse_vary, series_of
-
-
-def harness(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
-    monkeypatch.setattr(sys, "argv", ["harness", *arguments])
-    try:
-        cli.main()
-    except SystemExit as stop:
-        return int(stop.code or 0)
-    return 0
+from tests.conftest import harness
 
 
 def test_values_are_read_as_a_samplers_are() -> None:

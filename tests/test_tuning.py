@@ -2,24 +2,14 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import pytest
 
-from harness import cli
 from harness.prompts.split import split_of
 from harness.store.comparison import load_comparison
 from harness.store.survey import load_survey
-
-
-def harness(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
-    monkeypatch.setattr(sys, "argv", ["harness", *arguments])
-    try:
-        cli.main()
-    except SystemExit as stop:
-        return int(stop.code or 0)
-    return 0
+from tests.conftest import harness
 
 
 def _common(folder: Path) -> list[str]:

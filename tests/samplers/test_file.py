@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from harness import bench, cli
+from harness import bench
 from harness.errors import HarnessError
 from harness.generate import Settings, generate, open_run, plan
 from harness.rerun import Fairly, compare_runs_fairly
 from harness.samplers.base import SAMPLERS, portable, resolve
 from harness.spec import Prompt, parse_call, plan_shards
 from harness.store.run import Run
+from tests.conftest import harness
 
 EULER = """
 from typing import Annotated
@@ -43,22 +43,13 @@ def _file(folder: Path, text: str, name: str = "mine.py") -> str:
     return str(folder / name)
 
 
-def _harness(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
-    monkeypatch.setattr(sys, "argv", ["harness", *arguments])
-    try:
-        cli.main()
-    except SystemExit as stop:
-        return int(stop.code or 0)
-    return 0
-
-
 def _generate(monkeypatch: pytest.MonkeyPatch, folder: Path, *samplers: str) -> None:
     prompts = folder / "p.txt"
     prompts.write_text("class 1\nclass 2\n")
     command = ["generate", "--model", "gmm", "--prompts", str(prompts), "--results", str(folder)]
     for text in samplers:
         command += ["--sampler", text]
-    assert _harness(monkeypatch, *command) == 0
+    assert harness(monkeypatch, *command) == 0
 
 
 def _runs(folder: Path) -> dict[str, Run]:
@@ -120,13 +111,13 @@ def test_workers_take_the_text_from_the_command_line(
         seen.append(command)
         with SAMPLERS.aside() as entries:  # another process knows of no file
             entries.update({n: e for n, e in known.items() if e.source is None})
-            assert _harness(monkeypatch, *command) == 0
+            assert harness(monkeypatch, *command) == 0
 
     known = dict(SAMPLERS)
     monkeypatch.setattr(bench, "_launch", worker)
     command = ["bench", "./mine.py:sample(steps=2)", "--model", "gmm", "--baseline", "heun"]
     command += ["--prompts", "p.txt", "--limit", "140", "--metrics", "contrast", "--workers", "2"]
-    assert _harness(monkeypatch, *command) == 0
+    assert harness(monkeypatch, *command) == 0
     assert any("/mine.py:sample@" in part for part in seen[0])
     run = next(run for name, run in _runs(tmp_path).items() if name == "mine.py:sample")
     assert len(run.frame("images", ["item_id"])) == 140
