@@ -5,6 +5,7 @@ python benchmarks/perf/frechet.py [FEATURES]
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 import warnings
@@ -43,6 +44,7 @@ def main(width: int) -> None:
     print(f"{'ours, first use of a reference':<34}{cold:>9.2f}{slow / cold:>8.1f}x", end="")
     print(f"   ({abs(first / expected - 1):.1e})")
     print(f"{'ours, from then on':<34}{warm:>9.2f}{slow / warm:>8.1f}x")
+    print(f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}")
 
 
 if __name__ == "__main__":
