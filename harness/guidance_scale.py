@@ -102,24 +102,16 @@ def measured_guidance(coefficients: Coefficients, applied: Applied) -> GuidanceC
     return nominal_guidance(coefficients, *applied.stacked())
 
 
-def sampler_coefficients(
-    ladders: Ladders, call: Call, *, unconditional: bool = True, guided: bool = False
-) -> Coefficients:
-    """The coefficients of a resolved sampler on a model's ladder; needs no weights.
+def sampler_coefficients(ladders: Ladders, call: Call) -> Coefficients:
+    """The coefficients of a resolved sampler on the ladder of a model that has both branches.
 
-    AsynDM's masks are those of attention that is alike everywhere. Raises HarnessError as
-    `sampling.rehearse` does.
+    Needs no weights. AsynDM's masks are those of attention that is alike everywhere. Raises
+    HarnessError as `sampling.rehearse` does.
     """
-    how: dict[str, Any] = {"unconditional": unconditional, "guided": guided}
-    count = len(_probed(ladders, call, 1, **how)[0].calls)
-    probe, result = _probed(ladders, call, count, **how)
+    count = len(rehearsed(_OneHot, ladders, call)[0].calls)
+    probe, _, result = rehearsed(_OneHot, ladders, call, count)
     step, guidance = torch.tensor(probe.calls, dtype=torch.float64).T
     return Coefficients(step, result.mean((0, 2, 3)), guidance)
-
-
-def _probed(ladders: Ladders, call: Call, width: int, **how: Any) -> tuple[_OneHot, torch.Tensor]:
-    probe, _, result = rehearsed(_OneHot, ladders, call, width, **how)
-    return probe, result
 
 
 class _OneHot(Denoiser):

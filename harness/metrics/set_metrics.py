@@ -66,6 +66,16 @@ class _Distance(Referred):
         return Frechet(self.referred(), self.allow_few)
 
 
+@dataclass
+class _InceptionDistance(_Distance):
+    """Parameters of the three conventions of FID."""
+
+    reference: str = ""
+    infinity: bool = False
+    allow_few: bool = False
+    checkpoint: str = ""
+
+
 @set_metric(
     "fid",
     title="FID",
@@ -75,19 +85,13 @@ class _Distance(Referred):
     paper=f"{_FID}; as in EDM, EDM2, StyleGAN, guided-diffusion, torch-fidelity",
     licence=_WEIGHTS_LICENCE,
 )
-@dataclass
-class Fid(_Distance):
+class Fid(_InceptionDistance):
     """Frechet distance of Inception features by NVIDIA's convention, of most diffusion papers.
 
     `reference`: a name of `harness refs list`, or a file. `infinity`: FID-infinity in place of the
     value at this number of images. `allow_few`: also for no more images than features, where the
     value is mostly bias. `checkpoint`: the file of the weights, where it is not downloaded.
     """
-
-    reference: str = ""
-    infinity: bool = False
-    allow_few: bool = False
-    checkpoint: str = ""
 
     def build_encoder(self) -> Encoder:
         return InceptionTensorflow(self.checkpoint)
@@ -102,14 +106,8 @@ class Fid(_Distance):
     paper=f"Parmar et al. 2022, arXiv:2104.11222; {_FID}",
     licence=_WEIGHTS_LICENCE,
 )
-@dataclass
-class FidClean(_Distance):
+class FidClean(_InceptionDistance):
     """Frechet distance of Inception features by clean-fid's convention; parameters as of fid."""
-
-    reference: str = ""
-    infinity: bool = False
-    allow_few: bool = False
-    checkpoint: str = ""
 
     def build_encoder(self) -> Encoder:
         return InceptionClean(self.checkpoint)
@@ -124,14 +122,8 @@ class FidClean(_Distance):
     paper=f"pytorch-fid, github.com/mseitzer/pytorch-fid; {_FID}",
     licence=_WEIGHTS_LICENCE,
 )
-@dataclass
-class FidPytorch(_Distance):
+class FidPytorch(_InceptionDistance):
     """Frechet distance of Inception features by pytorch-fid's convention; parameters as of fid."""
-
-    reference: str = ""
-    infinity: bool = False
-    allow_few: bool = False
-    checkpoint: str = ""
 
     def build_encoder(self) -> Encoder:
         return InceptionPytorch(self.checkpoint)

@@ -212,11 +212,13 @@ class Denoiser:
             p = spread(p, need_p, c, torch.ones_like(need_p))
             pushed = torch.einsum("b,b...->b...", push.to(c), c - p)
         output = self._combined(u, c, (need_u & need_c) | need_p, (weight, step), pushed)
-        three = u, c, output
+        known = need_u & need_c
         if not as_estimates:
-            u, c, output = (self.model.denoised(x, sigma, raw) for raw in three)
+            output = self.model.denoised(x, sigma, output)
+            one = not bool(known.any())  # then nothing is told of them
+            u, c = (output if one else self.model.denoised(x, sigma, raw) for raw in (u, c))
         plain = self.policy.linear and not bool(need_p.any())
-        self.applied.see(weight, (u, c, output), (x, sigma), need_u & need_c, plain=plain)
+        self.applied.see(weight, (u, c, output), (x, sigma), known, plain=plain)
         return output
 
     def _combined(
