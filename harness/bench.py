@@ -140,7 +140,7 @@ def compare_fairly(
     baselines = {OWN: own, **{name: others.get(name) for name in (MATCHED, GUIDED, BOTH)}}
     scores = SetScores(items)
     comparison = compare_runs(
-        candidate, baselines, metrics, out, fair.absent, items, scores, benchmark
+        candidate, baselines, metrics, out, fair.absent, items, scores, benchmark, same=fair.same
     )
     along = {name: others[name] for name in fair.points}
     if along:
@@ -230,12 +230,13 @@ def compare_runs(
     set_scores: SetScores | None = None,
     benchmark: Benchmark | None = None,
     votes: Mapping[str, float] | None = None,
+    same: Mapping[str, str] | None = None,
 ) -> Comparison:
     """Compare evaluated runs on item metrics, with their set scores beside; writes `compare/`.
 
     `items` are the ids to compare; None: all that the runs have in common. `set_scores` of the same
     items, shared by several comparisons. `benchmark` may declare what is primary, and a margin.
-    `votes` are people's, by item: see `store.votes.preferences`.
+    `votes` are people's, by item: see `store.votes.preferences`. `same`: see `fairness.Fair`.
     """
     single = [metric_info(metric) for metric in metrics if not isinstance(metric, SetMetric)]
     set_scores = set_scores or SetScores(items)
@@ -258,6 +259,7 @@ def compare_runs(
         primary=_primary(benchmark, metrics) if benchmark else None,
         margin=benchmark.margin if benchmark else None,
         votes=votes,
+        same=same,
     )
 
 

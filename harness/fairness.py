@@ -37,12 +37,14 @@ class Pair:
 class Fair:
     """Further baselines: `jobs` by comparison, `curve` by guidance weight, and why any is `absent`.
 
+    `same` names comparisons whose run is that of another one: what is matched was equal already.
     `scale` is the candidate's nominal guidance scale, where it has one; `notes` are for the user.
     """
 
     jobs: dict[str, Job] = field(default_factory=dict)
     curve: dict[float, Job] = field(default_factory=dict)
     absent: dict[str, str] = field(default_factory=dict)
+    same: dict[str, str] = field(default_factory=dict)
     scale: float | None = None
     notes: list[str] = field(default_factory=list)
 
@@ -99,6 +101,8 @@ def fair_baselines(
             fair.absent[name] = job
         elif job.spec == pair.candidate.spec:
             fair.absent[name] = f"{job.spec.sampler} is the candidate itself"
+        elif other := _known(job, pair, fair):
+            fair.same[name] = other
         else:
             fair.jobs[name] = job
     for weight in _weights(own, scale.value) if weights is None else weights:
@@ -108,6 +112,12 @@ def fair_baselines(
         else:
             fair.curve[weight] = job
     return fair
+
+
+def _known(job: Job, pair: Pair, fair: Fair) -> str | None:
+    """The comparison that has this run already."""
+    runs = {OWN: pair.baseline, **fair.jobs}
+    return next((name for name, other in runs.items() if other.spec == job.spec), None)
 
 
 def _attempt(make: Callable[[], Job]) -> Job | str:

@@ -22,7 +22,7 @@ from harness.generate import Job
 from harness.metrics.base import METRICS, Metric, SetMetric
 from harness.pareto import with_fronts
 from harness.spec import Shard, parse_call
-from harness.store.comparison import CANDIDATE, Comparison, RunFacts
+from harness.store.comparison import CANDIDATE, Comparison, Primary, RunFacts
 from harness.store.run import Run
 from harness.store.survey import Published, Rate, Row, Score, Survey
 from harness.varying import expand, series_of, told
@@ -34,13 +34,14 @@ runs again and say little more."""
 
 @dataclass
 class _Entry:
-    """A candidate with its jobs and runs by role, and why a role is absent."""
+    """A candidate with its jobs and runs by role, why a role is absent, and which are the same."""
 
     candidate: Candidate
     order: Order
     jobs: dict[str, Job]
     point: dict[str, Any]
     absent: dict[str, str] = field(default_factory=dict)
+    same: dict[str, str] = field(default_factory=dict)
     runs: dict[str, Run] = field(default_factory=dict)
     comparison: Comparison | None = None
 
@@ -80,7 +81,15 @@ def run_survey(
             baselines = {name: entry.runs.get(name) for name in (OWN, *FAIR)}
             run = entry.runs[CANDIDATE]
             entry.comparison = bench.compare_runs(
-                run, baselines, metrics, run.path, entry.absent, items, set_scores, order.benchmark
+                run,
+                baselines,
+                metrics,
+                run.path,
+                entry.absent,
+                items,
+                set_scores,
+                order.benchmark,
+                same=entry.same,
             )
     survey = _tabled(order, entries, metrics, items, set_scores, notes)
     folder = f"{order.root}/{name}"
@@ -138,6 +147,12 @@ def _add_fair(entry: _Entry, items: Collection[str], say: Callable[[str], None])
     )
     entry.jobs |= {role: fair.jobs[role] for role in FAIR if role in fair.jobs}
     entry.absent |= {role: fair.absent[role] for role in FAIR if role in fair.absent}
+    for role in FAIR:
+        other = fair.same.get(role)
+        if other in (OWN, *FAIR):
+            entry.same[role] = other
+        elif other:  # which is not compared here
+            entry.jobs[role] = fair.jobs[other]
     for note in fair.notes:
         say(f"{entry.candidate.name}: {note}")
 
@@ -262,10 +277,14 @@ def _row(
 
 
 def _rates(comparison: Comparison) -> list[Rate]:
+    """By setting; those whose baseline is the same run have the same numbers."""
     rates = []
-    for setting, baseline in comparison.baselines.items():
+    settings = {name: name for name in comparison.baselines} | comparison.same
+    for setting, compared in settings.items():
+        baseline = comparison.runs[compared]
         for metric in comparison.metrics:
             row = comparison.rate(setting, metric.name)
+            decides = comparison.primary == Primary(metric.name, setting)
             rates.append(
                 Rate(
                     setting,
@@ -277,7 +296,7 @@ def _rates(comparison: Comparison) -> list[Rate]:
                     str(row["verdict"]),
                     None if pd.isna(row["reason"]) else str(row["reason"]),
                     baseline.cost.nfe,
-                    str(row["role"]),
+                    "primary" if decides else "exploratory",
                     _number(row["p_value"]),
                     None,
                     *(_number(row[f"difference{end}"]) for end in ("", "_low", "_high")),

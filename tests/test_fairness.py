@@ -9,7 +9,7 @@ import pytest
 
 from harness.compare.guidance import guidance_scale
 from harness.errors import HarnessError
-from harness.fairness import BOTH, GUIDED, MATCHED, Fair, Pair, check_fairness, fair_baselines
+from harness.fairness import BOTH, GUIDED, MATCHED, OWN, Fair, Pair, check_fairness, fair_baselines
 from harness.generate import Job, Settings, generate, open_run, plan
 from harness.spec import Prompt, plan_shards
 from harness.store.run import Run
@@ -121,3 +121,16 @@ def test_the_schedule_of_a_zigzag_is_followed_step_by_step(tmp_path: Path) -> No
         assert row.scale == pytest.approx([8, 8, 8, 8, 4], rel=1e-3)
     longer = _made(fair.jobs[BOTH], tmp_path).frame("guidance")
     assert set(np.round(np.concatenate(longer["scale"]), 2)) == {4.0, 8.0}
+
+
+def test_what_is_equal_already_is_the_same_run(tmp_path: Path) -> None:
+    """Guidance in four digits; with as many evaluations as well, one run serves all comparisons."""
+    zigzag = "zigzag(steps=5, guidance=4, inversion_guidance=4)"
+    fair = _fair(_pair(tmp_path, zigzag, "ddim(steps=5, guidance=4)"))
+    assert fair.same == {GUIDED: OWN, BOTH: MATCHED}
+    assert set(fair.jobs) == {MATCHED}
+    assert fair.absent == {}
+    ancestral = _fair(_pair(tmp_path, "ddim(steps=5, eta=1)", "ddim(steps=5, guidance=2)"))
+    assert ancestral.same == dict.fromkeys((MATCHED, GUIDED, BOTH), OWN)
+    other = _fair(_pair(tmp_path, "ddim(steps=5, eta=1, guidance=3)", "ddim(steps=5, guidance=2)"))
+    assert other.same == {MATCHED: OWN, BOTH: GUIDED}

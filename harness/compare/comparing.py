@@ -36,6 +36,7 @@ def compare(
     primary: Primary | None = None,
     margin: float | None = None,
     votes: Mapping[str, float] | None = None,
+    same: Mapping[str, str] | None = None,
 ) -> Comparison:
     """Compare `candidate` with every baseline and write `compare/` below `out`.
 
@@ -50,7 +51,8 @@ def compare(
     `primary` is the one result that was declared before looking; everything else is exploratory.
     `margin` is how far from one half a winning rate may be and still not matter: see
     `decisions.verdict`. `votes` are shares of people's votes for the candidate by item, where the
-    metric HUMAN is among `metrics` and there is one baseline.
+    metric HUMAN is among `metrics` and there is one baseline. `same` names those of the comparisons
+    that are not made because their baseline is the very run of another one.
 
     Raises HarnessError without metrics or baselines, for a baseline that is the candidate's own
     folder, for runs without scores of the images that they hold or with scores by another version
@@ -76,7 +78,8 @@ def compare(
         name: _facts(run, scored[name], None if run is plain else plain)
         for name, run in sides.items()
     }
-    shared = candidate.spec.noise_key == "seed"
+    shared, same = candidate.spec.noise_key == "seed", dict(same or {})
+    decides = primary and (primary.metric, same.get(primary.comparison, primary.comparison))
     paired: list[pd.DataFrame] = []
     rates: list[dict[str, Any]] = []
     for name in present:
@@ -85,7 +88,7 @@ def compare(
         for metric in metrics:
             frame = pairs.outcomes(joined, metric, name)
             paired.append(frame)
-            role = "primary" if primary == Primary(metric.name, name) else "exploratory"
+            role = "primary" if (metric.name, name) == decides else "exploratory"
             rates.extend(rating.rates(frame, joined, metric, shared, role, margin))
     why = {name: (absent or {}).get(name, "no baseline run") for name in baselines}
     result = Comparison(
@@ -95,10 +98,11 @@ def compare(
         rates=tables.typed(rates, tables.RATES),
         summary=summary(runs, tabled, metrics),
         set_scores=_set_scores(runs, set_scores),
-        absent={name: reason for name, reason in why.items() if name not in present},
+        absent={name: why[name] for name in why if name not in present and name not in same},
         commands=list(commands),
         primary=primary,
         margin=margin,
+        same=same,
     )
     result.save(out)
     return result

@@ -40,7 +40,7 @@ def console_tables(comparison: Comparison) -> list[RenderableType]:
             shown += [Text(f"{group.title} of the whole run", style="bold"), table]
     for role in comparison.baselines:
         said = str(comparison.rate(role, comparison.metrics[0].name)["verdict"])
-        line = Text(f"{words.setting(role)}: {said}. ", style=_STYLES.get(said, "bold"))
+        line = Text(f"{words.also(comparison, role)}: {said}. ", style=_STYLES.get(said, "bold"))
         shown.append(line.append(words.verdict_line(comparison, role), style="not bold default"))
     shown.extend(Text(line, style="dim") for line in words.remarks(comparison))
     return shown

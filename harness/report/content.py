@@ -71,7 +71,8 @@ def content(comparison: Comparison, along: Comparison | None = None) -> Content:
 def _verdict(comparison: Comparison, role: str) -> Verdict:
     row = comparison.rate(role, comparison.metrics[0].name)
     line, others = words.verdict_line(comparison, role), words.other_metrics(comparison, role)
-    setting = words.setting(role) + (", primary result" if row["role"] == "primary" else "")
+    primary = ", primary result" if row["role"] == "primary" else ""
+    setting = words.also(comparison, role) + primary
     return Verdict(setting, str(row["verdict"]), line, others)
 
 

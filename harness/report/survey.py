@@ -125,7 +125,8 @@ def runs(survey: Survey, short: bool = False) -> Table:
     if headline:
         note += (
             f" Winning rates are on {survey.metric(headline).label}, with 95 % intervals over "
-            "prompts; undecided where nothing else is said."
+            "prompts; undecided where nothing else is said. Where what would be matched is equal "
+            "already, it is the same run that is told again."
         )
     note += "".join(f" Undefined ({words.NONE}): {reason}." for reason in _reasons(survey))
     return Table(survey.title, columns, [Group("", body)], note)

@@ -99,10 +99,8 @@ _GRID = {
 def two_by_two(comparison: Comparison) -> Table | None:
     """Winning rates at own and matched cost, by own and matched guidance scale; None where
     guidance was not matched."""
-    if not {"matched guidance", "matched cost and guidance"} & {
-        *comparison.runs,
-        *comparison.absent,
-    }:
+    known = {*comparison.runs, *comparison.absent, *comparison.same}
+    if not {"matched guidance", "matched cost and guidance"} & known:
         return None
     groups = []
     for metric in comparison.metrics:
@@ -125,11 +123,13 @@ def two_by_two(comparison: Comparison) -> Table | None:
 
 
 def _answer(comparison: Comparison, role: str, metric: MetricInfo) -> str:
-    """One comparison in three lines."""
-    if role not in comparison.baselines:
+    """One comparison in three lines, and a fourth where another one has the same run."""
+    same = comparison.same.get(role)
+    if same is None and role not in comparison.baselines:
         return f"not compared: {comparison.absent.get(role, 'no baseline run')}"
     row = comparison.rate(role, metric.name)
-    return f"{words.rate(row)}\n{words.outcomes(row)}, n {words.pairs(row)}\n{row['verdict']}"
+    lines = [words.rate(row), f"{words.outcomes(row)}, n {words.pairs(row)}", str(row["verdict"])]
+    return "\n".join([*lines, f"the same run as at {words.setting(same)}"] if same else lines)
 
 
 def winning_rates(comparison: Comparison) -> Table:

@@ -27,6 +27,12 @@ def setting(comparison: str) -> str:
     return _SETTINGS.get(comparison, comparison)
 
 
+def also(comparison: Comparison, role: str) -> str:
+    """A comparison's setting, and those whose baseline is the same run."""
+    others = [setting(name) for name, other in comparison.same.items() if other == role]
+    return f"{setting(role)}, also {joined(others)}" if others else setting(role)
+
+
 def label(metric: MetricInfo) -> str:
     """A metric's title with the direction in which it is better."""
     return f"{metric.label}{SPACE}{metric.arrow}"
@@ -349,5 +355,8 @@ def remarks(comparison: Comparison) -> list[str]:
             )
     for name, reason in comparison.absent.items():
         found.append(f"Not compared at {setting(name)}: {reason}.")
+    if comparison.same:
+        alike = [f"{setting(other)} = {setting(name)}" for name, other in comparison.same.items()]
+        found.append(f"Equal already, so that the baseline is one run: {'; '.join(alike)}.")
     found.append(declared(comparison))
     return found

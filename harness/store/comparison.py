@@ -294,9 +294,10 @@ class RunFacts:
 class Comparison:
     """The answer: runs by role ("candidate" first), tables as documented above.
 
-    `absent` names the comparisons that were not made, with the reason. `commands` are those that
-    reproduce it. `primary` is what was declared to decide, `margin` how far from one half a winning
-    rate may be and still not matter.
+    `absent` names the comparisons that were not made, with the reason, `same` those whose baseline
+    is the very run of another one, which is told once, with that one's name. `commands` are those
+    that reproduce it. `primary` is what was declared to decide, `margin` how far from one half a
+    winning rate may be and still not matter.
     """
 
     runs: dict[str, RunFacts]
@@ -309,6 +310,7 @@ class Comparison:
     commands: list[str] = field(default_factory=list)
     primary: Primary | None = None
     margin: float | None = None
+    same: dict[str, str] = field(default_factory=dict)
 
     @property
     def candidate(self) -> RunFacts:
@@ -321,8 +323,8 @@ class Comparison:
 
     def rate(self, comparison: str, metric: str) -> pd.Series:
         """The row of the winning rates over all categories."""
-        rows = self.rates
-        here = (rows["comparison"] == comparison) & (rows["metric"] == metric)
+        rows, known = self.rates, self.same.get(comparison, comparison)
+        here = (rows["comparison"] == known) & (rows["metric"] == metric)
         return rows[here & rows["category"].isna()].iloc[0]
 
     def save(self, out: str) -> None:
@@ -344,6 +346,7 @@ class Comparison:
             "runs": runs,
             "metrics": [asdict(metric) for metric in self.metrics],
             "absent": self.absent,
+            "same": self.same,
             "commands": self.commands,
             "primary": asdict(self.primary) if self.primary else None,
             "margin": self.margin,
@@ -382,6 +385,7 @@ def load_comparison(out: str) -> Comparison:
         record["commands"],
         Primary(**record["primary"]) if record["primary"] else None,
         record["margin"],
+        record.get("same", {}),
     )
 
 

@@ -281,6 +281,27 @@ def test_the_two_by_two_has_everything_in_a_cell(fair):
     assert matched[2] == "not compared: ddim cannot"
 
 
+def test_a_run_that_is_matched_already_fills_two_cells_and_is_told_once(tmp_path):
+    a = make_run(str(tmp_path / "a"), items(0.2), Call("heun", {"steps": 5}))
+    own = make_run(str(tmp_path / "b"), items(0.0), Call("ddim", {"steps": 5}))
+    more = make_run(str(tmp_path / "c"), items(0.1), Call("ddim", {"steps": 9}))
+    grid = {"own": own, "matched cost": more, "matched guidance": None}
+    grid["matched cost and guidance"] = None
+    same = {"matched guidance": "own", "matched cost and guidance": "matched cost"}
+    primary = Primary("good", "matched cost and guidance")
+    compare(a, grid, [GOOD], str(tmp_path / "a"), same=same, primary=primary)
+    found = load_comparison(str(tmp_path / "a"))
+    assert (found.same, found.absent, len(found.baselines)) == (same, {}, 2)
+    assert found.rate("matched cost", "good")["role"] == "primary"
+    for row in tables.two_by_two(found).groups[0].rows:
+        assert row[2].splitlines()[:3] == row[1].splitlines()
+        assert row[2].splitlines()[3].startswith("the same run as at ")
+    write_report(found, str(tmp_path / "a"))
+    text = (tmp_path / "a/report.md").read_text()
+    assert "matched cost, also matched cost and guidance, primary result" in text
+    assert "the baseline is one run: own settings = matched guidance; matched cost = " in text
+
+
 def test_without_matched_guidance_there_is_no_two_by_two(comparison):
     assert tables.two_by_two(comparison) is None
 
