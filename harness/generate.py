@@ -23,13 +23,18 @@ import torch
 
 from harness import __version__
 from harness.errors import HarnessError, unknown
-from harness.guidance_scale import Coefficients, measured_guidance, sampler_coefficients
+from harness.guidance_scale import (
+    Coefficients,
+    NotAffine,
+    measured_guidance,
+    sampler_coefficients,
+)
 from harness.macs import count_macs
 from harness.models.applied import Applied
 from harness.models.base import DTYPES, LoadRequest, Model, ModelEntry
 from harness.models.load import find, load
 from harness.noise import NOISE_KEYS, NoiseStreams, stream_key
-from harness.samplers.base import resolve, source_of
+from harness.samplers.base import SAMPLERS, resolve, source_of
 from harness.sampling import (
     Ensemble,
     Evaluations,
@@ -40,7 +45,7 @@ from harness.sampling import (
 )
 from harness.spec import Call, RunSpec, Shard, parse_call
 from harness.store.rows import Guidance, guidance_table, image_table, timing_table
-from harness.store.run import Run
+from harness.store.run import NO_GUIDANCE, Run
 
 log = logging.getLogger(__name__)
 
@@ -162,12 +167,25 @@ def open_run(job: Job, folder: str, settings: Settings) -> Run:
         "threads": settings.threads,
         **{f"revision of {name}": revision() for name, revision in job.others.items()},
     }
-    source = source_of(job.spec.sampler)
+    source, made_with = source_of(job.spec.sampler), environment()
+    if reason := _unscaled(job):
+        made_with[NO_GUIDANCE] = reason
     if source is None:
-        return Run.create(folder, job.spec, resolved, environment())
-    made = Run.create(folder, job.spec, resolved, environment() | {"sampler file": source.path})
+        return Run.create(folder, job.spec, resolved, made_with)
+    made = Run.create(folder, job.spec, resolved, made_with | {"sampler file": source.path})
     made.keep(Path(source.path).name, source.text)
     return made
+
+
+def _unscaled(job: Job) -> str | None:
+    """Why somebody else's sampler has no guidance scale; ours have one."""
+    if SAMPLERS.get(job.spec.sampler.name).run.__module__.startswith("harness."):
+        return None
+    try:
+        sampler_coefficients(job.entry.ladders(job.model.params), job.spec.sampler)
+    except NotAffine as error:
+        return str(error)
+    return None
 
 
 def missing(run: Run, shards: Iterable[Shard]) -> list[Shard]:
@@ -237,7 +255,7 @@ class _Maker:
         self.progress = progress
         self.seconds = 0.0
         self.warm = False
-        self._coefficients: dict[str, Coefficients] = {}
+        self._coefficients: dict[str, Coefficients | None] = {}
 
     @property
     def model(self) -> Model:
@@ -305,13 +323,23 @@ class _Maker:
         entry = self.job.entry
         if applied is None or spec.guide is not None or not entry.unconditional:
             return None
-        key = str(spec.sampler)
-        if key not in self._coefficients:
-            ladders = entry.ladders(self.job.model.params)
-            self._coefficients[key] = sampler_coefficients(ladders, spec.sampler)
-        curve = measured_guidance(self._coefficients[key], applied)
+        coefficients = self._sum(spec.sampler)
+        if coefficients is None:
+            return None
+        curve = measured_guidance(coefficients, applied)
         parts = (curve.sigma, curve.travel, curve.scale, curve.push, curve.mean)
         return Guidance(*[part.numpy() for part in parts])
+
+    def _sum(self, call: Call) -> Coefficients | None:
+        """A sampler's coefficients, found once; None where it has none."""
+        key = str(call)
+        if key not in self._coefficients:
+            try:
+                ladders = self.job.entry.ladders(self.job.model.params)
+                self._coefficients[key] = sampler_coefficients(ladders, call)
+            except NotAffine:
+                self._coefficients[key] = None
+        return self._coefficients[key]
 
     @staticmethod
     def _key(spec: RunSpec, shard: Shard, place: int) -> int:

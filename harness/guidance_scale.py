@@ -10,6 +10,9 @@ to it, the evaluations of a step amount to one prediction guided at
 which is w for Euler, Heun, multistep and ancestral steps, and 2 gamma_1 - gamma_2 for a zigzag of
 Z-Sampling: there, three predictions with the coefficients 1, -1 and 1. Jumps add noise, no
 predictions, so they are no steps.
+
+A sampler that clamps, thresholds or normalises what it is told is no such sum. Random predictions
+show it, whatever the guidance policy: that works inside the denoiser, on one prediction.
 """
 
 from __future__ import annotations
@@ -20,6 +23,7 @@ from typing import Any
 
 import torch
 
+from harness.errors import HarnessError
 from harness.models.applied import Applied
 from harness.models.base import Ladders
 from harness.models.denoiser import Denoiser
@@ -27,6 +31,11 @@ from harness.sampling import rehearsed
 from harness.spec import Call
 
 _NOTHING = 1e-12  # a sum of coefficients that cancel, against the ladder's highest sigma
+_ROUNDING = 1e-4  # of a sum in float32, with a wide margin: of our samplers, below 2e-15
+
+
+class NotAffine(HarnessError):
+    """What a sampler returns is no sum of the network's predictions."""
 
 
 @dataclass(frozen=True)
@@ -106,23 +115,40 @@ def sampler_coefficients(ladders: Ladders, call: Call) -> Coefficients:
     """The coefficients of a resolved sampler on the ladder of a model that has both branches.
 
     Needs no weights. AsynDM's masks are those of attention that is alike everywhere. Raises
-    HarnessError as `sampling.rehearse` does.
+    NotAffine where there are none, and HarnessError as `sampling.rehearse` does.
     """
     count = len(rehearsed(_OneHot, ladders, call)[0].calls)
     probe, _, result = rehearsed(_OneHot, ladders, call, count)
     step, guidance = torch.tensor(probe.calls, dtype=torch.float64).T
-    return Coefficients(step, result.mean((0, 2, 3)), guidance)
+    found = Coefficients(step, result.mean((0, 2, 3)), guidance)
+    _check_affine(ladders, call, found)
+    return found
 
 
-class _OneHot(Denoiser):
-    """Answers the j-th call with a noise prediction of 1 in channel j and 0 in the others.
+def _check_affine(ladders: Ladders, call: Call, found: Coefficients) -> None:
+    """Compare what random predictions, large and small ones, give with the sum that is expected."""
+    for kind in (_Large, _Small):
+        probe, _, result = rehearsed(kind, ladders, call, _WIDTH)
+        if len(probe.said) == len(found.coefficient):
+            parts = found.coefficient.reshape(-1, 1, 1, 1, 1) * torch.stack(probe.said)
+            if bool(((result - parts.sum(0)).abs() <= _ROUNDING * parts.abs().sum(0)).all()):
+                continue
+        raise NotAffine(
+            f"no guidance scale: {call.name} is no sum of the network's predictions; it clamps, "
+            "thresholds or normalises them, perhaps"
+        )
 
-    `calls` holds each call's step and guidance.
-    """
+
+class _Answering(Denoiser):
+    """Answers each call with a noise prediction; `calls` holds its step and guidance."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.calls: list[tuple[float, float]] = []
+
+    def prediction(self, like: torch.Tensor) -> torch.Tensor:
+        """Of the call that was noted last, [B, ...] as the state."""
+        raise NotImplementedError
 
     def __call__(
         self,
@@ -137,7 +163,39 @@ class _OneHot(Denoiser):
         asked = torch.as_tensor(guidance, dtype=torch.float64).reshape(1)
         began = level.reshape(-1)[0]
         self.calls.append((float(began), float(self.policy.scale(asked, began))))
-        channel = min(len(self.calls), x.shape[1]) - 1
-        denoised = x.clone()
-        denoised[:, channel] -= torch.as_tensor(sigma).to(x).expand_as(x[:, :1])[:, 0]
-        return denoised
+        return x - torch.as_tensor(sigma).to(x) * self.prediction(x)
+
+
+class _OneHot(_Answering):
+    """The j-th call's prediction is 1 in channel j and 0 in the others."""
+
+    def prediction(self, like: torch.Tensor) -> torch.Tensor:
+        found = torch.zeros_like(like)
+        found[:, min(len(self.calls), like.shape[1]) - 1] = 1
+        return found
+
+
+_WIDTH = 64
+
+
+class _Large(_Answering):
+    """Normal predictions times 0.01 to 100, alike on a log scale; `said` holds them."""
+
+    scale = 1.0
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.said: list[torch.Tensor] = []
+        self._draws = torch.Generator().manual_seed(0)
+
+    def prediction(self, like: torch.Tensor) -> torch.Tensor:
+        size = 4 * torch.rand(like.shape, generator=self._draws, dtype=torch.float64) - 2
+        normal = torch.randn(like.shape, generator=self._draws, dtype=torch.float64)
+        self.said.append(self.scale * normal * 10**size)
+        return self.said[-1].to(like)
+
+
+class _Small(_Large):
+    """The same, a thousandth of it."""
+
+    scale = 1e-3

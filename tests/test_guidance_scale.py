@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 
+from harness.compare.guidance import guidance_scale
+from harness.generate import Settings, generate, open_run, plan
 from harness.guidance_scale import (
     Coefficients,
     GuidanceCurve,
+    NotAffine,
     measured_guidance,
     nominal_guidance,
     sampler_coefficients,
@@ -18,7 +23,7 @@ from harness.models.load import find
 from harness.noise import NoiseStreams
 from harness.samplers.base import SAMPLERS, resolve
 from harness.sampling import Batch, rehearse, run_sampler
-from harness.spec import parse_call
+from harness.spec import Prompt, parse_call, plan_shards
 
 RESTART = "intervals=[[3, 2, 0.06, 0.30], [2, 4, 1.0, 5.0]]"
 
@@ -195,3 +200,56 @@ def test_outside_an_interval_the_distance_of_the_branches_is_unknown() -> None:
     assert bool(curve.push[~inside].isnan().all())
     assert bool(curve.push[inside].isfinite().all())
     assert bool(curve.mean.isnan().all())
+
+
+@pytest.mark.parametrize(
+    "policy",
+    ["guidance_rescale=0.7", "apg_eta=0.5, apg_threshold=1", "apg_momentum=-0.5", "pag_scale=3"],
+)
+@pytest.mark.parametrize("name", ["ddim", "zigzag", "heun"])
+def test_policies_work_on_one_prediction_and_leave_the_sum_alone(name: str, policy: str) -> None:
+    plain, other = _coefficients(f"{name}(steps=6)"), _coefficients(f"{name}(steps=6, {policy})")
+    torch.testing.assert_close(plain.coefficient, other.coefficient, rtol=0, atol=0)
+
+
+LOOP = """
+def mine(denoise, x, sigmas, noise, *, guidance: float = 3.0):
+    for s, t in zip(sigmas, sigmas[1:]):
+        d = denoise(x, s, guidance=guidance)
+        {}
+        x = x + (t - s) * (x - d) / s
+    return x
+"""
+BENT = {
+    "clamped": "d = d.clamp(-20, 20)",
+    "thresholded": "d = d * (d.abs() > 0.05)",
+    "normalised": "d = d / d.std().clamp(min=1)",
+    "at its last step": "d = d.clamp(-1, 1) if t == sigmas[-1] else d",
+    "adaptive": "d = d if d.abs().max() < 3 else (d + denoise(x, s, guidance=guidance)) / 2",
+    "undefined": "d = d / (x * 0)",
+}
+
+
+@pytest.mark.parametrize("what", BENT)
+def test_a_sampler_that_is_no_sum_of_predictions_is_recognised(what: str, tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text(LOOP.format(BENT[what]))
+    with pytest.raises(NotAffine, match=r"no sum of the network's predictions"):
+        _coefficients(f"{tmp_path}/mine.py:mine(steps=8)")
+
+
+def test_a_sum_in_single_precision_is_a_sum(tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text(LOOP.format("x, d = x.float(), d.float()"))
+    curve = _curve(f"{tmp_path}/mine.py:mine(steps=200, guidance=4)")
+    assert curve.scale.numpy() == pytest.approx(4)
+
+
+def test_a_run_of_such_a_sampler_says_why_it_has_no_scale(tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text(LOOP.format(BENT["clamped"]))
+    job = plan("gmm", f"{tmp_path}/mine.py:mine(steps=3)")
+    shards = plan_shards([Prompt("p0", "class 1")], [0])
+    for _ in range(2):  # the second time it is opened only
+        run = open_run(job, str(tmp_path / "run"), Settings())
+        generate([(job, run, shard) for shard in shards], Settings())
+    assert run.frame("images", ["guidance_scale"])["guidance_scale"].isna().all()
+    assert "clamps, thresholds or normalises" in str(guidance_scale(run).reason)
+    assert guidance_scale(run).value is None

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.store.comparison import Guidance
-from harness.store.run import Run
+from harness.store.run import NO_GUIDANCE, Run
 from harness.store.scores import Selection, select
 
 Floats = NDArray[np.float64]
@@ -54,6 +54,8 @@ def guidance_scale(
 
 def _scale(selection: Selection, reference: Run | None) -> GuidanceScale:
     run = selection.run
+    if reason := run.record["environment"].get(NO_GUIDANCE):
+        return GuidanceScale(None, 0, reason)
     if not run.shards("guidance"):
         why = (
             f"guidance leads away from another network ({run.spec.guide})"

@@ -16,6 +16,9 @@ from harness.store import files
 
 log = logging.getLogger(__name__)
 
+NO_GUIDANCE = "no guidance scale"
+"""In a run's `environment`: why its sampler has none; absent where it has one."""
+
 
 class Run:
     """An opened run folder (a local path or a URL).
