@@ -122,7 +122,8 @@ def run_bench(order: Order, say: Callable[[str], None]) -> tuple[Comparison, str
     named = [str(metric.call) for metric in usable]
     evaluate_missing(order, [*runs.values(), *others.values()], named)
     folder = runs[tables.CANDIDATE].path
-    return compare_fairly(pair, fair, others, usable, folder, items, order.benchmark), folder
+    found = compare_fairly(pair, fair, others, usable, folder, items, order.benchmark)
+    return found[0], folder
 
 
 def compare_fairly(
@@ -133,19 +134,22 @@ def compare_fairly(
     out: str,
     items: Collection[str] | None,
     benchmark: Benchmark | None = None,
-) -> Comparison:
-    """The candidate against its baseline, the fair ones among `others`, and, in a folder of its
-    own, those of the guidance curve; all are evaluated."""
+    scores: SetScores | None = None,
+) -> tuple[Comparison, Comparison | None]:
+    """The candidate against its baseline and the fair ones among `others`, and, in a folder of its
+    own, against those of the guidance curve, if there are any; all are evaluated."""
     candidate, own = pair.runs
-    baselines = {OWN: own, **{name: others.get(name) for name in (MATCHED, GUIDED, BOTH)}}
-    scores = SetScores(items)
+    asked = [name for name in (MATCHED, GUIDED, BOTH) if name in fair.jobs or name in fair.absent]
+    baselines = {OWN: own, **{name: others.get(name) for name in asked}}
+    scores = scores or SetScores(items)
     comparison = compare_runs(
         candidate, baselines, metrics, out, fair.absent, items, scores, benchmark, same=fair.same
     )
-    along = {name: others[name] for name in fair.points}
-    if along:
-        compare_runs(candidate, along, metrics, f"{out}/{tables.CURVE}", None, items, scores)
-    return comparison
+    points = {name: others[name] for name in fair.points}
+    if not points:
+        return comparison, None
+    curve = f"{out}/{tables.CURVE}"
+    return comparison, compare_runs(candidate, points, metrics, curve, None, items, scores)
 
 
 def planned_items(order: Order) -> tuple[list[Shard], set[str]]:

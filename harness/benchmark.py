@@ -45,8 +45,9 @@ class Published(BaseModel):
 class Candidate(BaseModel):
     """One of a benchmark's candidates; in YAML also the sampler's text alone.
 
-    `model` and `guide` replace the benchmark's, `published` is a name of `refs/published.yaml`.
-    `series` names the curve, of score against cost, that it is a point of; default: its own.
+    `model`, `guide` and `baseline` replace the benchmark's, `published` is a name of
+    `refs/published.yaml`. `series` names the curve, of score against cost, that it is a point of;
+    default: its own.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -55,6 +56,7 @@ class Candidate(BaseModel):
     label: str | None = None
     model: str | None = None
     guide: str | None = None
+    baseline: str | None = None
     published: str | None = None
     series: str | None = None
 
@@ -84,7 +86,10 @@ class Benchmark(BaseModel):
     runs anywhere in a minute. `vary` names values of parameters (`interval[0]` for an entry of
     one): every candidate is run with every combination.
 
-    `guide` is a second model that guidance leads away from, for all runs. The first metric is the
+    `guide` is a second model that guidance leads away from, for all runs. `curve` are the guidance
+    weights at which the baseline is run at matched cost: null are some around those compared, none
+    for several candidates; with a curve these are compared at matched guidance alone, too, and
+    each gets a report of its own. The first metric is the
     headline. `primary` declares which result decides, for every candidate; without it all are
     exploratory. `margin` is how far from one half a winning rate may be and still not matter: an
     interval within it is called equivalent.
@@ -107,6 +112,8 @@ class Benchmark(BaseModel):
     guidance: float | None = None
     guide: str | None = None
     noise_key: str | None = None
+    dtype: Literal["float32", "float16", "bfloat16", "float64"] | None = None
+    curve: list[float] | None = None
     metrics: Annotated[list[str], Field(min_length=1)]
     primary: Primary | None = None
     margin: Annotated[float, Field(gt=0, lt=0.5)] | None = None

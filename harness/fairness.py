@@ -48,6 +48,16 @@ class Fair:
     scale: float | None = None
     notes: list[str] = field(default_factory=list)
 
+    def leave_out(self, role: str) -> None:
+        """Without a comparison; another one that had the same run keeps it."""
+        job = self.jobs.pop(role, None)
+        self.absent.pop(role, None)
+        self.same.pop(role, None)
+        heir = next((name for name, other in self.same.items() if other == role), None)
+        if heir is not None and job is not None:
+            del self.same[heir]
+            self.jobs[heir] = job
+
     @property
     def points(self) -> dict[str, Job]:
         """The curve's jobs by name."""

@@ -62,7 +62,7 @@ def compare_runs_fairly(
     others = _made(fair, baseline.path.rpartition("/")[0], shards, how.settings)
     everything = [candidate, baseline, *others.values()]
     _evaluate(everything, [str(metric.call) for metric in usable], how.settings)
-    return compare_fairly(pair, fair, others, usable, out, items)
+    return compare_fairly(pair, fair, others, usable, out, items)[0]
 
 
 def _check(a: RunSpec, b: RunSpec) -> None:

@@ -17,33 +17,48 @@ from harness.benchmark import Candidate, load_published
 from harness.compare.comparing import tabulate
 from harness.compare.decisions import holm
 from harness.errors import HarnessError
-from harness.fairness import BOTH, MATCHED, OWN, Pair, check_fairness, fair_baselines
+from harness.fairness import (
+    BOTH,
+    GUIDED,
+    MATCHED,
+    OWN,
+    Fair,
+    Pair,
+    check_fairness,
+    fair_baselines,
+)
 from harness.generate import Job
 from harness.metrics.base import METRICS, Metric, SetMetric
 from harness.pareto import with_fronts
 from harness.spec import Shard, parse_call
+from harness.store import files
 from harness.store.comparison import CANDIDATE, Comparison, Primary, RunFacts
 from harness.store.run import Run
-from harness.store.survey import Published, Rate, Row, Score, Survey
+from harness.store.survey import Point, Published, Rate, Row, Score, Survey
 from harness.varying import expand, series_of, told
 
 FAIR = (MATCHED, BOTH)
-"""The fair baselines of every candidate: a second one at equal guidance alone would add as many
-runs again and say little more."""
+"""The fair baselines of a candidate without a guidance curve: another at equal guidance alone would
+add as many runs again and say little more."""
 
 
 @dataclass
 class _Entry:
-    """A candidate with its jobs and runs by role, why a role is absent, and which are the same."""
+    """A candidate with its jobs and runs by role, and what came of them."""
 
     candidate: Candidate
     order: Order
     jobs: dict[str, Job]
     point: dict[str, Any]
-    absent: dict[str, str] = field(default_factory=dict)
-    same: dict[str, str] = field(default_factory=dict)
+    fair: Fair = field(default_factory=Fair)
     runs: dict[str, Run] = field(default_factory=dict)
+    folder: str | None = None  # of the comparison, below the survey's
     comparison: Comparison | None = None
+    along: Comparison | None = None
+
+    @property
+    def pair(self) -> Pair:
+        return Pair(self.jobs[CANDIDATE], self.jobs[OWN], (self.runs[CANDIDATE], self.runs[OWN]))
 
 
 def run_survey(
@@ -53,8 +68,9 @@ def run_survey(
 
     The folder is called `name`, below the benchmark's.
 
-    Everything that can be checked is checked, for all candidates, before weights are loaded. There
-    is no guidance curve for each: `bench` of one sampler has it.
+    Everything that can be checked is checked, for all candidates, before weights are loaded. With
+    weights in `order.curve` every candidate is compared at matched guidance, too, and along the
+    baseline's guidance curve. Each comparison lies in a folder of its own below the survey's.
     """
     notes: list[str] = []
 
@@ -74,27 +90,43 @@ def run_survey(
         _add_fair(entry, items, remark)
     _make(entries, shards)
     _score(order, entries, metrics)
-    paired = [metric for metric in metrics if not isinstance(metric, SetMetric)]
-    set_scores = SetScores(items)
-    for entry in entries:
-        if OWN in entry.runs and paired:
-            baselines = {name: entry.runs.get(name) for name in (OWN, *FAIR)}
-            run = entry.runs[CANDIDATE]
-            entry.comparison = bench.compare_runs(
-                run,
-                baselines,
-                metrics,
-                run.path,
-                entry.absent,
-                items,
-                set_scores,
-                order.benchmark,
-                same=entry.same,
-            )
+    folder, set_scores = f"{order.root}/{name}", SetScores(items)
+    _compare(entries, metrics, folder, items, set_scores)
     survey = _tabled(order, entries, metrics, items, set_scores, notes)
-    folder = f"{order.root}/{name}"
     survey.save(folder)
     return survey, folder
+
+
+def _compare(
+    entries: Sequence[_Entry],
+    metrics: Sequence[Metric],
+    folder: str,
+    items: Collection[str],
+    scores: SetScores,
+) -> None:
+    """Each candidate against its baselines, where images are scored one by one."""
+    if all(isinstance(metric, SetMetric) for metric in metrics):
+        return
+    for entry, name in zip(entries, _folders(entries), strict=True):
+        if OWN not in entry.runs:
+            continue
+        entry.folder = name
+        entry.comparison, entry.along = bench.compare_fairly(
+            entry.pair,
+            entry.fair,
+            entry.runs,
+            metrics,
+            f"{folder}/{name}",
+            items,
+            entry.order.benchmark,
+            scores,
+        )
+
+
+def _folders(entries: Sequence[_Entry]) -> list[str]:
+    """A name for each entry's comparison that is safe as a folder's, and its own."""
+    names = [files.file_name(entry.candidate.name) for entry in entries]
+    return [f"{at + 1}-{name}".rstrip("-")[:60] for at, name in enumerate(names)]
 
 
 def _planned(order: Order, candidate: Candidate, say: Callable[[str], None]) -> list[_Entry]:
@@ -129,6 +161,7 @@ def _plan(order: Order, candidate: Candidate, point: dict[str, Any]) -> _Entry:
         sampler=candidate.sampler,
         model=candidate.model or order.model,
         guide=candidate.guide or order.guide,
+        baseline=candidate.baseline or order.baseline,
     )
     try:
         return _Entry(candidate, own, bench.plan_jobs(own), point)
@@ -140,19 +173,14 @@ def _add_fair(entry: _Entry, items: Collection[str], say: Callable[[str], None])
     """Plan the baseline at the candidate's cost and guidance, now that both are made."""
     if OWN not in entry.jobs:
         return
-    runs = entry.runs[CANDIDATE], entry.runs[OWN]
-    pair = Pair(entry.jobs[CANDIDATE], entry.jobs[OWN], runs)
+    order = entry.order
     fair = fair_baselines(
-        pair, entry.order.planned, entry.order.match, [], items, entry.order.match_guidance
+        entry.pair, order.planned, order.match, order.curve or [], items, order.match_guidance
     )
-    entry.jobs |= {role: fair.jobs[role] for role in FAIR if role in fair.jobs}
-    entry.absent |= {role: fair.absent[role] for role in FAIR if role in fair.absent}
-    for role in FAIR:
-        other = fair.same.get(role)
-        if other in (OWN, *FAIR):
-            entry.same[role] = other
-        elif other:  # which is not compared here
-            entry.jobs[role] = fair.jobs[other]
+    if not order.curve:
+        fair.leave_out(GUIDED)
+    entry.fair = fair
+    entry.jobs |= fair.all_jobs
     for note in fair.notes:
         say(f"{entry.candidate.name}: {note}")
 
@@ -254,6 +282,7 @@ def _row(
     metrics: Sequence[Metric],
 ) -> Row:
     compared = entry.comparison if entry else None
+    along = entry.along if entry else None
     return Row(
         label=label,
         sampler=str(run.spec.sampler),
@@ -270,10 +299,29 @@ def _row(
         published=_published(entry.candidate, metrics) if entry else [],
         seconds=facts.cost.seconds,
         macs=facts.cost.macs,
-        guidance=facts.guidance.value,
+        guidance=(compared.candidate if compared else facts).guidance.value,
         series=(entry and entry.candidate.series) or label,
         point=entry.point if entry else {},
+        folder=entry.folder if entry else None,
+        curve=_curve(along) if along else [],
     )
+
+
+def _curve(along: Comparison) -> list[Point]:
+    """The baseline's scores along its guidance scale, and the candidate's winning rates."""
+    rates = _rates(along)
+    sets = along.set_scores.rename(columns={"value": "mean"})
+    frame = pd.concat([along.summary, sets]) if len(sets) else along.summary
+    return [
+        Point(
+            baseline.sampler.params["guidance"],
+            str(baseline.sampler),
+            baseline.cost.nfe,
+            _means(frame[frame["run"] == role]),
+            [rate for rate in rates if rate.setting == role],
+        )
+        for role, baseline in along.baselines.items()
+    ]
 
 
 def _rates(comparison: Comparison) -> list[Rate]:

@@ -52,7 +52,7 @@ def run_tuning(
             f"{trials[0]} trials for the candidate and {trials[1]} for the baseline: give both as "
             "many"
         )
-    dev = replace(order, prompts=with_split(order.prompts, "dev"))
+    dev = replace(order, prompts=with_split(order.prompts, "dev"), curve=None)
     chosen = []
     for call, grid in zip(sides, grids, strict=True):
         survey, _ = run_sweep(dev, [str(call)], grid, say)

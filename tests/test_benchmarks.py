@@ -13,7 +13,8 @@ from harness.compare.decisions import holm
 from harness.errors import HarnessError
 from harness.generate import plan
 from harness.report.published import beside_published
-from harness.report.survey import primaries, runs, verdicts
+from harness.report.survey import SETTINGS, primaries, runs, verdicts
+from harness.report.survey_curves import against_best, along_curves
 from harness.report.words import NONE
 from harness.samplers.base import resolve
 from harness.spec import parse_call
@@ -184,3 +185,36 @@ def test_what_stands_against_a_comparison_with_a_published_number(
     short = beside_published(survey, short=True)
     assert short is not None
     assert short.groups[0].rows[0][-1] == said
+
+
+def test_with_a_curve_each_candidate_meets_its_own_baseline_and_gets_a_report(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "two.yaml"
+    path.write_text(
+        "{title: t, model: shapes, prompts: shapes, limit: 3, steps: 3, guidance: 3, dtype: "
+        "bfloat16, curve: [1, 4], metrics: [contrast], candidates: [{sampler: zigzag, label: same "
+        "names!}, {sampler: 'heun(interval=[0.5, 5])', baseline: heun, label: 'Same names?'}]}"
+    )
+    assert _bench(monkeypatch, "--bench", str(path), "--results", str(tmp_path / "r")) == 0
+    folder = tmp_path / "r" / "two" / "survey"
+    survey = load_survey(str(folder))
+    assert [row.label for row in survey.rows if row.baseline] == [
+        "baseline ddim (3 steps)",
+        "baseline heun (3 steps)",
+    ]
+    for row, baseline in zip(survey.rows[2:], ("ddim", "heun"), strict=True):
+        assert {rate.setting for rate in row.rates} == set(SETTINGS)
+        assert [point.weight for point in row.curve] == [1, 4]
+        assert all(parse_call(point.sampler).name == baseline for point in row.curve)
+        assert row.guidance is not None  # of an interval, too: from the baseline's evaluations
+        assert '"bfloat16"' in (Path(row.path) / "run.json").read_text()
+        assert (folder / str(row.folder) / "report" / "index.html").exists()
+    report = (folder / "report.md").read_text()
+    assert "(1-same-names/report.md)" in report
+    assert "(2-same-names/report.md)" in report
+    assert len(along_curves(survey).groups[0].rows) == 2
+    assert sum(map(len, against_best(survey).values())) == 2
+    page = (folder / "index.html").read_text()
+    assert 'href="1-same-names/report/index.html"' in page
+    assert page.count("at each candidate's cost") == 1

@@ -71,7 +71,7 @@ def bench(
         workers=workers,
         match=match,
         match_guidance=match_guidance,
-        curve=options.weights(curve),
+        curve=curve,
     )
     if order.benchmark.candidates and sampler is None:
         show_survey(*run_survey(order, notes()))

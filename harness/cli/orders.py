@@ -27,6 +27,8 @@ def make_order(
     threads: int,
     batch_size: int | None,
     workers: int | None,
+    dtype: str | None,
+    curve: str = "auto",
     **others: Any,
 ) -> Order:
     """What is given replaces what the benchmark says; the default benchmark is the model's own.
@@ -35,6 +37,7 @@ def make_order(
     """
     from harness import benchmark as benchmarks
     from harness.bench import Order
+    from harness.cli.options import weights
     from harness.generate import Settings
     from harness.launch import default_workers, pick_device
     from harness.prompts.split import with_split
@@ -58,6 +61,8 @@ def make_order(
         device=device,
         settings=Settings(where, threads, batch_size),
         workers=workers or default_workers(device),
+        dtype=dtype or found.dtype,
+        curve=found.curve if curve == "auto" else weights(curve),
         **others,
     )
 

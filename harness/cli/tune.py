@@ -74,7 +74,7 @@ def tune(
         workers=workers,
         match=match,
         match_guidance=match_guidance,
-        curve=options.weights(curve),
+        curve=curve,
     )
     other = None if baseline_vary is None else parse_vary(baseline_vary)
     tuned = run_tuning(order, parse_vary(vary), other, notes())

@@ -11,7 +11,7 @@ import pandas as pd
 
 from harness.compare import pairs, rating
 from harness.compare.cost import run_cost
-from harness.compare.guidance import run_guidance
+from harness.compare.guidance import guided_run, run_guidance
 from harness.compare.summary import summary
 from harness.errors import HarnessError, unknown
 from harness.metrics.base import PromptMetric
@@ -73,7 +73,7 @@ def compare(
     tabled = {name: side.items for name, side in scored.items()}
     if HUMAN in metrics:
         tabled = pairs.with_votes(tabled, votes or {})
-    plain = next(iter(present.values()))
+    plain = guided_run([*present.values()])
     runs = {
         name: _facts(run, scored[name], None if run is plain else plain)
         for name, run in sides.items()

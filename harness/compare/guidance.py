@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -38,6 +38,12 @@ def run_guidance(selection: Selection, reference: Run | None = None) -> Guidance
             return Guidance(float(stored.mean()), len(stored))
     scale = _scale(selection, reference)
     return Guidance(scale.value, scale.n, scale.reason)
+
+
+def guided_run(runs: Sequence[Run]) -> Run:
+    """The first whose guidance moves every step, to serve as `reference`; else the first."""
+    plain = (run for run in runs if run.spec.sampler.params.get("guidance") not in (0, 1))
+    return next(plain, runs[0])
 
 
 def guidance_scale(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from harness.store import files
-from harness.store.comparison import CURVE, Comparison, load_comparison
+from harness.store.comparison import CURVE, Comparison, holds_comparison, load_comparison
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -51,7 +51,7 @@ def _write_tables(found: Content, folder: str) -> None:
 
 def _curve(out: str) -> Comparison | None:
     folder = files.join(out, CURVE)
-    if not files.exists(files.join(folder, "compare", "comparison.json")):
+    if not holds_comparison(folder):
         return None
     return load_comparison(folder)
 

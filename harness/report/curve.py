@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from harness.report import words
-from harness.report.drawing import COLOURS, INK, SOFT, Drawing, file_name, new_figure
+from harness.report.drawing import COLOURS, INK, SOFT, Drawing, new_figure
 from harness.report.tables import Group, Table, set_metrics
+from harness.store import files
 from harness.store.comparison import CANDIDATE, Comparison, MetricInfo
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ _BASELINE, _CANDIDATE = COLOURS[0], COLOURS[5]
 
 
 @dataclass(frozen=True)
-class _Point:
+class ScorePoint:
     """A run on one metric: its guidance scale, its score, and the candidate's winning rate."""
 
     weight: float | None
@@ -65,7 +66,7 @@ def curve_table(curve: Comparison) -> Table:
     )
 
 
-def _cells(point: _Point) -> list[str]:
+def _cells(point: ScorePoint) -> list[str]:
     score = point.score
     shown = words.estimate(score["value"], score["low"], score["high"], score["reason"])
     if point.rate is None:
@@ -89,16 +90,16 @@ def weight(curve: Comparison, role: str) -> float | None:
     return None if told is None else float(told)
 
 
-def _points(curve: Comparison, metric: MetricInfo) -> tuple[_Point, list[_Point]]:
+def _points(curve: Comparison, metric: MetricInfo) -> tuple[ScorePoint, list[ScorePoint]]:
     """The candidate, and the baselines by guidance scale."""
     paired = metric in curve.metrics
     frame = curve.summary if paired else curve.set_scores
     frame = frame[frame["metric"] == metric.name].rename(columns={"mean": "value"})
     scores = frame.set_index("run").reindex(_ordered(curve))
 
-    def point(role: str) -> _Point:
+    def point(role: str) -> ScorePoint:
         rate = curve.rate(role, metric.name) if paired and role != CANDIDATE else None
-        return _Point(weight(curve, role), scores.loc[role], rate)
+        return ScorePoint(weight(curve, role), scores.loc[role], rate)
 
     candidate, *baselines = map(point, _ordered(curve))
     return candidate, baselines
@@ -113,11 +114,11 @@ def _figure(curve: Comparison, metric: MetricInfo) -> Drawing | None:
     with new_figure(4.5 if rated else 2.7) as figure:
         upper, *lower = figure.subplots(2 if rated else 1, 1, sharex=True, squeeze=False)[:, 0]
         upper.set_xscale("log")
-        _scores(upper, candidate, known, metric)
+        draw_scores(upper, candidate, known, metric)
         for axes in lower:
             _rates(axes, rated)
         _legend(figure, candidate)
-        _ticks([upper, *lower], _scales([candidate, *known]))
+        scale_ticks([upper, *lower], scales([candidate, *known]))
     at = candidate.weight
     where = "across, as it has no scale" if at is None else f"at its own, {words.scale(at)}"
     caption = (
@@ -126,27 +127,29 @@ def _figure(curve: Comparison, metric: MetricInfo) -> Drawing | None:
     )
     if rated:
         caption += " Below: the candidate's winning rate over each of these baselines."
-    return Drawing(file_name("guidance", metric.name), figure, _said(metric, known), caption)
+    return Drawing(files.file_name("guidance", metric.name), figure, _said(metric, known), caption)
 
 
-def _scales(points: Sequence[_Point]) -> list[float]:
+def scales(points: Sequence[ScorePoint]) -> list[float]:
     """The guidance scales of the points that have one."""
     return [p.weight for p in points if p.weight]
 
 
-def _scores(axes: Axes, candidate: _Point, points: Sequence[_Point], metric: MetricInfo) -> None:
+def draw_scores(
+    axes: Axes, candidate: ScorePoint, points: Sequence[ScorePoint], metric: MetricInfo
+) -> None:
     axes.plot(
-        _scales(points), [p.score["value"] for p in points], "-o", color=_BASELINE, markersize=4.5
+        scales(points), [p.score["value"] for p in points], "-o", color=_BASELINE, markersize=4.5
     )
     sure = [p for p in points if not words.missing(p.score["low"])]
     low, high = ([float(p.score[end]) for p in sure] for end in ("low", "high"))
-    axes.fill_between(_scales(sure), low, high, color=_BASELINE, alpha=0.18, linewidth=0)
+    axes.fill_between(scales(sure), low, high, color=_BASELINE, alpha=0.18, linewidth=0)
     if not words.missing(candidate.score["value"]):
         _candidate(axes, candidate)
     axes.set_ylabel(words.label(metric))
 
 
-def _candidate(axes: Axes, candidate: _Point) -> None:
+def _candidate(axes: Axes, candidate: ScorePoint) -> None:
     value, low, high = (candidate.score[key] for key in ("value", "low", "high"))
     if candidate.weight is None:
         axes.axhline(value, color=_CANDIDATE, linestyle="--")
@@ -157,7 +160,7 @@ def _candidate(axes: Axes, candidate: _Point) -> None:
         axes.plot([at, at], [low, high], color=_CANDIDATE, linewidth=1.6, zorder=1.9)
 
 
-def _legend(figure: Figure, candidate: _Point) -> None:
+def _legend(figure: Figure, candidate: ScorePoint) -> None:
     from matplotlib.lines import Line2D
 
     alone: dict[str, Any] = {"linestyle": "--"}
@@ -170,21 +173,21 @@ def _legend(figure: Figure, candidate: _Point) -> None:
     figure.legend(handles=handles, loc="outside upper left", ncols=2, frameon=False, fontsize=9)
 
 
-def _rates(axes: Axes, points: Sequence[_Point]) -> None:
+def _rates(axes: Axes, points: Sequence[ScorePoint]) -> None:
     axes.axhline(50, color=INK, linewidth=0.9, linestyle=(0, (4, 3)))
     for p in points:
         assert p.rate is not None
         rate, low, high = (p.rate[key] for key in ("winning_rate", "low", "high"))
-        axes.plot(_scales([p]), [100 * rate], "D", color=_CANDIDATE, markersize=5)
+        axes.plot(scales([p]), [100 * rate], "D", color=_CANDIDATE, markersize=5)
         if not words.missing(low):
             ends = [100 * low, 100 * high]
-            axes.plot(2 * _scales([p]), ends, color=_CANDIDATE, linewidth=1.4)
+            axes.plot(2 * scales([p]), ends, color=_CANDIDATE, linewidth=1.4)
     axes.set_ylim(0, 100)
     axes.set_yticks([0, 25, 50, 75, 100])
     axes.set_ylabel("winning rate, %")
 
 
-def _ticks(panels: Sequence[Axes], weights: Sequence[float]) -> None:
+def scale_ticks(panels: Sequence[Axes], weights: Sequence[float]) -> None:
     """Labels at the scales that were run, as far as they do not run into each other."""
     from matplotlib.ticker import NullLocator
 
@@ -201,7 +204,7 @@ def _ticks(panels: Sequence[Axes], weights: Sequence[float]) -> None:
     panels[-1].set_xlabel("guidance scale of the baseline", size=9, color=SOFT)
 
 
-def _said(metric: MetricInfo, points: Sequence[_Point]) -> str:
+def _said(metric: MetricInfo, points: Sequence[ScorePoint]) -> str:
     parts = []
     for p in points:
         score = words.estimate(p.score["value"], p.score["low"], p.score["high"])

@@ -88,8 +88,3 @@ def new_figure(height: float, width: float = WIDTH) -> Iterator[Figure]:
 
 def cut(text: str, limit: int = 26) -> str:
     return text if len(text) <= limit else text[: limit - 1] + "…"
-
-
-def file_name(*parts: str) -> str:
-    """A name that is safe in a file system and as an id, for any text."""
-    return re.sub(r"[^a-z0-9]+", "-", "-".join(parts).lower()).strip("-")

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from harness.report import words
-from harness.report.drawing import COLOURS, INK, REST, SOFT, Drawing, cut, file_name, new_figure
+from harness.report.drawing import COLOURS, INK, REST, SOFT, Drawing, cut, new_figure
+from harness.store import files
 from harness.store.comparison import Comparison, MetricInfo
 
 if TYPE_CHECKING:
@@ -102,7 +103,7 @@ def category_map(comparison: Comparison, metric: MetricInfo) -> Drawing | None:
             side.set_visible(False)
     entries = [(str(row["category"]), str(row["comparison"]), row) for _, row in rows.iterrows()]
     return Drawing(
-        file_name("categories", metric.name),
+        files.file_name("categories", metric.name),
         figure,
         f"Winning rates by category: {_spoken(entries)}",
         f"Winning rate on {words.label(metric)} by category, in percent, over n pairs. Blue: the "
@@ -158,7 +159,9 @@ def _finish(axes: Axes, ticks: list[tuple[float, str]], bottom: float) -> None:
     axes.axvline(50, color=INK, linewidth=0.9, linestyle=(0, (4, 3)))
     axes.set_xlim(0, 100)
     axes.set_ylim(bottom - 0.4, -0.6)
-    axes.set_yticks([at for at, _ in ticks], [label for _, label in ticks])
+    axes.set_yticks(
+        [at for at, _ in ticks], [textwrap.fill(cut(label, 60), 22) for _, label in ticks]
+    )
     axes.set_xticks([0, 25, 50, 75, 100])
     axes.set_xlabel("winning rate, % (dashed: neither is better)", size=9, color=SOFT)
     axes.tick_params(length=0, labelsize=10)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.resources import files as resources
 from typing import TYPE_CHECKING, Any
 
@@ -40,8 +40,9 @@ def tables_page(
     found: Sequence[tables.Table],
     drawings: Sequence[Drawing] = (),
     commands: Sequence[str] = (),
+    links: Mapping[str, str] | None = None,
 ) -> str:
-    """A page of figures, then tables, in the same dress."""
+    """A page of figures, then tables, in the same dress; `links` to other pages by their text."""
     from markupsafe import Markup
 
     folder = resources("harness.report")
@@ -49,7 +50,13 @@ def tables_page(
     template = _environment().get_template("tables.html.j2")
     drawn = [(Markup(drawing.inline()), drawing.caption) for drawing in drawings]
     return template.render(
-        style=style, title=title, lines=lines, tables=found, drawn=drawn, commands=commands
+        style=style,
+        title=title,
+        lines=lines,
+        tables=found,
+        drawn=drawn,
+        commands=commands,
+        links=links or {},
     )
 
 

@@ -13,10 +13,10 @@ from harness.report.drawing import (
     SOFT,
     Drawing,
     cut,
-    file_name,
     new_figure,
 )
 from harness.report.tables import Group, Table
+from harness.store import files
 from harness.store.comparison import MetricInfo
 from harness.store.survey import Row, Score, Survey
 
@@ -139,7 +139,7 @@ def _cost_figure(survey: Survey, metric: MetricInfo, rows: list[Row]) -> Drawing
         for row in rows
     )
     return Drawing(
-        file_name("cost", metric.name),
+        files.file_name("cost", metric.name),
         figure,
         f"{metric.label} against {UNITS[survey.unit]}; on the Pareto front: {said}",
         f"{words.label(metric)} against {UNITS[survey.unit]}. Filled, joined in grey: on the "
@@ -191,7 +191,7 @@ def _curve(survey: Survey, metric: MetricInfo, rows: list[Row]) -> Drawing:
         figure.legend(loc="outside upper left", ncols=2, frameon=False, fontsize=8.5)
     said = "; ".join(f"{row.label}: {_score(row, metric)}" for row in rows)
     return Drawing(
-        file_name("varied", name, metric.name),
+        files.file_name("varied", name, metric.name),
         figure,
         f"{metric.label} against {name}: {said}",
         f"{words.label(metric)} against {name}. Whiskers: 95 % intervals, where there are any.",
@@ -242,7 +242,7 @@ def _map(survey: Survey, metric: MetricInfo, base: str, rows: list[Row]) -> Draw
             side.set_visible(False)
     said = "; ".join(f"{down} {y:g}, {across} {x:g}: {v:.4g}" for (y, x), v in known.items())
     return Drawing(
-        file_name("map", base, metric.name),
+        files.file_name("map", base, metric.name),
         figure,
         f"{metric.label} of {base}: {said}",
         f"{words.label(metric)} of {base} by {down} and {across}; darker is better, the best has a "

@@ -8,11 +8,12 @@ import pandas as pd
 
 from harness.report import words
 from harness.report.differences import differences
-from harness.report.drawing import Drawing, cut, write_drawings
+from harness.report.drawing import Drawing, write_drawings
 from harness.report.figures import rate_bars
 from harness.report.markdown import escape, table_lines
 from harness.report.points import fronts, point_figures
 from harness.report.published import beside_published
+from harness.report.survey_curves import PICKED, against_best, along_curves, curves
 from harness.report.tables import Group, Table
 from harness.store import files
 from harness.store.survey import Rate, Row, Score, Survey
@@ -23,18 +24,29 @@ if TYPE_CHECKING:
 SETTINGS = {
     "own": "winning rate, own settings",
     "matched cost": "matched cost",
+    "matched guidance": "matched guidance",
     "matched cost and guidance": "both matched",
 }
 
 
+def _settings(survey: Survey) -> list[str]:
+    """The comparisons that were made, of any candidate."""
+    made = {rate.setting for row in survey.rows for rate in row.rates}
+    return [setting for setting in SETTINGS if setting in made]
+
+
 def write_survey(survey: Survey, folder: str) -> str:
-    """Write `index.html`, `report.md` and `figures/` into `folder`; the page's path."""
+    """Write `index.html`, `report.md` and `figures/` into `folder`; the page's path.
+
+    Candidates with a guidance curve get a report of their own each, below `folder`, linked to.
+    """
     from harness.report.page import tables_page
 
     said = [*verdicts(survey), *remarks(survey)]
-    drawings = [*winning_rates(survey), *point_figures(survey)]
+    drawings = [*winning_rates(survey), *curves(survey), *point_figures(survey)]
     found = [
         runs(survey),
+        along_curves(survey),
         fronts(survey),
         primaries(survey),
         every_rate(survey),
@@ -44,16 +56,40 @@ def write_survey(survey: Survey, folder: str) -> str:
     ]
     shown = [table for table in found if table and table.groups]
     page = files.join(folder, "index.html")
-    text = tables_page(survey.title, said, shown, drawings, survey.commands)
+    links = _reports(survey, folder)
+    pages = {label: f"{name}/report/index.html" for label, name in links.items()}
+    text = tables_page(survey.title, said, shown, drawings, survey.commands, pages)
     files.write_text(page, text)
     write_drawings(drawings, files.join(folder, "figures"))
     lines = [f"# {escape(survey.title)}", "", *[f"- {escape(line)}" for line in said]]
     lines += [f"\n![{escape(one.caption)}](figures/{one.name}.svg)" for one in drawings]
+    lines += ["", "Each candidate's own report:", ""] if links else []
+    lines += [f"- [{escape(label)}]({name}/report.md)" for label, name in links.items()]
     lines += [table_lines(table) for table in shown]
     if survey.commands:
         lines += ["", "```", *survey.commands, "```"]
     files.write_text(files.join(folder, "report.md"), "\n".join(lines) + "\n")
     return page
+
+
+def _reports(survey: Survey, folder: str) -> dict[str, str]:
+    """Write the reports of candidates with a curve; the folder of each, by label, below `folder`.
+
+    Where the comparisons are gone and a report is there, that is linked to.
+    """
+    from harness.report import write_report
+    from harness.store.comparison import holds_comparison, load_comparison
+
+    found = {}
+    for row in survey.rows:
+        if row.folder is None or not row.curve:
+            continue
+        path = files.join(folder, row.folder)
+        if holds_comparison(path):
+            write_report(load_comparison(path), path)
+        if files.exists(files.join(path, "report.md")):
+            found[row.label] = row.folder
+    return found
 
 
 def winning_rates(survey: Survey) -> list[Drawing]:
@@ -62,16 +98,14 @@ def winning_rates(survey: Survey) -> list[Drawing]:
     if survey.headline is None or not rated:
         return []
     entries = {
-        cut(row.label, 24): {
+        row.label: {
             setting: _series(rate)
-            for setting in SETTINGS
+            for setting in _settings(survey)
             if (rate := row.rate(setting, survey.headline)) is not None
         }
         for row in rated
     }
-    legend = {
-        s: words.setting(s) for s in SETTINGS if any(s in found for found in entries.values())
-    }
+    legend = {setting: words.setting(setting) for setting in _settings(survey)}
     caption = (
         f"How often each sampler's image scores better on {survey.metric(survey.headline).label} "
         "than the baseline's, in percent. Ties count half. Whiskers: 95 % intervals over prompts; "
@@ -108,7 +142,8 @@ def runs(survey: Survey, short: bool = False) -> Table:
     shown = survey.metrics[:1] if short and headline else survey.metrics
     columns = ["run", "NFE", *([] if short else ["guidance scale"])]
     columns += [words.label(metric) for metric in shown]
-    columns += [*SETTINGS.values()] if headline else []
+    settings = _settings(survey) if headline else []
+    columns += [SETTINGS[setting] for setting in settings]
     columns += ["images"]
     body = []
     for row in survey.rows:
@@ -116,7 +151,7 @@ def runs(survey: Survey, short: bool = False) -> Table:
         cells += [] if short else [words.scale(row.guidance)]
         cells += [_score(row.scores.get(metric.name)) for metric in shown]
         if headline:
-            cells += [_winning(row, setting, headline, short=True) for setting in SETTINGS]
+            cells += [_winning(row, setting, headline, short=True) for setting in settings]
         failed = f" ({row.failed:,} failed)" if row.failed else ""
         body.append([*cells, f"{row.images:,}{failed}"])
     note = "NFE counts every network and branch, for one image."
@@ -140,15 +175,16 @@ def _reasons(survey: Survey) -> list[str]:
 
 def every_rate(survey: Survey) -> Table | None:
     """Winning rates on every metric; None where nothing was paired."""
-    groups = []
+    groups, settings = [], _settings(survey)
     for metric in survey.metrics:
         paired = [row for row in survey.rows if any(r.metric == metric.name for r in row.rates)]
-        body = [[row.label, *(_winning(row, s, metric.name) for s in SETTINGS)] for row in paired]
+        body = [[row.label, *(_winning(row, s, metric.name) for s in settings)] for row in paired]
         groups += [Group(words.label(metric), body)] if body else []
     if not groups:
         return None
     note = "NFE in brackets is the baseline's."
-    return Table("Winning rates on every metric", ["run", *SETTINGS.values()], groups, note)
+    columns = ["run", *(SETTINGS[setting] for setting in settings)]
+    return Table("Winning rates on every metric", columns, groups, note)
 
 
 def primaries(survey: Survey) -> Table | None:
@@ -190,7 +226,7 @@ def samplers(survey: Survey) -> Table:
 def verdicts(survey: Survey) -> list[str]:
     """Who wins, who loses and who does neither, a line a setting."""
     lines = []
-    for setting in SETTINGS:
+    for setting in _settings(survey):
         said: dict[str, list[str]] = {}
         for row in survey.rows:
             rate = row.rate(setting, survey.headline or "")
@@ -199,6 +235,12 @@ def verdicts(survey: Survey) -> list[str]:
         if said:
             metric = survey.metric(survey.headline or "").label
             lines.append(f"At {words.setting(setting)}, on {metric}: {_said(said)}.")
+    if said := against_best(survey):
+        metric = survey.metric(survey.headline or "").label
+        lines.append(
+            "Against the best of the baseline's guidance curve at matched cost, on "
+            f"{metric}: {_said(said)}. {PICKED}"
+        )
     paired = sum(1 for row in survey.rows if row.rates)
     declared = any(rate.role == "primary" for row in survey.rows for rate in row.rates)
     if paired and not declared:
@@ -218,10 +260,11 @@ _NAMED = 3  # of those of which nothing can be said
 def _said(verdicts: dict[str, list[str]]) -> str:
     """Who wins and who loses, by name; the others by number where they are many."""
     parts = [] if "wins" in verdicts else ["none wins"]
+    others = "all" if len(verdicts) == 1 else "the other"
     for verdict in sorted(verdicts, key=("wins", "loses", "equivalent").__contains__, reverse=True):
         labels = verdicts[verdict]
         named = verdict in ("wins", "loses", "equivalent") or len(labels) <= _NAMED
-        whom = ", ".join(labels) if named else f"the other {len(labels)}"
+        whom = ", ".join(labels) if named else f"{others} {len(labels)}"
         parts.append(f"{verdict}: {whom}")
     return "; ".join(parts)
 

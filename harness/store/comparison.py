@@ -354,6 +354,10 @@ class Comparison:
         files.write_json(files.join(folder, "comparison.json"), record)
 
 
+def holds_comparison(folder: str) -> bool:
+    return files.exists(files.join(folder, "compare", "comparison.json"))
+
+
 def load_comparison(out: str) -> Comparison:
     """Read what `Comparison.save(out)` wrote; raises HarnessError if there is none, or one by
     another version with other columns."""

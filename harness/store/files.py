@@ -6,6 +6,7 @@ import glob as globbing
 import io
 import json
 import os
+import re
 import tempfile
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -239,3 +240,8 @@ def read_frame(path: str, columns: list[str] | None = None) -> pd.DataFrame:
 def read_metadata(path: str) -> dict[str, str]:
     """The key-value metadata of a Parquet file, without reading its rows."""
     return metadata(read_table(path, []))
+
+
+def file_name(*parts: str) -> str:
+    """A name that is safe in a file system and as an id, for any text."""
+    return re.sub(r"[^a-z0-9]+", "-", "-".join(parts).lower()).strip("-")

@@ -96,13 +96,26 @@ class Published:
 
 
 @dataclass(frozen=True)
+class Point:
+    """The baseline at guidance `weight` and the candidate's cost, and the candidate's winning rates
+    over it."""
+
+    weight: float
+    sampler: str
+    nfe: float | None
+    scores: dict[str, Score]
+    rates: list[Rate]
+
+
+@dataclass(frozen=True)
 class Row:
     """One run. `absent` says why a comparison (by its setting) was not made.
 
     `seconds` and `macs` (multiply-accumulates) are those of an image. `series` names the curve of a
     figure that the run is a point of, `point` what of it was varied. `dominated_by`, by metric,
     names a run that is as cheap and as good or better: null on the Pareto front, absent where the
-    run has no score or cost.
+    run has no score or cost. `folder` holds its comparison, below the survey's; `curve` is the
+    baseline's, by guidance.
     """
 
     label: str
@@ -124,6 +137,8 @@ class Row:
     point: dict[str, Any] = field(default_factory=dict)
     dominated_by: dict[str, str | None] = field(default_factory=dict)
     guidance: float | None = None  # nominal scale
+    folder: str | None = None
+    curve: list[Point] = field(default_factory=list)
 
     def cost(self, unit: str) -> float | None:
         """In `nfe`, `macs` or `seconds` an image."""
@@ -193,4 +208,11 @@ def _row(data: dict[str, Any]) -> Row:
     scores = {name: Score(**score) for name, score in data["scores"].items()}
     rates = [Rate(**rate) for rate in data["rates"]]
     published = [Published(**one) for one in data["published"]]
-    return Row(**{**data, "scores": scores, "rates": rates, "published": published})
+    curve = [_point(one) for one in data.get("curve", [])]
+    told = {"scores": scores, "rates": rates, "published": published, "curve": curve}
+    return Row(**{**data, **told})
+
+
+def _point(data: dict[str, Any]) -> Point:
+    scores = {name: Score(**score) for name, score in data["scores"].items()}
+    return Point(**{**data, "scores": scores, "rates": [Rate(**r) for r in data["rates"]]})
