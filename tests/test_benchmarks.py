@@ -217,4 +217,4 @@ def test_with_a_curve_each_candidate_meets_its_own_baseline_and_gets_a_report(
     assert sum(map(len, against_best(survey).values())) == 2
     page = (folder / "index.html").read_text()
     assert 'href="1-same-names/report/index.html"' in page
-    assert page.count("at each candidate's cost") == 1
+    assert page.count("scale at each candidate") == 1
