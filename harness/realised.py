@@ -8,37 +8,48 @@ would have done at the step's first state:
 
 with e_j the noise predictions that the sampler got and u, c the first evaluation's branches. The
 unexplained share is |rest|^2 over that of the left side minus u.
+
+Beside it, by name, what "Guidance Matters" published: see ga_eval.py.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from typing import Any
 
 import torch
 
 from harness.errors import HarnessError
+from harness.ga_eval import ALTERING, GaEval
 from harness.generate import Job, Settings, open_models
 from harness.guidance_scale import Coefficients, nominal_guidance, sampler_coefficients
-from harness.models.applied import Applied
+from harness.models.base import Network
 from harness.sample import Request, streams
+from harness.spec import Call
 
 
 @dataclass(frozen=True)
 class Realised:
     """By step: `sigma` [n], and of each picture [n, B] the `nominal` and the `realised` scale and
-    the `unexplained` share; NaN where the branches are one, or only one was evaluated."""
+    the `unexplained` share; NaN where the branches are one, or only one was evaluated.
+
+    `ga_eval` [n, B] is that estimate, a step's mean over its rounds, NaN where a step is not
+    altered, and `ga_eval_mean` [B] the pictures'; None for samplers that do not alter steps.
+    """
 
     sigma: torch.Tensor
     nominal: torch.Tensor
     realised: torch.Tensor
     unexplained: torch.Tensor
+    ga_eval: torch.Tensor | None
+    ga_eval_mean: torch.Tensor | None
 
 
-class _Kept(Applied):
+class _Kept(GaEval):
     """Keeps every evaluation's predictions of unit noise [B, ...]: of u, c, and as guided."""
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, step: torch.Tensor, network: Network) -> None:
+        super().__init__(step, network)
         self.predictions: list[tuple[torch.Tensor, ...]] = []
 
     def see(
@@ -74,7 +85,8 @@ def realised_guidance(job: Job, request: Request, settings: Settings) -> Realise
     size = settings.batch_size or job.entry.batch_size
     for first in range(0, len(request.prompts), size):
         rows = slice(first, first + size)
-        kept, noise = _Kept(), streams(job, request, rows, models.model)
+        kept = _Kept(coefficients.step, models.model)
+        noise = streams(job, request, rows, models.model)
         models.run(
             spec.sampler,
             request.prompts[rows],
@@ -83,15 +95,15 @@ def realised_guidance(job: Job, request: Request, settings: Settings) -> Realise
             request.notes[rows],
             kept,
         )
-        parts.append(_measured(coefficients, kept))
-    together = [
-        torch.cat([getattr(part, name) for part in parts], dim=1)
-        for name in ("nominal", "realised", "unexplained")
-    ]
+        parts.append(_measured(coefficients, kept, spec.sampler))
+    together: list[Any] = []
+    for field in fields(Realised)[1:]:
+        values = [getattr(part, field.name) for part in parts]
+        together.append(None if values[0] is None else torch.cat(values, dim=-1))
     return Realised(parts[0].sigma, *together)
 
 
-def _measured(coefficients: Coefficients, kept: _Kept) -> Realised:
+def _measured(coefficients: Coefficients, kept: _Kept, call: Call) -> Realised:
     scales, pushes = kept.stacked()
     nominal = nominal_guidance(coefficients, scales, pushes)
     realised, unexplained = [], []
@@ -104,7 +116,15 @@ def _measured(coefficients: Coefficients, kept: _Kept) -> Realised:
         s, rest = _regressed((moved - u).flatten(1), (c - u).flatten(1))
         realised.append(s)
         unexplained.append(rest)
-    return Realised(nominal.sigma, nominal.scale, torch.stack(realised), torch.stack(unexplained))
+    found = (nominal.sigma, nominal.scale, torch.stack(realised), torch.stack(unexplained))
+    if call.name not in ALTERING:
+        return Realised(*found, None, None)
+    none = torch.full_like(realised[0], torch.nan)
+    estimates = [
+        torch.stack([scale for level, scale in kept.rounds if level == sigma] or [none]).nanmean(0)
+        for sigma in nominal.sigma.tolist()
+    ]
+    return Realised(*found, torch.stack(estimates), kept.scale(call.params["guidance"]))
 
 
 def _regressed(y: torch.Tensor, d: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

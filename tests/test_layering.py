@@ -21,7 +21,7 @@ LEVELS = [
     {"samplers", "models", "prompts", "metrics"},
     {"targets"},
     {"sampling"},
-    {"guidance_scale", "macs"},
+    {"guidance_scale", "macs", "ga_eval"},
     {
         "generate",
         "evaluate",

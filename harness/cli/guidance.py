@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from harness.cli import app, options
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @app.command(
@@ -44,21 +47,38 @@ def guidance(
     table = Table(
         title=f"{job.spec.sampler}, {n} picture{'s' if n > 1 else ''}", title_justify="left"
     )
-    for column in ("sigma", "nominal scale", "realised scale", "least", "most", "unexplained"):
+    columns = ["sigma", "nominal scale", "realised scale", "least", "most", "unexplained"]
+    for column in columns + ([] if found.ga_eval is None else ["ga_eval"]):
         table.add_column(column, justify="right")
-    for sigma, nominal, realised, rest in zip(
-        found.sigma, found.nominal, found.realised, found.unexplained, strict=True
+    for at, (sigma, nominal, realised, rest) in enumerate(
+        zip(found.sigma, found.nominal, found.realised, found.unexplained, strict=True)
     ):
         held = realised[realised.isfinite()]
         cells = ["-"] * 4
         if len(held):
             cells = [f"{float(v):.3f}" for v in (held.mean(), held.min(), held.max())]
             cells.append(f"{100 * float(rest[realised.isfinite()].mean()):.1f} %")
+        if found.ga_eval is not None:
+            published = found.ga_eval[at].nanmean()
+            cells.append("-" if published.isnan() else f"{float(published):.3f}")
         table.add_row(f"{float(sigma):.4g}", f"{float(nominal.mean()):.4g}", *cells)
     console = Console(highlight=False)
     console.print(table)
     console.print(
         "Means over the pictures, with the least and the most of them. Unexplained: the share of "
-        "what a step does beside the unconditional prediction that no weight of c - u explains.",
+        "what a step does beside the unconditional prediction that no weight of c - u explains. "
+        + _published(found.ga_eval_mean),
         style="dim",
+    )
+
+
+def _published(mean: Tensor | None) -> str:
+    """What is to be said of the estimate of "Guidance Matters"."""
+    if mean is None:
+        return "ga_eval: none, it is for zigzag and w2sd, which alter their steps."
+    spread = f", {float(mean.min()):.3f} to {float(mean.max()):.3f}" if len(mean) > 1 else ""
+    return (
+        "ga_eval: as Xie et al. 2026 (arXiv:2602.22570) estimate it, at the steps that are "
+        f"altered; of a picture it is {float(mean.nanmean()):.3f}{spread}. It keeps the "
+        "unconditional prediction in, so it is no weight of guidance."
     )
