@@ -373,8 +373,16 @@ def _launch(order: Order, command: list[str], workers: int) -> None:
 
 def evaluate_missing(order: Order, runs: Sequence[Run], metrics: list[str]) -> None:
     due = {run.path: evaluation.pending(run, metrics) for run in runs}
-    if not any(due.values()):
-        return
+    if any(due.values()):
+        _evaluate(order, runs, metrics, due)
+    for run in runs:
+        run.update_index()
+
+
+def _evaluate(
+    order: Order, runs: Sequence[Run], metrics: list[str], due: Mapping[str, list[str]]
+) -> None:
+    """Metrics of the shards that are due, by the runs' paths."""
     if order.workers > 1 and order.settings.device.startswith("cuda"):
         paths = [path for path, shards in due.items() if shards]
         _launch(order, ["evaluate", *paths, "--metrics", ",".join(metrics)], order.workers)

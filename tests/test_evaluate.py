@@ -29,7 +29,7 @@ from harness.metrics.base import (
 )
 from harness.metrics.frechet import Frechet, Reference
 from harness.spec import Call, Prompt, RunSpec, Shard, item_id, plan_shards
-from harness.store import schema
+from harness.store import files, index, schema
 from harness.store.run import Run
 
 PROMPTS = [Prompt(f"p{i:02d}", f"prompt {i // 2}", "ab"[i % 2]) for i in range(10)]
@@ -220,6 +220,25 @@ def test_ranks_in_any_order_or_a_queue_give_the_same_bytes(tmp_path: Path) -> No
         evaluate(two, ALL, shards=two.shards()[rank::2])
     evaluate(queue, ALL, shards=reversed(queue.shards()))
     assert stored(one) == stored(two) == stored(queue)
+
+
+def test_an_evaluation_of_all_shards_leaves_an_index_by_however_many_ranks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(index, "LEAST", 1)
+    monkeypatch.setattr(files, "_SETTLED", 0)
+    one, two = (make_run(tmp_path / name) for name in "ab")
+    evaluate(one, ALL)
+    for rank in (1, 0):
+        evaluate(two, ALL, shards=two.shards()[rank::2])
+    assert not (tmp_path / "b/index").exists()
+    evaluate(two, ALL)
+    kinds = ["images", "scores/test-red", "scores/test-blue"]
+    for kind in kinds:
+        tables = [pq.read_table(f"{run.path}/index/{kind}.parquet") for run in (one, two)]
+        assert tables[0]["shard_name"].to_pylist() == one.shards()
+        assert tables[0].drop(["shard_stamp"]) == tables[1].drop(["shard_stamp"])
+    assert len(list(tmp_path.glob("a/index/**/*.parquet"))) == len(kinds)
 
 
 def test_threads_are_the_evaluations_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

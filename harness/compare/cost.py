@@ -38,7 +38,7 @@ def _seconds(selection: Selection) -> tuple[float | None, int, str]:
     timed = [shard for shard in run.shards("timing") if shard in selection.rows]
     if not timed:
         return None, 0, "not timed"
-    timing = selection.run.frame("timing", names=timed)
+    timing = selection.run.frame("timing", ["images", "seconds", "device", "threads"], timed)
     where = timing[["device", "threads"]].drop_duplicates().sort_values(["device", "threads"])
     device = " and ".join(
         f"{row.device}, {row.threads} thread{'s' if row.threads != 1 else ''}"

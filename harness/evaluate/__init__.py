@@ -92,7 +92,8 @@ def evaluate(
 
     `progress` is called with numbers of images as they are done. `shards` yields the names of
     those to go through, one by one (None: all). `threads` is torch's number of threads, set for
-    the whole process, since the last bits of a score on a CPU depend on it.
+    the whole process, since the last bits of a score on a CPU depend on it. With all shards gone
+    through, the run's index is brought up to date.
     Raises HarnessError for unknown metrics and parameters, and if no metric can run here; where
     only some cannot, the report says why and the others run.
     """
@@ -137,6 +138,8 @@ def evaluate(
                 sheet.write()
                 count(now.shard, now.jobs)
             progress(len(batch.places) + (len(batch.broken) if batch.last else 0))
+    if shards is None:
+        run.update_index()
     labels = [metric.label for metric in usable]
     return EvaluationReport(dict(zip(labels, outcomes, strict=True)), missing)
 

@@ -8,6 +8,7 @@ import json
 import os
 import re
 import tempfile
+import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -22,6 +23,12 @@ from harness.errors import HarnessError
 
 _READERS = 16
 """Files read from a network at a time."""
+
+_SETTLED = 2_000_000_000
+"""Nanoseconds; some file systems count whole seconds."""
+
+_VERSIONS = ("ETag", "etag", "generation", "created")
+"""What stores behind a URL call a file's version, each in its own way."""
 
 
 def _is_url(path: str) -> bool:
@@ -57,6 +64,42 @@ def list_files(folder: str, suffix: str) -> list[str]:
     else:
         found = os.listdir(folder) if os.path.isdir(folder) else []
     return sorted(name for name in found if name.endswith(suffix) and not name.startswith("."))
+
+
+def stamps(folder: str, suffix: str) -> dict[str, str | None]:
+    """By name, a stamp of each file that `list_files` names: another one when it is written anew.
+
+    None where there is nothing to go by: a file of the last seconds, as one written next could be
+    as old by the clock of its file system, or a store that tells no version of its files.
+    """
+    if _is_url(folder):
+        fs, inner = _remote(folder)
+        fs.invalidate_cache(inner)  # another process may have written since it was listed
+        listed = fs.ls(inner, detail=True) if fs.exists(inner) else []
+        found = {Path(info["name"]).name: _version(info) for info in listed}
+    else:
+        found = _changes(folder) if os.path.isdir(folder) else {}
+    names = (name for name in found if name.endswith(suffix) and not name.startswith("."))
+    return {name: found[name] for name in sorted(names)}
+
+
+def _changes(folder: str) -> dict[str, str | None]:
+    settled = time.time_ns() - _SETTLED
+    found: dict[str, str | None] = {}
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            try:
+                state = entry.stat()
+            except FileNotFoundError:  # renamed or removed since
+                continue
+            old = state.st_mtime_ns < settled
+            found[entry.name] = f"{state.st_size}-{state.st_mtime_ns}" if old else None
+    return found
+
+
+def _version(info: dict[str, Any]) -> str | None:
+    known = next((info[name] for name in _VERSIONS if info.get(name)), None)
+    return None if known is None else f"{info['size']}-{known}"
 
 
 def is_folder(path: str) -> bool:
@@ -183,15 +226,19 @@ def read_json(path: str) -> Any:
         raise HarnessError(f"{path} is damaged: {error}") from None
 
 
-def write_table(path: str, table: pa.Table, metadata: dict[str, str] | None = None) -> None:
-    """Write `table` as Parquet, atomically. `metadata` is added to the schema's own.
+def write_table(
+    path: str, table: pa.Table, metadata: dict[str, str] | None = None, rows: int | None = None
+) -> None:
+    """Write `table` as Parquet, atomically, `rows` in a group (None: the library's number).
+
+    `metadata` is added to the schema's own.
 
     The bytes depend on the table and on the library's version alone.
     """
     if metadata:
         table = table.replace_schema_metadata({**(table.schema.metadata or {}), **metadata})
     buffer = io.BytesIO()
-    pq.write_table(table, buffer, compression="zstd")
+    pq.write_table(table, buffer, compression="zstd", row_group_size=rows)
     write_bytes(path, buffer.getvalue())
 
 

@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from harness.errors import HarnessError
 from harness.spec import RunSpec, Shard
-from harness.store import files
+from harness.store import files, index
 
 log = logging.getLogger(__name__)
 
@@ -154,13 +154,19 @@ class Run:
         names = self.shards(kind) if names is None else names
         if not names:
             raise HarnessError(f"{self.path} holds no {kind}")
-        return pa.concat_tables(self.read_all(kind, names, columns)).to_pandas()
+        return self.read_all(kind, names, columns).table.to_pandas()
 
     def read_all(
         self, kind: str, names: Iterable[str], columns: list[str] | None = None
-    ) -> list[pa.Table]:
-        """`read` of many shards, in their order."""
-        return files.read_tables([self.file(kind, name) for name in names], columns)
+    ) -> index.Shards:
+        """`read` of many shards, in their order: from the index as far as it holds."""
+        return index.read(self.path, kind, names, columns)
+
+    def update_index(self) -> None:
+        """Make whole-run reads of images (without pictures), timing and scores fast."""
+        scores = files.list_files(files.join(self.path, "scores"), "")
+        for kind in ["images", "timing", *(f"scores/{name}" for name in scores)]:
+            index.update(self.path, kind)
 
 
 @cache

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from harness.errors import HarnessError
 from harness.store import files, schema
 from harness.store.collections import current_stamp, read_image
+from harness.store.index import Shards
 from harness.store.pictures import Broken
 from harness.store.run import Run
 
@@ -110,9 +111,9 @@ class Selection:
 
     def scores(self, metric: str) -> tuple[pd.DataFrame, str]:
         """`value` and `reason` of the items, in the images' order, and the scores' `identity`."""
-        parts = self._read(f"scores/{metric}", ["value", "reason"])
-        identity = self._identity(f"scores/{metric}", parts)
-        return self._rows(parts).to_pandas(), identity
+        read = self._read(f"scores/{metric}", ["value", "reason"])
+        identity = self._identity(f"scores/{metric}", read)
+        return self._rows(read).to_pandas(), identity
 
     def reasons(self, encoder: str) -> pd.DataFrame:
         """`reason` why an item has no features, in the images' order."""
@@ -144,27 +145,26 @@ class Selection:
         """
         return self._identity(kind, self._read(kind, []))
 
-    def _read(self, kind: str, columns: list[str]) -> dict[str, pa.Table]:
+    def _read(self, kind: str, columns: list[str]) -> Shards:
         """Whole shards of the items, of those that are there."""
         there = set(self.run.shards(kind))
-        names = [shard for shard in self.rows if shard in there]
-        return dict(zip(names, self.run.read_all(kind, names, columns), strict=True))
+        return self.run.read_all(kind, [shard for shard in self.rows if shard in there], columns)
 
-    def _rows(self, shards: dict[str, pa.Table]) -> pa.Table:
-        return _joined(_kept(shards[shard], rows) for shard, rows in self.rows.items())
+    def _rows(self, shards: Shards) -> pa.Table:
+        """The items' rows of all shards that hold any."""
+        return _kept(shards.table, np.concatenate(list(self.rows.values())))
 
-    def _identity(self, kind: str, shards: dict[str, pa.Table]) -> str:
-        stored = {s: files.metadata(shards[s]) if s in shards else {} for s in self.rows}
-        identities = {found.get("identity") for found in stored.values()}
+    def _identity(self, kind: str, shards: Shards) -> str:
+        items, made_by = shards.mark("items"), shards.mark("identity")
+        identities = {made_by.get(shard) for shard in self.rows}
         outdated = sum(
-            found.get("items") != self.keys[shard] or "identity" not in found
-            for shard, found in stored.items()
+            made_by.get(shard) is None or items[shard] != self.keys[shard] for shard in self.rows
         )
         results, _, name = kind.partition("/")
         if outdated:
             raise HarnessError(
                 f"{self.run.path}: {results} of {name!r} are missing or outdated for {outdated} "
-                f"of {len(stored)} shards: evaluate it first (harness evaluate)"
+                f"of {len(self.rows)} shards: evaluate it first (harness evaluate)"
             )
         if len(identities) > 1:
             raise HarnessError(
@@ -185,11 +185,11 @@ def select(run: Run, items: Collection[str] | None) -> Selection:
     if items is not None and not items:
         raise HarnessError(f"no images of {run.path} are asked for: name items, or leave them out")
     columns = [*_COLUMNS, "guidance_scale"] if run.shards("guidance") else _COLUMNS
-    held = dict(zip(shards, run.read_all("images", shards, columns), strict=True))
+    held = run.read_all("images", shards, columns)
     if items is None:
-        return _selection(run, held, {s: np.ones(len(part), bool) for s, part in held.items()})
+        return _selection(run, held, np.ones(len(held.table), bool))
     wanted = pa.array(set(items), pa.string())
-    column = pa.concat_tables(part.select(["item_id"]) for part in held.values())["item_id"]
+    column = held.table["item_id"]
     asked = pc.is_in(column, wanted).to_numpy()
     if pc.count_distinct(column.filter(asked)).as_py() < len(wanted):
         absent = sorted(set(items).difference(column.to_pylist()))
@@ -197,22 +197,15 @@ def select(run: Run, items: Collection[str] | None) -> Selection:
             f"{run.path} lacks {len(absent)} of the {len(wanted)} images asked for "
             f"({absent[0]!r}, ...): generate them first"
         )
-    ends = np.cumsum([len(part) for part in held.values()])
-    rows = dict(zip(held, np.split(asked, ends[:-1]), strict=True))
-    return _selection(run, held, {shard: part for shard, part in rows.items() if part.any()})
+    return _selection(run, held, asked)
 
 
-def _selection(
-    run: Run, held: dict[str, pa.Table], rows: dict[str, NDArray[np.bool_]]
-) -> Selection:
-    keys = {s: files.metadata(held[s]).get("items") or _file_key(run, s) for s in rows}
-    images = _joined(_kept(held[shard], part) for shard, part in rows.items())
-    return Selection(run, rows, keys, images.replace_schema_metadata(None))
-
-
-def _joined(parts: Iterable[pa.Table]) -> pa.Table:
-    """One piece of memory: what follows is slow on thousands of small ones."""
-    return pa.concat_tables(parts).combine_chunks()
+def _selection(run: Run, held: Shards, asked: NDArray[np.bool_]) -> Selection:
+    parts = np.split(asked, np.cumsum(held.counts)[:-1])
+    rows = {name: part for name, part in zip(held.names, parts, strict=True) if part.any()}
+    items = held.mark("items")
+    keys = {shard: items[shard] or _file_key(run, shard) for shard in rows}
+    return Selection(run, rows, keys, _kept(held.table, asked).combine_chunks())
 
 
 def _kept(table: pa.Table, rows: NDArray[np.bool_]) -> pa.Table:

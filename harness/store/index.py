@@ -1,0 +1,233 @@
+"""The light columns of a run's many small files, in one file of each kind.
+
+Opening 100,000 small files takes minutes, reading what a comparison wants of them seconds.
+`index/<kind>.parquet` has one row a shard: its name, the stamp of its file, marks of its metadata,
+and a list for each column. A shard is taken from there only while its file has that stamp; every
+other is read from its own file. So nothing but speed depends on an index: it may be missing, old or
+damaged, and of several processes that write it at once the last one wins.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from harness.errors import HarnessError
+from harness.store import files, schema
+
+log = logging.getLogger(__name__)
+
+MARKS = ("items", "identity", "truncated")
+"""What is kept of a file's metadata."""
+
+LEAST = 64
+"""An index is opened for as many shards, and written when as many are not in it: fewer are read as
+fast from their own files."""
+
+_NAME, _STAMP, _ROWS = "shard_name", "shard_stamp", "shard_rows"
+_IMAGES = [
+    "item_id", "prompt_id", "prompt", "category", "seed", "failed", "nfe", "nfe_by_branch",
+    "guidance_scale",
+]  # fmt: skip
+_SCORES = ["value", "reason"]
+_GROUP = 1024  # shards in a row group: Arrow reads no list column of over 2 GiB in one piece
+
+
+@dataclass(frozen=True)
+class Shards:
+    """The rows of many shards, one after the other: `counts` [shards] of them each.
+
+    `marks` are those of MARKS, by shard; None where its file does not have it.
+    """
+
+    names: list[str]
+    counts: NDArray[np.int64]
+    marks: dict[str, list[str | None]]
+    table: pa.Table
+
+    def mark(self, name: str) -> dict[str, str | None]:
+        """One of MARKS by shard."""
+        return dict(zip(self.names, self.marks[name], strict=True))
+
+
+@dataclass(frozen=True)
+class _Index:
+    """What an index holds, and the stamps that the shards' files had when it was written."""
+
+    shards: Shards
+    stamps: list[str]
+
+    def current(self, stamps: Mapping[str, str | None]) -> dict[str, int]:
+        """The places of the shards whose files have the same stamps now."""
+        both = enumerate(zip(self.shards.names, self.stamps, strict=True))
+        return {name: at for at, (name, stamp) in both if stamps.get(name) == stamp}
+
+
+def read(path: str, kind: str, names: Iterable[str], columns: list[str] | None) -> Shards:
+    """Columns (None: all) of shards of a run's folder, in the order of `names`.
+
+    `kind` is the folder that they are in, `images` or `scores/<metric>`.
+    """
+    names = list(names)
+    index = _stored(path, kind, columns) if len(names) >= LEAST else None
+    if index is None:
+        return _own(path, kind, names, columns)
+    held = index.current(_stamps(path, kind))
+    shards = index.shards
+    if absent := [name for name in names if name not in held]:
+        held |= {name: len(shards.names) + at for at, name in enumerate(absent)}
+        shards = _chained(shards, _own(path, kind, absent, columns))
+    return _picked(shards, [held[name] for name in names])
+
+
+def update(path: str, kind: str) -> None:
+    """Write the index of a kind anew where it lacks LEAST or more shards as they are now.
+
+    A folder that cannot be written to is left as it is, with a warning.
+    """
+    try:
+        _update(path, kind)
+    except (HarnessError, OSError) as error:
+        log.warning("%s: no index of %s, comparisons take longer: %s", path, kind, error)
+
+
+def _update(path: str, kind: str) -> None:
+    # Listed before anything is read: what is replaced from here on will have another stamp.
+    stamps = {name: stamp for name, stamp in _stamps(path, kind).items() if stamp}
+    columns = _schema(kind).names
+    index = _stored(path, kind, columns) if len(stamps) >= LEAST else None
+    held = index.current(stamps) if index else {}
+    absent = [name for name in stamps if name not in held]
+    if len(absent) < LEAST:
+        return
+    found = {name: _fitting(path, kind, name) for name in absent}
+    new = {name: table for name, table in found.items() if table is not None}
+    if len(new) < LEAST:
+        return
+    shards = _together(list(new), list(new.values()))
+    if index:
+        held = {name: len(new) + at for name, at in held.items()}
+        shards = _chained(shards, index.shards)
+    held |= {name: at for at, name in enumerate(new)}
+    shards = _picked(shards, [held[name] for name in sorted(held)])
+    table = _nested(shards, [stamps[name] for name in shards.names])
+    files.write_table(_file(path, kind), table, {"columns": str(_schema(kind))}, rows=_GROUP)
+
+
+def _schema(kind: str) -> pa.Schema:
+    """What an index holds of a row; no columns where there is none of the kind."""
+    if kind == "images":
+        return pa.schema([schema.IMAGES.field(name) for name in _IMAGES])
+    if kind.startswith("scores/"):
+        return pa.schema([schema.SCORES.field(name) for name in _SCORES])
+    return schema.TIMING if kind == "timing" else pa.schema([])
+
+
+def _file(path: str, kind: str) -> str:
+    return files.join(path, "index", f"{kind}.parquet")
+
+
+def _shard_file(path: str, kind: str, name: str) -> str:
+    return files.join(path, kind, f"{name}.parquet")
+
+
+def _stamps(path: str, kind: str) -> dict[str, str | None]:
+    found = files.stamps(files.join(path, kind), ".parquet")
+    return {name.removesuffix(".parquet"): stamp for name, stamp in found.items()}
+
+
+def _stored(path: str, kind: str, columns: list[str] | None) -> _Index | None:
+    """The index, if there is a whole one that holds these columns."""
+    wanted, where = _schema(kind), _file(path, kind)
+    if columns is None or not {*columns} <= {*wanted.names} or not files.exists(where):
+        return None
+    try:
+        table = files.read_table(where, [_NAME, _STAMP, _ROWS, *MARKS, *columns])
+    except (pa.ArrowException, KeyError, OSError) as error:
+        log.warning("%s is left aside: %s", where, str(error).partition("\n")[0])
+        return None
+    if files.metadata(table).get("columns") != str(wanted):
+        return None  # of another version
+    rows = [pa.chunked_array(_flat(table[name]), wanted.field(name).type) for name in columns]
+    marks = {mark: table[mark].to_pylist() for mark in MARKS}
+    counts = table[_ROWS].to_numpy()
+    shards = Shards(table[_NAME].to_pylist(), counts, marks, pa.table(rows, names=columns))
+    return _Index(shards, table[_STAMP].to_pylist())
+
+
+def _flat(lists: pa.ChunkedArray) -> list[pa.Array]:
+    return [chunk.flatten() for chunk in lists.chunks]
+
+
+def _own(path: str, kind: str, names: Sequence[str], columns: list[str] | None) -> Shards:
+    """From the shards' own files."""
+    paths = [_shard_file(path, kind, name) for name in names]
+    return _together(names, files.read_tables(paths, columns))
+
+
+def _fitting(path: str, kind: str, name: str) -> pa.Table | None:
+    """A shard's columns for the index; None if it is gone, or of another schema than ours."""
+    wanted = _schema(kind)
+    try:
+        table = files.read_table(_shard_file(path, kind, name), wanted.names)
+    except (KeyError, FileNotFoundError):
+        return None
+    return table if table.schema.equals(wanted) else None
+
+
+def _together(names: Sequence[str], tables: Sequence[pa.Table]) -> Shards:
+    found = [files.metadata(table) for table in tables]
+    marks = {mark: [metadata.get(mark) for metadata in found] for mark in MARKS}
+    counts = np.array([len(table) for table in tables], np.int64)
+    plain = [table.replace_schema_metadata(None) for table in tables] or [pa.table({})]
+    # In one piece of memory: what follows is slow on thousands of small ones.
+    return Shards(list(names), counts, marks, pa.concat_tables(plain).combine_chunks())
+
+
+def _chained(first: Shards, second: Shards) -> Shards:
+    return Shards(
+        first.names + second.names,
+        np.concatenate([first.counts, second.counts]),
+        {mark: first.marks[mark] + second.marks[mark] for mark in MARKS},
+        pa.concat_tables([first.table, second.table]),
+    )
+
+
+def _picked(shards: Shards, places: Sequence[int]) -> Shards:
+    """The shards at `places`, in this order."""
+    if places == list(range(len(shards.names))):
+        return shards
+    at = np.asarray(places, np.int64)
+    counts = shards.counts[at]
+    starts = (np.cumsum(shards.counts) - shards.counts)[at]
+    within = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
+    return Shards(
+        [shards.names[i] for i in places],
+        counts,
+        {mark: [values[i] for i in places] for mark, values in shards.marks.items()},
+        shards.table.take(pa.array(np.repeat(starts, counts) + within)),
+    )
+
+
+def _nested(shards: Shards, stamps: Sequence[str | None]) -> pa.Table:
+    """One row a shard."""
+    parts = []
+    ends = np.concatenate([[0], np.cumsum(shards.counts)])
+    for first in range(0, len(shards.names), _GROUP):
+        here = slice(first, first + _GROUP)
+        cuts = ends[first : first + _GROUP + 1]
+        rows = shards.table.slice(cuts[0], cuts[-1] - cuts[0]).combine_chunks()
+        columns: dict[str, Any] = {_NAME: shards.names[here], _STAMP: stamps[here]}
+        columns |= {_ROWS: shards.counts[here]}
+        columns |= {mark: pa.array(shards.marks[mark][here], pa.string()) for mark in MARKS}
+        offsets = pa.array(cuts - cuts[0], pa.int32())
+        for name, column in zip(rows.column_names, rows.columns, strict=True):
+            columns[name] = pa.ListArray.from_arrays(offsets, column.chunk(0))
+        parts.append(pa.table(columns))
+    return pa.concat_tables(parts)
