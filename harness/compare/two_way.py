@@ -7,11 +7,12 @@ images of one prompt, and an interval over prompts alone is too sure of itself.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy import stats
 
+from harness.compare.score import Score
 from harness.compare.statistics import (
     LEVEL,
     Codes,
@@ -20,10 +21,8 @@ from harness.compare.statistics import (
     dense,
     distinct,
     mean,
-    prompt_means,
-    score_interval,
-    smoothed,
-    winning_rate,
+    score,
+    scored,
 )
 
 FEW_SEEDS = 10
@@ -73,36 +72,32 @@ def shared_rate(
 ) -> tuple[Estimate, float | None, str]:
     """As `winning_rate`, for noise that depends on the seed alone; with p-value and its method.
 
-    The cluster-effective n of `winning_rate` shrinks by what seeds add to the variance, and
-    Student's t has Satterthwaite's degrees of freedom. The p-value is that of the same score test,
-    since flipping the sign of prompts would take them for independent. One prompt: seeds are the
-    observations (unconditional models). One seed: prompts are, and the result holds for that noise
-    only. Simulated coverage is 93 % or more from 10 seeds on; `seed_warning` speaks up below.
+    The spread of `winning_rate`'s score test grows by what seeds add to the variance, and Student's
+    t has Satterthwaite's degrees of freedom. The p-value is that of the same test, since flipping
+    the sign of prompts would take them for independent. One prompt: seeds are the observations
+    (unconditional models). One seed: prompts are, and the result holds for that noise only.
+    Simulated coverage is 93 % or more from 10 seeds on; `seed_warning` speaks up below.
     """
     if not len(outcomes):
         return Estimate(None, None, None, 0, "no pairs"), None, "no pairs"
     several_prompts, several_seeds = distinct(prompts) > 1, distinct(seeds) > 1
+    test, m = score(outcomes, prompts if several_prompts else seeds)
+    if m == 1:
+        found = Estimate(test.value, None, None, 1, "one pair: no interval")
+        return found, None, "one pair: no p-value"
     if not (several_prompts and several_seeds):
-        found = winning_rate(outcomes, prompts if several_prompts else seeds)
-        if found.effective is None:
-            return found, None, "one pair: no p-value"
-        return found, *_score_p(found, found.prompts - 1)
+        return _judged(test, m, m - 1)
     table = _crossed(outcomes, prompts, seeds)
-    shares, _ = prompt_means(outcomes, prompts)
-    centre, n = smoothed(shares)
-    by_prompt = centre * (1 - centre) / n
-    n = centre * (1 - centre) / (by_prompt + table.by_seed)
-    degrees = table.degrees(by_prompt)
-    low, high = score_interval(table.value, n, degrees)
-    found = Estimate(table.value, low, high, table.prompts, effective=n)
-    return found, *_score_p(found, degrees)
+    one = test.variance(test.value)
+    degrees = table.degrees(one * test.spread)
+    if table.by_seed:
+        test = replace(test, spread=test.spread + table.by_seed / one)
+    return _judged(test, m, degrees)
 
 
-def _score_p(found: Estimate, degrees: float) -> tuple[float, str]:
-    assert found.value is not None
-    assert found.effective is not None
-    away = abs(found.value - 0.5) / math.sqrt(0.25 / found.effective)
-    return float(2 * stats.t.sf(away, degrees)), "score test"
+def _judged(test: Score, m: int, degrees: float) -> tuple[Estimate, float, str]:
+    p_value = float(2 * stats.t.sf(test.distance(0.5), degrees))
+    return scored(test, m, degrees), p_value, "score test"
 
 
 def shared_mean(values: Floats, prompts: Codes, seeds: Codes) -> Estimate:
