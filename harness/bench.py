@@ -46,7 +46,7 @@ from harness.spec import Call, Shard, asked_items, parse_call, parse_seeds, plan
 from harness.store import comparison as tables
 from harness.store.comparison import Comparison, MetricInfo
 from harness.store.run import Run
-from harness.store.votes import HUMAN
+from harness.store.votes import HUMAN, Votes
 
 _AT_LEAST = 2  # shards a process, below which starting another costs more than it saves
 
@@ -233,14 +233,14 @@ def compare_runs(
     items: Collection[str] | None = None,
     set_scores: SetScores | None = None,
     benchmark: Benchmark | None = None,
-    votes: Mapping[str, float] | None = None,
+    votes: Votes | None = None,
     same: Mapping[str, str] | None = None,
 ) -> Comparison:
     """Compare evaluated runs on item metrics, with their set scores beside; writes `compare/`.
 
     `items` are the ids to compare; None: all that the runs have in common. `set_scores` of the same
     items, shared by several comparisons. `benchmark` may declare what is primary, and a margin.
-    `votes` are people's, by item: see `store.votes.preferences`. `same`: see `fairness.Fair`.
+    `votes` are people's: see `store.votes.preferences`. `same`: see `fairness.Fair`.
     """
     single = [metric_info(metric) for metric in metrics if not isinstance(metric, SetMetric)]
     set_scores = set_scores or SetScores(items)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,13 +12,19 @@ from pathlib import Path
 from threading import Thread
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
 
 from harness.arena import Arena, Ballot
+from harness.arena import ballot as ballot_module
+from harness.arena.ballot import Pair
 from harness.errors import HarnessError
 from harness.generate import Settings, generate, open_run, plan
+from harness.importing import Declared, import_images
 from harness.spec import Prompt, plan_shards
+from harness.store.comparison import load_comparison
 from harness.store.run import Run
 from harness.store.votes import preferences, votes_file
 from tests.conftest import harness
@@ -178,7 +185,7 @@ def test_the_human_winning_rate_stands_beside_the_models(
     command = ["compare", *paths, "--metrics", "contrast,human", "--out", str(tmp_path)]
     assert harness(monkeypatch, *command) == 2
     assert "holds no vote on these two runs: first harness arena" in capsys.readouterr().err
-    wins: dict[str, list[float]] = {}
+    wins: dict[tuple[str, str], list[float]] = {}
     for rater, turned in (("ann", False), ("bob", False), ("cy", True)):
         ballot = Ballot(*(runs[::-1] if turned else runs), str(tmp_path), rater)
         for at, pair in enumerate(ballot.pairs[:9]):
@@ -186,7 +193,7 @@ def test_the_human_winning_rate_stands_beside_the_models(
             ballot.vote(at, choice)
             left = (pair.left == "candidate") != turned
             won = {"left": float(left), "right": float(not left), "tie": 0.5}[choice]
-            wins.setdefault(pair.item_id, []).append(won)
+            wins.setdefault((pair.item_id, pair.other_id), []).append(won)
     shares = {item: sum(won) / len(won) for item, won in wins.items()}
     ids = [run.spec.run_id for run in runs]
     assert preferences(str(tmp_path), *ids) == pytest.approx(shares)
@@ -205,6 +212,103 @@ def test_the_human_winning_rate_stands_beside_the_models(
     left_out = pairs[(pairs["metric"] == "human") & pairs["outcome"].isna()]["left_out"]
     assert set(left_out) <= {"no vote"}
     assert "Human preference" in (tmp_path / "report" / "index.html").read_text()
+
+
+@pytest.fixture
+def imports(tmp_path: Path) -> tuple[Run, Run]:
+    """Unpaired images of 5 prompts: 4 and 3 of each."""
+    made = []
+    for name, count in (("a", 4), ("b", 3)):
+        where = tmp_path / name
+        where.mkdir()
+        rows = ["file,prompt,seed"]
+        for prompt in range(5):
+            for seed in range(count):
+                pixels = np.zeros((8, 8, 3), np.uint8)
+                pixels[0] = 20 * prompt + seed + 100 * (name == "a")
+                Image.fromarray(pixels).save(where / f"{prompt}-{seed}.png")
+                rows.append(f"{prompt}-{seed}.png,prompt {prompt},{seed}")
+        table = tmp_path / f"{name}.csv"
+        table.write_text("\n".join(rows) + "\n")
+        made.append(import_images(str(where), Declared(None, str(table)), out=f"{where}-run"))
+    return made[0], made[1]
+
+
+def test_unpaired_images_meet_at_random_and_each_once(
+    imports: tuple[Run, Run],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+) -> None:
+    ballot = Ballot(*imports, str(tmp_path), "ann")
+    assert len(ballot.pairs) == 5 * 3
+    for side in ("item_id", "other_id"):
+        assert len({getattr(pair, side) for pair in ballot.pairs}) == 15
+    prompts = [[pair.item_id.split("/")[0], pair.other_id.split("/")[0]] for pair in ballot.pairs]
+    assert all(one == other for one, other in prompts)
+    assert any(pair.item_id != pair.other_id for pair in ballot.pairs)
+    assert ballot.pairs == Ballot(*imports, str(tmp_path), "bob").pairs
+    first = ballot.pairs[0]
+    for side in ("left", "right"):
+        candidate = (side == "left") == (first.left == "candidate")
+        item = first.item_id if candidate else first.other_id
+        level = np.asarray(Image.open(io.BytesIO(bytes(ballot.image(0, side)))))[0, 0, 0]
+        assert (level >= 100, level % 20) == (candidate, int(item.split("/")[1]))
+    shares: dict[str, list[float]] = {}
+    for at, pair in enumerate(ballot.pairs[:11]):
+        wins = at % 3 != 0
+        ballot.vote(at, _side(pair, wins))
+        shares.setdefault(pair.item_id.split("/")[0], []).append(float(wins))
+    turned = Ballot(*imports[::-1], str(tmp_path), "cy", seed=7)
+    turned.vote(0, _side(turned.pairs[0], False))  # for the candidate of the other ballot
+    key = (turned.pairs[0].other_id, turned.pairs[0].item_id)
+    ids = [run.spec.run_id for run in imports]
+    votes = preferences(str(tmp_path), *ids)
+    said = {(pair.item_id, pair.other_id) for pair in ballot.pairs[:11]}
+    assert set(votes) == said | {key}
+    if key not in said:
+        assert votes[key] == 1
+        shares.setdefault(key[0].split("/")[0], []).append(1.0)
+    paths = [run.path for run in imports]
+    command = ["compare", *paths, "--metrics", "human", "--out", str(tmp_path)]
+    assert harness(monkeypatch, *command) == 0
+    (row,) = load_comparison(str(tmp_path)).rates.to_dict("records")
+    assert (row["pairs"], row["left_out"]) == (len(votes), 5 * 12 - len(votes))
+    assert row["prompts"] == len(shares)
+    assert row["winning_rate"] == pytest.approx(np.mean([np.mean(won) for won in shares.values()]))
+    assert "imported as unpaired" in " ".join(capsys.readouterr().out.split())
+    assert harness(monkeypatch, *command, "--matrix") == 2
+    assert "without --fair and --matrix" in " ".join(capsys.readouterr().err.split())
+
+
+def _side(pair: Pair, candidate_wins: bool) -> str:
+    return "left" if (pair.left == "candidate") == candidate_wins else "right"
+
+
+def test_failed_images_lose_in_their_turn(
+    runs: tuple[Run, Run], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """They count as often as the pairs that are voted on, not all of them at once."""
+    plain = Ballot(*runs, str(tmp_path), "ann")
+    order = [pair.item_id for pair in plain.pairs]
+    failed = {"candidate": {order[1], order[2], order[9]}, "baseline": {order[2]}}
+    places = ballot_module._places
+
+    def some_failed(run: Run) -> dict[str, Any]:
+        role = "candidate" if run is runs[0] else "baseline"
+        return {k: v._replace(failed=k in failed[role]) for k, v in places(run).items()}
+
+    monkeypatch.setattr(ballot_module, "_places", some_failed)
+    ballot = Ballot(*runs, str(tmp_path), "ann")
+    assert [pair.item_id for pair in ballot.pairs] == order
+    ballot.vote(0, _side(ballot.pairs[0], True))
+    assert (ballot.done, ballot.next) == (3, 3)
+    ids = [run.spec.run_id for run in runs]
+    votes = preferences(str(tmp_path), *ids)
+    assert votes == {(order[k], order[k]): share for k, share in enumerate((1.0, 0.0, 0.5))}
+    ballot.undo()
+    assert (ballot.done, ballot.next) == (0, 0)
+    assert preferences(str(tmp_path), *ids) == {}
 
 
 def test_mistakes(runs: tuple[Run, Run], tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import random
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from functools import lru_cache
+from typing import NamedTuple
 
 from harness.errors import HarnessError
 from harness.store.pictures import Broken
@@ -19,19 +20,38 @@ CHOICES = (*SIDES, "tie")
 
 @dataclass(frozen=True)
 class Pair:
-    """Two images of one prompt and seed. `left` is "candidate" or "baseline"."""
+    """Two images of one prompt, of the candidate (`item_id`) and the baseline (`other_id`).
+
+    `left` is "candidate" or "baseline". `settled` is the winner where an image failed, which needs
+    no vote: candidate, baseline or tie.
+    """
 
     item_id: str
+    other_id: str
     prompt: str
     left: str
+    settled: str | None
+
+
+class _Place(NamedTuple):
+    """Where an image is."""
+
+    shard: str
+    row: int
+    prompt_id: str
+    prompt: str
+    failed: bool
 
 
 class Ballot:
-    """The common images of two runs in an order of their own, and one rater's votes on them.
+    """Pairs of images of two runs in an order of their own, and one rater's votes on them.
 
-    Order and sides are drawn from `seed`: the same for every rater of the same seed. Votes are
-    kept in `folder`/votes, each written as it is given. Pairs in which an image failed are not
-    shown: a failed image loses without a vote.
+    Images of the same prompt and seed make a pair; of a run that is not paired with the other, each
+    image of a prompt at most once, with one of the other's drawn at random, so that the share of
+    votes won is that of two images drawn independently. Pairs, order and sides are drawn from
+    `seed`: the same for every rater of the same seed. Votes are kept in `folder`/votes, each
+    written as it is given. A pair in which an image failed is not shown: in its turn it counts as a
+    vote for the other image, so that failures weigh as much as in all pairs, however many are seen.
     """
 
     def __init__(
@@ -51,49 +71,65 @@ class Ballot:
         self.pairs = self._drawn(seed)[:limit]
         self._ids = candidate.spec.run_id, baseline.spec.run_id
         self.path = votes_file(folder, *self._ids, rater)
-        self._votes = {vote.item_id: vote for vote in read_votes(self.path)}
+        self._votes = {(vote.item_id, vote.other_id): vote for vote in read_votes(self.path)}
+        self._settle()
 
     def _drawn(self, seed: int) -> list[Pair]:
         a, b = self._places.values()
-        common = sorted(set(a) & set(b))
-        if not common:
-            raise HarnessError(
-                "the two runs have no image of the same prompt and seed that both made: generate "
-                "both with the same prompts and seeds"
-            )
-        for item in common:
-            if a[item][2] != b[item][2]:
-                raise HarnessError(f"item {item!r} is not of the same prompt in the two runs")
         order = random.Random(seed)  # of the standard library: the same on every machine
-        order.shuffle(common)
-        return [Pair(item, a[item][2], order.choice([*self.runs])) for item in common]
+        paired = all(run.paired for run in self.runs.values())
+        chosen = [(item, item) for item in sorted(set(a) & set(b))] if paired else _met(a, b, order)
+        if not chosen:
+            raise HarnessError(
+                "the two runs have no image of the same prompt"
+                + (" and seed: generate both with the same prompts and seeds" if paired else "")
+            )
+        order.shuffle(chosen)
+        found = []
+        for item, other in chosen:
+            if a[item].prompt != b[other].prompt:
+                raise HarnessError(f"item {item!r} is not of the same prompt in the two runs")
+            settled = _settled(a[item].failed, b[other].failed)
+            found.append(Pair(item, other, a[item].prompt, order.choice([*self.runs]), settled))
+        return found
 
     @property
     def done(self) -> int:
-        return sum(pair.item_id in self._votes for pair in self.pairs)
+        return sum(_key(pair) in self._votes for pair in self.pairs)
 
     @property
     def next(self) -> int | None:
         """The place of the first pair without a vote; None at the end."""
-        left = (at for at, pair in enumerate(self.pairs) if pair.item_id not in self._votes)
+        left = (at for at, pair in enumerate(self.pairs) if _key(pair) not in self._votes)
         return next(left, None)
 
     def vote(self, at: int, choice: str) -> None:
         """Keep `choice` (left, right or tie) for the pair at a place; a later one replaces it."""
         pair = self.pairs[at]
         other = "baseline" if pair.left == "candidate" else "candidate"
-        winner = {"left": pair.left, "right": other, "tie": "tie"}[choice]
-        now = datetime.now(timezone.utc).isoformat(timespec="seconds")
-        self._votes.pop(pair.item_id, None)
-        vote = Vote(pair.item_id, *self._ids, winner, pair.left, self.rater, now)
-        self._votes[pair.item_id] = vote
+        self._keep(pair, {"left": pair.left, "right": other, "tie": "tie"}[choice])
+        self._settle()
         self._save()
 
     def undo(self) -> None:
         """Take the last vote back."""
-        if self._votes:
-            self._votes.popitem()
-            self._save()
+        settled = {_key(pair) for pair in self.pairs if pair.settled}
+        kept = list(self._votes)
+        while kept and kept.pop() in settled:
+            pass
+        self._votes = {key: self._votes[key] for key in kept}
+        self._settle()
+        self._save()
+
+    def _keep(self, pair: Pair, winner: str) -> None:
+        now = datetime.now(timezone.utc).isoformat(timespec="seconds")
+        self._votes.pop(_key(pair), None)
+        self._votes[_key(pair)] = Vote(*_key(pair), *self._ids, winner, pair.left, self.rater, now)
+
+    def _settle(self) -> None:
+        """Pass the pairs that need no vote."""
+        while (at := self.next) is not None and (winner := self.pairs[at].settled):
+            self._keep(self.pairs[at], winner)
 
     def _save(self) -> None:
         write_votes(self.path, list(self._votes.values()))
@@ -103,18 +139,47 @@ class Ballot:
         pair = self.pairs[at]
         other = "baseline" if pair.left == "candidate" else "candidate"
         role = pair.left if side == "left" else other
-        shard, row, _ = self._places[role][pair.item_id]
-        return _rows(self.runs[role], shard)[row].read()
+        item = pair.item_id if role == "candidate" else pair.other_id
+        place = self._places[role][item]
+        return _rows(self.runs[role], place.shard)[place.row].read()
 
 
-def _places(run: Run) -> dict[str, tuple[str, int, str]]:
-    """Shard, row and prompt of every image that was made, by item."""
+def _key(pair: Pair) -> tuple[str, str]:
+    return pair.item_id, pair.other_id
+
+
+def _settled(a_failed: bool, b_failed: bool) -> str | None:
+    if a_failed and b_failed:
+        return "tie"
+    return "baseline" if a_failed else "candidate" if b_failed else None
+
+
+def _met(
+    a: dict[str, _Place], b: dict[str, _Place], random: random.Random
+) -> list[tuple[str, str]]:
+    """Images of the same prompt, drawn at random, each at most once."""
+    sides = []
+    for places in (a, b):
+        by_prompt: dict[str, list[str]] = {}
+        for item in sorted(places):
+            by_prompt.setdefault(places[item].prompt_id, []).append(item)
+        sides.append(by_prompt)
+    found: list[tuple[str, str]] = []
+    for prompt in sorted(set(sides[0]) & set(sides[1])):
+        ours, theirs = (random.sample(side[prompt], len(side[prompt])) for side in sides)
+        found += zip(ours, theirs, strict=False)
+    return found
+
+
+def _places(run: Run) -> dict[str, _Place]:
+    """Where every image is, or would be if it had not failed, by item."""
     found = {}
+    columns = ["item_id", "prompt_id", "prompt", "failed"]
     for shard in run.shards():
-        table = run.read("images", shard, ["item_id", "prompt", "failed"]).to_pylist()
-        for at, row in enumerate(table):
-            if row["failed"] is None:
-                found[row["item_id"]] = (shard, at, row["prompt"] or "")
+        for at, row in enumerate(run.read("images", shard, columns).to_pylist()):
+            failed = row["failed"] is not None
+            prompt = row["prompt"] or ""
+            found[row["item_id"]] = _Place(shard, at, row["prompt_id"], prompt, failed)
     return found
 
 

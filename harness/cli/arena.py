@@ -30,6 +30,7 @@ def arena(
     """Vote on two runs' pairs of images, blind, in a browser on this machine.
 
     Votes are kept as they are given: stop with Ctrl-C, go on later. Each rater has their own.
+    Images that were imported as unpaired are shown with one of the same prompt, drawn at random.
     """
     from contextlib import suppress
     from getpass import getuser

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from harness.store.comparison import Comparison
     from harness.store.run import Run
     from harness.store.survey import Survey
+    from harness.store.votes import Votes
 
 Metrics = Annotated[str, typer.Option(help="Comma-separated; see 'harness list metrics'.")]
 
@@ -200,6 +201,10 @@ def compare(
 
     opened = [Run.open(path) for path in baseline]
     names, folder = split_list(metrics), out or candidate
+    if "human" in names and (fair or matrix):
+        raise HarnessError(
+            "votes are on two runs: compare them with the metric human without --fair and --matrix"
+        )
     if fair:
         if matrix:
             raise HarnessError(
@@ -228,7 +233,7 @@ def compare(
     show(made, folder)
 
 
-def _votes(folder: str, candidate: Run, baselines: list[Run]) -> dict[str, float]:
+def _votes(folder: str, candidate: Run, baselines: list[Run]) -> Votes:
     """People's votes on two runs; HarnessError where there are none."""
     from harness.errors import HarnessError
     from harness.store.votes import preferences

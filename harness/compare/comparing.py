@@ -19,7 +19,7 @@ from harness.metrics.statistics import jackknife
 from harness.store import comparison as tables
 from harness.store.comparison import CANDIDATE, Comparison, MetricInfo, Primary, RunFacts, SetScore
 from harness.store.run import Run
-from harness.store.votes import HUMAN
+from harness.store.votes import HUMAN, Votes
 
 
 def compare(
@@ -35,7 +35,7 @@ def compare(
     by_prompt: Mapping[str, PromptMetric] | None = None,
     primary: Primary | None = None,
     margin: float | None = None,
-    votes: Mapping[str, float] | None = None,
+    votes: Votes | None = None,
     same: Mapping[str, str] | None = None,
 ) -> Comparison:
     """Compare `candidate` with every baseline and write `compare/` below `out`.
@@ -50,9 +50,10 @@ def compare(
     not declared paired, each is compared with every image of its prompt on the other side.
     `primary` is the one result that was declared before looking; everything else is exploratory.
     `margin` is how far from one half a winning rate may be and still not matter: see
-    `decisions.verdict`. `votes` are shares of people's votes for the candidate by item, where the
-    metric HUMAN is among `metrics` and there is one baseline. `same` names those of the comparisons
-    that are not made because their baseline is the very run of another one.
+    `decisions.verdict`. `votes` are people's on pairs of images, where the metric HUMAN is among
+    `metrics` and there is one baseline: only pairs with a vote count on it, and the share of votes
+    decides each. `same` names those of the comparisons that are not made because their baseline is
+    the very run of another one.
 
     Raises HarnessError without metrics or baselines, for a baseline that is the candidate's own
     folder, for runs without scores of the images that they hold or with scores by another version
@@ -85,6 +86,8 @@ def compare(
     for name in present:
         join = pairs.join if candidate.paired and present[name].paired else pairs.cross
         joined = join(tabled[CANDIDATE], tabled[name], (candidate.path, present[name].path))
+        if HUMAN in metrics:
+            joined = pairs.voted(joined, votes or {})
         for metric in metrics:
             frame = pairs.outcomes(joined, metric, name)
             paired.append(frame)

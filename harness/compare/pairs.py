@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -16,7 +16,7 @@ from harness.store import comparison as tables
 from harness.store.comparison import CANDIDATE, MetricInfo
 from harness.store.run import Run
 from harness.store.scores import Selection, select
-from harness.store.votes import HUMAN
+from harness.store.votes import HUMAN, Votes
 
 _ITEM = ["item_id", "prompt_id", "prompt", "category", "seed", "failed", "nfe"]
 _KEY = ["prompt_id", "seed"]
@@ -103,23 +103,37 @@ def read_items(
     return Scored(selection, pd.concat([items, *scores], axis=1), identities)
 
 
-def with_votes(
-    sides: Mapping[str, pd.DataFrame], votes: Mapping[str, float]
-) -> dict[str, pd.DataFrame]:
-    """The items of a candidate and its one baseline with the shares of votes for each as scores.
-
-    `votes` are those for the candidate, by item.
-    """
+def with_votes(sides: Mapping[str, pd.DataFrame], votes: Votes) -> dict[str, pd.DataFrame]:
+    """The items of a candidate and its one baseline with the shares of votes for each as scores."""
     if len(sides) != 2:
         raise HarnessError("votes are on two runs: compare with one baseline at a time")
     found = {}
-    for name, frame in sides.items():
-        values = frame["item_id"].map(votes)
-        values = values if name == CANDIDATE else 1 - values
-        reasons = pd.Series("no vote", frame.index).where(values.isna())
-        column = {f"value:{HUMAN.name}": values.astype(float), f"reason:{HUMAN.name}": reasons}
-        found[name] = frame.assign(**column)
+    for place, (name, frame) in enumerate(sides.items()):
+        given = pd.DataFrame(
+            {
+                "item": [images[place] for images in votes],
+                "share": [share if name == CANDIDATE else 1 - share for share in votes.values()],
+            }
+        )
+        values = frame["item_id"].map(given.groupby("item")["share"].mean())
+        found[name] = frame.assign(**_human(values))
     return found
+
+
+def voted(joined: Joined, votes: Votes) -> Joined:
+    """The pairs with their own votes as scores of both sides: images may be in several pairs."""
+    items = joined.items
+    own = items["prompt_id"] + "/" + items["seed"].astype(str)
+    keys = zip(own, items["item_id_b"], strict=True)
+    shares = pd.Series([votes.get(key) for key in keys], items.index, float)
+    columns = {f"{key}_a": value for key, value in _human(shares).items()}
+    columns |= {f"{key}_b": value for key, value in _human(1 - shares).items()}
+    return replace(joined, items=items.assign(**columns))
+
+
+def _human(values: pd.Series) -> dict[str, pd.Series]:
+    reasons = pd.Series("no vote", values.index).where(values.isna())
+    return {f"value:{HUMAN.name}": values.astype(float), f"reason:{HUMAN.name}": reasons}
 
 
 def join(a: pd.DataFrame, b: pd.DataFrame, names: tuple[str, str]) -> Joined:
@@ -193,7 +207,8 @@ def outcomes(joined: Joined, metric: MetricInfo, comparison: str) -> pd.DataFram
     """The pairs on one metric, with columns as in `store.comparison.PAIRS`.
 
     The better value wins (1, else 0; equal values 0.5). A failed image loses, two failed tie. Where
-    both sides have a picture and one has no score, the pair is left out (null, with the reason).
+    both sides have a picture and one has no score, the pair is left out (null, with the reason). So
+    is a pair without a vote, failed or not: see `arena.Ballot`.
     """
     items = joined.items
     a, b = items[f"value:{metric.name}_a"], items[f"value:{metric.name}_b"]
@@ -202,6 +217,8 @@ def outcomes(joined: Joined, metric: MetricInfo, comparison: str) -> pd.DataFram
     scored = np.where(a.notna() & b.notna(), (np.sign(sign * (a - b)) + 1) / 2, np.nan)
     lost = (b_failed.astype(float) - a_failed.astype(float) + 1) / 2
     outcome = pd.Series(np.where(a_failed | b_failed, lost, scored), index=items.index)
+    if metric == HUMAN:
+        outcome = outcome.where(a.notna())
     reasons = items[f"reason:{metric.name}_a"].where(a.isna(), items[f"reason:{metric.name}_b"])
     return tables.typed(
         {

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from typing import TypeAlias
 
 import pandas as pd
 
@@ -14,8 +15,12 @@ from harness.store.comparison import MetricInfo, typed
 HUMAN = MetricInfo("human", "higher", "Human preference", "Share of people's votes for the image")
 """The metric that votes are, in a comparison of the two runs."""
 
+Votes: TypeAlias = Mapping[tuple[str, str], float]
+"""By the images of candidate and baseline: the share of votes for the former, ties one half."""
+
 VOTES = {
-    "item_id": "string",
+    "item_id": "string",  # the candidate's image
+    "other_id": "string",  # the baseline's: the same item, or another of its prompt if not paired
     "candidate": "string",  # run ids
     "baseline": "string",
     "winner": "string",  # candidate, baseline or tie
@@ -31,6 +36,7 @@ class Vote:
     """One row of VOTES."""
 
     item_id: str
+    other_id: str
     candidate: str
     baseline: str
     winner: str
@@ -57,11 +63,8 @@ def read_votes(path: str) -> list[Vote]:
     return [Vote(*map(str, row)) for row in rows]
 
 
-def preferences(folder: str, candidate: str, baseline: str) -> dict[str, float]:
-    """Per item, the share of the votes below `folder` for the candidate, ties counted half.
-
-    Votes on the two runs the other way round count as well.
-    """
+def preferences(folder: str, candidate: str, baseline: str) -> Votes:
+    """The votes below `folder` on two runs, those on them the other way round among them."""
     names = files.list_files(files.join(folder, "votes"), ".parquet")
     frames = [files.read_frame(files.join(folder, "votes", name)) for name in names]
     if not frames:
@@ -69,7 +72,9 @@ def preferences(folder: str, candidate: str, baseline: str) -> dict[str, float]:
     votes = pd.concat(frames, ignore_index=True)
     same = (votes["candidate"] == candidate) & (votes["baseline"] == baseline)
     turned = (votes["candidate"] == baseline) & (votes["baseline"] == candidate)
-    share = votes["winner"].map({"candidate": 1.0, "tie": 0.5, "baseline": 0.0})
-    share = share.where(same, 1 - share)[same | turned]
-    found = share.groupby(votes["item_id"]).mean()
-    return {str(item): float(value) for item, value in found.items()}
+    share = votes["winner"].map({"candidate": 1.0, "tie": 0.5, "baseline": 0.0}).astype(float)
+    keys = ["item_id", "other_id"]
+    swapped = votes[turned].rename(columns=dict(zip(keys, keys[::-1], strict=True)))
+    both = pd.concat([votes[same].assign(share=share), swapped.assign(share=1 - share)])
+    found = both.groupby(keys)["share"].mean()
+    return {(str(item), str(other)): float(value) for (item, other), value in found.items()}
