@@ -139,7 +139,8 @@ def compare_fairly(
     """The candidate against its baseline and the fair ones among `others`, and, in a folder of its
     own, against those of the guidance curve, if there are any; all are evaluated."""
     candidate, own = pair.runs
-    asked = [name for name in (MATCHED, GUIDED, BOTH) if name in fair.jobs or name in fair.absent]
+    known = {**fair.jobs, **fair.absent, **fair.same}
+    asked = [name for name in (MATCHED, GUIDED, BOTH) if name in known]
     baselines = {OWN: own, **{name: others.get(name) for name in asked}}
     scores = scores or SetScores(items)
     comparison = compare_runs(

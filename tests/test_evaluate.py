@@ -23,9 +23,8 @@ from harness.metrics.base import (
     Metric,
     SetMetric,
     Undefined,
-    item_metric,
+    metric,
     per_batch,
-    set_metric,
 )
 from harness.metrics.frechet import Frechet, Reference
 from harness.spec import Call, Prompt, RunSpec, Shard, item_id, plan_shards
@@ -113,9 +112,9 @@ class Spread(SetMetric):
 def _fakes(monkeypatch: pytest.MonkeyPatch) -> None:
     METRICS.names()
     monkeypatch.setattr(METRICS, "_entries", dict(METRICS._entries))
-    item_metric("test-red", needs_prompts=True, **WORDS)(Red)  # type: ignore[arg-type]
-    item_metric("test-blue", needs_prompts=False, **WORDS)(Blue)  # type: ignore[arg-type]
-    set_metric("test-spread", range=(0, 1e9), **WORDS)(Spread)  # type: ignore[arg-type]
+    metric("test-red", needs_prompts=True, **WORDS)(Red)  # type: ignore[arg-type]
+    metric("test-blue", needs_prompts=False, **WORDS)(Blue)  # type: ignore[arg-type]
+    metric("test-spread", range=(0, 1e9), **WORDS)(Spread)  # type: ignore[arg-type]
     Channels.passes, Red.prepared, Red.kill_at, Red.memory = [], [], None, 1000
 
 

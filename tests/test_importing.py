@@ -20,7 +20,7 @@ from PIL import Image
 from harness.errors import HarnessError
 from harness.evaluate import evaluate
 from harness.importing import Declared, import_images
-from harness.metrics.base import METRICS, Encoder, ItemMetric, SetMetric, item_metric, set_metric
+from harness.metrics.base import METRICS, Encoder, ItemMetric, SetMetric, metric
 from harness.metrics.frechet import Frechet, Reference
 from harness.prompts.base import load_prompts
 from harness.store.comparison import load_comparison
@@ -71,9 +71,9 @@ class Spread(SetMetric):
 def _fakes(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     METRICS.names()
     monkeypatch.setattr(METRICS, "_entries", dict(METRICS._entries))
-    item_metric("test-fits", needs_prompts=True, direction="higher", **WORDS)(Fits)  # type: ignore[arg-type]
-    item_metric("test-red", needs_prompts=False, direction="higher", **WORDS)(Red)  # type: ignore[arg-type]
-    set_metric("test-spread", direction="lower", **WORDS)(Spread)  # type: ignore[arg-type]
+    metric("test-fits", needs_prompts=True, direction="higher", **WORDS)(Fits)  # type: ignore[arg-type]
+    metric("test-red", needs_prompts=False, direction="higher", **WORDS)(Red)  # type: ignore[arg-type]
+    metric("test-spread", direction="lower", **WORDS)(Spread)  # type: ignore[arg-type]
     (tmp_path / "cwd").mkdir()
     monkeypatch.chdir(tmp_path / "cwd")
 

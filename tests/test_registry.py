@@ -32,9 +32,9 @@ def test_a_name_is_registered_once() -> None:
 
 
 PLUGIN = """
-from harness.metrics.base import ItemMetric, item_metric
+from harness.metrics.base import ItemMetric, metric
 
-@item_metric("tiny-red", title="Red", direction="higher", range=(0, 1), model="none",
+@metric("tiny-red", title="Red", direction="higher", range=(0, 1), model="none",
              paper="-", licence="-", needs_prompts=False)
 class Red(ItemMetric):
     def score(self, images, rows):

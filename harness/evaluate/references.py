@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from harness.errors import HarnessError
 from harness.metrics.base import Encoder, SetMetric, make_metrics
 from harness.metrics.encoders import make_encoder
-from harness.metrics.set_metrics import Referred
+from harness.metrics.referred import Referred
 from harness.metrics.statistics import Moments
 from harness.store import files
 from harness.store.collections import Images

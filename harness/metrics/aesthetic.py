@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from harness.download import PublicFile
 from harness.metrics import weights
-from harness.metrics.base import Encoder, ItemMetric, ItemRow, Undefined, item_metric
+from harness.metrics.base import Encoder, ItemMetric, ItemRow, Undefined, metric
 from harness.metrics.linear_head import LinearHead
 from harness.metrics.open_clip_encoder import OpenClip
 
@@ -24,7 +24,7 @@ HEAD = PublicFile(
 _WHAT = "the aesthetic predictor's head"
 
 
-@item_metric(
+@metric(
     "aesthetic",
     title="Aesthetic score",
     direction="higher",

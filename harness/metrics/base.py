@@ -2,8 +2,8 @@
 
 An item metric gives one number an image:
 
-    @item_metric("contrast", title="Contrast", direction="higher", range=(0, 1),
-                 model="none", paper="-", licence="-", needs_prompts=False)
+    @metric("contrast", title="Contrast", direction="higher", range=(0, 1),
+            model="none", paper="-", licence="-")
     class Contrast(ItemMetric):
         def score(self, images, rows):
             return (images.float().std(dim=(1, 2, 3)) / 255).tolist()
@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from harness.metrics.statistics import Statistic
 
 T = TypeVar("T")
+M = TypeVar("M", bound="Metric")
 C = TypeVar("C", bound="Configured")
 
 
@@ -246,26 +247,7 @@ class SetMetric(FeatureMetric):
 METRICS: Registry[type[Metric]] = Registry("metric", "harness.metrics")
 
 
-def item_metric(
-    name: str,
-    *,
-    title: str,
-    direction: Literal["higher", "lower"],
-    range: tuple[float, float] = (-math.inf, math.inf),
-    model: str,
-    paper: str,
-    licence: str,
-    needs_prompts: bool,
-    version: int = 1,
-) -> Callable[[type[T]], type[T]]:
-    """Register a subclass of ItemMetric; the arguments are those of `About`."""
-    about = About(
-        name, "item", title, direction, range, model, paper, licence, needs_prompts, version
-    )
-    return lambda cls: _register(cls, about)
-
-
-def prompt_metric(
+def metric(
     name: str,
     *,
     title: str,
@@ -276,45 +258,32 @@ def prompt_metric(
     licence: str,
     needs_prompts: bool = False,
     version: int = 1,
-) -> Callable[[type[T]], type[T]]:
-    """Register a subclass of PromptMetric; the arguments are those of `About`."""
-    about = About(
-        name, "prompt", title, direction, range, model, paper, licence, needs_prompts, version
-    )
-    return lambda cls: _register(cls, about)
+) -> Callable[[type[M]], type[M]]:
+    """Register a subclass of ItemMetric, PromptMetric or SetMetric; arguments as of `About`."""
 
-
-def set_metric(
-    name: str,
-    *,
-    title: str,
-    direction: Literal["higher", "lower"],
-    range: tuple[float, float] = (-math.inf, math.inf),
-    model: str,
-    paper: str,
-    licence: str,
-    needs_prompts: bool = False,
-    version: int = 1,
-) -> Callable[[type[T]], type[T]]:
-    """Register a subclass of SetMetric; the arguments are those of `About`."""
-    about = About(
-        name, "set", title, direction, range, model, paper, licence, needs_prompts, version
-    )
-    return lambda cls: _register(cls, about)
-
-
-def _register(cls: type[T], about: About) -> type[T]:
-    kinds = {"item": ItemMetric, "prompt": PromptMetric, "set": SetMetric}
-    kind: type[Metric] = kinds[about.kind]
-    if not issubclass(cls, kind):
-        raise TypeError(
-            f"{cls.__name__} is registered as {about.kind} metric: subclass {kind.__name__}"
+    def register(cls: type[M]) -> type[M]:
+        about = About(
+            name, _kind(cls), title, direction, range, model, paper, licence, needs_prompts, version
         )
-    cls.name, cls.version = about.name, about.version
-    description = (cls.__doc__ or "").partition("\n")[0].rstrip(".:")
-    cls.about = dataclasses.replace(about, parameters=parameters(cls), description=description)
-    METRICS.add(about.name, cls)
-    return cls
+        cls.name, cls.version = name, version
+        description = (cls.__doc__ or "").partition("\n")[0].rstrip(".:")
+        cls.about = dataclasses.replace(about, parameters=parameters(cls), description=description)
+        METRICS.add(name, cls)
+        return cls
+
+    return register
+
+
+def _kind(cls: type) -> Literal["item", "prompt", "set"]:
+    if issubclass(cls, ItemMetric):
+        return "item"
+    if issubclass(cls, PromptMetric):
+        return "prompt"
+    if issubclass(cls, SetMetric):
+        return "set"
+    raise TypeError(
+        f"{cls.__name__} is registered as a metric: subclass ItemMetric, PromptMetric or SetMetric"
+    )
 
 
 def parameters(cls: type[Configured]) -> dict[str, Any]:

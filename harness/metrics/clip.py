@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from harness.metrics.base import ItemRow, Undefined, item_metric
+from harness.metrics.base import ItemRow, Undefined, metric
 from harness.metrics.cosine import CosineMetric
 from harness.metrics.open_clip_encoder import OpenClip
 
@@ -30,7 +30,7 @@ class _Clip(CosineMetric):
         return [100 * max(cosine, 0.0) for cosine in cosines]
 
 
-@item_metric(
+@metric(
     "clip",
     title="CLIP score",
     direction="higher",
@@ -53,7 +53,7 @@ class Clip(_Clip):
     pretrained: str = "openai"
 
 
-@item_metric(
+@metric(
     "clip-g",
     title="CLIP score (ViT-g)",
     direction="higher",

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from harness.metrics.base import ItemMetric, ItemRow, item_metric
+from harness.metrics.base import ItemMetric, ItemRow, metric
 
 if TYPE_CHECKING:
     import torch
 
 
-@item_metric(
+@metric(
     "saturation",
     title="Saturation",
     direction="higher",
@@ -33,7 +33,7 @@ class Saturation(ItemMetric):
         return saturation
 
 
-@item_metric(
+@metric(
     "contrast",
     title="Contrast",
     direction="higher",

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from harness.metrics.base import Encoder, PromptMetric, Undefined, prompt_metric
+from harness.metrics.base import Encoder, PromptMetric, Undefined, metric
 from harness.metrics.dinov2 import Dinov2
 from harness.metrics.open_clip_encoder import OpenClip
 from harness.metrics.shapes_clip import DualEncoder
@@ -33,7 +33,7 @@ def distances(features: np.ndarray[Any, Any]) -> list[float | Undefined]:
     return list(1 - (unit @ unit.sum(0) - own) / (n - 1))
 
 
-@prompt_metric(
+@metric(
     "diversity",
     title="Diversity (DINOv2)",
     direction="higher",
@@ -58,7 +58,7 @@ class DinoDiversity(_Diversity):
         return Dinov2(self.resize, self.model, self.checkpoint)
 
 
-@prompt_metric(
+@metric(
     "diversity-clip",
     title="Diversity (CLIP)",
     direction="higher",
@@ -82,7 +82,7 @@ class ClipDiversity(_Diversity):
         return OpenClip(self.model, self.pretrained)
 
 
-@prompt_metric(
+@metric(
     "shapes-diversity",
     title="Dual-encoder diversity",
     direction="higher",

@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from harness.metrics import weights
-from harness.metrics.base import ItemRow, Undefined, item_metric, per_batch
+from harness.metrics.base import ItemRow, Undefined, metric, per_batch
 from harness.metrics.cosine import CosineMetric
 from harness.metrics.hpsv2_package import HpsPackage
 from harness.metrics.open_clip_encoder import OpenClip
@@ -113,7 +113,7 @@ class _Hps(CosineMetric):
         return self.cosines(images, rows)
 
 
-@item_metric(
+@metric(
     "hpsv2",
     title="HPSv2",
     direction="higher",
@@ -136,7 +136,7 @@ class Hpsv2(_Hps):
     file = "HPS_v2_compressed.pt"
 
 
-@item_metric(
+@metric(
     "hpsv2.1",
     title="HPSv2.1",
     direction="higher",

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from harness.errors import HarnessError
 from harness.libraries import quiet
 from harness.metrics import weights
-from harness.metrics.base import ItemMetric, ItemRow, Undefined, item_metric
+from harness.metrics.base import ItemMetric, ItemRow, Undefined, metric
 from harness.metrics.linear_head import LinearHead
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ _BLOCK = {
 }
 
 
-@item_metric(
+@metric(
     "imagereward",
     title="ImageReward",
     direction="higher",

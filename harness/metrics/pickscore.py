@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from harness.errors import HarnessError
 from harness.libraries import quiet
 from harness.metrics import weights
-from harness.metrics.base import ItemRow, Undefined, item_metric, per_batch
+from harness.metrics.base import ItemRow, Undefined, metric, per_batch
 from harness.metrics.cosine import CosineMetric, TwoTowers
 
 if TYPE_CHECKING:
@@ -126,7 +126,7 @@ def clip_tokenizer() -> Any:
         return kind.from_pretrained(folder, local_files_only=True)
 
 
-@item_metric(
+@metric(
     "pickscore",
     title="PickScore",
     direction="higher",

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from harness.errors import HarnessError
-from harness.metrics.base import ItemMetric, ItemRow, item_metric
+from harness.metrics.base import ItemMetric, ItemRow, metric
 from harness.spec import RunSpec, item_id
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from harness.store.scores import ImageRow
 
 
-@item_metric(
+@metric(
     "reference_error",
     title="Reference error",
     direction="lower",

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from harness.errors import HarnessError
 from harness.libraries import quiet
-from harness.metrics.base import ItemRow, hash_file, item_metric, per_batch
+from harness.metrics.base import ItemRow, hash_file, metric, per_batch
 from harness.metrics.cosine import CosineMetric, TwoTowers
 from harness.metrics.shapes_judge import not_a_caption
 
@@ -74,7 +74,7 @@ class DualEncoder(TwoTowers):
         return F.normalize(self.model.text_projection(pooled.pooler_output), dim=-1)[0].cpu()
 
 
-@item_metric(
+@metric(
     "shapes-clip",
     title="Dual-encoder score",
     direction="higher",

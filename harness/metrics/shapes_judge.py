@@ -21,9 +21,8 @@ from harness.metrics.base import (
     SetMetric,
     Undefined,
     hash_file,
-    item_metric,
+    metric,
     per_batch,
-    set_metric,
 )
 from harness.metrics.frechet import Frechet
 from harness.metrics.references import read_reference
@@ -115,7 +114,7 @@ class _Graded(ItemMetric):
         ]
 
 
-@item_metric(
+@metric(
     "shapes-alignment",
     title="Alignment",
     direction="higher",
@@ -132,7 +131,7 @@ class ShapesAlignment(_Graded):
         return [share for share, _ in self.grades(images, rows)]
 
 
-@item_metric(
+@metric(
     "shapes-exact",
     title="Exact alignment",
     direction="higher",
@@ -149,7 +148,7 @@ class ShapesExact(_Graded):
         return [float(exact) for _, exact in self.grades(images, rows)]
 
 
-@set_metric(
+@metric(
     "shapes-fd",
     title="Judge FD",
     direction="lower",
