@@ -220,6 +220,17 @@ def test_the_embedded_benchmark_ends_in_a_winning_rate(
     assert "5" in report.read_text()
 
 
+def test_a_candidate_that_costs_and_guides_as_the_baseline_gets_its_declared_result(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    asked = ["heun(steps=2)", "--baseline", "edm(steps=2)", "--metrics", "shapes-alignment"]
+    results = ["--results", str(tmp_path), "--workers", "1", "--limit", "2", "--curve", "none"]
+    assert harness(monkeypatch, "bench", *asked, *results) == 0
+    printed = capsys.readouterr().out
+    assert "own settings = matched cost and guidance" in " ".join(printed.split())
+    assert "Declared as primary" in printed
+
+
 @pytest.mark.parametrize("what", ["samplers", "models", "metrics", "prompts", "benchmarks"])
 def test_lists(
     what: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
