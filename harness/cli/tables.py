@@ -277,14 +277,21 @@ def _fairly(
 def report(
     folder: Annotated[str, typer.Argument(help="A folder that holds compare/ or survey.json.")],
 ) -> None:
-    """Write the report of a stored comparison again and print its tables."""
+    """Write the report of a stored comparison again and print its tables.
+
+    The stored tables are enough for all but the pictures, which are the runs'.
+    """
+    from harness.report.viewer import absence
     from harness.store.comparison import load_comparison
     from harness.store.survey import holds_survey, load_survey
 
     if holds_survey(folder):
         show_survey(load_survey(folder), folder)
-    else:
-        show(load_comparison(folder), folder)
+        return
+    comparison = load_comparison(folder)
+    show(comparison, folder)
+    if said := absence(comparison):
+        typer.echo(said)
 
 
 def _show_matrix(found: Matrix, folder: str) -> None:

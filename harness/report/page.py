@@ -22,10 +22,12 @@ def html_page(content: Content) -> str:
 
     folder, comparison = resources("harness.report"), content.comparison
     template = _environment().get_template("page.html.j2")
+    seen = len(viewer.gone(comparison)) < len(comparison.runs)
     return template.render(
         style=Markup((folder / "page.css").read_text(encoding="utf-8")),
         script=Markup((folder / "page.js").read_text(encoding="utf-8")),
-        data=Markup(embedded_json(viewer.viewer_data(comparison))),
+        data=Markup(embedded_json(viewer.viewer_data(comparison))) if seen else None,
+        absence=viewer.absence(comparison),
         content=content,
         subtitle=_subtitle(comparison),
         headline=words.label(comparison.metrics[0]),

@@ -42,6 +42,34 @@ def viewer_data(comparison: Comparison) -> dict[str, Any]:
     }
 
 
+def gone(comparison: Comparison) -> list[str]:
+    """The roles whose runs are not where they were: tables that were copied without them, say."""
+    return [role for role, run in comparison.runs.items() if _opened(run) is None]
+
+
+def absence(comparison: Comparison) -> str | None:
+    """A sentence on the pictures that cannot be shown; None where all runs are there."""
+    names, roles = words.run_names(comparison), gone(comparison)
+    if not roles:
+        return None
+    if len(roles) == len(comparison.runs):
+        what, where = (
+            "No pairs are shown",
+            f"no run is at {comparison.candidate.path}, nor elsewhere",
+        )
+    else:
+        places = [f"{names[role]} is not at {comparison.runs[role].path}" for role in roles]
+        what, where = "Pictures are missing", words.joined(places)
+    return (
+        f"{what}: {where}. Everything else is from the stored tables. For pictures, put the runs "
+        "where they were beside these tables, or make and compare them again."
+    )
+
+
+def _opened(facts: RunFacts) -> Run | None:
+    return Run.find(facts.path, facts.run_id)
+
+
 def choose(comparison: Comparison, most: int = MOST) -> list[str]:
     """Item ids of at most `most` pairs, the largest wins and losses of every metric first.
 
@@ -124,9 +152,11 @@ def _plain(value: Any) -> float | None:
 
 
 def read_pictures(facts: RunFacts, items: Mapping[str, str]) -> dict[str, str]:
-    """Data addresses of the items, those that the run has a readable picture of."""
-    run, wanted = Run.open(facts.path), set(items.values())
+    """Data addresses of the items of which the run, if it is there, has a readable picture."""
+    run, wanted = _opened(facts), set(items.values())
     found: dict[str, str] = {}
+    if run is None:
+        return found
     for shard in run.shards("images"):
         held = run.read("images", shard, ["item_id"])["item_id"].to_pylist()
         if wanted.isdisjoint(held):

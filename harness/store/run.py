@@ -41,6 +41,14 @@ class Run:
         return cls(path, files.read_json(where))
 
     @classmethod
+    def find(cls, path: str, run_id: str) -> Run | None:
+        """The run of this id at `path`; None where there is none, or another one."""
+        if not files.exists(files.join(path, "run.json")):
+            return None
+        run = cls.open(path)
+        return run if run.spec.run_id == run_id else None
+
+    @classmethod
     def create(
         cls, path: str, spec: RunSpec, resolved: dict[str, Any], environment: dict[str, Any]
     ) -> Run:

@@ -1,5 +1,6 @@
 import json
 import re
+import shutil
 from html.parser import HTMLParser
 
 import pandas as pd
@@ -13,6 +14,7 @@ from harness.report.markdown import escape
 from harness.spec import Call
 from harness.store.comparison import Primary
 from tests.compare.synthetic_runs import Item, make_run
+from tests.conftest import harness
 from tests.report.examples import ATTACK, COST, FD, GOOD, LONG, fair_comparison, items
 
 
@@ -162,6 +164,34 @@ def test_the_report_can_be_made_from_the_files_alone(page, tmp_path):
     write_report(load_comparison(str(tmp_path / "a")), str(tmp_path / "again"))
     again = (tmp_path / "again/report/index.html").read_text()
     assert again == page
+
+
+def test_tables_without_their_runs_make_all_but_the_pictures(
+    comparison, page, tmp_path, monkeypatch, capsys
+):
+    shutil.copytree(tmp_path / "a" / "compare", tmp_path / "far" / "away" / "compare")
+    assert harness(monkeypatch, "report", str(tmp_path / "far" / "away")) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert f"No pairs are shown: no run is at {tmp_path}" in said
+    bare = (tmp_path / "far" / "away" / "report" / "index.html").read_text()
+    assert "No pairs are shown" in bare
+    assert not any(part in bare for part in ("<script", "data:image", "noscript", 'id="stage"'))
+    assert (tmp_path / "far/away/report.md").read_text() == (tmp_path / "a/report.md").read_text()
+    other, *_, gone = comparison.runs
+    kept = shutil.move(comparison.runs[gone].path, tmp_path / "moved")
+    assert harness(monkeypatch, "report", str(tmp_path / "a")) == 0
+    assert f"Pictures are missing: {words.run_names(comparison)[gone]} is not at" in " ".join(
+        capsys.readouterr().out.split()
+    )
+    part = embedded((tmp_path / "a" / "report" / "index.html").read_text())
+    images = [pair["images"] for pair in part["pairs"]]
+    assert not any(each[gone] for each in images)
+    assert any(each[other] for each in images)
+    shutil.copytree(comparison.runs[other].path, comparison.runs[gone].path)  # another run there
+    assert gone in viewer.gone(comparison)
+    shutil.rmtree(comparison.runs[gone].path)
+    shutil.move(kept, comparison.runs[gone].path)
+    assert viewer.gone(comparison) == []
 
 
 def test_markdown_holds_the_same_tables(page, tmp_path):
