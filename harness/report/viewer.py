@@ -157,13 +157,10 @@ def read_pictures(facts: RunFacts, items: Mapping[str, str]) -> dict[str, str]:
     found: dict[str, str] = {}
     if run is None:
         return found
-    for shard in run.shards("images"):
-        held = run.read("images", shard, ["item_id"])["item_id"].to_pylist()
-        if wanted.isdisjoint(held):
-            continue
+    for shard, held in run.places(wanted).items():
         images = run.read("images", shard, ["image"])["image"]
-        for at, item in enumerate(held):
-            picture = images[at].as_py() if item in wanted else None
+        for item, at in held.items():
+            picture = images[at].as_py()
             if picture and (address := _address(picture["bytes"], picture["path"])):
                 found[item] = address
     return found

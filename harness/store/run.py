@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from functools import cache
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from harness.errors import HarnessError
 from harness.spec import RunSpec, Shard
@@ -169,6 +171,21 @@ class Run:
     ) -> index.Shards:
         """`read` of many shards, in their order: from the index as far as it holds."""
         return index.read(self.path, kind, names, columns)
+
+    def places(self, items: Collection[str]) -> dict[str, dict[str, int]]:
+        """By image shard, the rows of those of the items that the run holds."""
+        found: dict[str, dict[str, int]] = {}
+        if not (names := self.shards("images")):
+            return found
+        images = self.read_all("images", names, ["item_id"])
+        ids = images.table["item_id"]
+        rows = np.flatnonzero(pc.is_in(ids, pa.array(set(items), pa.string())))
+        ends = np.cumsum(images.counts)
+        shards = np.searchsorted(ends, rows, "right")
+        within = rows - (ends - images.counts)[shards]
+        for shard, row, item in zip(shards, within, ids.take(rows).to_pylist(), strict=True):
+            found.setdefault(names[shard], {})[item] = int(row)
+        return found
 
     def update_index(self) -> None:
         """Make whole-run reads of images (without pictures), timing and scores fast."""

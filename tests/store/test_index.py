@@ -109,6 +109,18 @@ def test_an_index_serves_what_the_files_hold_and_opens_none_of_them(
     assert len(opened) == 6 + LEAST - 1
 
 
+def test_items_are_found_in_their_shards(tmp_path: Path) -> None:
+    run = contender(tmp_path)
+    expected = {"part-00000-00001": {"p03/0": 1}, "part-00000-00004": {"p08/0": 0, "p09/0": 1}}
+    for _ in range(2):
+        assert run.places(["p09/0", "p03/0", "p08/0", "nowhere/0"]) == expected
+        assert run.places([]) == {}
+        run.update_index()
+    for name in run.shards():
+        run.drop(name)
+    assert run.places(["p09/0"]) == {}
+
+
 def test_a_file_written_anew_is_read_itself(tmp_path: Path, opened: list[str]) -> None:
     """Of the same length, and as old as before but for a microsecond."""
     run = contender(tmp_path)
