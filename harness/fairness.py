@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 import numpy as np
 
-from harness.compare.guidance import guidance_scale
+from harness.compare.guidance import GuidanceScale, guidance_scale
 from harness.errors import HarnessError, unknown
 from harness.generate import Job
-from harness.matching import Price, match_cost, match_guidance
+from harness.matching import Price, match_cost, match_guidance, with_parameters
 from harness.spec import Call
+from harness.store.item_guidance import GA_EVAL, NOMINAL, image_scales
 from harness.store.run import Run
 
 OWN, MATCHED = "own", "matched cost"
 GUIDED, BOTH = "matched guidance", "matched cost and guidance"
 UNITS = ("macs", "nfe", "seconds")
-MODES = ("constant", "schedule")
+MODES = ("constant", "schedule", "per_image", "ga_eval")
 
 Planned = Callable[[Call], Job]
 """Checks a call on the order's model and makes a job of it."""
@@ -38,7 +39,8 @@ class Fair:
     """Further baselines: `jobs` by comparison, `curve` by guidance weight, and why any is `absent`.
 
     `same` names comparisons whose run is that of another one: what is matched was equal already.
-    `scale` is the candidate's nominal guidance scale, where it has one; `notes` are for the user.
+    `scale` is the candidate's guidance scale that is matched, nominal unless it is `ga_eval` by
+    name, where it has one; `notes` are for the user.
     """
 
     jobs: dict[str, Job] = field(default_factory=dict)
@@ -80,8 +82,9 @@ def fair_baselines(
 
     Cost is in `unit`: multiply-accumulates, network evaluations, or seconds as both were timed. The
     curve is at matched cost, at guidance `weights`; None: some around those that are compared, none
-    where it is empty. Guidance is matched by `mode`: the candidate's mean scale, or its schedule
-    over sigma.
+    where it is empty. Guidance is matched by `mode`: the candidate's mean scale (constant), its
+    schedule over sigma, or in every image the scale of the candidate's own (per_image; ga_eval, the
+    published protocol's, is per image too).
     """
     fair = Fair()
     own = pair.baseline.spec.sampler
@@ -96,13 +99,14 @@ def fair_baselines(
 
     candidate, baseline = pair.runs
     scale = guidance_scale(candidate, baseline, items)
+    if mode in _ESTIMATES and scale.value is not None:
+        scale = _per_image(candidate, mode, items, scale)
     fair.scale = scale.value
     asked: dict[str, Callable[[], Job]] = {MATCHED: lambda: at_cost(own)}
     if scale.value is None:
         fair.absent |= dict.fromkeys((GUIDED, BOTH), str(scale.reason))
     else:
-        course = None if mode == "constant" or scale.curve is None else scale.curve.tolist()
-        guided = partial(match_guidance, own, scale.value, course)
+        guided = partial(_guided, own, scale, mode, pair.runs)
         asked[GUIDED] = lambda: planned(guided())
         asked[BOTH] = lambda: at_cost(guided())
     for name, make in asked.items():
@@ -122,6 +126,47 @@ def fair_baselines(
         else:
             fair.curve[weight] = job
     return fair
+
+
+_ESTIMATES = {"per_image": NOMINAL, "ga_eval": GA_EVAL}
+
+
+def _per_image(
+    run: Run, mode: str, items: Collection[str] | None, scale: GuidanceScale
+) -> GuidanceScale:
+    """The mean and the spread of the images' own scales; why there is none where one lacks it."""
+    asked = None if items is None else set(items)
+    found: list[float] = []
+    for shard in run.shards():
+        try:
+            scales = image_scales(run, shard, _ESTIMATES[mode])
+        except HarnessError as error:
+            return GuidanceScale(None, 0, str(error))
+        found += [s for i, s in scales.items() if s is not None and (asked is None or i in asked)]
+    if not found:
+        return GuidanceScale(None, 0, "no guidance scale: every image failed")
+    return replace(scale, value=float(np.mean(found)), n=len(found), spread=float(np.ptp(found)))
+
+
+def _guided(own: Call, scale: GuidanceScale, mode: str, runs: tuple[Run, Run]) -> Call:
+    """The baseline's call at the candidate's guidance; one for all images where they are alike."""
+    assert scale.value is not None
+    candidate, baseline = runs
+    if mode in _ESTIMATES and scale.spread > _ALIKE * abs(scale.value):
+        beside = f"{baseline.path.rpartition('/')[0]}/{candidate.spec.run_id}"
+        if candidate.path != beside:
+            raise HarnessError(
+                f"guidance per image is read from the candidate's run beside the baseline's: "
+                f"{candidate.path} would have to be {beside}"
+            )
+        estimate = {} if mode == "per_image" else {"guidance_estimate": _ESTIMATES[mode]}
+        match_guidance(own, scale.value)  # whether that can be set
+        return with_parameters(own, guidance_like=candidate.spec.run_id, **estimate)
+    course = scale.curve.tolist() if mode == "schedule" and scale.curve is not None else None
+    return match_guidance(own, scale.value, course)
+
+
+_ALIKE = 1e-4  # scales are set in four digits
 
 
 def _known(job: Job, pair: Pair, fair: Fair) -> str | None:

@@ -84,7 +84,7 @@ class GaEval(Applied):
         apart = begun.apart.flatten(1)
         square = (apart**2).sum(1)
         known = begun.both & (square > 0)
-        return torch.where(known, (moved * apart).sum(1).abs() / square, torch.nan).cpu()
+        return torch.where(known, (moved * apart).sum(1).abs() / square, torch.nan)
 
     def _shift(self, level: float) -> float:
         """What of x is in the network's output, over what of the noise is in it.
@@ -99,4 +99,4 @@ class GaEval(Applied):
         """The pictures' scales [B]; `guidance`, the sampler's own, where no step is altered."""
         if not self.rounds:
             return torch.full_like(self.scales[0], guidance, device="cpu")
-        return torch.stack([scale for _, scale in self.rounds]).nanmean(0)
+        return torch.stack([scale for _, scale in self.rounds]).nanmean(0).cpu()

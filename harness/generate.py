@@ -23,6 +23,7 @@ import torch
 
 from harness import __version__
 from harness.errors import HarnessError, unknown
+from harness.ga_eval import ALTERING, GaEval
 from harness.guidance_scale import (
     Coefficients,
     NotAffine,
@@ -44,6 +45,7 @@ from harness.sampling import (
     variants_of,
 )
 from harness.spec import Call, RunSpec, Shard, parse_call
+from harness.store.item_guidance import NOMINAL, image_scales, run_beside
 from harness.store.rows import Guidance, guidance_table, image_table, timing_table
 from harness.store.run import NO_GUIDANCE, Run
 
@@ -209,15 +211,33 @@ def generate(
         for job, run, shard in work:
             if run.has_images(shard):
                 continue
+            scales = _scales(job.spec.sampler, run, shard)
             maker = maker or _Maker(job, settings, progress)
             if run.cost() is None:
                 run.set_cost(_measured(maker.models, job, shard))
-            pictures, seconds = maker.shard(job.spec, shard)
+            pictures, seconds = maker.shard(job.spec, shard, scales)
             pending.append(writer.submit(_write, run, shard, pictures, seconds, settings))
             while len(pending) > 2:  # a bound on the pictures held in memory
                 pending.pop(0).result()
         for future in pending:
             future.result()
+
+
+def _scales(call: Call, run: Run, shard: Shard) -> torch.Tensor | None:
+    """The guidance of a shard's images [n], if each has that of its image in another run.
+
+    Where that one failed, and so has no scale, it is the sampler's own.
+    """
+    like = call.params.get("guidance_like")
+    if like is None:
+        return None
+    estimate = call.params.get("guidance_estimate", NOMINAL)
+    known = image_scales(run_beside(run.path, like), shard.name, estimate)
+    if missing := [item for item in shard.item_ids if item not in known]:
+        raise HarnessError(f"{like} holds no image {missing[0]}: generate it first")
+    own = call.params["guidance"]
+    values = [known[item] for item in shard.item_ids]
+    return torch.tensor([own if v is None else v for v in values], dtype=torch.float64)
 
 
 def _measured(models: Ensemble, job: Job, shard: Shard) -> dict[str, float]:
@@ -269,8 +289,13 @@ class _Maker:
         self.model.decode(self.models.run(call, [prompt], [None], noise).native)
         self.warm = True
 
-    def shard(self, spec: RunSpec, shard: Shard) -> tuple[list[_Pictures], float]:
-        """The shard's pictures, batch by batch, and the seconds that sampling took."""
+    def shard(
+        self, spec: RunSpec, shard: Shard, scales: torch.Tensor | None = None
+    ) -> tuple[list[_Pictures], float]:
+        """The shard's pictures, batch by batch, and the seconds that sampling took.
+
+        `scales` [n] is each picture's own guidance, where it has one.
+        """
         self.models.encode([prompt.text for prompt in shard.prompts], [spec.negative])
         if not self.warm:
             self._warm_up(spec, shard.prompts[0].text)
@@ -279,11 +304,13 @@ class _Maker:
         at = 0
         while at < len(shard.prompts):  # the batch may shrink on the way
             stop = min(at + self.batch_size, len(shard.prompts))
-            batches += self._batch(spec, shard, at, stop)
+            batches += self._batch(spec, shard, at, stop, scales)
             at = stop
         return batches, self.seconds
 
-    def _batch(self, spec: RunSpec, shard: Shard, start: int, stop: int) -> list[_Pictures]:
+    def _batch(
+        self, spec: RunSpec, shard: Shard, start: int, stop: int, scales: torch.Tensor | None
+    ) -> list[_Pictures]:
         """Prompts `start` to `stop` of a shard; halved where they do not fit into memory."""
         prompts = shard.prompts[start:stop]
         texts = [prompt.text for prompt in prompts]
@@ -297,7 +324,9 @@ class _Maker:
         try:
             negatives = [spec.negative] * len(texts)
             notes = [prompt.notes for prompt in prompts]
-            batch = self.models.run(spec.sampler, texts, negatives, noise, notes)
+            own = None if scales is None else scales[start:stop]
+            applied = self._noted(spec)
+            batch = self.models.run(spec.sampler, texts, negatives, noise, notes, applied, own)
             pixels = self.model.decode(batch.native)
         except torch.cuda.OutOfMemoryError:
             if len(prompts) == 1:
@@ -315,8 +344,14 @@ class _Maker:
         torch.cuda.empty_cache()
         self.batch_size = max(1, len(prompts) // 2)
         log.warning("out of memory at a batch of %d: going on with halves", len(prompts))
-        first = self._batch(spec, shard, start, middle)
-        return first + self._batch(spec, shard, middle, stop)
+        first = self._batch(spec, shard, start, middle, scales)
+        return first + self._batch(spec, shard, middle, stop, scales)
+
+    def _noted(self, spec: RunSpec) -> Applied:
+        """What takes note of guidance, and of `ga_eval` where steps are altered."""
+        altering = spec.sampler.name in ALTERING and spec.guide is None
+        coefficients = self._sum(spec.sampler) if altering else None
+        return GaEval(coefficients.step, self.model) if coefficients else Applied()
 
     def _guidance(self, spec: RunSpec, applied: Applied | None) -> Guidance | None:
         """A batch's nominal guidance; None where it is no weight of c - u of one network."""
@@ -327,7 +362,9 @@ class _Maker:
         if coefficients is None:
             return None
         curve = measured_guidance(coefficients, applied)
-        parts = (curve.sigma, curve.travel, curve.scale, curve.push, curve.mean)
+        parts = [curve.sigma, curve.travel, curve.scale, curve.push, curve.mean]
+        if isinstance(applied, GaEval):
+            parts.append(applied.scale(spec.sampler.params["guidance"]))
         return Guidance(*[part.numpy() for part in parts])
 
     def _sum(self, call: Call) -> Coefficients | None:

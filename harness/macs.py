@@ -8,7 +8,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from harness.noise import NoiseStreams
 from harness.samplers.base import resolve
-from harness.sampling import Ensemble
+from harness.sampling import ANY_SCALE, Ensemble
 from harness.spec import Call, Prompt, RunSpec
 
 
@@ -42,6 +42,7 @@ def _count(models: Ensemble, spec: RunSpec, prompt: Prompt, call: Call) -> tuple
     noise = NoiseStreams([0], shape, dtype=model.state_dtype, device=model.device)
     models.encode([prompt.text], [spec.negative])  # so that encoding is not counted
     with FlopCounterMode(display=False) as counter:
-        batch = models.run(call, [prompt.text], [spec.negative], noise, [prompt.notes])
+        notes = [prompt.notes]
+        batch = models.run(call, [prompt.text], [spec.negative], noise, notes, scales=ANY_SCALE)
     calls = len(batch.applied.scales) if batch.applied else 0
     return int(counter.get_total_flops()) // 2, calls

@@ -25,6 +25,7 @@ from harness.generate import Job, Settings, open_models
 from harness.guidance_scale import Coefficients, nominal_guidance, sampler_coefficients
 from harness.models.base import Network
 from harness.sample import Request, streams
+from harness.sampling import check_alone
 from harness.spec import Call
 
 
@@ -78,6 +79,7 @@ def realised_guidance(job: Job, request: Request, settings: Settings) -> Realise
             f"{job.entry.name} has no guidance scale here: guidance leads away from another "
             "network, or there is no unconditional branch"
         )
+    check_alone(spec.sampler)
     torch.set_num_threads(settings.threads)
     models = open_models(job, settings.device)
     coefficients = sampler_coefficients(job.entry.ladders(job.model.params), spec.sampler)
@@ -121,7 +123,7 @@ def _measured(coefficients: Coefficients, kept: _Kept, call: Call) -> Realised:
         return Realised(*found, None, None)
     none = torch.full_like(realised[0], torch.nan)
     estimates = [
-        torch.stack([scale for level, scale in kept.rounds if level == sigma] or [none]).nanmean(0)
+        torch.stack([s.cpu() for at, s in kept.rounds if at == sigma] or [none]).nanmean(0)
         for sigma in nominal.sigma.tolist()
     ]
     return Realised(*found, torch.stack(estimates), kept.scale(call.params["guidance"]))

@@ -15,7 +15,7 @@ from harness.errors import HarnessError
 from harness.generate import Job, Settings, open_models
 from harness.models.base import Model, ModelEntry
 from harness.noise import NoiseStreams, RecordedNoise, stream_key
-from harness.sampling import Batch
+from harness.sampling import Batch, check_alone
 
 
 @dataclass(frozen=True)
@@ -122,6 +122,7 @@ def draw(
     noise_file: tuple[torch.Tensor, torch.Tensor | None] | None = None,
 ) -> tuple[Model, Batch]:
     """Sample every row of the request; the model comes along to decode the result."""
+    check_alone(job.spec.sampler)
     torch.set_num_threads(settings.threads)
     models = open_models(job, settings.device)
     model = models.model

@@ -56,14 +56,17 @@ def run_sampler(
     others: Mapping[str, Conditioned] | None = None,
     objects: Objects | None = None,
     applied: Applied | None = None,
+    scales: torch.Tensor | None = None,
 ) -> Batch:
     """Run a resolved sampler on a batch; `noise()` gives unit normals [B, *latent_shape].
 
     Guidance leads away from `guide` where there is one; `others` are the sampler's variants that
     are models of their own; `objects` are those of the batch's prompts. What guidance does is noted
-    in `applied`, or a new one.
+    in `applied`, or a new one. `scales` [B] are those that `guidance_like` gives the samples.
     """
-    sigmas, policy, own = _parts(model, call)
+    if scales is None:
+        check_alone(call)
+    sigmas, policy, own = _parts(model, call, scales)
     first = noise()
     variants = dict(others or {})
     if model.classes:
@@ -84,6 +87,15 @@ def run_sampler(
     )
 
 
+def check_alone(call: Call) -> None:
+    """Raise HarnessError for a sampler that needs another run beside the one that is made."""
+    if like := call.params.get("guidance_like"):
+        raise HarnessError(
+            f"guidance_like={like} names a run in the same folder, which has each image's scale: "
+            "it goes with harness generate and harness bench, not with single pictures"
+        )
+
+
 def variants_of(call: Call) -> dict[str, dict[str, Any]]:
     """The networks that a resolved sampler asks for by name, with their settings."""
     return SAMPLERS.get(call.name).variants(call.params)
@@ -102,10 +114,19 @@ def _with_classes(condition: Condition, noise: Streams, classes: int) -> Conditi
     return {"class": given}
 
 
-def _parts(ladders: Ladders, call: Call) -> tuple[torch.Tensor, Any, dict[str, Any]]:
+def _parts(
+    ladders: Ladders, call: Call, scales: torch.Tensor | None = None
+) -> tuple[torch.Tensor, Any, dict[str, Any]]:
     ladder, policy, own = split_parameters(call)
-    sigmas = ladders.ladder(**ladder)
-    return sigmas, make_guidance(sigmas, **policy), own
+    sigmas, factors = ladders.ladder(**ladder), None
+    if policy.pop("guidance_like", None):
+        policy.pop("guidance_estimate", None)
+        factors = (ANY_SCALE if scales is None else scales) / own["guidance"]
+    return sigmas, make_guidance(sigmas, **policy, factors=factors), own
+
+
+ANY_SCALE = torch.tensor([2.0], dtype=torch.float64)
+"""Stands for an image's own guidance scale where there is no image: it takes both branches."""
 
 
 def rehearse(
@@ -230,6 +251,7 @@ class Ensemble:
         noise: Streams,
         notes: Sequence[Mapping[str, Any]] | None = None,
         applied: Applied | None = None,
+        scales: torch.Tensor | None = None,
     ) -> Batch:
         """Sample one batch; see `run_sampler`. `notes` are the prompts' own, see spec.Prompt."""
         own = self._main.conditioned(texts, negatives)
@@ -243,7 +265,16 @@ class Ensemble:
         if "attention maps" in SAMPLERS.get(call.name).needs:
             objects = Targets(cast(TextModel, self.model), texts, notes or [{}] * len(texts))
         return run_sampler(
-            self.model, call, own.condition, own.negative, noise, guide, others, objects, applied
+            self.model,
+            call,
+            own.condition,
+            own.negative,
+            noise,
+            guide,
+            others,
+            objects,
+            applied,
+            scales,
         )
 
     def _told(self, member: _Member, texts: list[str], negatives: list[str | None]) -> Conditioned:

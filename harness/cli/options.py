@@ -67,8 +67,9 @@ Match = Annotated[str, typer.Option(help="What equal cost is equal in: macs, nfe
 MatchGuidance = Annotated[
     str,
     typer.Option(
-        help="How guidance is equal: constant (the candidate's mean scale), or schedule (step by "
-        "step)."
+        help="How guidance is equal: constant (the candidate's mean scale), schedule (step by "
+        "step), per_image (each image's own), ga_eval (per image, as arXiv:2602.22570 estimates "
+        "it)."
     ),
 ]
 Curve = Annotated[

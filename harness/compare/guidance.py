@@ -19,13 +19,16 @@ Floats = NDArray[np.float64]
 class GuidanceScale:
     """The mean over `n` images; None, with a reason, where it is undefined.
 
-    `curve` is the mean over images at each step: its sigma and its scale, [steps, 2].
+    `curve` is the mean over images at each step: its sigma and its scale, [steps, 2]. `spread` is
+    how far the images' own scales reach, the greatest less the smallest, `sd` their deviation.
     """
 
     value: float | None
     n: int
     reason: str | None = None
     curve: Floats | None = None
+    spread: float = 0.0
+    sd: float | None = None
 
 
 def run_guidance(selection: Selection, reference: Run | None = None) -> Guidance:
@@ -35,9 +38,16 @@ def run_guidance(selection: Selection, reference: Run | None = None) -> Guidance
     if selection.run.shards("guidance"):
         stored = selection.frame(["guidance_scale"])["guidance_scale"]
         if stored.notna().all():
-            return Guidance(float(stored.mean()), len(stored))
+            return Guidance(float(stored.mean()), len(stored), None, _sd(stored.to_numpy()))
     scale = _scale(selection, reference)
-    return Guidance(scale.value, scale.n, scale.reason)
+    return Guidance(scale.value, scale.n, scale.reason, scale.sd)
+
+
+def _sd(values: Floats) -> float | None:
+    """The images' standard deviation; 0 where all are alike but for rounding."""
+    if len(values) < 2:
+        return None
+    return 0.0 if np.allclose(values, values[0], rtol=1e-9) else float(values.std(ddof=1))
 
 
 def guided_run(runs: Sequence[Run]) -> Run:
@@ -93,7 +103,10 @@ def _scale(selection: Selection, reference: Run | None) -> GuidanceScale:
         return GuidanceScale(None, 0, _UNKNOWN)
     mean_steps = np.concatenate(steps)[held].mean(0)
     curve = np.stack([sigma, mean_steps], axis=1)
-    return GuidanceScale(float(values[held].mean()), int(held.sum()), None, curve)
+    values = values[held]
+    return GuidanceScale(
+        float(values.mean()), len(values), None, curve, float(np.ptp(values)), _sd(values)
+    )
 
 
 _UNKNOWN = (

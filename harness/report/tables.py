@@ -75,7 +75,8 @@ def costs(comparison: Comparison) -> Table:
         "the denoiser, as codes count that always run both branches. MACs: multiply-accumulates, "
         "without text encoder and decoder. Ratio: the candidate's MACs over this run's. Sigma: the "
         "first and last level. Guidance scale: nominal, what the steps amount to, the mean over n "
-        "images. Seconds: sampling and decoding in batches, as measured.",
+        "images, with their standard deviation where they differ. Seconds: sampling and decoding "
+        "in batches, as measured.",
         frozenset({"sampler", "guidance scale"}),
     )
 
@@ -117,9 +118,22 @@ def two_by_two(comparison: Comparison) -> Table | None:
         groups,
         "Winning rate with 95 % interval over prompts; wins / ties / losses, n: pairs (prompts). "
         "↑ higher is better, ↓ lower is better. At matched cost the baseline has more steps, at "
-        "matched guidance the candidate's nominal guidance scale.",
+        f"matched guidance {_matched_guidance(comparison)}.",
         frozenset(columns),
     )
+
+
+def _matched_guidance(comparison: Comparison) -> str:
+    """What matched guidance is equal in."""
+    names = ("matched guidance", "matched cost and guidance")
+    found = [comparison.runs[n].sampler.params for n in names if n in comparison.runs]
+    params = found[0] if found else {}
+    if params.get("guidance_estimate") == "ga_eval":
+        return "each image the scale that ga_eval gives the candidate's (arXiv:2602.22570)"
+    if "guidance_like" in params:
+        return "each image the nominal guidance scale of the candidate's"
+    course = ", step by step" if "guidance_schedule" in params else ""
+    return f"the candidate's nominal guidance scale{course}"
 
 
 def _answer(comparison: Comparison, role: str, metric: MetricInfo) -> str:

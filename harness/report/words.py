@@ -104,7 +104,8 @@ def guidance(run: RunFacts) -> str:
     scale = run.guidance
     if scale.value is None:
         return f"{NONE} ({scale.reason})"
-    return f"{scale.value:.4g} (n {scale.n:,})"
+    spread = f"SD {scale.sd:.2g}, " if scale.sd else ""
+    return f"{scale.value:.4g} ({spread}n {scale.n:,})"
 
 
 def scale(value: float | None) -> str:

@@ -19,7 +19,7 @@ import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Protocol, get_args, get_type_hints
+from typing import Annotated, Any, Literal, Protocol, get_args, get_type_hints
 
 import torch
 from pydantic import Field, TypeAdapter, ValidationError
@@ -109,6 +109,8 @@ POLICY: dict[str, Any] = {
     "interval": Annotated[list[float], Field(min_length=2, max_length=2)] | None,
     "interval_steps": Annotated[list[int], Field(min_length=2, max_length=2)] | None,
     "guidance_schedule": Annotated[list[Level], Field(min_length=1)] | None,
+    "guidance_like": Annotated[str, Field(pattern=r"^[^/\\]+$")] | None,
+    "guidance_estimate": Literal["nominal", "ga_eval"] | None,
     "apg_eta": Annotated[float, Field(ge=0, le=1)] | None,
     "apg_threshold": Positive | None,
     "apg_momentum": Annotated[float, Field(gt=-1, lt=1)] | None,
@@ -205,6 +207,16 @@ class Sampler:
 def _check_policies(params: dict[str, Any]) -> None:
     if params.get("interval") and params.get("interval_steps"):
         raise HarnessError("interval and interval_steps contradict each other: give one")
+    if like := params.get("guidance_like"):
+        if not params.get("guidance"):
+            raise HarnessError(
+                f"guidance_like={like} gives each image a guidance of its own in place of the "
+                "sampler's, so that needs a parameter guidance that is not 0"
+            )
+        if params.get("guidance_schedule"):
+            raise HarnessError("guidance_like and guidance_schedule contradict each other")
+    elif params.get("guidance_estimate"):
+        raise HarnessError("guidance_estimate has no effect without guidance_like: give both")
     apg = [name for name in params if name.startswith("apg_")]
     if apg and params.get("guidance_rescale"):
         raise HarnessError(

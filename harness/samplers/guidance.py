@@ -23,6 +23,7 @@ class Guidance:
     pag_scale = 0.0
     pag_layers: tuple[str, ...] = ("mid",)
     schedule: torch.Tensor | None = None  # [n, 2]: sigmas, decreasing, and factors of the guidance
+    factors: torch.Tensor | None = None  # [B], of each sample's guidance
 
     def push(self, guidance: torch.Tensor, step: torch.Tensor) -> torch.Tensor:
         """The weight [B] of (c - p), with p the conditional output under perturbed attention.
@@ -36,8 +37,10 @@ class Guidance:
         """The weight [B] applied at a step that starts at sigma `step`.
 
         With a `schedule`, `guidance` times the factor of the last of its levels at or above `step`,
-        or of its first level.
+        or of its first level. `factors` are those of each sample.
         """
+        if self.factors is not None:
+            guidance = guidance * self.factors.to(guidance)
         if self.schedule is None:
             return guidance
         reached = (self.schedule[:, 0] >= step.max() * (1 - _ROUNDING)).sum()
@@ -194,19 +197,21 @@ def make_guidance(
     apg_momentum: float | None = None,
     pag_scale: float | None = None,
     pag_layers: list[str] | None = None,
+    factors: torch.Tensor | None = None,
 ) -> Guidance:
     """A new policy, as a sampler's common parameters ask for it, on its ladder `sigmas` [N+1].
 
     `interval` = [lo, hi] in sigma, a bound within 3 % of a level taken for that level;
     `interval_steps` = [a, b], step indices from 0, both ends included; one of them at most.
     `guidance_schedule` = [[sigma, factor], ...] multiplies guidance, from each level down to the
-    next.
+    next; `factors` [B] multiply each sample's.
     """
     policy = Rescale(guidance_rescale) if guidance_rescale else Guidance()
     if any(part is not None for part in (apg_eta, apg_threshold, apg_momentum)):
         eta = 1.0 if apg_eta is None else apg_eta
         policy = Projected(eta, apg_threshold, apg_momentum or 0.0)
     policy.schedule = _schedule(guidance_schedule) if guidance_schedule else None
+    policy.factors = factors
     policy.pag_scale = pag_scale or 0.0
     policy.pag_layers = tuple(pag_layers or policy.pag_layers)
     if interval is not None:

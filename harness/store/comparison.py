@@ -217,12 +217,13 @@ class Cost:
 
 @dataclass(frozen=True)
 class Guidance:
-    """A run's nominal guidance scale: the mean over `n` images; null, with a reason, where there
-    is none."""
+    """A run's nominal guidance scale: the mean over `n` images and their standard deviation `sd`;
+    null, with a reason, where there is none."""
 
     value: float | None
     n: int
     reason: str | None = None
+    sd: float | None = None
 
 
 @dataclass(frozen=True)

@@ -67,6 +67,7 @@ class Guidance:
     scale: NDArray[np.float64]  # [steps, B], as push
     push: NDArray[np.float64]
     mean: NDArray[np.float64]  # [B]
+    ga_eval: NDArray[np.float64] | None = None  # [B]
 
 
 def guidance_table(shard: Shard, batches: Sequence[Guidance]) -> pa.Table:
@@ -80,7 +81,10 @@ def guidance_table(shard: Shard, batches: Sequence[Guidance]) -> pa.Table:
     kind = schema.GUIDANCE.field("sigma").type
     lists = [pa.array(rows, kind, from_pandas=True) for rows in zip(*curves, strict=True)]
     ids = pa.array([item_id(prompt.id, seed) for prompt, seed in both])
-    return pa.table([ids, *lists], schema=schema.GUIDANCE)
+    unknown = [np.full(batch.scale.shape[1], np.nan) for batch in batches]
+    known = [u if b.ga_eval is None else b.ga_eval for b, u in zip(batches, unknown, strict=True)]
+    estimates = pa.array(np.concatenate(known), pa.float64(), from_pandas=True)
+    return pa.table([ids, *lists, estimates], schema=schema.GUIDANCE)
 
 
 @dataclass(frozen=True)

@@ -64,6 +64,7 @@ GUIDANCE = pa.schema(
         ("travel", _CURVE),  # |d sigma|
         ("scale", _CURVE),  # the step's nominal guidance scale
         ("push", _CURVE),  # the norm of c - u; null where it is unknown
+        ("ga_eval", pa.float64()),  # that estimate, see ga_eval.py; null where no step is altered
     ]
 )
 """One row an item: `guidance/part-*.parquet`; none where guidance is no weight of c - u."""
