@@ -217,6 +217,9 @@ def _distinct(runs: dict[str, RunFacts], role: str, alike: Sequence[str]) -> str
         if key == "steps" or any(other.get(key) != value for other in others)
     }
     if set(differing) <= {"steps"}:
+        same = {runs[o].run_id for o in alike if runs[o].sampler.params == call.params}
+        if len(same) == 1:  # the others have parameters that it has not
+            return _with_steps(call)
         return f"{_with_steps(call)}, {runs[role].model}, {runs[role].run_id}"
     return str(Call(call.name, differing))
 

@@ -1,6 +1,7 @@
 import json
 import re
 import shutil
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import pandas as pd
@@ -12,7 +13,7 @@ from harness.errors import HarnessError
 from harness.report import console_tables, figures, tables, viewer, words, write_report
 from harness.report.markdown import escape
 from harness.spec import Call
-from harness.store.comparison import Primary
+from harness.store.comparison import Guidance, Primary
 from tests.compare.synthetic_runs import Item, make_run
 from tests.conftest import harness
 from tests.report.examples import ATTACK, COST, FD, GOOD, LONG, fair_comparison, items
@@ -386,3 +387,20 @@ def test_what_was_declared_to_decide_comes_first(tmp_path):
     assert words.headline(result).startswith("whether zigzag beats ddim at matched cost")
     text = "".join(Page(open(write_report(result, str(tmp_path / "a"))).read()).text["dt"])  # noqa: SIM115
     assert text.index("matched cost, primary result") < text.index("own settings")
+
+
+def test_guidance_of_each_image_is_told_as_such(tmp_path):
+    a = make_run(str(tmp_path / "a"), items(0.2), Call("zigzag", {"steps": 5}))
+    own = make_run(str(tmp_path / "b"), items(0.0), Call("ddim", {"steps": 5}))
+    like = Call("ddim", {"steps": 5, "guidance_like": "zigzag-12345678"})
+    matched = make_run(str(tmp_path / "c"), items(0.1), like)
+    grid = {"own": own, "matched guidance": matched}
+    compared = compare(a, grid, [GOOD], str(tmp_path / "a"))
+    names = words.run_names(compared)
+    assert names["own"] == "ddim (5 steps)"
+    assert names["matched guidance"] == "ddim(steps=5, guidance_like=zigzag-12345678)"
+    assert "each image the nominal guidance scale of the candidate's" in (
+        tables.two_by_two(compared).note
+    )
+    varied = replace(compared.runs["own"], guidance=Guidance(8.5, 24, None, 0.42))
+    assert words.guidance(varied) == "8.5 (SD 0.42, n 24)"
