@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from harness.report import tables, words
+from harness.report.headline import headline
 from harness.store.comparison import Comparison
 
 if TYPE_CHECKING:
@@ -38,7 +39,8 @@ def console_tables(comparison: Comparison) -> list[RenderableType]:
         for group in sets.groups:
             table = _table(sets, group, kept, [""] * len(group.rows))
             shown += [Text(f"{group.title} of the whole run", style="bold"), table]
-    for role in comparison.baselines:
+    shown.append(Text(headline(comparison), style="bold"))
+    for role in words.primary_first(comparison):
         said = str(comparison.rate(role, comparison.metrics[0].name)["verdict"])
         line = Text(f"{words.also(comparison, role)}: {said}. ", style=_STYLES.get(said, "bold"))
         shown.append(line.append(words.verdict_line(comparison, role), style="not bold default"))

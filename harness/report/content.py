@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from harness.report import curve, figures, tables, words
 from harness.report.drawing import Drawing
+from harness.report.headline import headline
 from harness.report.tables import Table
 from harness.store.comparison import Comparison
 
@@ -61,7 +62,7 @@ def content(comparison: Comparison, along: Comparison | None = None) -> Content:
     return Content(
         comparison,
         along,
-        words.headline(comparison),
+        headline(comparison),
         [_verdict(comparison, role) for role in words.primary_first(comparison)],
         remarks,
         [section for section in _sections(comparison, along) if section.figures or section.tables],

@@ -11,7 +11,7 @@ from harness.report.tables import Table
 def markdown(content: Content) -> str:
     """`report.md`: verdict, what was run, all tables; figures are named by their files."""
     comparison = content.comparison
-    lines = [f"# {escape(content.title[:1].upper() + content.title[1:])}", ""]
+    lines = [f"# {escape(content.title)}", ""]
     for verdict in content.verdicts:
         said = f"{verdict.line} {verdict.others}".strip()
         lines.append(f"- **{escape(verdict.setting)}: {verdict.verdict}.** {escape(said)}")

@@ -13,13 +13,6 @@ from harness.store.comparison import CANDIDATE, Comparison, MetricInfo, RunFacts
 NONE = "–"  # noqa: RUF001
 SPACE = "\N{NO-BREAK SPACE}"
 _SETTINGS = {"own": "own settings"}
-_CLAUSES = {
-    "wins": "{a} beats {b} {at}",
-    "loses": "{a} loses to {b} {at}",
-    "equivalent": "{a} and {b} are equivalent {at}",
-    "undecided": "whether {a} beats {b} {at} is undecided",
-    "undefined": "{a} and {b} cannot be compared {at}",
-}
 
 
 def setting(comparison: str) -> str:
@@ -222,28 +215,6 @@ def _distinct(runs: dict[str, RunFacts], role: str, alike: Sequence[str]) -> str
             return _with_steps(call)
         return f"{_with_steps(call)}, {runs[role].model}, {runs[role].run_id}"
     return str(Call(call.name, differing))
-
-
-def headline(comparison: Comparison) -> str:
-    """The answer on the first metric in one sentence."""
-    names = {role: run.sampler.name for role, run in comparison.runs.items()}
-    if names[CANDIDATE] in {names[role] for role in comparison.baselines}:
-        names = run_names(comparison)
-    metric = comparison.metrics[0]
-    settings: dict[tuple[str, str], list[str]] = {}
-    for role in primary_first(comparison):
-        verdict = str(comparison.rate(role, metric.name)["verdict"])
-        settings.setdefault((verdict, names[role]), []).append(f"at {setting(role)}")
-    clauses: list[str] = []
-    for (verdict, baseline), at in settings.items():
-        subject = "it" if clauses else names[CANDIDATE]
-        where = (
-            f"in all {len(at)} comparisons"
-            if len(at) == len(comparison.baselines) > 2
-            else (joined(at))
-        )
-        clauses.append(_CLAUSES[verdict].format(a=subject, b=baseline, at=where))
-    return "; ".join(clauses)
 
 
 def primary_first(comparison: Comparison) -> list[str]:

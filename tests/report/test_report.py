@@ -11,6 +11,7 @@ from rich.console import Console
 from harness.compare import Comparison, SetScore, compare, load_comparison
 from harness.errors import HarnessError
 from harness.report import console_tables, figures, tables, viewer, words, write_report
+from harness.report.headline import headline
 from harness.report.markdown import escape
 from harness.spec import Call
 from harness.store.comparison import Guidance, Primary
@@ -103,7 +104,7 @@ def test_prompts_and_categories_stay_text(page):
 
 def test_the_verdict_comes_first_in_words(page):
     title = "".join(Page(page).text["h1"])
-    assert title.startswith("zigzag beats ddim at own settings; ")
+    assert title == "zigzag beats ddim on Goodness at own settings; undecided at matched cost"
     lines = " ".join(Page(page).text["dd"])
     assert "95\u00a0% interval" in lines
     assert "24 pairs of 24 prompts" in lines
@@ -197,7 +198,7 @@ def test_tables_without_their_runs_make_all_but_the_pictures(
 
 def test_markdown_holds_the_same_tables(page, tmp_path):
     text = (tmp_path / "a/report.md").read_text()
-    assert text.startswith("# Zigzag beats ddim at own settings")
+    assert text.startswith("# zigzag beats ddim on Goodness at own settings")
     assert "make bench SAMPLER=zigzag" in text
     assert "Winning rate by category on Goodness" in text
     for block in re.findall(r"(?:^\|.*\n)+", text, re.M):
@@ -246,7 +247,7 @@ def test_runs_of_one_sampler_are_told_apart(tmp_path):
         "candidate": "zigzag(steps=5, w=0.0)",
         "own": "zigzag(steps=5, w=2.0)",
     }
-    assert "zigzag(steps=5, w=0.0)" in words.headline(result)
+    assert "zigzag(steps=5, w=0.0)" in headline(result)
 
 
 @pytest.mark.parametrize(
@@ -384,7 +385,11 @@ def test_what_was_declared_to_decide_comes_first(tmp_path):
     baselines = {"own": own, "matched cost": fair}
     primary = Primary("good", "matched cost")
     result = compare(run, baselines, [GOOD], str(tmp_path / "a"), primary=primary)
-    assert words.headline(result).startswith("whether zigzag beats ddim at matched cost")
+    said = headline(result)
+    assert said.startswith(
+        "zigzag against ddim on Goodness: undecided at matched cost (winning rate "
+    )
+    assert said.endswith("); it wins at own settings")
     text = "".join(Page(open(write_report(result, str(tmp_path / "a"))).read()).text["dt"])  # noqa: SIM115
     assert text.index("matched cost, primary result") < text.index("own settings")
 
@@ -404,3 +409,59 @@ def test_guidance_of_each_image_is_told_as_such(tmp_path):
     )
     varied = replace(compared.runs["own"], guidance=Guidance(8.5, 24, None, 0.42))
     assert words.guidance(varied) == "8.5 (SD 0.42, n 24)"
+
+
+def _headline(tmp_path, shifts, primary=None, names=None):
+    run = make_run(str(tmp_path / "a"), items(0.2), Call("zigzag", {"steps": 5}))
+    baselines = {
+        role: make_run(
+            str(tmp_path / f"b{at}"),
+            items(shift),
+            Call((names or {}).get(role, "ddim"), {"steps": 6 + at}),
+        )
+        for at, (role, shift) in enumerate(shifts.items())
+    }
+    declared = primary and Primary("good", primary)
+    result = compare(run, baselines, [GOOD], str(tmp_path / "a"), primary=declared)
+    return headline(result).replace("\u00a0", " ")
+
+
+FOUR = ("own", "matched cost", "matched guidance", "matched cost and guidance")
+
+
+def test_headlines(tmp_path):
+    """Shifts of 0, 0.2 and 0.4 win, tie and lose."""
+    cases = [
+        ({"own": 0.0}, None, r"zigzag beats ddim on Goodness at own settings \(winning rate .*\)"),
+        (
+            dict.fromkeys(FOUR, 0.2),
+            FOUR[3],
+            r"zigzag against ddim on Goodness: undecided at matched cost and guidance "
+            r"\(winning rate 50.0 % \[\d+.\d, \d+.\d\]\), as in the other 3 comparisons",
+        ),
+        (
+            dict.fromkeys(FOUR, 0.4),
+            None,
+            "zigzag loses to ddim on Goodness in all 4 comparisons",
+        ),
+        (
+            dict(zip(FOUR, (0.4, 0.2, 0.2, 0.0), strict=True)),
+            FOUR[3],
+            r"zigzag beats ddim on Goodness at matched cost and guidance \(winning rate .*\); it "
+            r"loses at own settings; undecided at matched cost and matched guidance",
+        ),
+        (
+            {"own": 0.2, "matched cost": 0.2},
+            "own",
+            r"zigzag against ddim on Goodness: undecided at own settings \(.*\), as in the other "
+            "one",
+        ),
+    ]
+    for at, (shifts, primary, expected) in enumerate(cases):
+        assert re.fullmatch(expected, _headline(tmp_path / str(at), shifts, primary))
+
+
+def test_headlines_of_several_samplers_name_them(tmp_path):
+    names = {"x-1": "heun", "y-2": "euler", "z-3": "restart"}
+    found = _headline(tmp_path, {"x-1": 0.0, "y-2": 0.2, "z-3": 0.0}, names=names)
+    assert found == "zigzag beats heun and restart on Goodness; undecided against euler"
