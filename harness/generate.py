@@ -199,10 +199,13 @@ def generate(
     work: Iterable[tuple[Job, Run, Shard]],
     settings: Settings,
     progress: Callable[[int], object] = lambda images: None,
+    first: Callable[[str], bool] = lambda name: True,
 ) -> None:
     """Make the shards of `work` that are missing; the jobs are of one model and precision.
 
     Weights are loaded at the first missing shard. `progress` is told of images as they are made.
+    What a picture costs is counted once a run, by making one more: where several processes share
+    the work, by the one that is `first` to ask for a name, while the others go on.
     """
     torch.set_num_threads(settings.threads)
     maker: _Maker | None = None
@@ -213,7 +216,7 @@ def generate(
                 continue
             scales = _scales(job.spec.sampler, run, shard)
             maker = maker or _Maker(job, settings, progress)
-            if run.cost() is None:
+            if run.cost() is None and first(f"cost of {run.path}"):
                 run.set_cost(_measured(maker.models, job, shard))
             pictures, seconds = maker.shard(job.spec, shard, scales)
             pending.append(writer.submit(_write, run, shard, pictures, seconds, settings))

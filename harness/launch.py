@@ -58,6 +58,10 @@ class Ranks:
             return amount
         return int(self._store.add(f"count/{name}", amount))
 
+    def first(self, name: str) -> bool:
+        """Whether no rank has asked for this name before; alone, always."""
+        return self.add(f"first/{name}", 1) == 1
+
     def name(self, title: str) -> str:
         """A name for a counter or barrier, new at every call and alike on all ranks.
 

@@ -16,8 +16,11 @@ import duckdb
 import pytest
 import torch
 
+from harness import generate as generation
 from harness.errors import HarnessError
 from harness.generate import Job, Settings, generate, missing, open_run, plan
+from harness.launch import Ranks
+from harness.macs import Ledger
 from harness.models.base import Model
 from harness.spec import Prompt, plan_shards
 from harness.store import files
@@ -274,3 +277,51 @@ def test_an_unguided_network_has_no_guidance_scale(tmp_path: Path) -> None:
     run = Run.open(str(tmp_path / "guided by another"))
     assert run.shards("guidance") == []
     assert run.frame("images")["guidance_scale"].isna().all()
+
+
+def test_one_rank_counts_what_a_picture_costs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first that takes a shard of the run; another takes the rest meanwhile, and waits not."""
+    store = torch.distributed.HashStore()
+    job = plan("gmm", "ddim(steps=3)")
+    runs = [open_run(job, str(tmp_path / name), SETTINGS) for name in "ab"]
+    shards = plan_shards(PROMPTS, [0])
+    work = [(job, run, shard) for shard in shards for run in runs]
+    counted: list[list[bool]] = []
+    count = generation.count_macs
+
+    def counting(*args: Any) -> Ledger:
+        counted.append([run.cost() is not None for run in runs])
+        if len(counted) == 1:
+            generate(second.share(work), SETTINGS, first=second.first)
+        return count(*args)
+
+    monkeypatch.setattr(generation, "count_macs", counting)
+    one, second = (Ranks(rank, rank, 2, store) for rank in (0, 1))
+    generate(one.share(work), SETTINGS, first=one.first)
+    assert counted == [[False, False], [False, False]]  # a by the first rank, b by the second
+    for run in runs:
+        assert missing(run, shards) == []
+        assert run.cost() == runs[0].cost() is not None
+    generate([(job, run, shard) for shard in plan_shards(PROMPTS, [1]) for run in runs], SETTINGS)
+    assert len(counted) == 2  # never again
+
+
+def test_a_count_that_was_interrupted_is_made_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = plan("gmm", "ddim(steps=3)")
+    run = open_run(job, str(tmp_path), SETTINGS)
+    work = [(job, run, shard) for shard in plan_shards(PROMPTS, [0])]
+    with monkeypatch.context() as patch:
+        patch.setattr(generation, "count_macs", _interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            generate(work, SETTINGS)
+    assert run.cost() is None
+    generate(work, SETTINGS)
+    assert run.cost() is not None
+
+
+def _interrupted(*args: Any) -> Ledger:
+    raise KeyboardInterrupt

@@ -80,7 +80,7 @@ def generate(
     work = [(job, run, s) for s in shards for job, run in zip(jobs, runs, strict=True)]
     total = sum(len(s.prompts) for run in runs for s in generation.missing(run, shards))
     with Progress(ranks, "generate", total) as progress:
-        generation.generate(ranks.share(work), settings, progress.add)
+        generation.generate(ranks.share(work), settings, progress.add, ranks.first)
     if ranks.rank == 0:
         for run in runs:
             left = len(generation.missing(run, shards))
