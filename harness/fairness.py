@@ -105,6 +105,8 @@ def fair_baselines(
     asked: dict[str, Callable[[], Job]] = {MATCHED: lambda: at_cost(own)}
     if scale.value is None:
         fair.absent |= dict.fromkeys((GUIDED, BOTH), str(scale.reason))
+    elif scale.declared:  # an input of the network, so it is matched already
+        asked |= {GUIDED: lambda: pair.baseline, BOTH: asked[MATCHED]}
     else:
         guided = partial(_guided, own, scale, mode, pair.runs)
         asked[GUIDED] = lambda: planned(guided())
@@ -119,7 +121,7 @@ def fair_baselines(
             fair.same[name] = other
         else:
             fair.jobs[name] = job
-    for weight in _weights(own, scale.value) if weights is None else weights:
+    for weight in _weights(own, scale) if weights is None else weights:
         job = _attempt(partial(at_weight, weight))
         if isinstance(job, str):
             fair.notes.append(f"no point of the guidance curve at {weight:g}: {job}")
@@ -222,10 +224,11 @@ def _seconds(run: Run) -> float:
     return float(timing["seconds"].sum() / timing["images"].sum())
 
 
-def _weights(own: Call, scale: float | None) -> list[float]:
+def _weights(own: Call, candidate: GuidanceScale) -> list[float]:
     """Six weights and more: those that are compared, 1, and a geometric grid to beyond them."""
-    if "guidance" not in own.params:
+    if "guidance" not in own.params or candidate.declared:
         return []
+    scale = candidate.value
     compared = [float(own.params["guidance"]), *([float(f"{scale:.4g}")] if scale else [])]
     top = max(compared)
     if top <= 1:

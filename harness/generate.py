@@ -47,7 +47,7 @@ from harness.sampling import (
 from harness.spec import Call, RunSpec, Shard, parse_call
 from harness.store.item_guidance import NOMINAL, image_scales, run_beside
 from harness.store.rows import Guidance, guidance_table, image_table, timing_table
-from harness.store.run import NO_GUIDANCE, Run
+from harness.store.run import MODEL_AT, NO_GUIDANCE, Run
 
 log = logging.getLogger(__name__)
 
@@ -169,7 +169,7 @@ def open_run(job: Job, folder: str, settings: Settings) -> Run:
         "threads": settings.threads,
         **{f"revision of {name}": revision() for name, revision in job.others.items()},
     }
-    source, made_with = source_of(job.spec.sampler), environment()
+    source, made_with = source_of(job.spec.sampler), environment() | _read_from(job)
     if reason := _unscaled(job):
         made_with[NO_GUIDANCE] = reason
     if source is None:
@@ -177,6 +177,15 @@ def open_run(job: Job, folder: str, settings: Settings) -> Run:
     made = Run.create(folder, job.spec, resolved, made_with | {"sampler file": source.path})
     made.keep(Path(source.path).name, source.text)
     return made
+
+
+def _read_from(job: Job) -> dict[str, str]:
+    """Where a model that is no registered name was read, for what is made like the run later."""
+    typed = job.model.name
+    if typed == job.entry.name:
+        return {}
+    path = Path(typed).expanduser()
+    return {MODEL_AT: str(path.resolve()) if path.exists() else typed}
 
 
 def _unscaled(job: Job) -> str | None:

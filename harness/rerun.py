@@ -14,9 +14,9 @@ from harness.fairness import OWN, Fair, Pair, check_fairness, fair_baselines
 from harness.generate import Job, Settings
 from harness.launch import Ranks
 from harness.progress import Progress
-from harness.spec import Call, Prompt, RunSpec, Shard
+from harness.spec import Call, Prompt, RunSpec, Shard, parse_call
 from harness.store.comparison import CANDIDATE, Comparison
-from harness.store.run import Run
+from harness.store.run import MODEL_AT, Run
 
 
 @dataclass(frozen=True)
@@ -50,11 +50,11 @@ def compare_runs_fairly(
     items = {item for shard in shards for item in shard.item_ids}
     if not shards:
         raise HarnessError(f"{candidate.path} and {baseline.path} hold no shard in common")
-    jobs = [_planned(run.spec, _call(run), how.settings) for run in (candidate, baseline)]
+    jobs = [_planned(run, _call(run), how.settings) for run in (candidate, baseline)]
     pair = Pair(jobs[0], jobs[1], (candidate, baseline))
 
     def planned(call: Call) -> Job:
-        return _planned(baseline.spec, call, how.settings)
+        return _planned(baseline, call, how.settings)
 
     fair = fair_baselines(pair, planned, how.unit, how.curve, items, how.mode)
     for note in fair.notes:
@@ -85,9 +85,11 @@ def _call(run: Run) -> Call:
     return Call(f"{run.path}/{call.name}", call.params) if kept else call
 
 
-def _planned(spec: RunSpec, call: Call, settings: Settings) -> Job:
+def _planned(run: Run, call: Call, settings: Settings) -> Job:
+    spec, model = run.spec, parse_call(run.spec.model)
+    where = run.record["environment"].get(MODEL_AT, model.name)
     return generation.plan(
-        spec.model,
+        str(Call(where, model.params)),
         call,
         size=spec.size,
         dtype=spec.dtype,

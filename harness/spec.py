@@ -149,6 +149,10 @@ def parse_size(text: str) -> tuple[int, int]:
     return int(match[1]), int(match[2] or match[1])
 
 
+DISTILLED = "distilled_guidance"
+"""The setting of a model that takes guidance as an input: `MODEL(distilled_guidance=8)`."""
+
+
 @dataclass(frozen=True)
 class RunSpec:
     """Everything that determines an image of a run, besides its prompt and seed.
@@ -174,6 +178,12 @@ class RunSpec:
         call = Call(data["sampler"]["name"], data["sampler"]["params"])
         size = data["size"] and tuple(data["size"])
         return cls(**{**data, "sampler": call, "size": size})
+
+    @property
+    def distilled_guidance(self) -> float | None:
+        """The guidance scale that is an input of the network, where it is distilled for that."""
+        given = parse_call(self.model).params.get(DISTILLED)
+        return None if given is None else float(given)
 
     @property
     def pixels(self) -> tuple[int, int]:

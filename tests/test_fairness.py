@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from harness import fairness
 from harness.compare.guidance import guidance_scale
 from harness.errors import HarnessError
 from harness.fairness import BOTH, GUIDED, MATCHED, OWN, Fair, Pair, check_fairness, fair_baselines
@@ -96,7 +97,9 @@ def test_guidance_by_another_network_is_never_matched_to_a_scale(tmp_path: Path)
     assert MATCHED in fair.jobs
 
 
-def test_cost_is_matched_in_the_unit_that_is_asked_for(tmp_path: Path) -> None:
+def test_cost_is_matched_in_the_unit_that_is_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     pair = _pair(tmp_path, "zigzag(steps=5, guidance=4)", "ddim(steps=5, guidance=4)")
     fair = _fair(pair)  # a closed form: there is nothing to count
     assert pair.candidate.nfe <= fair.jobs[MATCHED].nfe < pair.candidate.nfe + 2
@@ -108,7 +111,8 @@ def test_cost_is_matched_in_the_unit_that_is_asked_for(tmp_path: Path) -> None:
     assert fair.notes == []
     assert 2 * pair.candidate.nfe <= fair.jobs[MATCHED].nfe < 2 * pair.candidate.nfe + 2
     assert _fair(pair, "nfe").jobs[MATCHED].nfe < pair.candidate.nfe + 2
-    assert MATCHED in _fair(pair, "seconds").jobs
+    monkeypatch.setattr(fairness, "_seconds", lambda run: 3.0 if run is ours else 1.0)
+    assert _fair(pair, "seconds").jobs[MATCHED].nfe == 3 * pair.baseline.nfe
     with pytest.raises(HarnessError, match=r"unit of cost 'mac'.*macs"):
         check_fairness("mac", "constant")
 

@@ -20,7 +20,8 @@ class GuidanceScale:
     """The mean over `n` images; None, with a reason, where it is undefined.
 
     `curve` is the mean over images at each step: its sigma and its scale, [steps, 2]. `spread` is
-    how far the images' own scales reach, the greatest less the smallest, `sd` their deviation.
+    how far the images' own scales reach, the greatest less the smallest, `sd` their deviation. `declared`:
+    it is an input of a distilled network, and no sampler's doing.
     """
 
     value: float | None
@@ -29,6 +30,7 @@ class GuidanceScale:
     curve: Floats | None = None
     spread: float = 0.0
     sd: float | None = None
+    declared: bool = False
 
 
 def run_guidance(selection: Selection, reference: Run | None = None) -> Guidance:
@@ -72,6 +74,8 @@ def _scale(selection: Selection, reference: Run | None) -> GuidanceScale:
     run = selection.run
     if reason := run.record["environment"].get(NO_GUIDANCE):
         return GuidanceScale(None, 0, reason)
+    if (declared := run.spec.distilled_guidance) is not None:
+        return GuidanceScale(declared, len(selection.images), declared=True)
     if not run.shards("guidance"):
         why = (
             f"guidance leads away from another network ({run.spec.guide})"

@@ -13,7 +13,7 @@ from harness.models.hub import any_hub_entry
 from harness.models.hub_files import is_hub_id
 from harness.models.local import folder_entry, network_revision
 from harness.models.published import reconstruction
-from harness.spec import Call, parse_call
+from harness.spec import DISTILLED, Call, parse_call
 
 
 def find(spec: str | Call) -> ModelEntry:
@@ -22,7 +22,14 @@ def find(spec: str | Call) -> ModelEntry:
     Loads no weights. Raises HarnessError for what is none of them.
     """
     call = parse_call(spec) if isinstance(spec, str) else spec
-    return _with_network(_entry(call.name), call.params)
+    return _distilled(_with_network(_entry(call.name), call.params), call.params)
+
+
+def _distilled(entry: ModelEntry, overrides: dict[str, Any]) -> ModelEntry:
+    """The entry of a network whose output is guided already: nothing is left to guide by."""
+    if DISTILLED not in overrides:
+        return entry
+    return replace(entry, guidance=1.0, unconditional=False)
 
 
 def _with_network(entry: ModelEntry, overrides: dict[str, Any]) -> ModelEntry:

@@ -10,6 +10,7 @@ from typing import Any
 from harness.errors import HarnessError
 from harness.models.base import Ladders, LoadRequest, Model, ModelEntry
 from harness.models.configurations import read_json
+from harness.models.distilled import distilled_guidance
 from harness.models.hub_files import revision as hub_revision
 from harness.models.pipelines import family_of, load_pipeline, network_folder, parts_of
 
@@ -56,6 +57,8 @@ def read_ladders(folder: Path, overrides: dict[str, Any]) -> Ladders:
     """The checkpoint's noise schedule, from its small files alone."""
     family = family_of(folder)
     parts_of(folder, overrides)  # what is wrong with components is said before weights load
+    if family.other_network(overrides) is None:
+        distilled_guidance(read_json(folder / family.network / "config.json"), overrides)
     return family.schedule(folder, family.settings(overrides))
 
 

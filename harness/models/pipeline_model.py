@@ -44,6 +44,8 @@ class PipelineModel:
 
     part: ClassVar[str]
     classes: int | None = None
+    distilled: float | None = None
+    """The guidance scale that the network takes as an input, if it does: see distilled.py."""
 
     def __init__(self, name: str, pipeline: Any, schedule: Schedule) -> None:
         self.name, self.pipeline, self.schedule = name, pipeline, schedule

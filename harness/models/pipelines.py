@@ -14,9 +14,11 @@ from harness.errors import HarnessError, unknown
 from harness.libraries import quiet
 from harness.models.base import LoadRequest
 from harness.models.configurations import read_json
+from harness.models.distilled import distilled_guidance
 from harness.models.hub_files import fetch_network, is_hub_id
 from harness.models.pipeline_model import PipelineModel, Schedule
 from harness.registry import Registry
+from harness.spec import DISTILLED
 
 _UNUSED = ("safety_checker", "feature_extractor", "image_encoder")
 
@@ -38,8 +40,8 @@ class Family:
     abilities: Callable[[Mapping[str, Any]], frozenset[str]] = lambda config: frozenset()
 
     def settings(self, overrides: Mapping[str, Any]) -> dict[str, Any]:
-        """The overrides that are not of whole components."""
-        components = (self.network, *(encoder for encoder, _ in self.optional))
+        """The overrides of the schedule: those that are not of whole components, or an input."""
+        components = (self.network, DISTILLED, *(encoder for encoder, _ in self.optional))
         return {name: value for name, value in overrides.items() if name not in components}
 
     def other_network(self, overrides: Mapping[str, Any]) -> str | None:
@@ -115,7 +117,9 @@ def load_pipeline(
         )
         pipeline.set_progress_bar_config(disable=True)
         pipeline = pipeline.to(request.device)
-    return family.model(name, pipeline, schedule)
+    model = family.model(name, pipeline, schedule)
+    model.distilled = distilled_guidance(model.net.config, overrides)
+    return model
 
 
 def _check_tokenizer(folder: Path) -> None:

@@ -47,6 +47,11 @@ class StableDiffusion(PipelineModel):
         self, z: torch.Tensor, timestep: torch.Tensor, condition: Condition
     ) -> torch.Tensor:
         extra: dict[str, Any] = {}
+        if self.distilled is not None:
+            scales = torch.full((len(z),), self.distilled - 1, device=z.device)
+            extra["timestep_cond"] = self.pipeline.get_guidance_scale_embedding(
+                scales, embedding_dim=self.net.config.time_cond_proj_dim
+            ).to(z.dtype)
         if self._is_xl:
             height, width = z.shape[-2] * self.scale, z.shape[-1] * self.scale
             ids = z.new_tensor([height, width, 0, 0, height, width])

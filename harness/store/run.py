@@ -18,6 +18,9 @@ from harness.store import files, index
 
 log = logging.getLogger(__name__)
 
+MODEL_AT = "model read from"
+"""In a run's `environment`: the folder, file or hub id of a model that is no registered name."""
+
 NO_GUIDANCE = "no guidance scale"
 """In a run's `environment`: why its sampler has none; absent where it has one."""
 
