@@ -20,8 +20,8 @@ class GuidanceScale:
     """The mean over `n` images; None, with a reason, where it is undefined.
 
     `curve` is the mean over images at each step: its sigma and its scale, [steps, 2]. `spread` is
-    how far the images' own scales reach, the greatest less the smallest, `sd` their deviation. `declared`:
-    it is an input of a distilled network, and no sampler's doing.
+    how far the images' own scales reach, the greatest less the smallest, `sd` their deviation.
+    `declared`: it is an input of a distilled network, and no sampler's doing.
     """
 
     value: float | None
