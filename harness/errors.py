@@ -16,6 +16,7 @@ class HarnessError(Exception):
 def unknown(kind: str, name: str, known: Iterable[str], where: str = "") -> HarnessError:
     """The error for a name that is not in `known`: the closest match, or all that is known."""
     names = sorted(known)
-    close = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
+    # A few names are told sooner than one is guessed at.
+    close = difflib.get_close_matches(name, names, n=1, cutoff=0.5 if len(names) > 5 else 0.6)
     hint = f"did you mean {close[0]!r}?" if close else f"known: {', '.join(names) or 'none'}"
     return HarnessError(f"unknown {kind} {name!r}{f' for {where}' if where else ''}: {hint}")

@@ -224,6 +224,8 @@ def _table(images: Images, manifest: str | None) -> list[dict[str, Any]] | None:
     """Rows with a file's name under "file", or the Parquet's own; None if there is no table."""
     if manifest is not None:
         rows = read_rows(files.read_bytes(_existing(manifest)), manifest)
+        if not rows:
+            raise HarnessError(f"{manifest} has no rows: expected one for each image")
         column = _column(rows, FILE_COLUMNS)
         if column is None:
             listed = ", ".join(dict.fromkeys(key for row in rows for key in row)) or "none"

@@ -10,12 +10,12 @@ from harness import evaluate as evaluation
 from harness import generate as generation
 from harness.bench import compare_fairly, usable_metrics
 from harness.errors import HarnessError
-from harness.fairness import OWN, Fair, Pair, check_fairness, fair_baselines
+from harness.fairness import Fair, Pair, check_fairness, fair_baselines
 from harness.generate import Job, Settings
 from harness.launch import Ranks
 from harness.progress import Progress
 from harness.spec import Call, Prompt, RunSpec, Shard, parse_call
-from harness.store.comparison import CANDIDATE, Comparison
+from harness.store.comparison import Comparison
 from harness.store.run import MODEL_AT, Run
 
 
@@ -66,9 +66,9 @@ def compare_runs_fairly(
 
 
 def _check(a: RunSpec, b: RunSpec) -> None:
-    for spec, role in ((a, CANDIDATE), (b, OWN)):
+    for spec, role in ((a, "candidate"), (b, "baseline")):
         if spec.size is None:
-            raise HarnessError(f"the {role} run's images are imported: they cannot be made again")
+            raise HarnessError(f"the {role}'s images are imported: they cannot be made again")
     for name in ("model", "guide", "size", "dtype", "noise_key", "negative"):
         one, two = getattr(a, name), getattr(b, name)
         if one != two:

@@ -48,6 +48,7 @@ def _file(folder: Path, name: str, text: str) -> str:
         (["bench", "ddim"], "compared with itself"),
         (["bench", "--seeds", "5-2"], "write 2-5"),
         (["bench", "--size", "60x66"], "must be multiples of"),
+        (["bench", "--match", "cost"], "known: macs, nfe, seconds"),
         (["bench", "--device", "tpu7"], "unknown device 'tpu7'"),
         (["bench", "--device", "cuda:77"], "torch sees"),
         (["bench", "--results", "file"], "cannot write file/"),

@@ -232,6 +232,7 @@ def test_a_changed_image_is_computed_again_and_nothing_else(tmp_path: Path) -> N
     [
         ("prompt,seed\na,0\n", "which image is whose: expected a column file"),
         ("file,seed\n0.png,0\n", "no column is called like the prompt"),
+        ("file,prompt\n", "t.csv has no rows"),
         ("file,prompt\nx.png,a\n", "names none of the images"),
         ("file,prompt\n0.png,a\n0.png,b\n", "names the image '0.png' twice"),
         (

@@ -21,7 +21,13 @@ def import_(
         str | None,
         typer.Option(help="Table with the columns file,prompt and, if known, seed, nfe, category."),
     ] = None,
-    prompts: options.ImagePrompts = None,
+    prompts: Annotated[
+        str | None,
+        typer.Option(
+            help="Beside a manifest: the prompt set that its prompts are of. Without one: a table "
+            "with the columns file,prompt,seed, or a prompt set or file in the images' order."
+        ),
+    ] = None,
     column: options.Column = None,
     image_column: options.ImageColumn = None,
     paired: Annotated[

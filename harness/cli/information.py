@@ -206,8 +206,9 @@ def _benchmarks() -> None:
     print_table(
         ["name", "title", "model", "candidate", "baseline", "prompts", "seeds", "metrics"],
         [
-            (b.name, b.title, b.model, b.candidate or f"{len(b.candidates)} of them", b.baseline,
-             f"{b.prompts}{f' ({b.limit})' if b.limit else ''}", b.seeds, ", ".join(b.metrics))
+            (b.name, b.title, b.model, b.candidate or f"{len(b.candidates)} of them",
+             b.baseline or "-", f"{b.prompts}{f' ({b.limit})' if b.limit else ''}", b.seeds,
+             ", ".join(b.metrics))
             for b in found
         ],
         wide=("prompts", "seeds", "metrics"),
