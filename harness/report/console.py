@@ -52,7 +52,7 @@ def _costs(comparison: Comparison) -> list[RenderableType]:
     """What an image cost, without what a terminal has no room for."""
     costs = tables.costs(comparison)
     (group,) = costs.groups
-    left_out = ("sampler", "as pairs", "sigma")
+    left_out = ("sampler", "as pairs", "official count", "sigma")
     kept = [at for at, column in enumerate(costs.columns) if column not in left_out]
     return [_table(costs, group, kept, [""] * len(group.rows))]
 

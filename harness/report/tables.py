@@ -10,6 +10,7 @@ import pandas as pd
 
 from harness.metrics.statistics import BLOCKS
 from harness.report import words
+from harness.report.official import NOTE, official_count
 from harness.store.comparison import CANDIDATE, Comparison, Cost, MetricInfo, RunFacts
 
 
@@ -58,6 +59,7 @@ def costs(comparison: Comparison) -> Table:
                 names[role],
                 f"{words.count(cost.nfe)} (n {cost.nfe_images:,})",
                 _pair_count(cost),
+                words.count(official_count(run.sampler, cost.calls)),
                 words.macs(cost.macs),
                 words.ratio(a.macs, cost.macs),
                 words.seconds(cost.seconds),
@@ -65,7 +67,7 @@ def costs(comparison: Comparison) -> Table:
                 words.guidance(run),
             ]
         )
-    columns = ["run", "sampler", "NFE", "as pairs", "MACs", "ratio", "seconds"]
+    columns = ["run", "sampler", "NFE", "as pairs", "official count", "MACs", "ratio", "seconds"]
     columns += ["sigma", "guidance scale"]
     return Table(
         "What an image costs, and how strongly it is guided",
@@ -76,7 +78,7 @@ def costs(comparison: Comparison) -> Table:
         "without text encoder and decoder. Ratio: the candidate's MACs over this run's. Sigma: the "
         "first and last level. Guidance scale: nominal, what the steps amount to, the mean over n "
         "images, with their standard deviation where they differ. Seconds: sampling and decoding "
-        "in batches, as measured.",
+        f"in batches, as measured. {NOTE}",
         frozenset({"sampler", "guidance scale"}),
     )
 
