@@ -159,9 +159,8 @@ def _finish(axes: Axes, ticks: list[tuple[float, str]], bottom: float) -> None:
     axes.axvline(50, color=INK, linewidth=0.9, linestyle=(0, (4, 3)))
     axes.set_xlim(0, 100)
     axes.set_ylim(bottom - 0.4, -0.6)
-    axes.set_yticks(
-        [at for at, _ in ticks], [textwrap.fill(cut(label, 60), 22) for _, label in ticks]
-    )
+    labels = [textwrap.fill(cut(label, 60), 22) for _, label in ticks]
+    axes.set_yticks([at for at, _ in ticks], labels, multialignment="right")
     axes.set_xticks([0, 25, 50, 75, 100])
     axes.set_xlabel("winning rate, % (dashed: neither is better)", size=9, color=SOFT)
     axes.tick_params(length=0, labelsize=10)
