@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import shlex
 import subprocess
@@ -405,7 +406,8 @@ def _evaluate(
 
 def metric_info(metric: Metric) -> MetricInfo:
     about = metric.about
-    return MetricInfo(metric.label, about.direction, about.title, about.description)
+    least, most = (end if math.isfinite(end) else None for end in about.range)
+    return MetricInfo(metric.label, about.direction, about.title, about.description, least, most)
 
 
 def by_prompt(metrics: Sequence[Metric]) -> dict[str, PromptMetric]:

@@ -136,7 +136,7 @@ def rate(pairs: Pairs, metric: MetricInfo, margin: float | None = None) -> dict[
         "detectable": found.effective and detectable(found.effective, found.prompts - 1),
         "reason": _why(found, pairs),
         "warning": two_way.seed_warning(found.prompts, seeds) if pairs.shared and seeds else None,
-        **_difference(pairs),
+        **_difference(pairs, metric),
         **_effects(pairs, 1.0 if metric.direction == "higher" else -1.0),
     }
 
@@ -149,7 +149,7 @@ def _winning_rate(pairs: Pairs) -> tuple[Estimate, float | None, str]:
     return found, *statistics.sign_flip_p(pairs.outcome, pairs.prompts)
 
 
-def _difference(pairs: Pairs) -> dict[str, Any]:
+def _difference(pairs: Pairs, metric: MetricInfo) -> dict[str, Any]:
     """Mean difference over pairs with a score on both sides.
 
     Of a binary metric it is the risk difference: half of it and one half is a winning rate, whose
@@ -168,6 +168,8 @@ def _difference(pairs: Pairs) -> dict[str, Any]:
         found = two_way.shared_mean(gap, both.prompts, both.seeds)
     else:
         found = statistics.mean(gap, both.prompts)
+    if metric.least is not None and metric.most is not None:
+        found = found.within(metric.least - metric.most, metric.most - metric.least)
     return row | _estimate("difference", found, n="difference_prompts")
 
 

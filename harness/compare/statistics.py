@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -48,6 +48,15 @@ class Estimate:
             None if v is None else function(v) for v in (self.value, self.low, self.high)
         )
         return Estimate(value, low, high, self.prompts, self.reason)
+
+    def within(self, least: float | None, most: float | None) -> Estimate:
+        """Bounds cut off at the ends of what the number can be."""
+        low, high = self.low, self.high
+        if low is not None and least is not None:
+            low = max(low, least)
+        if high is not None and most is not None:
+            high = min(high, most)
+        return replace(self, low=low, high=high)
 
 
 def dense(codes: Codes) -> tuple[Codes, Codes]:

@@ -30,7 +30,7 @@ def summary(
             values = _values(frame, metric)
             held = ~np.isnan(values)
             values, by_prompt, by_seed = values[held], codes[held], seeds[held]
-            score = _mean(values, by_prompt, by_seed, facts.noise_key == "seed")
+            score = _score(values, by_prompt, by_seed, facts.noise_key == "seed", metric)
             rows.append(
                 {
                     "run": name,
@@ -116,6 +116,23 @@ def standings(
 
 def _holds_0(gap: Estimate) -> bool:
     return gap.low is not None and gap.high is not None and gap.low <= 0 <= gap.high
+
+
+def _score(
+    values: Floats, prompts: Codes, seeds: Codes, shared: bool, metric: MetricInfo
+) -> Estimate:
+    """The mean score. Of scores 0 and 1 it has the interval of a rate, which knows its ends; other
+    intervals stop where the metric's range does, and there is none where all prompts are alike."""
+    binary = (metric.least, metric.most) == (0, 1) and bool(np.isin(values, (0, 1)).all())
+    if binary and shared and len(values):
+        return two_way.shared_rate(values, prompts, seeds)[0]
+    if binary:
+        return statistics.winning_rate(values, prompts)
+    found = _mean(values, prompts, seeds, shared)
+    if found.low is not None and found.low == found.high:
+        reason = "no interval: all prompts score the same"
+        return Estimate(found.value, None, None, found.prompts, reason)
+    return found.within(metric.least, metric.most)
 
 
 def _mean(values: Floats, prompts: Codes, seeds: Codes, shared: bool) -> Estimate:

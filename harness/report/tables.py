@@ -341,14 +341,11 @@ def set_scores(comparison: Comparison) -> Table | None:
 
 def set_metrics(comparison: Comparison) -> list[MetricInfo]:
     """The metrics of whole sets of images."""
-    rows = comparison.set_scores.drop_duplicates("metric")
+    rows = comparison.set_scores.drop_duplicates("metric").fillna({"title": "", "about": ""})
     return [
-        MetricInfo(str(row["metric"]), row["direction"], *(str(row[k] or "") for k in _ABOUT))
+        MetricInfo(row["metric"], row["direction"], row["title"], row["about"])
         for _, row in rows.iterrows()
     ]
-
-
-_ABOUT = ("title", "about")
 
 
 def _defined(metrics: Sequence[MetricInfo]) -> str:

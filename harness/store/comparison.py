@@ -144,12 +144,17 @@ _TABLES = {"pairs": PAIRS, "winning_rates": RATES, "summary": SUMMARY, "set_scor
 
 @dataclass(frozen=True)
 class MetricInfo:
-    """What a comparison must know of a metric. `name` is its folder under `scores/`."""
+    """What a comparison must know of a metric. `name` is its folder under `scores/`.
+
+    `least` and `most` are the ends of its range; null where it has none.
+    """
 
     name: str
     direction: Literal["higher", "lower"]
     title: str = ""
     about: str = ""
+    least: float | None = None
+    most: float | None = None
 
     @property
     def arrow(self) -> str:

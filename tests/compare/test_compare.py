@@ -333,3 +333,22 @@ def test_set_scores_of_the_same_images_have_a_difference(tmp_path):
         row = difference(**other)
         assert pd.isna(row["difference"])
         assert why in row["difference_reason"]
+
+
+def test_intervals_of_means_stay_in_the_metrics_range(tmp_path):
+    share = MetricInfo("good", "higher", least=0, most=1)
+    found = contest(
+        tmp_path / "1", items([1.0, 0.9, 1.0, 0.4]), items([0.0, 1.0, 0.05, 0.9]), [share]
+    )
+    low, high = found.summary.set_index("run").loc["candidate", ["low", "high"]]
+    assert low > 0.3
+    assert high == 1
+    row = found.rate("own", "good")
+    assert row["difference"] == pytest.approx(0.3375)
+    assert -1 <= row["difference_low"] < row["difference_high"] == 1
+    found = contest(tmp_path / "2", items([1.0] * 4), items([0.5] * 4), [share])
+    rows = found.summary.set_index("run")
+    assert rows.loc["candidate", "high"] == 1
+    assert 0.2 < rows.loc["candidate", "low"] < 0.6  # four of four: Wilson's interval
+    assert pd.isna(rows.loc["own", "low"])
+    assert "all prompts score the same" in rows.loc["own", "reason"]
