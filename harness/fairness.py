@@ -13,6 +13,7 @@ from harness.errors import HarnessError, unknown
 from harness.generate import Job
 from harness.matching import Price, match_cost, match_guidance, with_parameters
 from harness.spec import Call
+from harness.store import files
 from harness.store.item_guidance import GA_EVAL, NOMINAL, image_scales
 from harness.store.run import Run
 
@@ -55,10 +56,11 @@ class Fair:
         job = self.jobs.pop(role, None)
         self.absent.pop(role, None)
         self.same.pop(role, None)
-        heir = next((name for name, other in self.same.items() if other == role), None)
-        if heir is not None and job is not None:
-            del self.same[heir]
-            self.jobs[heir] = job
+        heirs = [name for name, other in self.same.items() if other == role]
+        if heirs and job is not None:
+            del self.same[heirs[0]]
+            self.jobs[heirs[0]] = job
+            self.same |= dict.fromkeys(heirs[1:], heirs[0])
 
     @property
     def points(self) -> dict[str, Job]:
@@ -155,8 +157,8 @@ def _guided(own: Call, scale: GuidanceScale, mode: str, runs: tuple[Run, Run]) -
     assert scale.value is not None
     candidate, baseline = runs
     if mode in _ESTIMATES and scale.spread > _ALIKE * abs(scale.value):
-        beside = f"{baseline.path.rpartition('/')[0]}/{candidate.spec.run_id}"
-        if candidate.path != beside:
+        beside = files.join(files.parent(baseline.path), candidate.spec.run_id)
+        if not files.same_place(candidate.path, beside):
             raise HarnessError(
                 f"guidance per image is read from the candidate's run beside the baseline's: "
                 f"{candidate.path} would have to be {beside}"

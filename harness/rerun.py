@@ -15,6 +15,7 @@ from harness.generate import Job, Settings
 from harness.launch import Ranks
 from harness.progress import Progress
 from harness.spec import Call, Prompt, RunSpec, Shard, parse_call
+from harness.store import files
 from harness.store.comparison import Comparison
 from harness.store.run import MODEL_AT, Run
 
@@ -59,7 +60,7 @@ def compare_runs_fairly(
     fair = fair_baselines(pair, planned, how.unit, how.curve, items, how.mode)
     for note in fair.notes:
         say(note)
-    others = _made(fair, baseline.path.rpartition("/")[0], shards, how.settings)
+    others = _made(fair, files.parent(baseline.path), shards, how.settings)
     everything = [candidate, baseline, *others.values()]
     _evaluate(everything, [str(metric.call) for metric in usable], how.settings)
     return compare_fairly(pair, fair, others, usable, out, items)[0]

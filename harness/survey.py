@@ -18,9 +18,7 @@ from harness.compare.comparing import tabulate
 from harness.compare.decisions import holm
 from harness.errors import HarnessError
 from harness.fairness import (
-    BOTH,
     GUIDED,
-    MATCHED,
     OWN,
     Fair,
     Pair,
@@ -36,10 +34,6 @@ from harness.store.comparison import CANDIDATE, Comparison, Primary, RunFacts
 from harness.store.run import Run
 from harness.store.survey import Point, Published, Rate, Row, Score, Survey
 from harness.varying import expand, series_of, told
-
-FAIR = (MATCHED, BOTH)
-"""The fair baselines of a candidate without a guidance curve: another at equal guidance alone would
-add as many runs again and say little more."""
 
 
 @dataclass
@@ -69,8 +63,9 @@ def run_survey(
     The folder is called `name`, below the benchmark's.
 
     Everything that can be checked is checked, for all candidates, before weights are loaded. With
-    weights in `order.curve` every candidate is compared at matched guidance, too, and along the
-    baseline's guidance curve. Each comparison lies in a folder of its own below the survey's.
+    weights in `order.curve` every candidate is compared at matched guidance alone, too, and along
+    the baseline's guidance curve; without, so it is if that is the declared comparison. Each
+    comparison lies in a folder of its own below the survey's.
     """
     notes: list[str] = []
 
@@ -177,8 +172,9 @@ def _add_fair(entry: _Entry, items: Collection[str], say: Callable[[str], None])
     fair = fair_baselines(
         entry.pair, order.planned, order.match, order.curve or [], items, order.match_guidance
     )
-    if not order.curve:
-        fair.leave_out(GUIDED)
+    declared = order.benchmark.primary
+    if not order.curve and not (declared and declared.comparison == GUIDED):
+        fair.leave_out(GUIDED)  # as many runs again, to say little more
     entry.fair = fair
     entry.jobs |= fair.all_jobs
     for note in fair.notes:

@@ -187,6 +187,25 @@ def test_what_stands_against_a_comparison_with_a_published_number(
     assert short.groups[0].rows[0][-1] == said
 
 
+@pytest.mark.parametrize("declared", [None, "matched guidance"])
+def test_equal_guidance_alone_is_compared_without_a_curve_where_it_decides(
+    declared: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    primary = f"primary: {{metric: contrast, comparison: {declared}}}" if declared else ""
+    prompts, path = tmp_path / "p.txt", tmp_path / "one.yaml"
+    prompts.write_text("class 1\nclass 2\n")
+    path.write_text(
+        f"title: t\nmodel: gmm\nprompts: {prompts}\nmetrics: [contrast]\ncandidates: [zigzag]\n"
+        f"steps: 3\nguidance: 3\n{primary}"
+    )
+    assert _bench(monkeypatch, "--bench", str(path), "--results", str(tmp_path / "r")) == 0
+    (folder,) = (tmp_path / "r").glob("*/survey")
+    rates = load_survey(str(folder)).rows[1].rates
+    shown = [*SETTINGS] if declared else [s for s in SETTINGS if s != "matched guidance"]
+    assert [rate.setting for rate in rates] == shown
+    assert [rate.setting for rate in rates if rate.role == "primary"] == [declared] * bool(declared)
+
+
 def test_with_a_curve_each_candidate_meets_its_own_baseline_and_gets_a_report(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

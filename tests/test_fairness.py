@@ -138,3 +138,9 @@ def test_what_is_equal_already_is_the_same_run(tmp_path: Path) -> None:
     assert ancestral.same == dict.fromkeys((MATCHED, GUIDED, BOTH), OWN)
     other = _fair(_pair(tmp_path, "ddim(steps=5, eta=1, guidance=3)", "ddim(steps=5, guidance=2)"))
     assert other.same == {MATCHED: OWN, BOTH: GUIDED}
+    job = other.jobs[GUIDED]
+    other.leave_out(GUIDED)
+    assert (other.jobs, other.same) == ({BOTH: job}, {MATCHED: OWN})
+    three = Fair({MATCHED: job}, same={GUIDED: MATCHED, BOTH: MATCHED})
+    three.leave_out(MATCHED)
+    assert (three.jobs, three.same) == ({GUIDED: job}, {BOTH: GUIDED})

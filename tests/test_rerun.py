@@ -46,6 +46,25 @@ def test_what_two_runs_need_beside_them_is_made_like_them(tmp_path: Path) -> Non
     assert {p: p.stat().st_mtime_ns for p in tmp_path.rglob("images/*.parquet")} == stamps
 
 
+@pytest.mark.parametrize("before", ["", "../{}/", "{}/../"])
+def test_runs_may_be_named_from_where_they_are(
+    before: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is made lies beside the baseline, and each image's scale is found in the candidate."""
+    zigzag, ddim = "zigzag(steps=4, guidance=2, guidance_rescale=0.5)", "ddim(steps=4, guidance=2)"
+    made = [_made(tmp_path / "runs", sampler, [0]) for sampler in (zigzag, ddim)]
+    (tmp_path / "runs" / "other").mkdir()
+    monkeypatch.chdir(tmp_path / "runs")
+    near = before.format("other" if before.endswith("../") else "runs")
+    opened = [Run.open(near + Path(run.path).name) for run in made]
+    how = Fairly(Settings(), "nfe", [], "per_image")
+    found = compare_runs_fairly(*opened, ["contrast"], str(tmp_path / "out"), how, print)
+    assert found.absent == {}
+    like = found.runs[GUIDED].sampler.params["guidance_like"]
+    assert like == made[0].spec.run_id
+    assert len(list((tmp_path / "runs").glob("*/run.json"))) == 5
+
+
 def test_runs_without_a_common_shard_are_refused(tmp_path: Path) -> None:
     one = _made(tmp_path, "heun(steps=3, guidance=1)", [0])
     with pytest.raises(HarnessError, match="hold no shard in common"):

@@ -59,9 +59,8 @@ class Score:
         def beyond(rate: float) -> float:
             return rate - self.value - most * math.sqrt(self.variance(rate) * self.spread)
 
-        start = self.value + _TINY * (
-            1 - self.value
-        )  # where all are alike it begins at 0, and dips
+        # Just above the value: where all are alike, `beyond` is 0 there, then dips below.
+        start = self.value + _TINY * (1 - self.value)
         return float(brentq(beyond, start, 1.0, xtol=1e-14))
 
 

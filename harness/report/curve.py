@@ -131,7 +131,7 @@ def _figure(curve: Comparison, metric: MetricInfo) -> Drawing | None:
 
 
 def scales(points: Sequence[ScorePoint]) -> list[float]:
-    """The guidance scales of the points that have one."""
+    """Of the points that have one that is not 0: scales are drawn as logarithms."""
     return [p.weight for p in points if p.weight]
 
 

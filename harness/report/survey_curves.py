@@ -8,12 +8,12 @@ from collections.abc import Sequence
 import pandas as pd
 
 from harness.report import words
-from harness.report.curve import ScorePoint, draw_scores, scale_ticks
+from harness.report.curve import ScorePoint, draw_scores, scale_ticks, scales
 from harness.report.drawing import Drawing, cut, new_figure
 from harness.report.tables import Group, Table
 from harness.store import files
 from harness.store.comparison import MetricInfo
-from harness.store.survey import Point, Row, Score, Survey
+from harness.store.survey import Point, Rate, Row, Score, Survey
 
 _COLUMNS = 2
 PICKED = (
@@ -64,18 +64,23 @@ def _value(score: Score | None) -> float | None:
 
 
 def _best(points: Sequence[Point], metric: MetricInfo) -> Point:
-    sign = 1 if metric.direction == "higher" else -1
-    return max(points, key=lambda point: sign * (_value(point.scores[metric.name]) or 0.0))
+    best = max if metric.direction == "higher" else min
+    return best(points, key=lambda point: _value(point.scores[metric.name]) or 0.0)
+
+
+def _rate(point: Point, metric: MetricInfo) -> Rate | None:
+    return next((rate for rate in point.rates if rate.metric == metric.name), None)
 
 
 def _verdict(point: Point, metric: MetricInfo) -> str | None:
-    return next((rate.verdict for rate in point.rates if rate.metric == metric.name), None)
+    rate = _rate(point, metric)
+    return None if rate is None else rate.verdict
 
 
 def _cells(row: Row, metric: MetricInfo) -> list[str]:
     points = _points(row, metric)
     best = _best(points, metric)
-    rate = next((rate for rate in best.rates if rate.metric == metric.name), None)
+    rate = _rate(best, metric)
     told = words.NONE
     if rate is not None:
         shown = {"winning_rate": rate.value, "low": rate.low, "high": rate.high}
@@ -101,25 +106,21 @@ def _told(score: Score | None) -> str:
 
 
 def _figure(survey: Survey, metric: MetricInfo) -> Drawing | None:
-    shown = [row for row in survey.rows if len(_points(row, metric)) > 1]
+    shown = [(row, points) for row in survey.rows if len(points := _drawn(row, metric)) > 1]
     if not shown:
         return None
     lines = math.ceil(len(shown) / _COLUMNS)
     with new_figure(0.4 + 1.75 * lines, 6.4) as figure:
         panels = figure.subplots(lines, _COLUMNS, sharex=True, sharey=True, squeeze=False)
-        for axes, row in zip(panels.flat, shown, strict=False):
+        for axes, (row, points) in zip(panels.flat, shown, strict=False):
             own = ScorePoint(row.guidance, _series(row.scores.get(metric.name)))
-            baseline = [
-                ScorePoint(p.weight, _series(p.scores[metric.name])) for p in _points(row, metric)
-            ]
             axes.set_xscale("log")
-            draw_scores(axes, own, baseline, metric)
+            draw_scores(axes, own, points, metric)
             axes.set_ylabel("")
             axes.set_title(cut(row.label, 40), size=9, loc="left")
         for axes in panels.flat[len(shown) :]:
             axes.set_visible(False)
-        weights = [point.weight for row in shown for point in row.curve if point.weight > 0]
-        scale_ticks([*panels.flat], weights)
+        scale_ticks([*panels.flat], [w for _, points in shown for w in scales(points)])
         for axes in panels.flat:
             axes.set_xlabel("")
         figure.supylabel(words.label(metric), size=9.5)
@@ -130,7 +131,13 @@ def _figure(survey: Survey, metric: MetricInfo) -> Drawing | None:
         "across where it has none."
     )
     name = files.file_name("curves", metric.name)
-    return Drawing(name, figure, _spoken(shown, metric), caption)
+    return Drawing(name, figure, _spoken([row for row, _ in shown], metric), caption)
+
+
+def _drawn(row: Row, metric: MetricInfo) -> list[ScorePoint]:
+    """The curve's points that have a place on a logarithmic axis."""
+    points = [p for p in _points(row, metric) if p.weight]
+    return [ScorePoint(p.weight, _series(p.scores[metric.name])) for p in points]
 
 
 def _series(score: Score | None) -> pd.Series:

@@ -40,6 +40,20 @@ def join(base: str, *parts: str) -> str:
     return "/".join([base.rstrip("/"), *parts])
 
 
+def parent(path: str) -> str:
+    """The folder that a file or folder is in."""
+    if _is_url(path):
+        return path.rstrip("/").rpartition("/")[0]
+    return os.path.dirname(path.rstrip("/")) or os.path.dirname(os.path.abspath(path))
+
+
+def same_place(path: str, other: str) -> bool:
+    """Whether two paths lead to one place, however they are written."""
+    if _is_url(path) or _is_url(other):
+        return path.rstrip("/") == other.rstrip("/")
+    return os.path.realpath(path) == os.path.realpath(other)
+
+
 def _remote(path: str) -> tuple[Any, str]:
     import fsspec
 

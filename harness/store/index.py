@@ -172,11 +172,11 @@ def _own(path: str, kind: str, names: Sequence[str], columns: list[str] | None) 
 
 
 def _fitting(path: str, kind: str, name: str) -> pa.Table | None:
-    """A shard's columns for the index; None if it is gone, or of another schema than ours."""
+    """A shard's columns for the index; None if it is gone, damaged, or of another schema."""
     wanted = _schema(kind)
     try:
         table = files.read_table(_shard_file(path, kind, name), wanted.names)
-    except (KeyError, FileNotFoundError):
+    except (KeyError, OSError, pa.ArrowException):
         return None
     return table if table.schema.equals(wanted) else None
 

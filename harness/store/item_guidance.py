@@ -11,7 +11,7 @@ NOMINAL, GA_EVAL = "nominal", "ga_eval"
 
 def run_beside(path: str, run_id: str) -> Run:
     """The run of this id in the same folder as the run at `path`."""
-    found = Run.open(files.join(path.rpartition("/")[0], run_id))
+    found = Run.open(files.join(files.parent(path), run_id))
     if found.spec.run_id != run_id:
         raise HarnessError(f"{found.path} holds the run {found.spec.run_id}: do not rename runs")
     return found

@@ -7,8 +7,9 @@ import re
 import pytest
 
 from harness.report.survey import runs, write_survey
+from harness.report.survey_curves import along_curves, curves
 from harness.store.comparison import MetricInfo
-from harness.store.survey import Rate, Row, Score, Survey
+from harness.store.survey import Point, Rate, Row, Score, Survey
 from tests.report.examples import ATTACK
 
 GOOD = MetricInfo("good", "higher", "Goodness")
@@ -54,3 +55,20 @@ def test_runs_tell_cost_and_guidance(survey):
     cells = dict(zip(table.columns, table.groups[0].rows[1], strict=True))
     assert (cells["NFE"], cells["guidance scale"]) == ("40", "7.5")
     assert "guidance scale" not in runs(survey, short=True).columns
+
+
+@pytest.mark.parametrize("direction", ["higher", "lower"])
+def test_a_curve_may_start_without_guidance(direction):
+    """A scale of 0 has no place on a logarithmic axis; it is in the table all the same."""
+    points = [
+        Point(weight, "ddim", 20, {"good": Score(value, value - 0.1, value + 0.1, 40)}, [])
+        for weight, value in ((4.0, 0.5), (0.0, 0.9), (1.0, 0.2))
+    ]
+    rows = [row("a", 40, 0.8, curve=points, guidance=7.5), row("b", 40, 0.8, curve=points[:2])]
+    survey = Survey("s", "t", [MetricInfo("good", direction)], "good", rows, [], [])
+    (drawing,) = curves(survey)
+    held = [axes for axes in drawing.figure.axes if axes.get_visible()]
+    assert [line.get_xdata().tolist() for line in held[0].lines[:1]] == [[1.0, 4.0]]
+    assert len(held) == 1  # one point is no curve
+    best = {"higher": ["0", "0"], "lower": ["1", "4"]}[direction]
+    assert [cells[3] for cells in along_curves(survey).groups[0].rows] == best
