@@ -150,7 +150,7 @@ class FdClip(_Distance):
     title="Frechet distance",
     direction="lower",
     range=(0, inf),
-    model="any encoder, for example fd(encoder=dinov2)",
+    model="any encoder, for example fd(net=dinov2)",
     paper="Dowson and Landau 1982",
     licence="-",
 )
