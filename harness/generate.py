@@ -30,6 +30,7 @@ from harness.guidance_scale import (
     measured_guidance,
     sampler_coefficients,
 )
+from harness.independence import check_independent
 from harness.macs import count_macs
 from harness.models.applied import Applied
 from harness.models.base import DTYPES, LoadRequest, Model, ModelEntry
@@ -118,6 +119,9 @@ def plan(
         others[guide] = find(guide)
         check_guide(entry, others[guide])
     sigmas, evaluations = _dry_run(entry, model_call, call, guide)
+    if not _ours(call):
+        branches = {"unconditional": entry.unconditional, "guided": guide is not None}
+        check_independent(entry.ladders(model_call.params), call, **branches)
     if guide is not None and not evaluations["guide", "cond"]:
         if given:
             log.warning("the guide %s is left out: %s does not need it", guide, call)
@@ -141,6 +145,11 @@ def _dry_run(
 ) -> tuple[torch.Tensor, dict[tuple[str, str], int]]:
     ladders = entry.ladders(model.params)
     return rehearse(ladders, call, unconditional=entry.unconditional, guided=guide is not None)
+
+
+def _ours(call: Call) -> bool:
+    """Whether a resolved sampler is one of ours, whose properties are tested."""
+    return SAMPLERS.get(call.name).run.__module__.startswith("harness.")
 
 
 def _dtype(entry: ModelEntry, asked: str | None, device: str) -> str:
@@ -190,7 +199,7 @@ def _read_from(job: Job) -> dict[str, str]:
 
 def _unscaled(job: Job) -> str | None:
     """Why somebody else's sampler has no guidance scale; ours have one."""
-    if SAMPLERS.get(job.spec.sampler.name).run.__module__.startswith("harness."):
+    if _ours(job.spec.sampler):
         return None
     try:
         sampler_coefficients(job.entry.ladders(job.model.params), job.spec.sampler)

@@ -24,6 +24,7 @@ from typing import Any
 import torch
 
 from harness.errors import HarnessError
+from harness.independence import dry_images
 from harness.models.applied import Applied
 from harness.models.base import Ladders
 from harness.models.denoiser import Denoiser
@@ -133,10 +134,16 @@ def _check_affine(ladders: Ladders, call: Call, found: Coefficients) -> None:
             parts = found.coefficient.reshape(-1, 1, 1, 1, 1) * torch.stack(probe.said)
             if bool(((result - parts.sum(0)).abs() <= _ROUNDING * parts.abs().sum(0)).all()):
                 continue
-        raise NotAffine(
-            f"no guidance scale: {call.name} is no sum of the network's predictions; it clamps, "
-            "thresholds or normalises them, perhaps"
-        )
+        raise NotAffine(f"no guidance scale: {_why_not(ladders, call)}")
+
+
+def _why_not(ladders: Ladders, call: Call) -> str:
+    if not dry_images(ladders, call, [0]).isfinite().all():
+        return f"what {call.name} returns is not finite (NaN or infinite) in a dry run"
+    return (
+        f"{call.name} is no sum of the network's predictions; it clamps, thresholds or normalises "
+        "them, perhaps"
+    )
 
 
 class _Answering(Denoiser):

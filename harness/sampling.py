@@ -155,19 +155,24 @@ def rehearsed(
     *,
     unconditional: bool = True,
     guided: bool = False,
+    noise: Noise | None = None,
 ) -> tuple[D, torch.Tensor, torch.Tensor]:
-    """Run a sampler on a `kind` of denoiser without a network, on zeros [1, width, 2, 2] in
-    float64: the denoiser, the ladder and what the sampler returns."""
+    """Run a sampler on a `kind` of denoiser without a network, in float64: the denoiser, the ladder
+    and what the sampler returns. It begins at zeros [1, width, 2, 2], or with `noise` at its first
+    draw [B, width, 2, 2] times the ladder's first level."""
     sigmas, policy, own = _parts(ladders, call)
-    row = {"row": torch.zeros(1)}
+    x = torch.zeros(1, width, 2, 2, dtype=torch.float64)
+    if noise is not None:
+        x = sigmas[0] * noise().to(x)
+    row = {"row": torch.zeros(len(x))}
     stub = Conditioned(_Stub(), row, row if unconditional else None)
     others = dict.fromkeys(variants_of(call), stub)
     guide = stub if guided else None
     denoise = kind(
         stub.network, row, stub.negative, policy, others, guide, ladders, _rehearsed_objects
     )
-    x = torch.zeros(1, width, 2, 2, dtype=torch.float64)
-    return denoise, sigmas, SAMPLERS.get(call.name).run(denoise, x, sigmas, _Silence(x), **own)
+    draws = noise or _Silence(x)
+    return denoise, sigmas, SAMPLERS.get(call.name).run(denoise, x, sigmas, draws, **own)
 
 
 class _Silence:

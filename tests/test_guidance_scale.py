@@ -226,7 +226,6 @@ BENT = {
     "normalised": "d = d / d.std().clamp(min=1)",
     "at its last step": "d = d.clamp(-1, 1) if t == sigmas[-1] else d",
     "adaptive": "d = d if d.abs().max() < 3 else (d + denoise(x, s, guidance=guidance)) / 2",
-    "undefined": "d = d / (x * 0)",
 }
 
 
@@ -234,6 +233,23 @@ BENT = {
 def test_a_sampler_that_is_no_sum_of_predictions_is_recognised(what: str, tmp_path: Path) -> None:
     (tmp_path / "mine.py").write_text(LOOP.format(BENT[what]))
     with pytest.raises(NotAffine, match=r"no sum of the network's predictions"):
+        _coefficients(f"{tmp_path}/mine.py:mine(steps=8)")
+
+
+@pytest.mark.parametrize("what", ["d = d / (x * 0)", "x = x * float('nan')", "d = d + s / 0"])
+def test_a_sampler_that_returns_nothing_finite_is_told_so(what: str, tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text(LOOP.format(what))
+    with pytest.raises(NotAffine, match=r"^no guidance scale: what mine\.py.* is not finite") as it:
+        _coefficients(f"{tmp_path}/mine.py:mine(steps=8)")
+    assert "clamps" not in str(it.value)
+
+
+def test_a_sampler_that_divides_by_its_first_state_is_not_said_to_return_nothing_finite(
+    tmp_path: Path,
+) -> None:
+    """The dry run for coefficients begins at zeros, which no picture does."""
+    (tmp_path / "mine.py").write_text(LOOP.format("d = d / x.std()"))
+    with pytest.raises(NotAffine, match="normalises them"):
         _coefficients(f"{tmp_path}/mine.py:mine(steps=8)")
 
 

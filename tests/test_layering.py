@@ -21,6 +21,7 @@ LEVELS = [
     {"samplers", "models", "prompts", "metrics"},
     {"targets"},
     {"sampling"},
+    {"independence"},
     {"guidance_scale", "macs", "ga_eval"},
     {
         "generate",

@@ -165,6 +165,58 @@ def test_mistakes_name_the_file_and_line_before_any_work(
         plan("gmm", f"{tmp_path}/{asked}", defaults={"steps": 3})
 
 
+STEP = """
+import torch
+KEPT = torch.Generator().manual_seed(3)
+def mine(denoise, x, sigmas, noise, *, guidance: float = 3.0):
+    for s, t in zip(sigmas, sigmas[1:]):
+        d = denoise(x, s, guidance=guidance)
+        x = x + (t - s) * (x - d) / s
+        {}
+    return x
+"""
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "x = x - x.mean(0)",
+        "x = x - 0.01 * x.mean()",
+        "x = x / x.std()",
+        "x = x.flip(0)",
+        "x = x if x.mean() > 0 else x / 2",
+        "x[0] = 0",
+        "x = x + t * torch.randn(x.shape, generator=KEPT).to(x)",
+        "x = x - x.mean(0) if len(x) > 1 else x * float('nan')",
+    ],
+)
+@pytest.mark.parametrize("model", ["gmm", "shapes"])
+def test_a_sampler_that_mixes_the_images_of_a_batch_is_refused(
+    model: str, line: str, tmp_path: Path
+) -> None:
+    path = _file(tmp_path, STEP.format(line))
+    with pytest.raises(HarnessError, match=r"mine\.py:mine.* must make each image by itself"):
+        plan(model, f"{path}:mine(steps=7)")
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "x = x - x.mean((1, 2, 3), keepdim=True)",
+        "x = x + t * noise()",
+        "x = x + 0 * noise((3,)).sum(1).reshape(-1, 1, 1, 1) + t * noise(x.shape[1:])",
+        "x = torch.stack([one.clamp(-1, 1) if one.std() > 1 else one / 2 for one in x])",
+        "x = (x.float() / x.float().std((1, 2, 3), keepdim=True)).half()",
+        "x = x / 0",
+    ],
+)
+@pytest.mark.parametrize("model", ["gmm", "shapes"])
+def test_a_sampler_that_makes_each_image_by_itself_is_not_refused(
+    model: str, line: str, tmp_path: Path
+) -> None:
+    plan(model, f"{_file(tmp_path, STEP.format(line))}:mine(steps=6)")
+
+
 def test_out_of_memory_is_not_the_users_mistake(tmp_path: Path) -> None:
     text = "import torch\ndef f(d, x, s, n):\n    raise torch.cuda.OutOfMemoryError('full')\n"
     with pytest.raises(torch.cuda.OutOfMemoryError):
