@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.world.draw import draw
-from harness.world.grammar import COLOURS, SHAPES, SIZE, Group, Scene, Spec, compose, write
+from harness.world.grammar import COLOURS, SHAPES, Group, Spec, write
+from harness.world.scenes import SIZE, Scene, compose
 
 CLASSES = len(COLOURS) * len(SHAPES)
 CLASS_SIZE = SIZE // 2

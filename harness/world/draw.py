@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.world.grammar import REACH, SIZE, Object, Scene
+from harness.world.scenes import REACH, SIZE, Object, Scene
 
 Floats = NDArray[np.float32]
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from harness.world.grammar import SIZE_LIMIT, Demand, Scene, placed, related
+from harness.world.grammar import Demand
+from harness.world.scenes import SIZE_LIMIT, Scene, placed, related
 
 PLACE_SLACK = 4.0
 LEAST_OFFSET = 8.0

@@ -16,7 +16,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from harness.world.grade import Seen, grade
-from harness.world.grammar import BACKGROUNDS, COLOURS, SHAPES, SIZE
+from harness.world.grammar import BACKGROUNDS, COLOURS, SHAPES
+from harness.world.scenes import SIZE
 
 __all__ = ["Judge", "Judgement", "Seen", "grade", "load_judge"]
 

@@ -23,8 +23,9 @@ from harness.store.run import Run
 from harness.world import judge as world_judge
 from harness.world.draw import draw
 from harness.world.grade import Seen
-from harness.world.grammar import CATEGORIES, held_out_captions, scene
+from harness.world.grammar import CATEGORIES, held_out_captions
 from harness.world.judge import Judgement
+from harness.world.scenes import scene
 
 RED_CIRCLE = Seen("red", "circle", 20.0, 32.0, 9.0)
 

@@ -7,9 +7,10 @@ import itertools
 import numpy as np
 import pytest
 
-from harness.world import grammar
+from harness.world import scenes
 from harness.world.draw import distance, draw, draw_all
-from harness.world.grammar import REACH, SHAPES, SIZE, Object, Scene
+from harness.world.grammar import SHAPES
+from harness.world.scenes import REACH, SIZE, Object, Scene
 
 
 def alone(shape: str, x: float = 32.0, y: float = 32.0, radius: float = 11.0) -> np.ndarray:
@@ -49,7 +50,7 @@ def test_nothing_is_drawn_beyond_the_reach(shape: str) -> None:
 def test_objects_keep_apart_and_inside() -> None:
     rng = np.random.default_rng(2)
     for _ in range(500):
-        scene, _ = grammar.any_scene(rng)
+        scene, _ = scenes.any_scene(rng)
         for obj in scene.objects:
             reach = obj.radius * REACH[obj.shape]
             assert min(obj.x, obj.y) - reach >= 0.99
@@ -60,8 +61,8 @@ def test_objects_keep_apart_and_inside() -> None:
 
 
 def test_pictures_are_a_function_of_the_scene() -> None:
-    scene = grammar.scene("two red stars", np.random.default_rng(3))
-    assert scene == grammar.scene("two red stars", np.random.default_rng(3))
+    scene = scenes.scene("two red stars", np.random.default_rng(3))
+    assert scene == scenes.scene("two red stars", np.random.default_rng(3))
     pictures = draw_all([scene, scene])
     assert pictures.shape == (2, 3, SIZE, SIZE)
     assert pictures.dtype == np.uint8

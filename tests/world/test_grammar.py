@@ -7,7 +7,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from harness.world import grammar
+from harness.world import grammar, scenes
 from harness.world.grade import Seen, grade, seen_in
 from harness.world.grammar import CATEGORIES, Demand, parse
 
@@ -70,7 +70,7 @@ def test_training_never_shows_a_held_out_combination() -> None:
     held = set(grammar.captions(held=True))
     assert not held & set(grammar.captions(held=False))
     for _ in range(1500):
-        scene, caption = grammar.training_scene(rng)
+        scene, caption = scenes.training_scene(rng)
         assert caption not in held
         pairs = Counter((o.colour, o.shape) for o in scene.objects)
         assert not set(pairs) & grammar.HELD_OUT_PAIRS
@@ -80,7 +80,7 @@ def test_training_never_shows_a_held_out_combination() -> None:
 def test_every_scene_meets_all_demands_of_its_caption() -> None:
     rng = np.random.default_rng(1)
     for _ in range(1000):
-        scene, caption = grammar.any_scene(rng)
+        scene, caption = scenes.any_scene(rng)
         assert grade(seen_in(scene), scene.background, parse(caption)) == (1.0, True)
 
 

@@ -9,6 +9,7 @@ import pytest
 
 from harness.world import grammar
 from harness.world.draw import draw
+from harness.world.scenes import any_scene, training_scene
 
 torch = pytest.importorskip("torch")
 
@@ -16,7 +17,7 @@ torch = pytest.importorskip("torch")
 @pytest.fixture(scope="module")
 def drawings() -> tuple[np.ndarray, list[str]]:
     rng = np.random.default_rng(5)
-    scenes, captions = zip(*(grammar.any_scene(rng) for _ in range(200)), strict=True)
+    scenes, captions = zip(*(any_scene(rng) for _ in range(200)), strict=True)
     return np.stack([draw(scene) for scene in scenes]), list(captions)
 
 
@@ -61,7 +62,7 @@ def test_the_dual_encoder_loads_offline_and_prefers_the_true_caption() -> None:
     model = CLIPModel.from_pretrained(folder, local_files_only=True).eval()
     words = CLIPTokenizer.from_pretrained(folder, local_files_only=True)
     rng = np.random.default_rng(6)
-    scenes, captions = zip(*(grammar.training_scene(rng) for _ in range(60)), strict=True)
+    scenes, captions = zip(*(training_scene(rng) for _ in range(60)), strict=True)
     pixels = torch.from_numpy(np.stack([draw(s) for s in scenes])).float() / 127.5 - 1
     ids = words(list(captions), padding="max_length", return_tensors="pt").input_ids
     with torch.no_grad():

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from harness.world.draw import draw
-from harness.world.grammar import Scene
+from harness.world.scenes import Scene
 
 PACKAGE = Path(__file__).resolve().parents[3]
 WEIGHTS = PACKAGE / "world" / "weights"

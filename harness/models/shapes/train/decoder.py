@@ -25,7 +25,7 @@ from harness.models.shapes.train.common import (
     set_rate,
 )
 from harness.models.shapes.train.vae import decibels
-from harness.world.grammar import any_scene, training_scene
+from harness.world.scenes import any_scene, training_scene
 
 SEED = 13
 MOST_NOISE = 0.35

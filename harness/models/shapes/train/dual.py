@@ -32,13 +32,12 @@ from harness.world.grammar import (
     SHAPES,
     SIZES,
     Group,
-    Scene,
     Spec,
     held_out,
     read,
-    training_scene,
     write,
 )
+from harness.world.scenes import Scene, training_scene
 
 SEED = 61
 NEGATIVES = 3

@@ -25,8 +25,9 @@ from harness.models.shapes.train.common import (
     save,
     set_rate,
 )
-from harness.world.grammar import COLOURS, SHAPES, Scene, any_scene, parse
+from harness.world.grammar import COLOURS, SHAPES, parse
 from harness.world.judge import BEHIND, CELLS, STRIDE, Judge, grades
+from harness.world.scenes import Scene, any_scene
 
 SEED = 31
 

@@ -13,7 +13,8 @@ from transformers import CLIPTextModel, CLIPTokenizer
 
 from harness.models.shapes.train.common import arguments, pictures
 from harness.models.shapes.train.text import tokenize
-from harness.world.grammar import captions, training_scene
+from harness.world.grammar import captions
+from harness.world.scenes import training_scene
 
 SEED = 41
 BATCH = 256

@@ -11,8 +11,9 @@ import torch
 
 from harness.models.shapes.train.common import arguments, write_reference
 from harness.world.draw import draw
-from harness.world.grammar import CATEGORIES, held_out_captions, scene
+from harness.world.grammar import CATEGORIES, held_out_captions
 from harness.world.judge import load_judge
+from harness.world.scenes import scene
 
 SEED = 71
 BATCH = 250

@@ -34,9 +34,9 @@ from harness.world.grammar import (
     SIZES,
     Spec,
     specs,
-    training_spec,
     write,
 )
+from harness.world.scenes import training_spec
 
 SEED = 21
 LENGTH = 16

@@ -21,7 +21,7 @@ from harness.models.shapes.train.common import (
     save,
     set_rate,
 )
-from harness.world.grammar import any_scene, training_scene
+from harness.world.scenes import any_scene, training_scene
 
 SEED = 11
 LATENT_NOISE = 0.1
