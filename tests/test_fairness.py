@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from harness import fairness
-from harness.compare.guidance import guidance_scale
+from harness.compare.guidance import guidance_scale, guided_run
 from harness.errors import HarnessError
 from harness.fairness import BOTH, GUIDED, MATCHED, OWN, Fair, Pair, check_fairness, fair_baselines
 from harness.generate import Job, Settings, generate, open_run, plan
@@ -144,3 +144,11 @@ def test_what_is_equal_already_is_the_same_run(tmp_path: Path) -> None:
     three = Fair({MATCHED: job}, same={GUIDED: MATCHED, BOTH: MATCHED})
     three.leave_out(MATCHED)
     assert (three.jobs, three.same) == ({GUIDED: job}, {BOTH: GUIDED})
+
+
+def test_a_reference_is_guided_at_every_step(tmp_path: Path) -> None:
+    texts = ["guidance=1", "guidance=4, interval=[0.3, 3]", "guidance=4, interval_steps=[0, 2]"]
+    jobs = [plan("gmm", f"ddim(steps=5, {text})") for text in [*texts, "guidance=2"]]
+    runs = [open_run(job, str(tmp_path / job.folder), Settings()) for job in jobs]
+    assert guided_run(runs) is runs[3]
+    assert guided_run(runs[:3]) is runs[0]

@@ -173,14 +173,17 @@ def _met(
 
 def _places(run: Run) -> dict[str, _Place]:
     """Where every image is, or would be if it had not failed, by item."""
-    found = {}
     columns = ["item_id", "prompt_id", "prompt", "failed"]
-    for shard in run.shards():
-        for at, row in enumerate(run.read("images", shard, columns).to_pylist()):
-            failed = row["failed"] is not None
-            prompt = row["prompt"] or ""
-            found[row["item_id"]] = _Place(shard, at, row["prompt_id"], prompt, failed)
-    return found
+    held = run.read_all("images", run.shards(), columns)
+    at = (
+        (shard, row) for shard, n in zip(held.names, held.counts, strict=True) for row in range(n)
+    )
+    return {
+        image["item_id"]: _Place(
+            *place, image["prompt_id"], image["prompt"] or "", image["failed"] is not None
+        )
+        for place, image in zip(at, held.table.to_pylist(), strict=True)
+    }
 
 
 @lru_cache(maxsize=8)

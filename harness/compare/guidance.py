@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -54,8 +55,12 @@ def _sd(values: Floats) -> float | None:
 
 def guided_run(runs: Sequence[Run]) -> Run:
     """The first whose guidance moves every step, to serve as `reference`; else the first."""
-    plain = (run for run in runs if run.spec.sampler.params.get("guidance") not in (0, 1))
-    return next(plain, runs[0])
+    return next((run for run in runs if _moves_every_step(run.spec.sampler.params)), runs[0])
+
+
+def _moves_every_step(params: Mapping[str, Any]) -> bool:
+    parts = params.get("interval") or params.get("interval_steps")
+    return params.get("guidance") not in (0, 1) and not parts
 
 
 def guidance_scale(

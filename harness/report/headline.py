@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from harness.report.words import joined, missing, plural, primary_first, rate, run_names, setting
+from harness.report.words import joined, missing, plural, primary_first, rate, run_names, settings
 from harness.store.comparison import CANDIDATE, Comparison
 
 _FAIR = {"own", "matched cost", "matched guidance", "matched cost and guidance"}
@@ -42,7 +42,7 @@ def headline(comparison: Comparison) -> str:
     if clauses:
         clauses[0] += _winning_rate(comparison, lead[0])
     if alike and lead:
-        more = sum(len(_settings(comparison, role)) for role in rest)
+        more = sum(len(settings(comparison, role)) for role in rest)
         return f"{clauses[0]}, as in the other {plural(more, 'comparison') if more > 1 else 'one'}"
     for verdict, group in groups.items():
         told = _further if clauses else _first
@@ -104,13 +104,7 @@ def _at(comparison: Comparison, roles: Sequence[str], names: dict[str, str]) -> 
     if not set(comparison.baselines) <= _FAIR and len(set(every)) == len(every):
         return ""
     if len(roles) == len(every) > 2:
-        count = sum(len(_settings(comparison, role)) for role in roles)
+        count = sum(len(settings(comparison, role)) for role in roles)
         return f" in all {plural(count, 'comparison')}"
-    places = [place for role in roles for place in _settings(comparison, role)]
+    places = [place for role in roles for place in settings(comparison, role)]
     return f" at {joined(places)}"
-
-
-def _settings(comparison: Comparison, role: str) -> list[str]:
-    """A comparison's setting, and those whose baseline is the same run."""
-    others = [name for name, other in comparison.same.items() if other == role]
-    return [setting(name) for name in [role, *others]]

@@ -49,13 +49,13 @@ def gone(comparison: Comparison) -> list[str]:
 
 def absence(comparison: Comparison) -> str | None:
     """A sentence on the pictures that cannot be shown; None where all runs are there."""
-    names, roles = words.run_names(comparison), gone(comparison)
-    if not roles:
+    if not (roles := gone(comparison)):
         return None
+    names = words.run_names(comparison)
     if len(roles) == len(comparison.runs):
         what, where = (
             "No pairs are shown",
-            f"no run is at {comparison.candidate.path}, nor elsewhere",
+            f"none of the runs is where it was (the candidate: {comparison.candidate.path})",
         )
     else:
         places = [f"{names[role]} is not at {comparison.runs[role].path}" for role in roles]

@@ -20,10 +20,16 @@ def setting(comparison: str) -> str:
     return _SETTINGS.get(comparison, comparison)
 
 
+def settings(comparison: Comparison, role: str) -> list[str]:
+    """A comparison's setting, then those whose baseline is the same run."""
+    others = [name for name, other in comparison.same.items() if other == role]
+    return [setting(name) for name in [role, *others]]
+
+
 def also(comparison: Comparison, role: str) -> str:
-    """A comparison's setting, and those whose baseline is the same run."""
-    others = [setting(name) for name, other in comparison.same.items() if other == role]
-    return f"{setting(role)}, also {joined(others)}" if others else setting(role)
+    """`settings` as text."""
+    first, *others = settings(comparison, role)
+    return f"{first}, also {joined(others)}" if others else first
 
 
 def label(metric: MetricInfo) -> str:

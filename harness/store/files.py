@@ -261,12 +261,22 @@ def read_table(path: str, columns: list[str] | None = None) -> pa.Table:
 
     Without threads and read-ahead: a shard is small, and starting them costs more than it saves;
     so does looking for the file system of a path, which is known here.
+
+    Raises HarnessError for a damaged file, OSError for one that cannot be opened.
     """
-    with (
-        pa.BufferReader(read_bytes(path)) if _is_url(path) else pa.OSFile(path) as source,
-        pq.ParquetFile(source, pre_buffer=False) as file,
-    ):
-        table = file.read(columns, use_threads=False)
+    try:
+        with (
+            pa.BufferReader(read_bytes(path)) if _is_url(path) else pa.OSFile(path) as source,
+            pq.ParquetFile(source, pre_buffer=False) as file,
+        ):
+            table = file.read(columns, use_threads=False)
+    except (pa.ArrowInvalid, OSError) as error:
+        if isinstance(error, OSError) and error.errno is not None:  # of the system, not of Parquet
+            raise
+        reason = str(error).partition("\n")[0].rstrip(".")
+        raise HarnessError(
+            f"{path} is damaged: {reason}. Remove it and run again what wrote it"
+        ) from None
     return table if columns is None else table.select(columns)
 
 

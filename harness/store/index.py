@@ -149,8 +149,8 @@ def _stored(path: str, kind: str, columns: list[str] | None) -> _Index | None:
         return None
     try:
         table = files.read_table(where, [_NAME, _STAMP, _ROWS, *MARKS, *columns])
-    except (pa.ArrowException, KeyError, OSError) as error:
-        log.warning("%s is left aside: %s", where, str(error).partition("\n")[0])
+    except (HarnessError, KeyError, OSError) as error:
+        log.warning("%s is left aside: %s", where, error)
         return None
     if files.metadata(table).get("columns") != str(wanted):
         return None  # of another version
@@ -176,7 +176,7 @@ def _fitting(path: str, kind: str, name: str) -> pa.Table | None:
     wanted = _schema(kind)
     try:
         table = files.read_table(_shard_file(path, kind, name), wanted.names)
-    except (KeyError, OSError, pa.ArrowException):
+    except (HarnessError, KeyError, OSError):
         return None
     return table if table.schema.equals(wanted) else None
 

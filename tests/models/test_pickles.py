@@ -92,7 +92,7 @@ def test_the_payloads_are_live(name: str, canary: Path) -> None:
     data, _ = hostile.any_program(name, str(canary))
     with contextlib.suppress(Exception):
         pickle.loads(data)
-    for _ in range(200):
+    for _ in range(3000):
         if canary.exists():
             return
         time.sleep(0.01)

@@ -229,14 +229,17 @@ def test_shards_of_another_schema_are_read_themselves(tmp_path: Path) -> None:
     both(run, "images", ["item_id", "nfe_by_branch"])
 
 
-def test_a_damaged_shard_is_left_out_and_refused_where_it_is_read(tmp_path: Path) -> None:
+@pytest.mark.parametrize("part", [slice(0, 0), slice(100), slice(4, None), slice(-60, None)])
+def test_a_damaged_shard_is_left_out_and_refused_where_it_is_read(
+    part: slice, tmp_path: Path
+) -> None:
     run = contender(tmp_path)
     path = Path(run.file(KIND, "part-00000-00002"))
-    path.write_bytes(path.read_bytes()[:100])
+    path.write_bytes(path.read_bytes()[part])
     age(tmp_path)
     run.update_index()
     assert pq.read_table(tmp_path / f"index/{KIND}.parquet").num_rows == 5
-    with pytest.raises(pa.ArrowInvalid):
+    with pytest.raises(HarnessError, match=r"part-00000-00002.parquet is damaged: .*\. Remove it"):
         run.read_all(KIND, run.shards(KIND), LIGHT)
 
 
