@@ -289,6 +289,7 @@ def _from_table(
     }
     names, counts = _Names(images), Counter[str]()
     found: list[ImportedItem] = []
+    absent: list[str] = []
     for at, row in enumerate(rows, start=1):
         place = f"{where}, row {at}"
         text = text_of(row, text_column, place)
@@ -297,15 +298,27 @@ def _from_table(
         seed = _whole(row.get(columns["seed"] or ""), f"{place}: the seed")
         seed = counts[key] if seed is None else seed
         counts[key] += 1
+        if (entry := names.find(row["file"])) is None:
+            absent.append(f"{row['file']}")
         found.append(
             ImportedItem(
                 Prompt(key, text, label_of(row, columns["category"] or "", place)),
                 seed,
-                names.find(row["file"]),
+                entry,
                 _whole(row.get(columns["nfe"] or ""), f"{place}: the cost"),
             )
         )
-    return _ordered(images, found, where)
+    ordered = _ordered(images, found, where)
+    if absent:
+        log.warning(
+            "%d of %d images that %s names are not in %s, and count as failed: %s",
+            len(absent), len(found), where, images.path, _first(absent),
+        )  # fmt: skip
+    return ordered
+
+
+def _first(names: Sequence[str], most: int = 5) -> str:
+    return ", ".join(map(repr, names[:most])) + (", ..." if len(names) > most else "")
 
 
 def _whole(value: Any, what: str) -> int | None:

@@ -102,12 +102,12 @@ def test_a_zip_of_pngs(
     assert harness(monkeypatch, "evaluate", archive, *metrics) == 0
     said = capsys.readouterr()
     assert "left out: test-fits needs prompts" in said.err
-    assert "150 of 151 images scored; 1 not: broken image: of no known format" in said.out
+    assert "150 of 151 images scored; 1 not: failed: broken image: of no known format" in said.out
     assert "test-red ↑: 74.50 [" in said.out
     assert ", n = 150" in said.out
     run = only_run()
     found = scores(run, "test-red")
-    assert found["x.jpg/0"] == "broken image: of no known format"
+    assert found["x.jpg/0"] == "failed: broken image: of no known format"
     assert {key: value for key, value in found.items() if key != "x.jpg/0"} == {
         f"{i}.png/0": float(i) for i in range(150)
     }
@@ -156,7 +156,7 @@ def test_hugging_face_parquet(
     values = list(scores(run, "test-fits").values())
     assert values == [
         *(i + 1000.0 * (i % 3 + 1) for i in range(140)),
-        "broken image: of no known format",
+        "failed: broken image: of no known format",
     ]
     assert len(run.shards()) == 2
     assert run.frame("images")["seed"].tolist()[:6] == [0, 0, 0, 1, 1, 1]
@@ -306,6 +306,75 @@ def test_imports_are_compared_as_declared(
     assert page.count("data:image/png;base64,") >= 120
 
 
+def test_a_picture_that_does_not_open_loses_its_pair_as_a_missing_one_does(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    two_runs(tmp_path, 1)
+    cut = tmp_path / "a" / "0-0.png"
+    cut.write_bytes(cut.read_bytes()[:50])
+    (tmp_path / "a" / "1-1.png").unlink()
+    reason = "broken image: image file is truncated"
+    for name in "ab":
+        where = [str(tmp_path / name), "--manifest", str(tmp_path / f"{name}.csv"), "--out", name]
+        assert harness(monkeypatch, "import", *where, "--paired") == 0
+        assert harness(monkeypatch, "evaluate", name, "--metrics", "test-red,test-spread") == 0
+    stamps = _files(Path("a"))
+    key = Run.open("a").items_key("images", "part-00000-00000")
+    # nothing is computed again, or forgotten, by importing and evaluating once more
+    capsys.readouterr()
+    again = [str(tmp_path / "a"), "--manifest", str(tmp_path / "a.csv"), "--out", "a"]
+    assert harness(monkeypatch, "import", *again) == 0
+    assert "60 images, 60 with a prompt, 1 missing, 1 broken; paired" in capsys.readouterr().out
+    assert harness(monkeypatch, "evaluate", "a", "--metrics", "test-red,test-spread") == 0
+    assert _files(Path("a")) == stamps
+    assert Run.open("a").items_key("images", "part-00000-00000") == key
+    failed = Run.open("a").frame("images", ["item_id", "failed"]).set_index("item_id")["failed"]
+    assert failed.notna().sum() == 2
+    assert failed.iloc[0].startswith(reason)
+    assert str(scores(Run.open("a"), "test-red")[failed.index[0]]).startswith(f"failed: {reason}")
+
+    assert harness(monkeypatch, "compare", "a", "b", "--metrics", "test-red") == 0
+    (row,) = load_comparison("a").rates.to_dict("records")
+    assert (row["pairs"], row["left_out"], row["a_failed"]) == (60, 0, 2)
+    page = Path("a/report.md").read_text()
+    assert "Failed: 2 of 60 images of a" in page
+    assert reason in page
+    assert "1: there is no such image" in page
+
+
+def test_a_broken_picture_in_a_run_of_files_still_opens_in_datasets(tmp_path: Path) -> None:
+    mine = folder(tmp_path / "mine", {"0.png": picture(1), "1.png": b"?"})
+    run = import_images(mine, Declared(), out=str(tmp_path / "run"))
+    evaluate(run, ["test-red"])
+    files = str(Path(run.path, "images", "*.parquet"))
+    rows = datasets.load_dataset("parquet", data_files=files, cache_dir=str(tmp_path))["train"]
+    assert rows["failed"] == [None, "broken image: of no known format"]
+    assert rows[0]["image"].size == Image.open(Path(mine, "0.png")).size
+
+
+def test_a_picture_that_is_only_out_of_reach_has_not_failed(tmp_path: Path) -> None:
+    mine = folder(tmp_path / "mine", {f"{i}.png": picture(i) for i in range(3)})
+    run = import_images(mine, Declared(), out=str(tmp_path / "run"))
+    kept = Path(mine, "1.png").rename(tmp_path / "1.png")
+    evaluate(run, ["test-red"])
+    assert "import the images again" in str(scores(run, "test-red")["1.png/0"])
+    assert run.frame("images", ["failed"])["failed"].isna().all()
+    kept.rename(Path(mine, "1.png"))
+
+
+def test_rows_without_an_image_are_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    mine = folder(tmp_path / "mine", {"0.png": picture(1)})
+    rows = ["file,prompt", "0.png,a", *(f"lost-{at}.png,b" for at in range(7))]
+    (tmp_path / "t.csv").write_text("\n".join(rows) + "\n")
+    declared = Declared(manifest=str(tmp_path / "t.csv"))
+    import_images(mine, declared, out=str(tmp_path / "run"))
+    (said,) = caplog.messages
+    assert "7 of 8 images that" in said
+    assert said.endswith(
+        "failed: 'lost-0.png', 'lost-1.png', 'lost-2.png', 'lost-3.png', 'lost-4.png', ..."
+    )
+
+
 def test_prompts_of_a_set_pair_imports_with_runs_of_it(tmp_path: Path) -> None:
     text = tmp_path / "set.txt"
     text.write_text("prompt 1\nprompt 0\n")
@@ -394,6 +463,8 @@ def test_ranks_and_a_killed_evaluation_give_the_same_bytes(tmp_path: Path) -> No
     process.wait()
     survived = _files(killed)
     assert 6 < len(survived) < len(expected)
-    assert all(expected[name] == data for name, data in survived.items())
+    # images are imported at once, and a broken one is found when its turn comes
+    found = {name: data for name, data in survived.items() if not name.startswith("images")}
+    assert all(expected[name] == data for name, data in found.items())
     subprocess.run(_evaluate(source, table, killed), check=True, capture_output=True)
     assert _files(killed) == expected

@@ -50,13 +50,17 @@ def import_(
     """
     from harness.importing import Declared
     from harness.launch import Ranks
+    from harness.store.rows import MISSING
     from harness.store.run import Run
 
     declared = Declared(prompts, manifest, column, image_column, paired)
     run = Run.open(imported(source, declared, Ranks(), out, results, name))
     frame = run.frame("images", ["prompt", "failed"])
     prompted = int((frame["prompt"].fillna("").str.strip() != "").sum())
+    failed = frame["failed"].dropna()
+    missing = int((failed == MISSING).sum())
+    broken = f", {len(failed) - missing:,} broken" if len(failed) > missing else ""
     typer.echo(
         f"{run.path}: {len(frame):,} images, {prompted:,} with a prompt, "
-        f"{int(frame['failed'].notna().sum()):,} missing; {'paired' if run.paired else 'unpaired'}"
+        f"{missing:,} missing{broken}; {'paired' if run.paired else 'unpaired'}"
     )

@@ -13,7 +13,7 @@ import numpy as np
 from harness.evaluate.pictures import Batch
 from harness.metrics.base import Encoder, FeatureMetric, ItemMetric, ItemRow, Metric, Undefined
 from harness.store import scores
-from harness.store.pictures import Broken
+from harness.store.pictures import Broken, Unread
 from harness.store.run import Run
 from harness.store.scores import ImageRow
 
@@ -166,6 +166,8 @@ class Sheet:
         self.items = [row.item_id for row in rows]
         self.rows = [ItemRow(i.prompt, i.category, i.notes, i.prompt_id, i.seed) for i in rows]
         self.results: list[list[Any]] = [[None] * len(rows) for _ in jobs]
+        self.failed: dict[int, str] = {}  # images that turn out to be none
+        self._known = {at for at, row in enumerate(rows) if row.failed is not None}
         self._mark(broken)
         for job in jobs:
             job.worker.load(device)
@@ -190,7 +192,10 @@ class Sheet:
                     result[i] = value
 
     def write(self) -> None:
-        """Store the whole shard."""
+        """Store the whole shard; an imported image that is no picture has failed, like a missing
+        one."""
+        if self.failed:
+            self.run.fail_images(self.shard, self.failed)
         for job, results, truncated in zip(self.jobs, self.results, self.truncated, strict=True):
             undefined = [result if isinstance(result, Undefined) else None for result in results]
             job.write(
@@ -203,9 +208,12 @@ class Sheet:
             )
 
     def _mark(self, broken: Mapping[int, Broken]) -> None:
-        for at, reason in broken.items():
+        for at, found in broken.items():
+            reason = found.reason
+            if self.run.imported and at not in self._known and not isinstance(found, Unread):
+                self.failed[at], reason = reason, f"failed: {reason}"
             for result in self.results:
-                result[at] = Undefined(reason.reason)
+                result[at] = Undefined(reason)
 
     def _fit(
         self, job: Job, size: tuple[int, int], places: Iterable[int], result: list[Any]

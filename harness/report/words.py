@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pandas as pd
@@ -297,12 +297,23 @@ def other_metrics(comparison: Comparison, role: str) -> str:
     return f"Other metrics: {'; '.join(parts)}." if parts else ""
 
 
+def _reasons(counts: Mapping[str, int], most: int = 3) -> str:
+    """The most frequent reasons, with their numbers where there are several."""
+    if len(counts) == 1:
+        return next(iter(counts))
+    ranked = sorted(counts, key=lambda reason: (-counts[reason], reason))
+    said = [f"{counts[reason]:,}: {reason}" for reason in ranked[:most]]
+    rest = sum(counts[reason] for reason in ranked[most:])
+    return "; ".join([*said, f"{rest:,}: other reasons"] if rest else said)
+
+
 def remarks(comparison: Comparison) -> list[str]:
     """Sentences on everything that does not count in a winning rate, and why."""
     found = []
     names = run_names(comparison)
     failed = [
-        f"{sum(run.failed.values()):,} of {plural(run.images, 'image')} of {names[role]}"
+        f"{sum(run.failed.values()):,} of {plural(run.images, 'image')} of {names[role]} "
+        f"({_reasons(run.failed)})"
         for role, run in comparison.runs.items()
         if run.failed
     ]

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from harness.errors import HarnessError, unknown
 from harness.store import files
-from harness.store.pictures import MOST_BYTES, Broken, decode
+from harness.store.pictures import MOST_BYTES, Broken, Unread, decode
 
 SUFFIXES = (
     ".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm", ".avif",
@@ -128,7 +128,7 @@ def read_image(url: str) -> bytes | Broken:
             return Broken(f"too large: its file is longer than {MOST_BYTES:,} bytes")
         return files.read_bytes(url)
     except OSError as error:
-        return Broken(f"cannot read {url}: {error.strerror or error}")
+        return Unread(f"cannot read {url}: {error.strerror or error}")
 
 
 def current_stamp(url: str) -> str | None:
@@ -267,7 +267,7 @@ def _read_member(archive: zipfile.ZipFile, name: str) -> bytes | Broken:
             return Broken("broken image: encrypted")
         return archive.read(info)
     except KeyError:
-        return Broken(f"there is no {name} in the zip any more")
+        return Unread(f"there is no {name} in the zip any more")
     except Exception as error:  # zlib's, lzma's and zipfile's own errors have no common base
         return Broken(f"broken image: {error}")
 

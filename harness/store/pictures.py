@@ -38,6 +38,10 @@ class Broken:
     reason: str
 
 
+class Unread(Broken):
+    """There may be a picture, but its file could not be read as it was imported."""
+
+
 def decode(data: bytes) -> NDArray[np.uint8] | Broken:
     """Pixels uint8 [3, H, W] of a picture's file, or why there are none."""
     try:

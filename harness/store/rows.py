@@ -101,6 +101,10 @@ class ImportedItem:
         return item_id(self.prompt.id, self.seed)
 
 
+MISSING = "there is no such image"
+"""Why an imported image failed that is named, but not there."""
+
+
 def imported_key(items: Sequence[ImportedItem]) -> str:
     """Hash of what a shard of these items must hold; another one when an image has changed."""
     rows = [
@@ -118,7 +122,7 @@ def imported_table(
     rows = []
     for item in items:
         entry, image, failed = item.entry, None, None
-        data = embedded.get(entry.name) if entry else Broken("there is no such image")
+        data = embedded.get(entry.name) if entry else Broken(MISSING)
         if isinstance(data, Broken):
             failed = data.reason
         elif entry:

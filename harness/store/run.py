@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from functools import cache
 from typing import Any
 
@@ -149,6 +149,18 @@ class Run:
 
     def read(self, kind: str, name: str, columns: list[str] | None = None) -> pa.Table:
         return files.read_table(self.file(kind, name), columns)
+
+    def fail_images(self, shard: str, reasons: Mapping[int, str]) -> None:
+        """Note of imported images, by row, why there is no picture; the shard keeps its key."""
+        key, table = self.items_key("images", shard), self.read("images", shard)
+        assert key is not None, shard
+        failed = table["failed"].to_pylist()
+        for row, reason in reasons.items():
+            failed[row] = reason
+        place = table.schema.get_field_index("failed")
+        column = pa.array(failed, table.schema.field(place).type)
+        table = table.set_column(place, table.schema.field(place), column)
+        self.write("images", shard, table, key)
 
     def items_key(self, kind: str, name: str) -> str | None:
         """The key a shard was written with; None if there is no such file."""

@@ -18,7 +18,7 @@ from harness.errors import HarnessError
 from harness.store import files, schema
 from harness.store.collections import current_stamp, read_image
 from harness.store.index import Shards
-from harness.store.pictures import Broken
+from harness.store.pictures import Broken, Unread
 from harness.store.run import Run
 
 
@@ -49,7 +49,7 @@ class ImageRow:
         if self.url is None:
             return Broken("the row holds no image")
         if self.stamp is not None and current_stamp(self.url) != self.stamp:
-            return Broken(f"{self.url} is gone or not what it was: import the images again")
+            return Unread(f"{self.url} is gone or not what it was: import the images again")
         return read_image(self.url)
 
 
