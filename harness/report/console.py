@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from harness.report import tables, words
+from harness.report import run_tables, tables, words
 from harness.report.headline import headline
 from harness.store.comparison import Comparison
 
@@ -50,7 +50,7 @@ def console_tables(comparison: Comparison) -> list[RenderableType]:
 
 def _costs(comparison: Comparison) -> list[RenderableType]:
     """What an image cost, without what a terminal has no room for."""
-    costs = tables.costs(comparison)
+    costs = run_tables.costs(comparison)
     (group,) = costs.groups
     left_out = ("sampler", "as pairs", "official count", "sigma")
     kept = [at for at, column in enumerate(costs.columns) if column not in left_out]

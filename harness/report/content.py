@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from harness.report import curve, figures, tables, words
+from harness.report import curve, figures, run_tables, tables, words
 from harness.report.drawing import Drawing
 from harness.report.headline import headline
 from harness.report.tables import Table
@@ -86,7 +86,9 @@ def _sections(comparison: Comparison, along: Comparison | None) -> list[Section]
     if along is not None:
         along_figures, along_tables = curve.curve_figures(along), [curve.curve_table(along)]
     return [
-        Section("What was run", [], [tables.costs(comparison), tables.runs(comparison)], []),
+        Section(
+            "What was run", [], [run_tables.costs(comparison), run_tables.runs(comparison)], []
+        ),
         Section(
             "Winning rates",
             [figures.winning_rate_bars(comparison)],

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from importlib.resources import files as resources
 from typing import TYPE_CHECKING, Any
 
-from harness.report import tables, viewer, words
+from harness.report import run_tables, tables, viewer, words
 from harness.report.content import Content
 from harness.report.drawing import Drawing
 from harness.store.comparison import Comparison
@@ -77,7 +77,7 @@ def _environment() -> Environment:
 def _subtitle(comparison: Comparison) -> str:
     run = comparison.candidate
     models = " and ".join(dict.fromkeys(each.model for each in comparison.runs.values()))
-    seeds = f"seed{'s' if len(run.seeds) > 1 else ''} {tables.span(run.seeds)}"
+    seeds = f"seed{'s' if len(run.seeds) > 1 else ''} {run_tables.span(run.seeds)}"
     size = "" if run.size is None else f"{run.size[0]} by {run.size[1]} pixels, "
     alike = all(words.paired(comparison, role) for role in comparison.baselines)
     return (

@@ -10,7 +10,7 @@ from rich.console import Console
 
 from harness.compare import Comparison, SetScore, compare, load_comparison
 from harness.errors import HarnessError
-from harness.report import console_tables, figures, tables, viewer, words, write_report
+from harness.report import console_tables, figures, run_tables, tables, viewer, words, write_report
 from harness.report.headline import headline
 from harness.report.markdown import escape
 from harness.spec import Call
@@ -271,7 +271,7 @@ def test_numbers(value, signed, text):
 
 
 def test_seeds_are_written_as_typed():
-    assert tables.span([0, 1, 2, 5, 7, 8]) == "0-2, 5, 7-8"
+    assert run_tables.span([0, 1, 2, 5, 7, 8]) == "0-2, 5, 7-8"
 
 
 def test_figures_repeat_exactly_and_name_their_numbers(comparison):
@@ -290,14 +290,14 @@ def fair(tmp_path) -> Comparison:
 
 
 def test_costs_stand_beside_each_other_in_evaluations_and_arithmetic(fair):
-    (group,) = tables.costs(fair).groups
+    (group,) = run_tables.costs(fair).groups
     candidate, own, *_ = group.rows
-    cells = dict(zip(tables.costs(fair).columns, candidate, strict=True))
+    cells = dict(zip(run_tables.costs(fair).columns, candidate, strict=True))
     assert cells["as pairs"] == "34"  # 17 calls, two branches each
     assert cells["MACs"] == "3\xa0G"
     assert cells["sigma"] == "14.6 to 0"
     assert cells["guidance scale"] == "9 (n 24)"
-    cells = dict(zip(tables.costs(fair).columns, own, strict=True))
+    cells = dict(zip(run_tables.costs(fair).columns, own, strict=True))
     assert cells["ratio"] == "3.00"
     assert cells["as pairs"] == cells["sigma"] == words.NONE
     assert "ratio 3.00" in tables.cost_line(fair, "own")
