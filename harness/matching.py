@@ -97,8 +97,10 @@ def match_guidance(
     if "guidance" not in call.params:
         raise HarnessError(f"{call.name} has no parameter guidance to be set to {scale:.4g}")
     matched = with_parameters(call, guidance=float(f"{scale:.4g}"))
-    if curve is None:
+    if curve is None or not any(w for _, w in curve):
         return matched
+    if not scale:
+        raise HarnessError("a guidance schedule of mean 0 cannot be followed: match the mean alone")
     factors = [[float(f"{sigma:.6g}"), float(f"{w / scale:.4g}")] for sigma, w in curve]
     return with_parameters(matched, guidance_schedule=factors)
 

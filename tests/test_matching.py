@@ -4,7 +4,7 @@ import pytest
 
 from harness.errors import HarnessError
 from harness.generate import plan
-from harness.matching import match_cost
+from harness.matching import match_cost, match_guidance
 from tests.conftest import TINY_SDXL
 
 
@@ -48,3 +48,14 @@ def test_what_cannot_be_matched_is_said() -> None:
         match_cost(job.dry_run, job.spec.sampler, job.sigmas, 5000)
     with pytest.raises(HarnessError, match="within the model's range"):
         match_cost(job.dry_run, job.spec.sampler, job.sigmas * 2, 40)
+
+
+def test_a_guidance_of_0_needs_no_schedule() -> None:
+    """Nothing can follow a curve about a mean of 0, unless it is 0 everywhere."""
+    call = plan("gmm", "ddim(steps=3, guidance=4)").spec.sampler
+    zero = match_guidance(call, 0.0)
+    assert match_guidance(call, 0.0, [(3.0, 0.0), (1.0, 0.0)]) == zero
+    with pytest.raises(HarnessError, match="match the mean alone"):
+        match_guidance(call, 0.0, [(3.0, 1.0), (1.0, -1.0)])
+    followed = match_guidance(call, 2.0, [(3.0, 1.0), (1.0, 3.0)])
+    assert followed.params["guidance_schedule"] == [[3.0, 0.5], [1.0, 1.5]]

@@ -8,6 +8,7 @@ guided already, and what it was guided with is no part of its file: it must be d
 from __future__ import annotations
 
 from collections.abc import Mapping
+from math import inf
 from typing import Any
 
 from harness.errors import HarnessError
@@ -30,6 +31,6 @@ def distilled_guidance(network: Mapping[str, Any], overrides: Mapping[str, Any])
         return None
     if not takes:
         raise HarnessError(f"{DISTILLED}: this network does not take guidance as an input")
-    if isinstance(given, bool) or not isinstance(given, (int, float)) or given < 1:
+    if isinstance(given, bool) or not isinstance(given, (int, float)) or not 1 <= given < inf:
         raise HarnessError(f"{DISTILLED}={given!r} must be a guidance scale of at least 1")
     return float(given)
