@@ -34,6 +34,7 @@ from harness.independence import check_independent
 from harness.macs import count_macs
 from harness.models.applied import Applied
 from harness.models.base import DTYPES, LoadRequest, Model, ModelEntry
+from harness.models.classes import encode_classes
 from harness.models.load import find, load
 from harness.noise import NOISE_KEYS, NoiseStreams, stream_key
 from harness.samplers.base import SAMPLERS, resolve, source_of
@@ -45,7 +46,7 @@ from harness.sampling import (
     rehearse,
     variants_of,
 )
-from harness.spec import Call, RunSpec, Shard, parse_call
+from harness.spec import Call, Prompt, RunSpec, Shard, parse_call
 from harness.store.item_guidance import NOMINAL, image_scales, run_beside
 from harness.store.rows import Guidance, guidance_table, image_table, timing_table
 from harness.store.run import MODEL_AT, NO_GUIDANCE, Run
@@ -186,6 +187,14 @@ def open_run(job: Job, folder: str, settings: Settings) -> Run:
     made = Run.create(folder, job.spec, resolved, made_with | {"sampler file": source.path})
     made.keep(Path(source.path).name, source.text)
     return made
+
+
+def check_prompts(entry: ModelEntry, prompts: Iterable[Prompt]) -> None:
+    """Raise HarnessError for prompts that a model cannot be told, as far as its entry knows."""
+    texts = list(dict.fromkeys(prompt.text for prompt in prompts))
+    entry.known(texts)
+    if entry.classes is not None:
+        encode_classes(texts, entry.classes, entry.name, torch.device("cpu"))
 
 
 def _read_from(job: Job) -> dict[str, str]:

@@ -49,7 +49,9 @@ class Progress:
         if kind is None:
             self.ranks.barrier(self._name, lambda: self.add(0))
             self.add(0)
-            if self._lines:
+            if self.ranks.rank == 0 and not self.total:
+                self._bar.console.print(f"{self.title}: nothing to do", markup=False)
+            elif self._lines:
                 self._say(self._count(0))
         self._bar.stop()
 

@@ -28,6 +28,7 @@ from harness.fairness import (
 from harness.generate import Job
 from harness.metrics.base import METRICS, Metric, SetMetric
 from harness.pareto import with_fronts
+from harness.samplers.base import Mistyped
 from harness.spec import Shard, parse_call
 from harness.store import files
 from harness.store.comparison import CANDIDATE, Comparison, Primary, RunFacts
@@ -128,7 +129,7 @@ def _planned(order: Order, candidate: Candidate, say: Callable[[str], None]) -> 
     """The candidate, or with the parameters that the benchmark varies, its points.
 
     Points that are impossible, a guidance interval upside down perhaps, are left out; all of them
-    is a mistake.
+    is a mistake, and so is a value of the wrong kind.
     """
     call, vary = parse_call(candidate.sampler), order.benchmark.vary
     if not vary:
@@ -141,6 +142,8 @@ def _planned(order: Order, candidate: Candidate, say: Callable[[str], None]) -> 
         update = {"sampler": str(asked), "label": label, "series": series}
         try:
             entries.append(_plan(order, candidate.model_copy(update=update), point))
+        except Mistyped:
+            raise
         except HarnessError as error:
             refused.append(error)
     if not entries:
@@ -161,7 +164,8 @@ def _plan(order: Order, candidate: Candidate, point: dict[str, Any]) -> _Entry:
     try:
         return _Entry(candidate, own, bench.plan_jobs(own), point)
     except HarnessError as error:
-        raise HarnessError(f"candidate {candidate.name!r}: {error}") from None
+        kind = Mistyped if isinstance(error, Mistyped) else HarnessError
+        raise kind(f"candidate {candidate.name!r}: {error}") from None
 
 
 def _add_fair(entry: _Entry, items: Collection[str], say: Callable[[str], None]) -> None:

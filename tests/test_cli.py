@@ -12,6 +12,7 @@ import open_clip
 import pytest
 import torch
 
+from harness import __version__
 from harness.store.run import Run
 from tests.conftest import TINY_SDXL, harness
 
@@ -28,6 +29,23 @@ def test_help_needs_no_heavy_library() -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert "bench" in done.stdout
     assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_the_version_is_printed(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert harness(monkeypatch, "--version") == 0
+    assert capsys.readouterr().out == f"harness {__version__}\n"
+
+
+def test_what_is_complete_is_not_said_to_be_made(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    prompts = _file(tmp_path, "p.txt", "class 1\n")
+    asked = ["generate", "--model", "gmm", "--prompts", prompts, "--out", str(tmp_path / "run")]
+    for said in ("generate: 1/1 in", "generate: nothing to do"):
+        assert harness(monkeypatch, *asked, "--sampler", "ddim(steps=3)") == 0
+        assert said in capsys.readouterr().err
 
 
 def _file(folder: Path, name: str, text: str) -> str:
@@ -62,6 +80,22 @@ def _file(folder: Path, name: str, text: str) -> str:
         (["generate", "--sampler", "ddim", "--shard", "2/2"], "i from 0 to n-1"),
         (["generate", "--sampler", "ddim", "--sampler", "heun", "--out", "x"], "one --sampler"),
         (["sample", "--prompt", "a", "--noise", "none.npz"], "no noise file none.npz"),
+        (
+            ["generate", "--model", "gmm", "--sampler", "ddim"],
+            "shapes is the default, name a set or a file with --prompts",
+        ),
+        (
+            ["generate", "--model", "gmm", "--sampler", "ddim", "--prompts", "shapes"],
+            "knows the prompts 'class 0' to 'class",
+        ),
+        (
+            ["generate", "--model", "shapes-edm", "--sampler", "ddim", "--prompts", "shapes"],
+            "takes 'class 0' to 'class 47', not 'a",
+        ),
+        (["power", "--rate", "0.6", "--prompts", "100"], "which rate they show: give one"),
+        (["power", "--ties", "1.5"], "ties is 1.5: it must be at least 0 and below 1"),
+        (["power", "--alpha", "0"], "alpha is 0: it must be above 0 and below 1"),
+        (["power", "--rate", "1.5"], "it lies between 0 and 1"),
     ],
 )
 def test_a_mistake_is_one_line_and_exit_code_2(
@@ -79,6 +113,7 @@ def test_a_mistake_is_one_line_and_exit_code_2(
     assert "Traceback" not in error
     assert len([line for line in error.splitlines() if line.startswith("harness: ")]) == 1
     assert list(tmp_path.rglob("*.parquet")) == []
+    assert list(tmp_path.rglob("run.json")) == []
 
 
 @pytest.mark.parametrize(

@@ -117,6 +117,9 @@ def test_a_grid_of_intervals_leaves_out_what_is_impossible(
         (["sweep", "ddim", "--vary", "guidance=low"], "guidance='low'"),
         (["sweep", "--list", "none.txt"], "cannot read the list of samplers none.txt"),
         (["sweep", "ddim", "--cost", "nf"], "did you mean 'nfe'"),
+        (["sweep", "ddim", "--vary", "steps=2,x"], "parameter steps='x' should be a valid integer"),
+        (["sweep", "ddim", "--vary", "steps=2,2.5"], "steps=2.5 should be a valid integer"),
+        (["sweep", "zigzag", "--vary", "inversion=exact,relased"], "should be 'exact' or"),
     ],
 )
 def test_a_mistake_is_one_line(

@@ -5,9 +5,11 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Callable
+from typing import Annotated
 
 import typer
 
+from harness import __version__
 from harness.errors import HarnessError
 
 app = typer.Typer(
@@ -20,6 +22,22 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     epilog="Start with: [bold]harness bench zigzag --model shapes[/bold]",
 )
+
+
+def _say_version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"harness {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool,
+        typer.Option("--version", help="Print the version.", callback=_say_version, is_eager=True),
+    ] = False,
+) -> None:
+    """Options of the command itself."""
 
 
 _FIRST = ("bench", "generate", "evaluate", "compare", "report", "sample")

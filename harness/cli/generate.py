@@ -70,9 +70,14 @@ def generate(
         )
         for text in dict.fromkeys(sampler)
     ]
-    prompts = prompts or ("shapes" if jobs[0].entry.classes is None else "unprompted")
-    prompts = with_split(prompts, split) if split else prompts
-    found = load_prompts(prompts, limit=limit, column=column, folder=prompts_folder)
+    chosen_prompts = prompts or ("shapes" if jobs[0].entry.classes is None else "unprompted")
+    chosen_prompts = with_split(chosen_prompts, split) if split else chosen_prompts
+    found = load_prompts(chosen_prompts, limit=limit, column=column, folder=prompts_folder)
+    try:
+        generation.check_prompts(jobs[0].entry, found.prompts)
+    except HarnessError as error:
+        hint = f"; {found.name} is the default, name a set or a file with --prompts"
+        raise HarnessError(f"{error}{'' if prompts else hint}") from None
     settings = generation.Settings(where, threads, batch_size)
     root = results or f"results/{found.name}"
     runs = [generation.open_run(job, out or f"{root}/{job.folder}", settings) for job in jobs]

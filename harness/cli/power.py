@@ -16,7 +16,9 @@ _SEEDS = (1, 2, 4, 8, 16)
     "[bold]harness power --prompts 200[/bold]"
 )
 def power(
-    rate: Annotated[float, typer.Option(help="The true winning rate that must show.")] = 0.6,
+    rate: Annotated[
+        float | None, typer.Option(help="The true winning rate that must show; default: 0.6.")
+    ] = None,
     prompts: Annotated[
         int | None, typer.Option(min=2, help="Instead: what so many prompts can show.")
     ] = None,
@@ -33,14 +35,19 @@ def power(
     from rich.table import Table
 
     from harness.compare.power import Plan
+    from harness.errors import HarnessError
 
+    if rate is not None and prompts is not None:
+        raise HarnessError(
+            "--rate asks how many prompts show it, --prompts which rate they show: give one"
+        )
     plan = Plan(ties, prompt_share, alpha)
     table = Table(box=box.SIMPLE_HEAD)
     names = ["seeds a prompt", "prompts", "pairs"]
     for name in names if prompts is None else [*names, "winning rate that shows"]:
         table.add_column(name, justify="right")
     for seeds in _SEEDS:
-        count = plan.prompts(rate, seeds) if prompts is None else prompts
+        count = plan.prompts(0.6 if rate is None else rate, seeds) if prompts is None else prompts
         cells = [f"{seeds}", f"{count:,}", f"{count * seeds:,}"]
         if prompts is not None:
             shown = plan.rate(prompts, seeds)

@@ -35,7 +35,10 @@ class Plan:
         for name in ("ties", "prompt_share", "alpha"):
             value = getattr(self, name)
             if not 0 <= value < 1 or (name == "alpha" and value == 0):
-                raise HarnessError(f"{name.replace('_', ' ')} {value:g} must be a share below 1")
+                least = "above 0" if name == "alpha" else "at least 0"
+                raise HarnessError(
+                    f"{name.replace('_', ' ')} is {value:g}: it must be {least} and below 1"
+                )
 
     def flips(self, prompts: int, seeds: int) -> float:
         """Fair coin flips that tell as much as the pairs of these prompts and seeds."""

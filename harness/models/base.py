@@ -128,6 +128,8 @@ class ModelEntry:
     load: Callable[[LoadRequest], Model]
     # raises HarnessError if what pictures need beside the weights cannot be had
     decodable: Callable[[dict[str, Any]], None] = field(default=lambda _: None, kw_only=True)
+    # raises HarnessError for prompts that the model does not know, where weights do not tell
+    known: Callable[[Sequence[str]], object] = field(default=lambda _: None, kw_only=True)
     guide: str | None = field(default=None, kw_only=True)  # its paper's second network
 
 

@@ -123,6 +123,7 @@ MODELS.add(
         dtype="float64",
         revision=lambda: "1",
         ladders=lambda overrides: _make(overrides),
+        known=lambda prompts: GaussianMixture().encode(prompts),
         load=lambda request: _make(request.overrides, request.device),
     ),
 )

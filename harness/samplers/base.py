@@ -30,6 +30,10 @@ from harness.registry import Registry
 from harness.spec import Call
 
 
+class Mistyped(HarnessError):
+    """A parameter's value is of another kind than the parameter: a slip of the hand."""
+
+
 class Denoise(Protocol):
     """The model as a sampler sees it: the guided estimate of x0 at a state of level sigma."""
 
@@ -198,8 +202,10 @@ class Sampler:
         try:
             return TypeAdapter(kind).validate_python(value, strict=True)
         except ValidationError as error:
-            problem = error.errors()[0]["msg"].removeprefix("Input ")
-            raise HarnessError(
+            found = error.errors()[0]
+            problem = found["msg"].removeprefix("Input ")
+            mistyped = found["type"].endswith("_type") or found["type"] == "literal_error"
+            raise (Mistyped if mistyped else HarnessError)(
                 f"sampler {self.name}: parameter {name}={value!r} {problem}"
             ) from None
 

@@ -46,9 +46,9 @@ def test_too_few_flips_show_nothing():
 @pytest.mark.parametrize(
     ("plan", "rate", "words"),
     [
-        ({"ties": 1.0}, 0.6, "ties 1 must be a share"),
+        ({"ties": 1.0}, 0.6, "ties is 1: it must be at least 0 and below 1"),
         ({"prompt_share": -0.1}, 0.6, "prompt share"),
-        ({"alpha": 0}, 0.6, "alpha 0"),
+        ({"alpha": 0}, 0.6, "alpha is 0: it must be above 0 and below 1"),
         ({"ties": 0.5}, 0.8, "between 0.25 and 0.75"),
         ({}, 0.5, "no difference"),
         ({}, 0.500001, "more than"),
