@@ -64,7 +64,8 @@ def _crossed(values: Floats, prompts: Codes, seeds: Codes) -> _Crossed:
     share = np.bincount(seeds, weights)
     seeds_alone = float((share**2 * (of_seed - centre) ** 2).sum() * s / (s - 1))
     noise = float((weights**2 * rest**2).sum() * n / ((m - 1) * (s - 1)))
-    return _Crossed(centre, by_prompt, max(0.0, seeds_alone - noise), m, s)
+    by_seed = max(0.0, seeds_alone - noise) if np.ptp(values) else 0.0  # and no rounding
+    return _Crossed(centre, by_prompt, by_seed, m, s)
 
 
 def shared_rate(

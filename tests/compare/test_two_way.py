@@ -67,6 +67,18 @@ def test_missing_items_are_no_hindrance():
     assert part.high - part.low == pytest.approx(whole.high - whole.low, rel=0.25)
 
 
+@pytest.mark.parametrize("value", [0.0, 0.5, 1.0])
+def test_where_all_are_alike_and_items_are_missing_rounding_adds_nothing(value):
+    rng = np.random.default_rng(2)
+    for m, s in rng.integers(2, 60, (50, 2)):
+        prompts, seeds = crossed(m, s)
+        kept = rng.random(m * s) < 0.8
+        kept[:s] = kept[::s] = True  # each prompt and seed is there
+        outcome, prompts, seeds = np.full(kept.sum(), value), prompts[kept], seeds[kept]
+        found, plain = shared_rate(outcome, prompts, seeds)[0], winning_rate(outcome, prompts)
+        assert (found.low, found.high) == pytest.approx((plain.low, plain.high), rel=1e-9)
+
+
 def test_few_seeds_are_warned_of_in_table_and_report(tmp_path):
     assert "one noise" in seed_warning(50, 1)
     assert "4 seeds" in seed_warning(50, 4)
