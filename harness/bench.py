@@ -18,6 +18,7 @@ from harness import generate as generation
 from harness.benchmark import Benchmark
 from harness.compare.comparing import compare, tabulate
 from harness.compare.matrix import Matrix, compare_all
+from harness.compare.models import check_models
 from harness.errors import HarnessError
 from harness.fairness import (
     BOTH,
@@ -247,6 +248,8 @@ def compare_runs(
     single = [metric_info(metric) for metric in metrics if not isinstance(metric, SetMetric)]
     set_scores = set_scores or SetScores(items)
     runs = {tables.CANDIDATE: candidate, **{k: run for k, run in baselines.items() if run}}
+    for run in runs.values():
+        check_models(candidate, run)
     return compare(
         candidate,
         baselines,
@@ -272,6 +275,8 @@ def compare_runs(
 def compare_everybody(runs: Mapping[str, Run], metrics: Sequence[Metric], out: str) -> Matrix:
     """Each of three or more evaluated runs against each other one; writes below `out`/compare."""
     single = [metric_info(metric) for metric in metrics if not isinstance(metric, SetMetric)]
+    for run in runs.values():
+        check_models(next(iter(runs.values())), run)
     found = compare_all(runs, single, by_prompt=by_prompt(metrics))
     found.save(out)
     return found

@@ -38,6 +38,27 @@ def test_the_version_is_printed(
     assert capsys.readouterr().out == f"harness {__version__}\n"
 
 
+def test_runs_of_different_models_are_told_to_be_such(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    prompts = _file(tmp_path, "p.txt", "class 1\nclass 2\n")
+    asked = ["generate", "--prompts", prompts, "--sampler", "ddim(steps=2)", "--model"]
+    models = {"a": ["gmm"], "b": ["shapes-edm"], "c": ["gmm", "--noise-key", "seed"]}
+    for name, model in models.items():
+        assert harness(monkeypatch, *asked, *model, "--out", str(tmp_path / name)) == 0
+    found = {}
+    for name in "bc":
+        runs = [str(tmp_path / "a"), str(tmp_path / name)]
+        assert harness(monkeypatch, "compare", *runs, "--metrics", "contrast") == 2
+        found[name] = capsys.readouterr().err
+    assert "runs of different models, gmm and shapes-edm. These can be compared" in found["b"]
+    assert (
+        "their noise_key is prompt and seed: generate both with the same --noise-key"
+        in (found["b"])
+    )
+    assert "Generate the baseline with the candidate's noise_key" in found["c"]
+
+
 def test_what_is_complete_is_not_said_to_be_made(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
