@@ -246,6 +246,13 @@ def compare_runs(
     `votes` are people's: see `store.votes.preferences`. `same`: see `fairness.Fair`.
     """
     single = [metric_info(metric) for metric in metrics if not isinstance(metric, SetMetric)]
+    if metrics and not single and votes is None:
+        named = ", ".join(str(metric.call) for metric in metrics)
+        raise HarnessError(
+            f"{named} scores whole runs, and a comparison is of pairs of images: name a metric of "
+            f"single images as well, --metrics contrast,{named.replace(' ', '')} perhaps. Then the "
+            "values stand beside it, with their difference and its interval"
+        )
     set_scores = set_scores or SetScores(items)
     runs = {tables.CANDIDATE: candidate, **{k: run for k, run in baselines.items() if run}}
     for run in runs.values():

@@ -67,6 +67,24 @@ def test_what_is_complete_is_not_said_to_be_made(
     for said in ("generate: 1/1 in", "generate: nothing to do"):
         assert harness(monkeypatch, *asked, "--sampler", "ddim(steps=3)") == 0
         assert said in capsys.readouterr().err
+    run = Run.open(str(tmp_path / "run"))
+    for said in ("1/1 in", "nothing to do"):
+        assert harness(monkeypatch, "evaluate", run.path, "--metrics", "contrast") == 0
+        assert f"evaluate {run.spec.run_id}: {said}" in capsys.readouterr().err
+
+
+def test_set_metrics_alone_compare_no_pairs_and_what_to_do_is_said(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    prompts = _file(tmp_path, "p.txt", "class 1\nclass 2\n")
+    runs = [str(tmp_path / name) for name in ("ddim", "heun")]
+    for run in runs:
+        asked = ["--sampler", f"{Path(run).name}(steps=2)", "--prompts", prompts, "--out", run]
+        assert harness(monkeypatch, "generate", "--model", "gmm", *asked) == 0
+        assert harness(monkeypatch, "evaluate", run, "--metrics", "contrast") == 0
+    assert harness(monkeypatch, "compare", *runs, "--metrics", "shapes-fd") == 2
+    assert "shapes-fd scores whole runs" in (error := capsys.readouterr().err)
+    assert "--metrics contrast,shapes-fd" in error
 
 
 def _file(folder: Path, name: str, text: str) -> str:

@@ -85,20 +85,25 @@ def evaluate(
         )
     paths = {path: imported(path, declared, ranks, out, results) for path in sources}
     for opened in [Run.open(paths.get(path, path)) for path in run]:
+        done = ranks.world == 1 and not evaluation.pending(opened, names)
         shards = opened.shards()
-        images = sum(opened.read("images", name, ["item_id"]).num_rows for name in shards)
-        with Progress(ranks, f"evaluate {opened.spec.run_id}", images) as progress:
-            evaluation.evaluate(
-                opened,
-                names,
-                device=where,
-                batch_size=batch_size,
-                threads=threads,
-                progress=progress.add,
-                shards=ranks.share(shards),
-            )
+        if not done:
+            images = sum(opened.read("images", name, ["item_id"]).num_rows for name in shards)
+            with Progress(ranks, f"evaluate {opened.spec.run_id}", images) as progress:
+                evaluation.evaluate(
+                    opened,
+                    names,
+                    device=where,
+                    batch_size=batch_size,
+                    threads=threads,
+                    progress=progress.add,
+                    shards=ranks.share(shards),
+                )
         if ranks.rank == 0:
-            _say(evaluation.evaluate(opened, names, device=where, threads=threads), opened)
+            report = evaluation.evaluate(opened, names, device=where, threads=threads)
+            if done:
+                typer.echo(f"evaluate {opened.spec.run_id}: nothing to do", err=True)
+            _say(report, opened)
             if seed_ranges:
                 _say_ranges(opened, names, seed_ranges)
 
