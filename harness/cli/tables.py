@@ -311,7 +311,7 @@ def show(comparison: Comparison, folder: str) -> None:
     from harness.report import console_tables, write_report
 
     page = write_report(comparison, folder)
-    _print(console_tables(comparison), page)
+    _print(console_tables(comparison, folder), page)
 
 
 def show_survey(survey: Survey, folder: str) -> None:

@@ -56,8 +56,13 @@ def _curve(out: str) -> Comparison | None:
     return load_comparison(folder)
 
 
-def console_tables(comparison: Comparison) -> list[RenderableType]:
-    """What to print at the end of a benchmark: a table a comparison, then a verdict line each."""
-    from harness.report import console
+def console_tables(comparison: Comparison, out: str) -> list[RenderableType]:
+    """What to print at the end of a benchmark: a table a comparison, then a verdict line each.
 
-    return console.console_tables(comparison)
+    `out` as of `write_report`.
+    """
+    from harness.report import console, curve
+
+    along = _curve(out)
+    fits = along is not None and curve.fits(comparison, along)
+    return console.console_tables(comparison, curve.against_best(along) if along and fits else None)

@@ -21,8 +21,13 @@ _STYLES = {
 }
 
 
-def console_tables(comparison: Comparison) -> list[RenderableType]:
-    """Winning rates a comparison, set scores, then a verdict line each and what was left out."""
+def console_tables(
+    comparison: Comparison, against_best: tuple[str, str] | None = None
+) -> list[RenderableType]:
+    """Winning rates a comparison, set scores, then a verdict line each and what was left out.
+
+    `against_best`: verdict and sentence on the best of the guidance curve, if there is one.
+    """
     from rich.text import Text
 
     shown: list[RenderableType] = []
@@ -39,11 +44,20 @@ def console_tables(comparison: Comparison) -> list[RenderableType]:
         for group in sets.groups:
             table = _table(sets, group, kept, [""] * len(group.rows))
             shown += [Text(f"{group.title} of the whole run", style="bold"), table]
-    shown.append(Text(headline(comparison), style="bold"))
-    for role in words.primary_first(comparison):
-        said = str(comparison.rate(role, comparison.metrics[0].name)["verdict"])
-        line = Text(f"{words.also(comparison, role)}: {said}. ", style=_STYLES.get(said, "bold"))
-        shown.append(line.append(words.verdict_line(comparison, role), style="not bold default"))
+    shown.append(Text(headline(comparison, against_best and against_best[0]), style="bold"))
+    told = [
+        (
+            words.also(comparison, role),
+            str(comparison.rate(role, comparison.metrics[0].name)["verdict"]),
+            words.verdict_line(comparison, role),
+        )
+        for role in words.primary_first(comparison)
+    ]
+    if against_best:
+        told.insert(1, ("best of the guidance curve", *against_best))
+    for where, said, sentence in told:
+        line = Text(f"{where}: {said}. ", style=_STYLES.get(said, "bold"))
+        shown.append(line.append(sentence, style="not bold default"))
     shown.extend(Text(line, style="dim") for line in words.remarks(comparison))
     return shown
 

@@ -59,14 +59,22 @@ def content(comparison: Comparison, along: Comparison | None = None) -> Content:
             "again with --curve."
         )
         along = None
+    best = None if along is None else told_of_curve(along)
+    first, *others = (_verdict(comparison, role) for role in words.primary_first(comparison))
     return Content(
         comparison,
         along,
-        headline(comparison),
-        [_verdict(comparison, role) for role in words.primary_first(comparison)],
+        headline(comparison, best.verdict if best else None),
+        [first, *([best] if best else []), *others],  # no point of a curve may hide the rest of it
         remarks,
         [section for section in _sections(comparison, along) if section.figures or section.tables],
     )
+
+
+def told_of_curve(along: Comparison) -> Verdict | None:
+    """Against the best of the baseline's guidance curve."""
+    found = curve.against_best(along)
+    return None if found is None else Verdict("best of the guidance curve", *found, "")
 
 
 def _verdict(comparison: Comparison, role: str) -> Verdict:

@@ -36,6 +36,39 @@ def fits(comparison: Comparison, curve: Comparison) -> bool:
     return (a.run_id, a.prompts, a.seeds, a.images) == (b.run_id, b.prompts, b.seeds, b.images)
 
 
+PICKED = (
+    "The best of a curve is picked by its scores on these very images, which favours the baseline; "
+    "the candidate's own guidance was not tuned."
+)
+
+
+def against_best(curve: Comparison) -> tuple[str, str] | None:
+    """The verdict against the baseline with the guidance that scores best on the first metric, and
+    a sentence on it; None without scores."""
+    metric = curve.metrics[0]
+    _, points = _points(curve, metric)
+    known = [p for p in points if p.rate is not None and not words.missing(p.score["value"])]
+    if not known:
+        return None
+    sign = 1 if metric.direction == "higher" else -1
+    best = max(known, key=lambda p: sign * float(p.score["value"]))
+    assert best.rate is not None
+    score = words.estimate(best.score["value"], best.score["low"], best.score["high"])
+    line = (
+        f"At matched cost the baseline scores best on {words.label(metric)} with guidance "
+        f"{words.scale(best.weight)}: {score}. The candidate scores better than that in "
+        f"{words.rate(best.rate)} of pairs."
+    )
+    for verdict, told in (("wins", "beats"), ("loses", "loses to")):
+        scales = [
+            words.scale(p.weight)
+            for p in known
+            if p.rate is not None and p.rate["verdict"] == verdict
+        ]
+        line += f" It {told} guidance {words.joined(scales)}." if scales else ""
+    return str(best.rate["verdict"]), f"{line} {PICKED}"
+
+
 def curve_figures(curve: Comparison) -> list[Drawing]:
     """A figure a metric and set metric that has a score."""
     drawn = (_figure(curve, metric) for metric in [*curve.metrics, *set_metrics(curve)])

@@ -24,7 +24,21 @@ _FURTHER = {
 }
 
 
-def headline(comparison: Comparison) -> str:
+_CURVE = {
+    "wins": "it beats the best of the baseline's guidance curve",
+    "loses": "it loses to the best of the baseline's guidance curve",
+    "equivalent": "equivalent to the best of the baseline's guidance curve",
+    "undecided": "undecided against the best of the baseline's guidance curve",
+}
+
+
+def headline(comparison: Comparison, against_best: str | None = None) -> str:
+    """As `_points`, and the verdict against the best of the guidance curve, if there is one."""
+    curve = _CURVE.get(against_best or "")
+    return "; ".join([_points(comparison), *([curve] if curve else [])])
+
+
+def _points(comparison: Comparison) -> str:
     """The declared comparison, or the only one, with its winning rate; then the others by verdict.
 
     Without a declared one all are told by verdict, in order.

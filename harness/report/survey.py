@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from harness.report import words
+from harness.report.curve import PICKED
 from harness.report.differences import differences
 from harness.report.drawing import Drawing, write_drawings
 from harness.report.figures import rate_bars
 from harness.report.markdown import escape, table_lines
 from harness.report.points import fronts, point_figures
 from harness.report.published import beside_published
-from harness.report.survey_curves import PICKED, against_best, along_curves, curves
+from harness.report.survey_curves import against_best, along_curves, curves
 from harness.report.tables import Group, Table
 from harness.store import files
 from harness.store.survey import Rate, Row, Score, Survey

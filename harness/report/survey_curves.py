@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import pandas as pd
 
 from harness.report import words
-from harness.report.curve import ScorePoint, draw_scores, scale_ticks, scales
+from harness.report.curve import PICKED, ScorePoint, draw_scores, scale_ticks, scales
 from harness.report.drawing import Drawing, cut, new_figure
 from harness.report.tables import Group, Table
 from harness.store import files
@@ -16,10 +16,6 @@ from harness.store.comparison import MetricInfo
 from harness.store.survey import Point, Rate, Row, Score, Survey
 
 _COLUMNS = 2
-PICKED = (
-    "The best of a curve is picked by its scores on these very images, which favours the baseline; "
-    "the candidate's own guidance was not tuned."
-)
 
 
 def along_curves(survey: Survey) -> Table | None:

@@ -11,6 +11,7 @@ from rich.console import Console
 from harness.compare import Comparison, SetScore, compare, load_comparison
 from harness.errors import HarnessError
 from harness.report import console_tables, figures, run_tables, tables, viewer, words, write_report
+from harness.report.curve import against_best, weight
 from harness.report.headline import headline
 from harness.report.markdown import escape
 from harness.spec import Call
@@ -215,7 +216,7 @@ def test_markdown_escapes():
 
 def test_the_terminal_shows_rate_counts_cost_and_verdict(comparison):
     console = Console(width=110, record=True, file=open("/dev/null", "w"))  # noqa: SIM115
-    for part in console_tables(comparison):
+    for part in console_tables(comparison, ""):
         console.print(part)
     text = console.export_text()
     assert "NFE 54 vs 40, seconds an image 0.5 vs 0.5" in text
@@ -351,6 +352,25 @@ def test_the_guidance_curve_is_shown_and_written(fair, tmp_path):
     assert (tmp_path / "a/report/figures/guidance-fd.pdf").read_bytes().startswith(b"%PDF")
     text = (tmp_path / "a/report.md").read_text()
     assert "](report/figures/guidance-good.svg)" in text
+
+
+def test_no_point_of_the_curve_hides_its_best(fair, tmp_path):
+    along = load_comparison(str(tmp_path / "a/curve"))
+    means = along.summary[along.summary["metric"] == "good"].set_index("run")["mean"]
+    best = means.drop("candidate").idxmax()
+    rate = along.rate(best, "good")
+    verdict, line = against_best(along)
+    assert verdict == rate["verdict"]
+    assert f"better than that in {words.rate(rate)} of pairs" in line
+    assert f"guidance {words.scale(weight(along, best))}: " in line
+    write_report(fair, str(tmp_path / "a"))
+    report = (tmp_path / "a/report.md").read_text()
+    assert f"- **best of the guidance curve: {verdict}.** At matched cost" in report
+    assert "the best of the baseline's guidance curve" in report.splitlines()[0]
+    console = Console(width=400, record=True, file=open("/dev/null", "w"))  # noqa: SIM115
+    for part in console_tables(fair, str(tmp_path / "a")):
+        console.print(part)
+    assert f"best of the guidance curve: {verdict}. {line}" in console.export_text()
 
 
 def test_a_curve_of_other_images_is_not_shown(fair, tmp_path):
