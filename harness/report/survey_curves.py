@@ -107,7 +107,7 @@ def _figure(survey: Survey, metric: MetricInfo) -> Drawing | None:
         return None
     lines = math.ceil(len(shown) / _COLUMNS)
     with new_figure(0.4 + 1.75 * lines, 6.4) as figure:
-        panels = figure.subplots(lines, _COLUMNS, sharex=True, sharey=True, squeeze=False)
+        panels = figure.subplots(lines, _COLUMNS, sharex=True, sharey="row", squeeze=False)
         for axes, (row, points) in zip(panels.flat, shown, strict=False):
             own = ScorePoint(row.guidance, _series(row.scores.get(metric.name)))
             axes.set_xscale("log")
