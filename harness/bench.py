@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import os
 import shlex
-import subprocess
 import sys
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -31,7 +30,7 @@ from harness.fairness import (
     fair_baselines,
 )
 from harness.generate import Job, Settings
-from harness.launch import Ranks
+from harness.launch import Ranks, run_child
 from harness.metrics.base import (
     METRICS,
     Metric,
@@ -378,8 +377,7 @@ def _launch(order: Order, command: list[str], workers: int) -> None:
     launcher += ["--threads", str(order.settings.threads)]
     launcher += ["--device", order.device] if order.device else []
     environment = {**os.environ, "OMP_NUM_THREADS": str(order.settings.threads)}
-    done = subprocess.run(launcher, env=environment, check=False)
-    if done.returncode:
+    if run_child(launcher, environment):
         raise HarnessError(
             f"harness {command[0]} stopped (see above); what is complete is kept: run it again"
         )

@@ -8,8 +8,11 @@ group and no collective: a rank that dies loses its shard in hand, and the next 
 from __future__ import annotations
 
 import os
+import signal
+import subprocess
+import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import timedelta
 from typing import Any, TypeVar
 
@@ -129,3 +132,26 @@ def pick_device(wanted: str | None, local_rank: int = 0) -> str:
         here = f"{count} GPU{'s' * (count > 1)}" if count else "no GPU"
         raise HarnessError(f"device {wanted} was asked for, but torch sees {here}")
     return f"cuda:{index or local_rank % count}"
+
+
+def run_child(command: Sequence[str], environment: Mapping[str, str]) -> int:
+    """Run a command to its end; its exit status.
+
+    Where this process is told to stop (Ctrl-C, or a scheduler's SIGTERM to it alone), so is the
+    child, which gets the time to stop its own: a killed torchrun would leave its workers behind,
+    with a GPU each.
+    """
+    told_before = signal.signal(signal.SIGTERM, _stop)
+    try:
+        with subprocess.Popen(command, env=dict(environment)) as child:
+            try:
+                return child.wait()
+            finally:
+                child.terminate()  # nothing if it has ended
+                child.wait()
+    finally:
+        signal.signal(signal.SIGTERM, told_before)
+
+
+def _stop(number: int, frame: object) -> None:
+    sys.exit(128 + number)
