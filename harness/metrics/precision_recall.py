@@ -13,12 +13,15 @@ from harness.metrics.referred import INCEPTION, USUAL, WEIGHTS_LICENCE, Referred
 from harness.metrics.statistics import Statistic
 
 
+@dataclass
 class _Neighbours(Referred):
     """A share of images or references within the k-nearest-neighbour balls of the others."""
 
+    reference: str = ""
+    net: str = "inception-tf"
+    k: int = 5
     keeps_features = True
     enough = USUAL
-    net: str
 
     def build_encoder(self) -> Encoder:
         return make_encoder(self.net)
@@ -38,16 +41,11 @@ _NET = f"{INCEPTION}, resized as TensorFlow does; others by (net=...)"
     paper=_PR,
     licence=WEIGHTS_LICENCE,
 )
-@dataclass
 class Precision(_Neighbours):
     """Share of images within a reference's ball to its `k`-th nearest reference (fidelity).
 
     `k`: 5 as in prdc; Kynkaanniemi et al. have 3. `net`: an encoder, as of fd.
     """
-
-    reference: str = ""
-    net: str = "inception-tf"
-    k: int = 5
 
     def statistic(self) -> Statistic[Any]:
         return neighbours.Precision(self.referred(), self.k)
@@ -62,16 +60,11 @@ class Precision(_Neighbours):
     paper=_PR,
     licence=WEIGHTS_LICENCE,
 )
-@dataclass
 class Recall(_Neighbours):
     """Share of references within an image's ball to its `k`-th nearest image (variety).
 
     Parameters as of precision.
     """
-
-    reference: str = ""
-    net: str = "inception-tf"
-    k: int = 5
 
     def statistic(self) -> Statistic[Any]:
         return neighbours.Recall(self.referred(), self.k)
@@ -86,13 +79,8 @@ class Recall(_Neighbours):
     paper=_DC,
     licence=WEIGHTS_LICENCE,
 )
-@dataclass
 class Density(_Neighbours):
     """Mean number of references' balls that hold an image, over `k`; parameters as of precision."""
-
-    reference: str = ""
-    net: str = "inception-tf"
-    k: int = 5
 
     def statistic(self) -> Statistic[Any]:
         return neighbours.Density(self.referred(), self.k)
@@ -107,13 +95,8 @@ class Density(_Neighbours):
     paper=_DC,
     licence=WEIGHTS_LICENCE,
 )
-@dataclass
 class Coverage(_Neighbours):
     """Share of references whose ball holds an image; parameters as of precision."""
-
-    reference: str = ""
-    net: str = "inception-tf"
-    k: int = 5
 
     def statistic(self) -> Statistic[Any]:
         return neighbours.Coverage(self.referred(), self.k)

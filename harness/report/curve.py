@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+ACROSS = "guidance scale of the baseline"
 _BASELINE, _CANDIDATE = COLOURS[0], COLOURS[5]
 
 
@@ -42,6 +43,12 @@ PICKED = (
 )
 
 
+def best_at(values: Sequence[float], metric: MetricInfo) -> int:
+    """Where the best of a metric's values is."""
+    best = max if metric.direction == "higher" else min
+    return best(range(len(values)), key=values.__getitem__)
+
+
 def against_best(curve: Comparison) -> tuple[str, str] | None:
     """The verdict against the baseline with the guidance that scores best on the first metric, and
     a sentence on it; None without scores."""
@@ -50,8 +57,7 @@ def against_best(curve: Comparison) -> tuple[str, str] | None:
     known = [p for p in points if p.rate is not None and not words.missing(p.score["value"])]
     if not known:
         return None
-    sign = 1 if metric.direction == "higher" else -1
-    best = max(known, key=lambda p: sign * float(p.score["value"]))
+    best = known[best_at([float(p.score["value"]) for p in known], metric)]
     assert best.rate is not None
     score = words.estimate(best.score["value"], best.score["low"], best.score["high"])
     line = (
@@ -147,11 +153,13 @@ def _figure(curve: Comparison, metric: MetricInfo) -> Drawing | None:
     with new_figure(4.5 if rated else 2.7) as figure:
         upper, *lower = figure.subplots(2 if rated else 1, 1, sharex=True, squeeze=False)[:, 0]
         upper.set_xscale("log")
-        draw_scores(upper, candidate, known, metric)
+        draw_scores(upper, candidate, known)
+        upper.set_ylabel(words.label(metric))
         for axes in lower:
             _rates(axes, rated)
         _legend(figure, candidate)
         scale_ticks([upper, *lower], scales([candidate, *known]))
+        (lower or [upper])[-1].set_xlabel(ACROSS, size=9, color=SOFT)
     at = candidate.weight
     where = "across, as it has no scale" if at is None else f"at its own, {words.scale(at)}"
     caption = (
@@ -168,9 +176,8 @@ def scales(points: Sequence[ScorePoint]) -> list[float]:
     return [p.weight for p in points if p.weight]
 
 
-def draw_scores(
-    axes: Axes, candidate: ScorePoint, points: Sequence[ScorePoint], metric: MetricInfo
-) -> None:
+def draw_scores(axes: Axes, candidate: ScorePoint, points: Sequence[ScorePoint]) -> None:
+    """The baseline's `points` joined, with a band of intervals, and the candidate."""
     axes.plot(
         scales(points), [p.score["value"] for p in points], "-o", color=_BASELINE, markersize=4.5
     )
@@ -179,7 +186,6 @@ def draw_scores(
     axes.fill_between(scales(sure), low, high, color=_BASELINE, alpha=0.18, linewidth=0)
     if not words.missing(candidate.score["value"]):
         _candidate(axes, candidate)
-    axes.set_ylabel(words.label(metric))
 
 
 def _candidate(axes: Axes, candidate: ScorePoint) -> None:
@@ -234,7 +240,6 @@ def scale_ticks(panels: Sequence[Axes], weights: Sequence[float]) -> None:
         axes.tick_params(length=3, color="#bbb", labelsize=9, labelcolor=SOFT)
         for side in ("top", "right"):
             axes.spines[side].set_visible(False)
-    panels[-1].set_xlabel("guidance scale of the baseline", size=9, color=SOFT)
 
 
 def _said(metric: MetricInfo, points: Sequence[ScorePoint]) -> str:

@@ -8,7 +8,15 @@ from collections.abc import Sequence
 import pandas as pd
 
 from harness.report import words
-from harness.report.curve import PICKED, ScorePoint, draw_scores, scale_ticks, scales
+from harness.report.curve import (
+    ACROSS,
+    PICKED,
+    ScorePoint,
+    best_at,
+    draw_scores,
+    scale_ticks,
+    scales,
+)
 from harness.report.drawing import Drawing, cut, new_figure
 from harness.report.tables import Group, Table
 from harness.store import files
@@ -51,17 +59,15 @@ def curves(survey: Survey) -> list[Drawing]:
 
 def _points(row: Row, metric: MetricInfo) -> list[Point]:
     """Those of the row's curve that have a score on the metric, by guidance."""
-    known = [p for p in row.curve if _value(p.scores.get(metric.name)) is not None]
+    known = [
+        p for p in row.curve if (s := p.scores.get(metric.name)) is not None and s.value is not None
+    ]
     return sorted(known, key=lambda point: point.weight)
 
 
-def _value(score: Score | None) -> float | None:
-    return None if score is None else score.value
-
-
 def _best(points: Sequence[Point], metric: MetricInfo) -> Point:
-    best = max if metric.direction == "higher" else min
-    return best(points, key=lambda point: _value(point.scores[metric.name]) or 0.0)
+    scores = (point.scores[metric.name].value for point in points)
+    return points[best_at([value for value in scores if value is not None], metric)]
 
 
 def _rate(point: Point, metric: MetricInfo) -> Rate | None:
@@ -111,16 +117,13 @@ def _figure(survey: Survey, metric: MetricInfo) -> Drawing | None:
         for axes, (row, points) in zip(panels.flat, shown, strict=False):
             own = ScorePoint(row.guidance, _series(row.scores.get(metric.name)))
             axes.set_xscale("log")
-            draw_scores(axes, own, points, metric)
-            axes.set_ylabel("")
+            draw_scores(axes, own, points)
             axes.set_title(cut(row.label, 40), size=9, loc="left")
         for axes in panels.flat[len(shown) :]:
             axes.set_visible(False)
         scale_ticks([*panels.flat], [w for _, points in shown for w in scales(points)])
-        for axes in panels.flat:
-            axes.set_xlabel("")
         figure.supylabel(words.label(metric), size=9.5)
-        figure.supxlabel("guidance scale of the baseline", size=9)
+        figure.supxlabel(ACROSS, size=9)
     caption = (
         f"{words.label(metric)} of the baseline (dots, band: 95 % interval) against its guidance "
         "scale at each candidate's cost, and the candidate (diamond) at its own scale; dashed "
