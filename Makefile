@@ -41,10 +41,10 @@ report: $(VENV)/.installed
 	@$(BIN)/harness report '$(RUN)'
 
 train-shapes: $(VENV)/.installed
-	@OMP_NUM_THREADS=1 $(BIN)/python -m harness.models.shapes.train $(ARGS)
+	@OMP_NUM_THREADS=1 $(BIN)/python -m harness.training.shapes $(ARGS)
 
 train-shapes-edm: $(VENV)/.installed
-	@OMP_NUM_THREADS=1 $(BIN)/python -m harness.models.shapes_edm.train $(ARGS)
+	@OMP_NUM_THREADS=1 $(BIN)/python -m harness.training.shapes_edm $(ARGS)
 
 clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache

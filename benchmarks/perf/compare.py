@@ -21,10 +21,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from harness.compare import MetricInfo, compare
-from harness.spec import Call, RunSpec
+from harness.comparison import MetricInfo, compare
+from harness.core.call import Call
+from harness.core.run_spec import RunSpec
 from harness.store import index
-from harness.store.comparison import Comparison
+from harness.store.comparison_tables import Comparison
 from harness.store.run import Run
 from harness.store.schema import IMAGES, SCORES, TIMING
 

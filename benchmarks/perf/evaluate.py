@@ -20,8 +20,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from harness.evaluate.pictures import batches
-from harness.importing import Declared, import_images
+from harness.evaluation.batches import batches
+from harness.runs.importing import import_images
+from harness.runs.manifest import Declared
 from harness.store.pictures import Broken, decode
 from harness.store.run import Run
 from harness.store.scores import image_rows

@@ -14,7 +14,7 @@ from collections.abc import Callable
 import numpy as np
 
 from harness.metrics.frechet import Reference, frechet_distance
-from harness.metrics.statistics import Moments
+from harness.metrics.set_statistics import Moments
 
 
 def moments(rng: np.random.Generator, width: int) -> Moments:

@@ -8,7 +8,7 @@ from datetime import datetime, timezone
 from functools import lru_cache
 from typing import NamedTuple
 
-from harness.errors import HarnessError
+from harness.core.errors import HarnessError
 from harness.store.pictures import Broken
 from harness.store.run import Run
 from harness.store.scores import ImageRow, image_rows

@@ -11,7 +11,7 @@ from threading import Lock
 from typing import Any
 
 from harness.arena.ballot import CHOICES, SIDES, Ballot
-from harness.errors import HarnessError
+from harness.core.errors import HarnessError
 from harness.store.pictures import Broken
 
 HOST = "127.0.0.1"

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from harness import __version__
-from harness.errors import HarnessError
+from harness.core.errors import HarnessError
 
 app = typer.Typer(
     name="harness",
@@ -59,12 +59,12 @@ def main() -> None:
         guidance,
         imports,
         information,
+        judging,
         models,
         power,
         refs,
         sample,
         sweep,
-        tables,
         tune,
     )
 

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from harness.cli import app, options
-from harness.cli.tables import show_survey
+from harness.cli.judging import show_survey
 
 
 @app.command(
@@ -45,8 +45,8 @@ def ablate(
     Pairs are of the same prompt and noise; a change that costs more also meets the unchanged
     sampler at its cost, and at its guidance.
     """
-    from harness.ablation import run_ablation
     from harness.cli.orders import make_order, notes
+    from harness.experiments.ablation import run_ablation
 
     order = make_order(
         benchmark,

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from harness.cli import app, options
-from harness.cli.tables import show, show_survey
+from harness.cli.judging import show, show_survey
 
 
 @app.command(
@@ -44,9 +44,9 @@ def bench(
     workers: options.Workers = None,
 ) -> None:
     """Does a sampler beat the baseline? Generate, evaluate, compare, report: what is missing."""
-    from harness.bench import run_bench
     from harness.cli.orders import make_order, notes
-    from harness.survey import run_survey
+    from harness.experiments.bench import run_bench
+    from harness.experiments.survey import run_survey
 
     order = make_order(
         benchmark,

@@ -43,13 +43,16 @@ def generate(
     shard: options.Part = None,
 ) -> None:
     """Make a run's images: what is missing of them, on one process or under torchrun."""
-    from harness import generate as generation
-    from harness.errors import HarnessError
-    from harness.launch import Ranks, parse_part, pick_device
-    from harness.progress import Progress
+    from harness.core.errors import HarnessError
+    from harness.core.run_spec import parse_size
+    from harness.core.shards import parse_seeds, plan_shards
     from harness.prompts.base import load_prompts
     from harness.prompts.split import with_split
-    from harness.spec import parse_seeds, parse_size, plan_shards
+    from harness.runs.folder import Settings, missing, open_run
+    from harness.runs.make import generate
+    from harness.runs.plan import check_prompts, plan
+    from harness.runs.progress import Progress
+    from harness.runs.workers import Ranks, parse_part, pick_device
 
     chosen = parse_seeds(seeds)
     part = parse_part(shard) if shard else (0, 1)
@@ -58,7 +61,7 @@ def generate(
     ranks = Ranks.from_environment()
     where = pick_device(device, ranks.local_rank)
     jobs = [
-        generation.plan(
+        plan(
             model,
             text,
             size=parse_size(size) if size else None,
@@ -74,19 +77,19 @@ def generate(
     chosen_prompts = with_split(chosen_prompts, split) if split else chosen_prompts
     found = load_prompts(chosen_prompts, limit=limit, column=column, folder=prompts_folder)
     try:
-        generation.check_prompts(jobs[0].entry, found.prompts)
+        check_prompts(jobs[0].entry, found.prompts)
     except HarnessError as error:
         hint = f"; {found.name} is the default, name a set or a file with --prompts"
         raise HarnessError(f"{error}{'' if prompts else hint}") from None
-    settings = generation.Settings(where, threads, batch_size)
+    settings = Settings(where, threads, batch_size)
     root = results or f"results/{found.name}"
-    runs = [generation.open_run(job, out or f"{root}/{job.folder}", settings) for job in jobs]
+    runs = [open_run(job, out or f"{root}/{job.folder}", settings) for job in jobs]
     shards = plan_shards(list(found.prompts), chosen)[part[0] :: part[1]]
     work = [(job, run, s) for s in shards for job, run in zip(jobs, runs, strict=True)]
-    total = sum(len(s.prompts) for run in runs for s in generation.missing(run, shards))
+    total = sum(len(s.prompts) for run in runs for s in missing(run, shards))
     with Progress(ranks, "generate", total) as progress:
-        generation.generate(ranks.share(work), settings, progress.add, ranks.first)
+        generate(ranks.share(work), settings, progress.add, ranks.first)
     if ranks.rank == 0:
         for run in runs:
-            left = len(generation.missing(run, shards))
+            left = len(missing(run, shards))
             typer.echo(f"{run.path}: {len(shards) - left} of {len(shards)} shards complete")

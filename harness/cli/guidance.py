@@ -31,11 +31,13 @@ def guidance(
     from rich.console import Console
     from rich.table import Table
 
-    from harness import sample as sampling
-    from harness.generate import Settings, plan
-    from harness.launch import pick_device
-    from harness.realised import realised_guidance
-    from harness.spec import parse_seeds, parse_size
+    from harness.core.run_spec import parse_size
+    from harness.core.shards import parse_seeds
+    from harness.runs import single as sampling
+    from harness.runs.folder import Settings
+    from harness.runs.plan import plan
+    from harness.runs.realised import realised_guidance
+    from harness.runs.workers import pick_device
 
     where = pick_device(device)
     job = plan(model, sampler, size=parse_size(size) if size else None, dtype=dtype, device=where)

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from harness.cli import app, options
-from harness.cli.tables import imported
+from harness.cli.judging import imported
 
 
 @app.command(
@@ -48,8 +48,8 @@ def import_(
     that set, so that the run can be compared with runs of it. Unpaired images are compared with
     all images of their prompt.
     """
-    from harness.importing import Declared
-    from harness.launch import Ranks
+    from harness.runs.manifest import Declared
+    from harness.runs.workers import Ranks
     from harness.store.rows import MISSING
     from harness.store.run import Run
 

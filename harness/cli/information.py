@@ -25,7 +25,7 @@ def list_(
     ] = False,
 ) -> None:
     """What is registered: samplers, models, metrics, prompts or benchmarks."""
-    from harness.errors import HarnessError, unknown
+    from harness.core.errors import HarnessError, unknown
 
     if certified:
         if what not in ("samplers", "metrics"):
@@ -72,8 +72,8 @@ def print_table(
 
 
 def _samplers() -> None:
+    from harness.core.call import show_value
     from harness.samplers.base import SAMPLERS
-    from harness.spec import show_value
 
     def settings(parameters: dict[str, object]) -> str:
         return ", ".join(
@@ -93,7 +93,7 @@ def _certificate(metrics: bool) -> list[tuple[str, list[dict[str, Any]]]]:
     import json
     from itertools import groupby
 
-    from harness.data import data_path
+    from harness.core.data import data_path
 
     rows = json.loads(data_path("refs/certified.json").read_text())
     kept = [row for row in rows if row["what"].startswith(_METRIC) == metrics]
@@ -200,7 +200,7 @@ def _prompts() -> None:
 
 
 def _benchmarks() -> None:
-    from harness import benchmark
+    from harness.experiments import benchmark
 
     found = [benchmark.load(name) for name in benchmark.names()]
     print_table(
@@ -228,7 +228,7 @@ def doctor(
     if file is None:
         _machine()
         return
-    from harness.models.describe import describe_file
+    from harness.models.edm.describe import describe_file
 
     for line in describe_file(file):
         typer.echo(line)
@@ -237,9 +237,9 @@ def doctor(
 def _machine() -> None:
     import torch
 
-    from harness.generate import environment
     from harness.metrics.base import METRICS, checks
     from harness.models.base import MODELS
+    from harness.runs.folder import environment
 
     for name, version in environment().items():
         typer.echo(f"{name} {version}")
@@ -258,7 +258,7 @@ def _machine() -> None:
 
 
 def _state(entry: ModelEntry) -> str:
-    from harness.errors import HarnessError
+    from harness.core.errors import HarnessError
 
     try:
         return f"ready ({entry.revision()[:12]})"

@@ -29,7 +29,7 @@ def convert(
     ] = None,
 ) -> None:
     """Write a checkpoint's network as .safetensors and .json; runs nothing in it."""
-    from harness.models.pickles.convert import convert as write
+    from harness.models.edm.checkpoints.convert import convert as write
 
     for written in write(file, out, network):
         typer.echo(written)

@@ -98,8 +98,8 @@ Workers = Annotated[
 
 def weights(curve: str) -> list[float] | None:
     """The guidance weights of `--curve`; None where they are to be chosen."""
-    from harness.errors import HarnessError
-    from harness.spec import split_list
+    from harness.core.call import split_list
+    from harness.core.errors import HarnessError
 
     if curve in ("auto", "none"):
         return None if curve == "auto" else []

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from harness.bench import Order
+    from harness.experiments.bench import Order
 
 
 def make_order(
@@ -35,13 +35,14 @@ def make_order(
 
     `others` are further fields of Order.
     """
-    from harness import benchmark as benchmarks
-    from harness.bench import Order
     from harness.cli.options import weights
-    from harness.generate import Settings
-    from harness.launch import default_workers, pick_device
+    from harness.core.call import split_list
+    from harness.core.run_spec import parse_size
+    from harness.experiments import benchmark as benchmarks
+    from harness.experiments.bench import Order
     from harness.prompts.split import with_split
-    from harness.spec import parse_size, split_list
+    from harness.runs.folder import Settings
+    from harness.runs.workers import default_workers, pick_device
 
     name = benchmark or benchmarks.for_model(model or "shapes").name
     found = benchmarks.load(name, tiny)

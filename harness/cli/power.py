@@ -34,8 +34,8 @@ def power(
     from rich.console import Console
     from rich.table import Table
 
-    from harness.compare.power import Plan
-    from harness.errors import HarnessError
+    from harness.comparison.sample_size import Plan
+    from harness.core.errors import HarnessError
 
     if rate is not None and prompts is not None:
         raise HarnessError(

@@ -47,13 +47,13 @@ def build(
 
     import torch
 
-    from harness.errors import HarnessError
-    from harness.evaluate.references import build_references, encoders_of
-    from harness.launch import Ranks, pick_device
+    from harness.core.call import split_list
+    from harness.core.errors import HarnessError
+    from harness.evaluation.building import build_references, encoders_of
     from harness.metrics.base import Encoder
     from harness.metrics.references import built_folder, built_path
-    from harness.progress import Progress
-    from harness.spec import split_list
+    from harness.runs.progress import Progress
+    from harness.runs.workers import Ranks, pick_device
     from harness.store.collections import open_images
 
     if not re.fullmatch(r"[\w-]+", name):

@@ -54,12 +54,14 @@ def sample(
     """Draw pictures for prompts, or replay recorded noise exactly."""
     from rich.console import Console
 
-    from harness import sample as sampling
-    from harness.errors import HarnessError
-    from harness.generate import Settings, plan
-    from harness.launch import pick_device
+    from harness.core.errors import HarnessError
+    from harness.core.run_spec import parse_size
+    from harness.core.shards import parse_seeds
+    from harness.runs import single as sampling
+    from harness.runs.folder import Settings
+    from harness.runs.plan import plan
+    from harness.runs.workers import pick_device
     from harness.samplers.base import SAMPLERS
-    from harness.spec import parse_seeds, parse_size
 
     if noise and (seed or noise_key):
         raise HarnessError("--noise replays recorded noise: it goes without --seed and --noise-key")

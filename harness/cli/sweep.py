@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from harness.cli import app, options
-from harness.cli.tables import show_survey
+from harness.cli.judging import show_survey
 
 
 @app.command(
@@ -54,8 +54,8 @@ def sweep(
     round. Steps and guidance that are not given are the benchmark's.
     """
     from harness.cli.orders import make_order, notes
-    from harness.sweep import read_list, run_sweep
-    from harness.varying import parse_vary
+    from harness.experiments.sweep import read_list, run_sweep
+    from harness.experiments.varying import parse_vary
 
     samplers = [*(sampler or []), *(read_list(list_) if list_ else [])]
     varied = parse_vary(vary or [])

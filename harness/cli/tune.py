@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from harness.cli import app, options
-from harness.cli.tables import show
+from harness.cli.judging import show
 
 
 @app.command(
@@ -48,8 +48,8 @@ def tune(
     The first metric chooses. Each side gets the same number of trials; --limit is for each split.
     """
     from harness.cli.orders import make_order, notes
-    from harness.tuning import run_tuning
-    from harness.varying import parse_vary
+    from harness.experiments.tuning import run_tuning
+    from harness.experiments.varying import parse_vary
 
     order = make_order(
         benchmark,

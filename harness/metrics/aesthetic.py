@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from harness.download import PublicFile
+from harness.fetch.download import PublicFile
 from harness.metrics import weights
-from harness.metrics.base import Encoder, ItemMetric, ItemRow, Undefined, metric
+from harness.metrics.base import Encoder, ItemMetric, ItemRow, metric
 from harness.metrics.linear_head import LinearHead
 from harness.metrics.open_clip_encoder import OpenClip
+from harness.metrics.undefined import Undefined
 
 if TYPE_CHECKING:
     import torch

@@ -31,26 +31,25 @@ from dataclasses import dataclass, field
 from functools import cached_property, lru_cache, wraps
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar, get_type_hints
 
-from harness.errors import HarnessError, unknown
-from harness.registry import Registry
-from harness.spec import Call, RunSpec, parse_call
+from harness.core.call import Call, parse_call
+from harness.core.errors import HarnessError, unknown
+from harness.core.registry import Registry
+from harness.core.run_spec import RunSpec
 
 if TYPE_CHECKING:
     import numpy as np
     import torch
 
-    from harness.metrics.statistics import Statistic
+    from harness.metrics.set_statistics import Statistic
+from harness.metrics.undefined import Undefined
 
 T = TypeVar("T")
+
+
 M = TypeVar("M", bound="Metric")
+
+
 C = TypeVar("C", bound="Configured")
-
-
-@dataclass(frozen=True)
-class Undefined:
-    """In place of a number: why there is none."""
-
-    reason: str
 
 
 @dataclass(frozen=True)

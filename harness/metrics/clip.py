@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from harness.metrics.base import ItemRow, Undefined, metric
+from harness.metrics.base import ItemRow, metric
 from harness.metrics.cosine import CosineMetric
 from harness.metrics.open_clip_encoder import OpenClip
+from harness.metrics.undefined import Undefined
 
 if TYPE_CHECKING:
     import torch

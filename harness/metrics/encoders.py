@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from harness.errors import unknown
+from harness.core.call import parse_call
+from harness.core.errors import unknown
 from harness.metrics.base import Encoder, construct
 from harness.metrics.clip_features import ClipFeatures, CmmdFeatures
 from harness.metrics.dinov2 import Dinov2
 from harness.metrics.inception import InceptionClean, InceptionPytorch, InceptionTensorflow
-from harness.spec import parse_call
 
 ENCODERS: dict[str, type[Encoder]] = {
     cls.name: cls

@@ -13,7 +13,7 @@ from harness.metrics.encoders import make_encoder
 from harness.metrics.frechet import Frechet, FrechetInfinity
 from harness.metrics.inception import InceptionClean, InceptionPytorch, InceptionTensorflow
 from harness.metrics.referred import INCEPTION, USUAL, WEIGHTS_LICENCE, Referred
-from harness.metrics.statistics import Statistic
+from harness.metrics.set_statistics import Statistic
 
 _FID = "Heusel et al. 2017, arXiv:1706.08500"
 

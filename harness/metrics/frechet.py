@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.errors import HarnessError
-from harness.metrics.base import Undefined
-from harness.metrics.statistics import Moments, Rows
+from harness.core.errors import HarnessError
+from harness.metrics.set_statistics import Moments, Rows
+from harness.metrics.undefined import Undefined
 
 POINTS = 15
 """Numbers of images to which FID-infinity fits its line, as in the paper."""

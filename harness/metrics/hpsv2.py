@@ -8,10 +8,11 @@ from functools import cached_property
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from harness.metrics import weights
-from harness.metrics.base import ItemRow, Undefined, metric, per_batch
+from harness.metrics.base import ItemRow, metric, per_batch
 from harness.metrics.cosine import CosineMetric
 from harness.metrics.hpsv2_package import HpsPackage
 from harness.metrics.open_clip_encoder import OpenClip
+from harness.metrics.undefined import Undefined
 
 if TYPE_CHECKING:
     import torch

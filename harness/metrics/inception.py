@@ -19,10 +19,10 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
-from harness.download import PublicFile
-from harness.errors import HarnessError
+from harness.core.errors import HarnessError
+from harness.fetch.checkpoints import find_checkpoint, wrong_file
+from harness.fetch.download import PublicFile
 from harness.metrics.base import Encoder, hash_file, per_batch
-from harness.metrics.checkpoints import find_checkpoint, wrong_file
 from harness.metrics.resizing import resize_pillow, resize_tensorflow
 
 if TYPE_CHECKING:

@@ -10,10 +10,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.metrics.base import Encoder, SetMetric, Undefined, metric
+from harness.metrics.base import Encoder, SetMetric, metric
 from harness.metrics.inception import CLASSES, InceptionTensorflow
 from harness.metrics.referred import INCEPTION, USUAL, WEIGHTS_LICENCE
-from harness.metrics.statistics import Rows, Statistic
+from harness.metrics.set_statistics import Rows, Statistic
+from harness.metrics.undefined import Undefined
 
 _SEED = 2020
 

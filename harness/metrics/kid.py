@@ -11,7 +11,7 @@ from harness.metrics.clip_features import CmmdFeatures
 from harness.metrics.encoders import make_encoder
 from harness.metrics.mmd import Mmd, SubsetMmd, gaussian, polynomial
 from harness.metrics.referred import INCEPTION, WEIGHTS_LICENCE, Referred
-from harness.metrics.statistics import Statistic
+from harness.metrics.set_statistics import Statistic
 
 
 @metric(

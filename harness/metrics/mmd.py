@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.errors import HarnessError
-from harness.metrics.base import Undefined
+from harness.core.errors import HarnessError
 from harness.metrics.frechet import Reference
-from harness.metrics.statistics import Rows
+from harness.metrics.set_statistics import Rows
+from harness.metrics.undefined import Undefined
 
 Features = NDArray[Any]
 Kernel = Callable[[Features, Features], NDArray[np.float64]]

@@ -8,7 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harness.errors import HarnessError, unknown
+from harness.core.errors import HarnessError, unknown
 from harness.metrics import weights
 from harness.metrics.base import per_batch
 from harness.metrics.cosine import TwoTowers

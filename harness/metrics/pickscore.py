@@ -11,11 +11,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harness.errors import HarnessError
-from harness.libraries import quiet
+from harness.core.errors import HarnessError
+from harness.core.libraries import quiet
 from harness.metrics import weights
-from harness.metrics.base import ItemRow, Undefined, metric, per_batch
+from harness.metrics.base import ItemRow, metric, per_batch
 from harness.metrics.cosine import CosineMetric, TwoTowers
+from harness.metrics.undefined import Undefined
 
 if TYPE_CHECKING:
     import torch

@@ -10,7 +10,7 @@ from harness.metrics import neighbours
 from harness.metrics.base import Encoder, metric
 from harness.metrics.encoders import make_encoder
 from harness.metrics.referred import INCEPTION, USUAL, WEIGHTS_LICENCE, Referred
-from harness.metrics.statistics import Statistic
+from harness.metrics.set_statistics import Statistic
 
 
 @dataclass

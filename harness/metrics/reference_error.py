@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from harness.errors import HarnessError
+from harness.core.errors import HarnessError
+from harness.core.run_spec import RunSpec
+from harness.core.shards import item_id
 from harness.metrics.base import ItemMetric, ItemRow, metric
-from harness.spec import RunSpec, item_id
 
 if TYPE_CHECKING:
     import torch

@@ -15,15 +15,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.data import data_path
-from harness.download import PublicFile, cache_root
-from harness.errors import HarnessError, unknown
+from harness.core.data import data_path
+from harness.core.errors import HarnessError, unknown
+from harness.fetch.download import PublicFile, cache_root
+from harness.fetch.pickles import arrays
+from harness.fetch.pickles.arrays import StoredArray
+from harness.fetch.pickles.machine import Budget, Machine, Refused, Symbol
 from harness.metrics.base import Encoder
 from harness.metrics.frechet import Reference
-from harness.metrics.statistics import Moments
-from harness.pickles import arrays
-from harness.pickles.arrays import StoredArray
-from harness.pickles.machine import Budget, Machine, Refused, Symbol
+from harness.metrics.set_statistics import Moments
 
 log = logging.getLogger(__name__)
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from harness.errors import HarnessError
-from harness.libraries import quiet
+from harness.core.errors import HarnessError
+from harness.core.libraries import quiet
 from harness.metrics.base import ItemRow, hash_file, metric, per_batch
 from harness.metrics.cosine import CosineMetric, TwoTowers
 from harness.metrics.shapes_judge import not_a_caption
@@ -38,7 +38,7 @@ class DualEncoder(TwoTowers):
             raise HarnessError(
                 f"the dual encoder's weights in {self.folder} are missing: they are part of the "
                 "package; install it again, or train them with "
-                "python -m harness.models.shapes.train.dual"
+                "python -m harness.training.shapes.dual"
             )
 
     def weights(self) -> str:

@@ -12,20 +12,20 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from harness.data import data_path
-from harness.errors import HarnessError
+from harness.core.data import data_path
+from harness.core.errors import HarnessError
 from harness.metrics.base import (
     Encoder,
     ItemMetric,
     ItemRow,
     SetMetric,
-    Undefined,
     hash_file,
     metric,
     per_batch,
 )
 from harness.metrics.frechet import Frechet
 from harness.metrics.references import read_reference
+from harness.metrics.undefined import Undefined
 
 if TYPE_CHECKING:
     import torch
@@ -69,7 +69,7 @@ class ShapesJudge(Encoder):
         if not WEIGHTS.exists():
             raise HarnessError(
                 f"the judge's weights {WEIGHTS} are missing: they are part of the package; install "
-                "it again, or train them with python -m harness.models.shapes.train.judge"
+                "it again, or train them with python -m harness.training.shapes.judge"
             )
 
     def weights(self) -> str:

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 import torch
 
-from harness.registry import Registry
+from harness.core.registry import Registry
 
 Condition = dict[str, torch.Tensor]
 """What the network is conditioned on: tensors with one row an item, on the model's device."""
@@ -77,7 +77,7 @@ class Model(Ladders, Network, Protocol):
     def encode(self, prompts: Sequence[str]) -> Condition:
         """Conditions of the prompts, one row each.
 
-        Of a model of classes: {"class": int64 [B]}, see models/classes.py.
+        Of a model of classes: {"class": int64 [B]}, see models/class_labels.py.
         """
 
     def encode_negative(self, negatives: Sequence[str | None]) -> Condition | None:

@@ -6,10 +6,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from harness.models.base import MODELS, ModelEntry
-from harness.models.configurations import PIXEL_ABILITIES
-from harness.models.edm.files import safetensors_entry
-from harness.models.local import fingerprint, read_ladders
-from harness.models.pipelines import load_pipeline
+from harness.models.edm.entries import safetensors_entry
+from harness.models.pipelines.configurations import PIXEL_ABILITIES
+from harness.models.pipelines.families import load_pipeline
+from harness.models.pipelines.local import fingerprint, read_ladders
 
 _FOLDER = Path(__file__).parent / "shapes" / "pipeline"
 

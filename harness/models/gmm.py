@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from harness.errors import HarnessError, unknown
+from harness.core.errors import HarnessError, unknown
 from harness.models.base import MODELS, Condition, ModelEntry, Network
 from harness.models.ladders import check_range, close_ladder, rho_grid
 

@@ -7,7 +7,7 @@ from typing import Literal
 
 import torch
 
-from harness.errors import HarnessError
+from harness.core.errors import HarnessError
 
 Spacing = Literal["leading", "trailing", "linspace", "karras", "karras_rounded", "even"]
 

@@ -6,14 +6,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from harness.errors import HarnessError, unknown
+from harness.core.call import Call, parse_call
+from harness.core.errors import HarnessError, unknown
+from harness.core.run_spec import DISTILLED
+from harness.fetch.hub_files import is_hub_id
 from harness.models.base import DTYPES, MODELS, LoadRequest, Model, ModelEntry
-from harness.models.edm.files import FILES, file_entry
-from harness.models.hub import any_hub_entry
-from harness.models.hub_files import is_hub_id
-from harness.models.local import folder_entry, network_revision
-from harness.models.published import reconstruction
-from harness.spec import DISTILLED, Call, parse_call
+from harness.models.edm.entries import FILES, file_entry
+from harness.models.edm.presets import reconstruction
+from harness.models.pipelines.hub import any_hub_entry
+from harness.models.pipelines.local import folder_entry, network_revision
 
 
 def find(spec: str | Call) -> ModelEntry:

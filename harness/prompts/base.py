@@ -13,14 +13,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from harness.errors import HarnessError, unknown
-from harness.prompts.cache import Obtained, PublicFile, keep, obtain, read_url
+from harness.core.call import Call, parse_call
+from harness.core.errors import HarnessError, unknown
+from harness.core.registry import Registry
+from harness.core.shards import Prompt
+from harness.prompts.columns import build_prompts
 from harness.prompts.items import read_items, with_items
+from harness.prompts.public_files import Obtained, PublicFile, keep, obtain, read_url
 from harness.prompts.readers import READERS, reader_of, suffix_of
-from harness.prompts.rows import build_prompts
 from harness.prompts.split import in_split
-from harness.registry import Registry
-from harness.spec import Call, Prompt, parse_call
 
 log = logging.getLogger(__name__)
 

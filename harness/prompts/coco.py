@@ -10,11 +10,11 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 
-from harness.errors import HarnessError
+from harness.core.errors import HarnessError
+from harness.core.shards import Prompt
 from harness.prompts.base import PromptSource, register
-from harness.prompts.cache import PublicFile
+from harness.prompts.public_files import PublicFile
 from harness.prompts.readers import decode, parse_json, read_rows
-from harness.spec import Prompt
 
 _RELEASE = "https://github.com/boomb0om/text2image-benchmark/releases/download/v0.0.1"
 _LIST_NAME = "MS-COCO_val2014_30k_captions.csv"

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from harness.core.shards import Prompt
 from harness.prompts.base import PromptSource, register
-from harness.prompts.cache import PublicFile
+from harness.prompts.columns import build_prompts
+from harness.prompts.public_files import PublicFile
 from harness.prompts.readers import read_rows
-from harness.prompts.rows import build_prompts
-from harness.spec import Prompt
 
 _SHEET = "https://docs.google.com/spreadsheets/d/1y7nAbmR4FREi6npB1u-Bo3GFdwdOPYJc617rBOxIRHY"
 _FILE = PublicFile("drawbench", "drawbench.csv", f"{_SHEET}/gviz/tq?tqx=out:csv&sheet=Sheet1")

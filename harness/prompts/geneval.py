@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from harness.core.shards import Prompt
 from harness.prompts.base import PromptSource, register
-from harness.prompts.cache import PublicFile
+from harness.prompts.columns import build_prompts
+from harness.prompts.public_files import PublicFile
 from harness.prompts.readers import read_rows
-from harness.prompts.rows import build_prompts
-from harness.spec import Prompt
 
 _COMMIT = "b636c3c59106a271435556eff5c567f8569a8d53"
 _NAME = "evaluation_metadata.jsonl"

@@ -9,11 +9,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from itertools import chain
 
+from harness.core.shards import Prompt
 from harness.prompts.base import PromptSource, register
-from harness.prompts.cache import PublicFile
+from harness.prompts.columns import build_prompts
+from harness.prompts.public_files import PublicFile
 from harness.prompts.readers import read_rows
-from harness.prompts.rows import build_prompts
-from harness.spec import Prompt
 
 _STYLES = ("anime", "concept-art", "paintings", "photo")
 _HOME = "https://huggingface.co/datasets/zhwang/HPDv2"

@@ -9,9 +9,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from harness.errors import HarnessError
+from harness.core.errors import HarnessError
+from harness.core.shards import Prompt
 from harness.prompts.readers import decode, parse_json
-from harness.spec import Prompt
 
 Items = Mapping[str, Mapping[str, list[Any]]]
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import io
 from collections.abc import Iterator, Mapping
 
-from harness.errors import HarnessError
+from harness.core.errors import HarnessError
+from harness.core.shards import Prompt
 from harness.prompts.base import PromptSource, register
-from harness.prompts.cache import PublicFile
+from harness.prompts.public_files import PublicFile
 from harness.prompts.readers import decode
-from harness.spec import Prompt
 
 _COMMIT = "2c99f6652cbc7f0d0441aa91f4c7e7055bcb0071"
 _FILE = PublicFile(

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
+from harness.core.shards import Prompt
 from harness.prompts.base import PromptSource, register
-from harness.prompts.cache import PublicFile
+from harness.prompts.columns import build_prompts
+from harness.prompts.public_files import PublicFile
 from harness.prompts.readers import read_rows
-from harness.prompts.rows import build_prompts
-from harness.spec import Prompt
 
 _REPOSITORY = "xie-lab-ml/Weak-to-Strong-Diffusion-with-Reflection"
 _COMMIT = "91de66c55a30cf68976242212543c454ff4a80de"

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import PurePosixPath
 from typing import Any
 
-from harness.errors import HarnessError
+from harness.core.errors import HarnessError
 
 Rows = list[dict[str, Any]]
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
+from harness.core.shards import Prompt
 from harness.prompts.base import PromptSource, register
-from harness.spec import Prompt
 
 
 def _parse(files: Mapping[str, bytes]) -> Iterator[Prompt]:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import hashlib
 import os
 
-from harness.errors import HarnessError, unknown
-from harness.spec import Call, Prompt, parse_call
+from harness.core.call import Call, parse_call
+from harness.core.errors import HarnessError, unknown
+from harness.core.shards import Prompt
 
 DEV_SHARE = 0.25
 SPLITS = ("dev", "test")

@@ -11,8 +11,8 @@ import torch
 from pydantic import Field
 from torch.nn import functional
 
-from harness.errors import HarnessError
-from harness.objects import ObjectRequest
+from harness.core.errors import HarnessError
+from harness.core.objects import ObjectRequest
 from harness.samplers.base import Denoise, Noise, epsilon, sampler
 
 Strength = Annotated[float, Field(ge=0, lt=1)]
@@ -67,10 +67,10 @@ def asyndm(
     step before, `static` on average over a run of plain DDIM, which costs as many evaluations
     again. `everywhere` bends the whole picture's schedule: the paper's concave baseline.
     `strength` is kappa, one for all objects or one each. Objects and strengths are the prompt's own
-    unless they are given (harness/objects.py); `object_tokens` count from the first word's, 0.
+    unless they are given (harness/core/objects.py); `object_tokens` count from the first word's, 0.
 
     Certified on U-Nets. On Stable Diffusion 3 no reference code exists, and the design is our own:
-    models/token_time.py, models/joint_maps.py and `Schedule` say what it is.
+    token_time.py and joint_maps.py in models/pipelines/hooks, and `Schedule`, say what it is.
     """
     request = ObjectRequest(objects, object_tokens, strength, released_tokens)
     tokens, kappa = denoise.objects(request)

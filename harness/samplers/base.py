@@ -24,10 +24,10 @@ from typing import Annotated, Any, Literal, Protocol, get_args, get_type_hints
 import torch
 from pydantic import Field, TypeAdapter, ValidationError
 
-from harness.errors import HarnessError, unknown
-from harness.objects import ObjectRequest
-from harness.registry import Registry
-from harness.spec import Call
+from harness.core.call import Call
+from harness.core.errors import HarnessError, unknown
+from harness.core.objects import ObjectRequest
+from harness.core.registry import Registry
 
 
 class Mistyped(HarnessError):
@@ -84,7 +84,7 @@ class Denoise(Protocol):
 
     def objects(self, request: ObjectRequest) -> tuple[torch.Tensor, torch.Tensor]:
         """The prompts' objects: weights [B, objects, tokens] and strengths [B, objects]; see
-        harness/targets.py."""
+        harness/engine/targets.py."""
 
 
 class Noise(Protocol):

@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 import torch
 from pydantic import Field
 
-from harness.errors import HarnessError
+from harness.core.errors import HarnessError
 from harness.samplers.base import Denoise, Noise, sampler
 from harness.samplers.edm import NotNegative, churn
 

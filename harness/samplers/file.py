@@ -21,7 +21,7 @@ from typing import Any
 
 import torch
 
-from harness.errors import HarnessError, unknown
+from harness.core.errors import HarnessError, unknown
 from harness.samplers.base import SAMPLERS, Denoise, Noise, Sampler, Source, sampler
 
 _FORM = re.compile(r"(?P<path>.+\.py)(?::(?P<function>\w*))?(?:@(?P<digest>[0-9a-f]+))?")

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from harness.errors import HarnessError
+from harness.core.errors import HarnessError
 from harness.samplers.base import Denoise
 
 Restarts = dict[int, tuple[int, torch.Tensor]]

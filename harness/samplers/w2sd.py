@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 import torch
 
-from harness.errors import HarnessError
+from harness.core.errors import HarnessError
 from harness.samplers.base import Denoise, Noise, epsilon, sampler
 from harness.samplers.released import check_released, released_inversion
 

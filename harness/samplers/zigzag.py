@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 import torch
 from pydantic import Field
 
-from harness.errors import HarnessError
+from harness.core.errors import HarnessError
 from harness.samplers.base import Count, Denoise, Noise, epsilon, sampler
 from harness.samplers.released import check_released, released_inversion
 

@@ -21,7 +21,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from harness.errors import HarnessError, unknown
+from harness.core.errors import HarnessError, unknown
 from harness.store import files
 from harness.store.pictures import MOST_BYTES, Broken, Unread, decode
 

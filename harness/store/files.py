@@ -19,7 +19,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from harness.errors import HarnessError
+from harness.core.errors import HarnessError
 
 _READERS = 16
 """Files read from a network at a time."""

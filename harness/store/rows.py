@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from harness.spec import Prompt, Shard, item_id
+from harness.core.shards import Prompt, Shard, item_id
 from harness.store import schema
 from harness.store.collections import Entry
 from harness.store.pictures import Broken

@@ -12,8 +12,9 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from harness.errors import HarnessError
-from harness.spec import RunSpec, Shard
+from harness.core.errors import HarnessError
+from harness.core.run_spec import RunSpec
+from harness.core.shards import Shard
 from harness.store import files, index
 
 log = logging.getLogger(__name__)

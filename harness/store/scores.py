@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from harness.errors import HarnessError
+from harness.core.errors import HarnessError
 from harness.store import files, schema
 from harness.store.collections import current_stamp, read_image
 from harness.store.index import Shards

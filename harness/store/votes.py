@@ -10,7 +10,7 @@ from typing import TypeAlias
 import pandas as pd
 
 from harness.store import files
-from harness.store.comparison import MetricInfo, typed
+from harness.store.comparison_tables import MetricInfo, typed
 
 HUMAN = MetricInfo("human", "higher", "Human preference", "Share of people's votes for the image")
 """The metric that votes are, in a comparison of the two runs."""

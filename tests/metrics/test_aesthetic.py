@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import nn
 
-from harness.errors import HarnessError
+from harness.core.errors import HarnessError
 from harness.metrics.aesthetic import HEAD, Aesthetic
 from harness.metrics.base import ItemMetric, ItemRow, make_metric, make_metrics
 from harness.metrics.linear_head import LinearHead

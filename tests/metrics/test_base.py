@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import pytest
 import torch
 
-from harness.errors import HarnessError
+from harness.core.errors import HarnessError
 from harness.metrics.base import (
     METRICS,
     Encoder,
@@ -157,7 +157,7 @@ def test_registering_what_is_no_metric_fails() -> None:
 
 def test_metrics_are_listed_without_heavy_libraries() -> None:
     code = (
-        "import sys, harness.evaluate, harness.metrics.base as b; b.describe();"
+        "import sys, harness.evaluation, harness.metrics.base as b; b.describe();"
         "print([m for m in ('torch', 'open_clip', 'transformers', 'scipy') if m in sys.modules])"
     )
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

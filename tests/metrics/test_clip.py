@@ -12,7 +12,7 @@ import pytest
 import torch
 from PIL import Image
 
-from harness.errors import HarnessError
+from harness.core.errors import HarnessError
 from harness.metrics.base import ItemMetric, ItemRow, make_metric, make_metrics
 from harness.metrics.clip import Clip
 from harness.metrics.open_clip_encoder import OpenClip

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from harness.errors import HarnessError
+from harness.core.errors import HarnessError
 from harness.metrics.dinov2 import MEAN, STD, Dinov2, open_network
 from tests.conftest import Certify
 from tests.metrics.random_weights import dinov2_state

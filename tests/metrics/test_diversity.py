@@ -11,15 +11,18 @@ import pandas as pd
 import pytest
 
 from harness import cli
-from harness.bench import compare_runs
-from harness.compare.prompt_scores import prompt_scores
-from harness.errors import HarnessError
-from harness.evaluate import evaluate
-from harness.generate import Settings, generate, open_run, plan
-from harness.metrics.base import PromptMetric, Undefined, make_metric, make_metrics
+from harness.comparison.prompt_scores import prompt_scores
+from harness.core.errors import HarnessError
+from harness.core.shards import plan_shards
+from harness.evaluation import evaluate
+from harness.experiments.bench import compare_runs
+from harness.metrics.base import PromptMetric, make_metric, make_metrics
 from harness.metrics.diversity import distances
+from harness.metrics.undefined import Undefined
 from harness.prompts.base import load_prompts
-from harness.spec import plan_shards
+from harness.runs.folder import Settings, open_run
+from harness.runs.make import generate
+from harness.runs.plan import plan
 from harness.store.run import Run
 from harness.store.scores import select
 from tests.metrics.random_weights import dinov2_state

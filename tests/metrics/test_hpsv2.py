@@ -16,7 +16,7 @@ import pytest
 import torch
 from PIL import Image
 
-from harness.errors import HarnessError
+from harness.core.errors import HarnessError
 from harness.metrics.base import ItemMetric, ItemRow, make_metric
 from harness.metrics.hpsv2_package import VOCABULARY
 from tests.conftest import Certify

@@ -13,7 +13,7 @@ import pytest
 import torch
 from PIL import Image
 
-from harness.errors import HarnessError
+from harness.core.errors import HarnessError
 from harness.metrics.base import ItemMetric, ItemRow, make_metric
 from tests.conftest import Certify
 

@@ -11,7 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
-from harness.errors import HarnessError
+from harness.core.errors import HarnessError
 from harness.metrics.base import Encoder
 from harness.metrics.inception import (
     InceptionClean,

@@ -9,7 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
-from harness.errors import HarnessError
+from harness.core.errors import HarnessError
 from harness.metrics.base import ItemMetric, ItemRow, make_metric
 from harness.metrics.pickscore import clip_tokenizer
 from tests.conftest import Certify

@@ -7,11 +7,13 @@ from typing import Any
 
 import pytest
 
-from harness.errors import HarnessError
-from harness.evaluate import evaluate
-from harness.generate import Settings, generate, open_run, plan
+from harness.core.errors import HarnessError
+from harness.core.shards import Prompt, plan_shards
+from harness.evaluation import evaluate
 from harness.metrics.base import make_metric
-from harness.spec import Prompt, plan_shards
+from harness.runs.folder import Settings, open_run
+from harness.runs.make import generate
+from harness.runs.plan import plan
 from harness.store.run import Run
 
 PROMPTS = [Prompt(f"p{i}", f"class {i}") for i in range(4)]

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from harness.errors import HarnessError
+from harness.core.errors import HarnessError
 from harness.metrics import references
 from harness.metrics.base import SetMetric, make_metric
 from harness.metrics.dinov2 import Dinov2
@@ -210,7 +210,7 @@ def test_unknown_encoders_are_named() -> None:
 @pytest.mark.golden
 def test_statistics_and_distance_are_edm2s(certify: Certify) -> None:
     from harness.metrics.frechet import Reference
-    from harness.metrics.statistics import Moments
+    from harness.metrics.set_statistics import Moments
 
     recorded = np.load(GOLDEN / "metrics_edm2.npz")
     reference = Reference(recorded["ref_mu"], recorded["ref_sigma"], 61, {})

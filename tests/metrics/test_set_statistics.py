@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 import torch
 
-from harness.errors import HarnessError
+from harness.core.errors import HarnessError
 from harness.metrics import neighbours
-from harness.metrics.base import Undefined
 from harness.metrics.frechet import FrechetInfinity, Reference, frechet_distance
 from harness.metrics.mmd import Mmd, SubsetMmd, gaussian, polynomial
-from harness.metrics.statistics import BLOCKS, LeavesOut, Rows, delete_one
+from harness.metrics.set_statistics import BLOCKS, LeavesOut, Rows, delete_one
+from harness.metrics.undefined import Undefined
 from tests.conftest import Certify
 
 golden = pytest.mark.golden

@@ -12,12 +12,14 @@ import pytest
 import torch
 from PIL import Image
 
-from harness.errors import HarnessError
-from harness.evaluate import evaluate, set_score
+from harness.core.call import Call
+from harness.core.errors import HarnessError
+from harness.core.run_spec import RunSpec
+from harness.core.shards import Prompt, item_id, plan_shards
+from harness.evaluation import evaluate, set_score
 from harness.metrics import shapes_clip, shapes_judge
 from harness.metrics.base import ItemMetric, ItemRow, make_metric
 from harness.metrics.references import read_reference
-from harness.spec import Call, Prompt, RunSpec, item_id, plan_shards
 from harness.store import schema
 from harness.store.run import Run
 from harness.world import judge as world_judge
@@ -253,7 +255,7 @@ def test_varied_drawings_are_nearer_to_the_reference_than_one_repeated(tmp_path:
 
 
 def test_the_embedded_reference_is_sound() -> None:
-    from harness.data import data_path
+    from harness.core.data import data_path
 
     reference = read_reference(data_path(shapes_judge.REFERENCES["captions"]))
     assert reference.mu.shape == (64,)

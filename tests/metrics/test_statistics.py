@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from scipy import linalg
 
-from harness.errors import HarnessError
-from harness.metrics.base import Undefined
+from harness.core.errors import HarnessError
 from harness.metrics.frechet import Frechet, Reference, frechet_distance
 from harness.metrics.references import read_reference
-from harness.metrics.statistics import BLOCKS, Moments, deal, delete_one, jackknife
+from harness.metrics.set_statistics import BLOCKS, Moments, deal, delete_one, jackknife
+from harness.metrics.undefined import Undefined
 
 
 def reference(mu: np.ndarray, sigma: np.ndarray) -> Reference:

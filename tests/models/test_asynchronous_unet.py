@@ -11,9 +11,9 @@ import torch
 from diffusers import UNet2DConditionModel
 from diffusers.models.attention_processor import AttnProcessor
 
-from harness.models.attention_maps import attention_maps
-from harness.models.configurations import PIXEL_ABILITIES, unet_abilities
-from harness.models.pixel_time import pixel_time
+from harness.models.pipelines.configurations import PIXEL_ABILITIES, unet_abilities
+from harness.models.pipelines.hooks.attention_maps import attention_maps
+from harness.models.pipelines.hooks.pixel_time import pixel_time
 from tests.conftest import Certify
 
 FOLDER = Path(__file__).parent.parent / "golden" / "asyndm"

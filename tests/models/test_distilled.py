@@ -9,14 +9,16 @@ import pytest
 import torch
 from diffusers import DiffusionPipeline, UNet2DConditionModel
 
-from harness.compare.guidance import guidance_scale
-from harness.errors import HarnessError
-from harness.generate import Settings, generate, open_run, plan
+from harness.comparison.guidance_scales import guidance_scale
+from harness.core.errors import HarnessError
+from harness.core.shards import plan_shards
+from harness.experiments.rerun import Fairly, compare_runs_fairly
 from harness.models.embedded import _FOLDER as SHAPES
 from harness.models.load import load
 from harness.prompts.base import load_prompts
-from harness.rerun import Fairly, compare_runs_fairly
-from harness.spec import plan_shards
+from harness.runs.folder import Settings, open_run
+from harness.runs.make import generate
+from harness.runs.plan import plan
 from harness.store.run import Run
 
 SETTING = "distilled_guidance"

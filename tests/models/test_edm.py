@@ -9,14 +9,14 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from harness.errors import HarnessError
+from harness.core.call import parse_call
+from harness.core.errors import HarnessError
+from harness.engine.ensemble import Ensemble
+from harness.engine.noise import NoiseStreams
 from harness.models.edm.build import build, load_weights
 from harness.models.edm.model import EdmLevels, EdmModel
 from harness.models.load import find, load
-from harness.noise import NoiseStreams
 from harness.samplers.base import resolve
-from harness.sampling import Ensemble
-from harness.spec import parse_call
 
 NETS = Path(__file__).parent.parent / "golden" / "restart" / "nets"
 

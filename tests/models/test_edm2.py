@@ -10,13 +10,14 @@ import numpy as np
 import pytest
 import torch
 
-from harness import download
-from harness.download import PublicFile
-from harness.errors import HarnessError
-from harness.generate import Settings, plan
+from harness.core.errors import HarnessError
+from harness.fetch import download
+from harness.fetch.download import PublicFile
 from harness.models.base import MODELS
 from harness.models.load import find, load
-from harness.sample import draw, expand
+from harness.runs.folder import Settings
+from harness.runs.plan import plan
+from harness.runs.single import draw, expand
 from tests.conftest import Certify
 
 FOLDER = Path(__file__).parent.parent / "golden" / "edm2"

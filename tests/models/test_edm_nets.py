@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from harness.errors import HarnessError
+from harness.core.errors import HarnessError
 from harness.models.edm.build import build, load_weights
 from harness.models.edm.layers import Block
 

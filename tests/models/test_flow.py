@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 import torch
 
-from harness.errors import HarnessError
-from harness.models.flow import FlowSchedule, FlowSettings
+from harness.core.errors import HarnessError
+from harness.models.pipelines.flow import FlowSchedule, FlowSettings
 
 DYNAMIC = {
     "use_dynamic_shifting": True,

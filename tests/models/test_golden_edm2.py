@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
-from harness.errors import HarnessError
+from harness.core.errors import HarnessError
 from harness.models.edm import latents
 from harness.models.edm.build import build, load_weights
 from tests.conftest import Certify

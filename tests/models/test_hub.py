@@ -12,8 +12,8 @@ import huggingface_hub
 import pytest
 from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError
 
-from harness.errors import HarnessError
-from harness.models import hub_files
+from harness.core.errors import HarnessError
+from harness.fetch import hub_files
 from harness.models.load import find, load
 from tests.conftest import TINY_SDXL
 

@@ -11,12 +11,12 @@ from typing import Any
 import pytest
 import torch
 
-from harness.errors import HarnessError
+from harness.core.call import parse_call
+from harness.core.errors import HarnessError
+from harness.engine.batch import run_sampler
+from harness.engine.noise import NoiseStreams
 from harness.models.load import find, load
-from harness.noise import NoiseStreams
 from harness.samplers.base import resolve
-from harness.sampling import run_sampler
-from harness.spec import parse_call
 from tests.models.tiny_pipelines import hunyuan_dit
 
 PROMPTS = ["a red cat on the house", "blue dog"]

@@ -5,11 +5,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from harness.errors import HarnessError
+from harness.core.errors import HarnessError
 from harness.models.base import Model
 from harness.models.load import find, load
-from harness.models.local import fingerprint
-from harness.models.stable_diffusion import StableDiffusion
+from harness.models.pipelines.local import fingerprint
+from harness.models.pipelines.stable_diffusion import StableDiffusion
 from tests.conftest import TINY_SDXL
 
 

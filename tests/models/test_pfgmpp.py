@@ -9,12 +9,13 @@ import pytest
 import torch
 from scipy import stats
 
+from harness.core.call import parse_call
+from harness.engine.ensemble import Ensemble
+from harness.engine.noise import NoiseStreams
+from harness.engine.rehearsal import rehearse
 from harness.models.edm.pfgmpp import jump, spread
 from harness.models.load import find, load
-from harness.noise import NoiseStreams
 from harness.samplers.base import resolve
-from harness.sampling import Ensemble, rehearse
-from harness.spec import parse_call
 
 NET = Path(__file__).parent.parent / "golden" / "restart" / "nets" / "samp_pfgmpp.safetensors"
 RESTART = "restart(steps=5, intervals=[[3, 2, 0.1, 5.0]])"

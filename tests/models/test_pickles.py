@@ -18,14 +18,14 @@ import safetensors.torch
 import torch
 
 from harness import cli
-from harness.errors import HarnessError
+from harness.core.call import parse_call
+from harness.core.errors import HarnessError
+from harness.engine.ensemble import Ensemble
+from harness.engine.noise import NoiseStreams
+from harness.models.edm.checkpoints import checkpoint, read_checkpoint
+from harness.models.edm.checkpoints.convert import convert
 from harness.models.load import load
-from harness.models.pickles import checkpoint, read_checkpoint
-from harness.models.pickles.convert import convert
-from harness.noise import NoiseStreams
 from harness.samplers.base import resolve
-from harness.sampling import Ensemble
-from harness.spec import parse_call
 from tests.models import hostile, published
 
 

@@ -8,17 +8,17 @@ import numpy as np
 import pytest
 import torch
 
+from harness.core.call import parse_call
+from harness.engine.ensemble import Ensemble
+from harness.engine.noise import NoiseStreams
 from harness.models.base import MODELS
-from harness.models.edm.files import safetensors_entry
+from harness.models.edm.entries import safetensors_entry
 from harness.models.load import load
-from harness.models.shapes_edm.train import export, network
-from harness.noise import NoiseStreams
 from harness.samplers.base import resolve
-from harness.sampling import Ensemble
-from harness.spec import parse_call
-from harness.world.classes import class_caption
+from harness.training.shapes_edm import export, network
 from harness.world.grammar import parse
 from harness.world.judge import grades, load_judge
+from harness.world.single_objects import class_caption
 
 
 def test_a_step_has_its_own_data_whatever_came_before() -> None:

@@ -10,12 +10,13 @@ import pytest
 import torch
 
 from harness import cli
-from harness.errors import HarnessError
+from harness.core.call import parse_call
+from harness.core.errors import HarnessError
+from harness.engine.batch import run_sampler
+from harness.engine.noise import NoiseStreams
+from harness.engine.rehearsal import rehearse
 from harness.models.load import find, load
-from harness.noise import NoiseStreams
 from harness.samplers.base import resolve
-from harness.sampling import rehearse, run_sampler
-from harness.spec import parse_call
 from tests.models.tiny_pipelines import stable_diffusion_3
 
 PROMPTS = ["a red cat on the house", "blue dog"]

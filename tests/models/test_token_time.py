@@ -11,8 +11,8 @@ import pytest
 import torch
 from torch.nn import functional
 
-from harness.models.joint_maps import joint_maps
-from harness.models.token_time import token_time
+from harness.models.pipelines.hooks.joint_maps import joint_maps
+from harness.models.pipelines.hooks.token_time import token_time
 from tests.models.tiny_pipelines import stable_diffusion_3
 
 TEXT = 9  # tokens

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from harness.errors import HarnessError
-from harness.objects import find_objects
+from harness.core.errors import HarnessError
 from harness.prompts.base import PROMPT_SETS, load_prompts
+from harness.prompts.objects import find_objects
 
 ITEMS = {
     "item_idx": {"a cat": [1], "a red dog.": [2]},

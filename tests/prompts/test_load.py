@@ -4,9 +4,9 @@ from dataclasses import replace
 
 import pytest
 
-from harness.errors import HarnessError
+from harness.core.errors import HarnessError
+from harness.core.shards import Prompt
 from harness.prompts.base import PromptSet, load_prompts
-from harness.spec import Prompt
 
 
 @pytest.fixture

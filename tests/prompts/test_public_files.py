@@ -9,12 +9,12 @@ from hashlib import sha256
 
 import pytest
 
-from harness.errors import HarnessError
-from harness.prompts import cache
+from harness.core.errors import HarnessError
+from harness.prompts import public_files as cache
 from harness.prompts.base import PromptSource, load_prompts
-from harness.prompts.cache import PublicFile
+from harness.prompts.columns import build_prompts
+from harness.prompts.public_files import PublicFile
 from harness.prompts.readers import read_rows
-from harness.prompts.rows import build_prompts
 
 BODY = b"prompt,category\none,a\ntwo,b\n"
 

@@ -7,7 +7,7 @@ import json
 import pandas as pd
 import pytest
 
-from harness.errors import HarnessError
+from harness.core.errors import HarnessError
 from harness.prompts.base import load_prompts
 from harness.prompts.readers import read_rows
 

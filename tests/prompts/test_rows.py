@@ -2,8 +2,8 @@
 
 import pytest
 
-from harness.errors import HarnessError
-from harness.prompts.rows import build_prompts
+from harness.core.errors import HarnessError
+from harness.prompts.columns import build_prompts
 
 
 def build(rows, **options):

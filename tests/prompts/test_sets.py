@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from harness.errors import HarnessError
+from harness.core.errors import HarnessError
 from harness.prompts.base import PROMPT_SETS, describe, load_prompts
 
 NAMES = [

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.errors import HarnessError
+from harness.core.errors import HarnessError
 from harness.prompts.base import load_prompts, set_name
 from harness.prompts.split import DEV_SHARE, split_of, with_split
 

@@ -8,14 +8,15 @@ from typing import Any
 import pytest
 import torch
 
-from harness.errors import HarnessError
-from harness.generate import plan
+from harness.core.errors import HarnessError
+from harness.core.objects import ObjectRequest
+from harness.engine.batch import Batch
+from harness.engine.ensemble import Ensemble
+from harness.engine.noise import NoiseStreams
+from harness.engine.targets import Targets
 from harness.models.base import Model
-from harness.noise import NoiseStreams
-from harness.objects import ObjectRequest
+from harness.runs.plan import plan
 from harness.samplers.asyndm import Schedule, of_last_object, pull_map
-from harness.sampling import Batch, Ensemble
-from harness.targets import Targets
 
 PROMPTS = ["a red circle and a blue square", "a green star"]
 

@@ -8,15 +8,16 @@ from typing import Any
 import pytest
 import torch
 
-from harness.errors import HarnessError
-from harness.generate import plan
-from harness.models.flow import FlowSchedule
+from harness.core.errors import HarnessError
+from harness.core.objects import ObjectRequest
+from harness.engine.batch import Batch
+from harness.engine.ensemble import Ensemble
+from harness.engine.noise import NoiseStreams
+from harness.engine.targets import Targets
 from harness.models.load import load
-from harness.noise import NoiseStreams
-from harness.objects import ObjectRequest
+from harness.models.pipelines.flow import FlowSchedule
+from harness.runs.plan import plan
 from harness.samplers.asyndm import Schedule
-from harness.sampling import Batch, Ensemble
-from harness.targets import Targets
 from tests.models.tiny_pipelines import hunyuan_dit, stable_diffusion_3
 
 PROMPTS = ["a red cat on the house", "blue dog"]

@@ -6,12 +6,12 @@ from typing import Any
 import pytest
 import torch
 
-from harness.errors import HarnessError
+from harness.core.call import parse_call
+from harness.core.errors import HarnessError
+from harness.engine.batch import run_sampler
+from harness.engine.noise import NoiseStreams
 from harness.models.base import Model
-from harness.noise import NoiseStreams
 from harness.samplers.base import resolve
-from harness.sampling import run_sampler
-from harness.spec import parse_call
 
 CHOSEN = ["class 1", "class 4"]
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import pytest
 import torch
 
-from harness.errors import HarnessError
+from harness.core.call import Call
+from harness.core.errors import HarnessError
+from harness.engine.batch import run_sampler
+from harness.engine.noise import NoiseStreams
 from harness.models.base import Model
-from harness.noise import NoiseStreams
 from harness.samplers.base import SAMPLERS, resolve
-from harness.sampling import run_sampler
-from harness.spec import Call
 
 MUST_WORK = {"ddim", "ddpm", "euler_ancestral", "heun", "edm", "dpmpp_2m", "unipc", "zigzag"}
 MUST_WORK |= {"cfgpp", "w2sd"}

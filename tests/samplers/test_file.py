@@ -8,12 +8,15 @@ import numpy as np
 import pytest
 import torch
 
-from harness import bench
-from harness.errors import HarnessError
-from harness.generate import Settings, generate, open_run, plan
-from harness.rerun import Fairly, compare_runs_fairly
+from harness.core.call import parse_call
+from harness.core.errors import HarnessError
+from harness.core.shards import Prompt, plan_shards
+from harness.experiments import bench
+from harness.experiments.rerun import Fairly, compare_runs_fairly
+from harness.runs.folder import Settings, open_run
+from harness.runs.make import generate
+from harness.runs.plan import plan
 from harness.samplers.base import SAMPLERS, portable, resolve
-from harness.spec import Prompt, parse_call, plan_shards
 from harness.store.run import Run
 from tests.conftest import harness
 

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 import torch
 
-from harness.generate import plan
+from harness.engine.batch import run_sampler
+from harness.engine.noise import RecordedNoise
 from harness.models.load import load
-from harness.noise import RecordedNoise
-from harness.sampling import run_sampler
+from harness.runs.plan import plan
 from tests.conftest import TINY_SDXL, Certify
 
 FOLDER = Path(__file__).parent.parent / "golden" / "zigzag"

@@ -10,11 +10,12 @@ import numpy as np
 import pytest
 import torch
 
-from harness.generate import Job, plan
+from harness.engine.batch import Batch
+from harness.engine.ensemble import Ensemble
+from harness.engine.noise import RecordedNoise
 from harness.models.load import load
-from harness.noise import RecordedNoise
+from harness.runs.plan import Job, plan
 from harness.samplers import asyndm
-from harness.sampling import Batch, Ensemble
 from tests.conftest import Certify
 
 FOLDER = Path(__file__).parent.parent / "golden" / "asyndm"

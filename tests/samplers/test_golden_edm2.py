@@ -13,15 +13,15 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
+from harness.core.call import Call
+from harness.engine.branches import Conditioned
+from harness.engine.denoiser import Denoiser
+from harness.engine.noise import NoiseStreams, RecordedNoise
+from harness.engine.policies import Guidance, make_guidance
 from harness.models.base import Condition
-from harness.models.branches import Conditioned
-from harness.models.denoiser import Denoiser
 from harness.models.edm.build import build, load_weights
 from harness.models.ladders import close_ladder, rho_grid
-from harness.noise import NoiseStreams, RecordedNoise
 from harness.samplers.base import SAMPLERS, resolve, split_parameters
-from harness.samplers.guidance import Guidance, make_guidance
-from harness.spec import Call
 from tests.conftest import Certify
 
 FOLDER = Path(__file__).parent.parent / "golden" / "edm2"

@@ -10,15 +10,15 @@ import numpy as np
 import pytest
 import torch
 
-from harness.errors import HarnessError
-from harness.models.denoiser import Denoiser
+from harness.core.call import Call
+from harness.core.errors import HarnessError
+from harness.engine.denoiser import Denoiser
+from harness.engine.noise import NoiseStreams, RecordedNoise
+from harness.engine.policies import Guidance
 from harness.models.edm.grids import iddpm_grid, vp_grid
 from harness.models.load import load
-from harness.noise import NoiseStreams, RecordedNoise
 from harness.samplers.base import SAMPLERS, resolve
 from harness.samplers.edm_general import Vp
-from harness.samplers.guidance import Guidance
-from harness.spec import Call
 from tests.conftest import Certify
 from tests.samplers.test_golden_restart import RANGES, Toy
 

@@ -11,15 +11,15 @@ import numpy as np
 import pytest
 import torch
 
-from harness.errors import HarnessError
+from harness.core.call import Call
+from harness.core.errors import HarnessError
+from harness.engine.denoiser import Denoiser
+from harness.engine.noise import RecordedNoise
+from harness.engine.policies import Guidance
 from harness.models.base import Condition
-from harness.models.denoiser import Denoiser
 from harness.models.ladders import close_ladder, rho_grid
-from harness.noise import RecordedNoise
 from harness.samplers.base import SAMPLERS, resolve
-from harness.samplers.guidance import Guidance
 from harness.samplers.restart_intervals import restarts_in_sigma, snap
-from harness.spec import Call
 from tests.conftest import Certify
 
 FOLDER = Path(__file__).parent.parent / "golden" / "restart"

@@ -16,12 +16,12 @@ import torch
 from PIL import Image
 
 from harness.cli import main
-from harness.models.denoiser import Denoiser
+from harness.engine.batch import run_sampler
+from harness.engine.denoiser import Denoiser
+from harness.engine.noise import RecordedNoise
+from harness.engine.policies import Guidance
 from harness.models.load import load
-from harness.noise import RecordedNoise
 from harness.samplers.base import SAMPLERS
-from harness.samplers.guidance import Guidance
-from harness.sampling import run_sampler
 from tests.conftest import Certify
 from tests.samplers.test_golden_restart import Toy, our_call
 

@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 import torch
 
-from harness.models.schedule import SchedulerSettings
-from harness.models.stable_diffusion import StableDiffusion
-from harness.noise import RecordedNoise
+from harness.core.call import Call
+from harness.engine.batch import run_sampler
+from harness.engine.noise import RecordedNoise
+from harness.models.pipelines.schedule import SchedulerSettings
+from harness.models.pipelines.stable_diffusion import StableDiffusion
 from harness.samplers.base import resolve
-from harness.sampling import run_sampler
-from harness.spec import Call
 
 FOLDER = Path(__file__).parent.parent / "golden" / "restart"
 CASES: dict[str, dict[str, Any]] = json.loads((FOLDER / "cases_sd.json").read_text())

@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 import torch
 
-from harness.errors import HarnessError
-from harness.generate import plan
+from harness.core.errors import HarnessError
+from harness.engine.batch import run_sampler
+from harness.engine.ensemble import Ensemble
+from harness.engine.noise import RecordedNoise
 from harness.models.load import load
-from harness.noise import RecordedNoise
-from harness.sampling import Ensemble, run_sampler
+from harness.runs.plan import plan
 from tests.conftest import TINY_SDXL, Certify
 
 FOLDER = TINY_SDXL.parent

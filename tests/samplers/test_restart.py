@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from harness.errors import HarnessError
-from harness.generate import plan
+from harness.core.call import Call, parse_call
+from harness.core.errors import HarnessError
+from harness.runs.plan import plan
 from harness.samplers.base import resolve
-from harness.spec import Call, parse_call
 from tests.conftest import TINY_SDXL
 
 CIFAR = (

@@ -7,13 +7,14 @@ from typing import Any
 import pytest
 import torch
 
-from harness.errors import HarnessError
+from harness.core.call import Call, parse_call
+from harness.core.errors import HarnessError
+from harness.engine.batch import run_sampler
+from harness.engine.noise import NoiseStreams
+from harness.engine.rehearsal import rehearse
 from harness.models.base import Condition, Model
 from harness.models.gmm import GaussianMixture
-from harness.noise import NoiseStreams
 from harness.samplers.base import SAMPLERS, resolve
-from harness.sampling import rehearse, run_sampler
-from harness.spec import Call, parse_call
 
 
 def _run(model: Model, text: str, prompts: list[str] | None = None, keys: Any = None) -> Any:

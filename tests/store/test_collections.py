@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from harness.errors import HarnessError
+from harness.core.errors import HarnessError
 from harness.store.collections import current_stamp, open_images, read_image
 from harness.store.pictures import Broken
 from tests.store.test_pictures import encoded

@@ -12,13 +12,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from harness.compare import MetricInfo, compare
-from harness.errors import HarnessError
-from harness.spec import Call, RunSpec
+from harness.comparison import MetricInfo, compare
+from harness.core.call import Call
+from harness.core.errors import HarnessError
+from harness.core.run_spec import RunSpec
 from harness.store import files, index
 from harness.store.run import Run
 from harness.store.schema import IMAGES, SCORES
-from tests.compare.synthetic_runs import Item, make_run, score
+from tests.comparison.synthetic_runs import Item, make_run, score
 
 LEAST = 4
 KIND = "scores/good"

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from harness.world.classes import CLASSES, class_caption, class_scene, class_spec, draw_class
 from harness.world.grammar import parse
 from harness.world.judge import grades, load_judge
 from harness.world.scenes import REACH, SIZE
+from harness.world.single_objects import CLASSES, class_caption, class_scene, class_spec, draw_class
 
 
 def test_classes_are_all_pairs_of_colour_and_shape() -> None:

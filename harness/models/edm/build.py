@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from harness.errors import HarnessError, unknown
+from harness.core.errors import HarnessError, unknown
 from harness.models.edm import edm2, precond
 
 CLASSES: dict[str, Callable[..., nn.Module]] = {

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from harness.errors import HarnessError
+from harness.core.errors import HarnessError
 from harness.models.edm import latents
 from harness.models.edm.model import EdmModel
 from harness.models.edm.network import EdmNetwork

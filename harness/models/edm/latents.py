@@ -12,8 +12,8 @@ from typing import Any
 
 import torch
 
-from harness.errors import HarnessError
-from harness.libraries import quiet
+from harness.core.errors import HarnessError
+from harness.core.libraries import quiet
 
 VAE = "stabilityai/sd-vae-ft-mse"
 DOWNSAMPLING = 8

@@ -1,0 +1,332 @@
+"""`harness evaluate`, `compare` and `report`: from finished runs to numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from functools import partial
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from harness.cli import app, options
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+    from harness.comparison.matrix import Matrix
+    from harness.evaluation import EvaluationReport
+    from harness.runs.manifest import Declared
+    from harness.runs.workers import Ranks
+    from harness.store.comparison_tables import Comparison
+    from harness.store.run import Run
+    from harness.store.survey_table import Survey
+    from harness.store.votes import Votes
+
+Metrics = Annotated[str, typer.Option(help="Comma-separated; see 'harness list metrics'.")]
+
+
+@app.command(
+    epilog="Examples: [bold]harness evaluate results/shapes/shapes/ddim-1a2b3c4d --metrics "
+    "shapes-alignment,shapes-fd[/bold], [bold]harness evaluate my_images.zip --metrics clip "
+    "--prompts prompts.csv[/bold]"
+)
+def evaluate(
+    run: Annotated[
+        list[str],
+        typer.Argument(help="Run folders, or images of anybody: a folder, a .zip or .parquet."),
+    ],
+    metrics: Metrics,
+    prompts: options.ImagePrompts = None,
+    column: options.Column = None,
+    image_column: options.ImageColumn = None,
+    out: Annotated[
+        str | None, typer.Option(help="Folder for what is found of images that are no run.")
+    ] = None,
+    results: Annotated[
+        str, typer.Option(help="Without --out: images that are no run go below imported/ in it.")
+    ] = "results",
+    device: options.Device = None,
+    threads: options.Threads = 1,
+    batch_size: Annotated[int, typer.Option(min=1, help="Images at once.")] = 64,
+    seed_ranges: Annotated[
+        str | None,
+        typer.Option(
+            help="Three or more, as '0-49999;50000-99999;100000-149999': set metrics over each, "
+            "with mean and minimum."
+        ),
+    ] = None,
+) -> None:
+    """Score the images of runs: what is missing, on one process or under torchrun.
+
+    Images that are no run are scored where they are. Prompts come from a table with the columns
+    file,prompt,seed; else from metadata.csv or .jsonl beside them, or a column of their Parquet;
+    a list of prompts goes to files in their order (2.png before 10.png), one each.
+    """
+    from harness import evaluation
+    from harness.core.call import split_list
+    from harness.core.errors import HarnessError
+    from harness.metrics.base import make_metrics
+    from harness.runs.importing import is_run
+    from harness.runs.manifest import Declared
+    from harness.runs.progress import Progress
+    from harness.runs.workers import Ranks, pick_device
+    from harness.store.run import Run
+
+    ranks = Ranks.from_environment()
+    where = pick_device(device, ranks.local_rank)
+    names = split_list(metrics)
+    make_metrics(names)
+    declared = Declared(prompts, None, column, image_column)
+    sources = [path for path in run if not is_run(path)]
+    if declared != Declared() and len(sources) < len(run):
+        raise HarnessError(f"{', '.join({*run} - {*sources})} is a run: it has its own prompts")
+    if out and len(run) > 1:
+        raise HarnessError(
+            "--out is the folder for one collection of images: give one, or --results"
+        )
+    paths = {path: imported(path, declared, ranks, out, results) for path in sources}
+    for opened in [Run.open(paths.get(path, path)) for path in run]:
+        done = ranks.world == 1 and not evaluation.pending(opened, names)
+        shards = opened.shards()
+        if not done:
+            images = sum(opened.read("images", name, ["item_id"]).num_rows for name in shards)
+            with Progress(ranks, f"evaluate {opened.spec.run_id}", images) as progress:
+                evaluation.evaluate(
+                    opened,
+                    names,
+                    device=where,
+                    batch_size=batch_size,
+                    threads=threads,
+                    progress=progress.add,
+                    shards=ranks.share(shards),
+                )
+        if ranks.rank == 0:
+            report = evaluation.evaluate(opened, names, device=where, threads=threads)
+            if done:
+                typer.echo(f"evaluate {opened.spec.run_id}: nothing to do", err=True)
+            _say(report, opened)
+            if seed_ranges:
+                _say_ranges(opened, names, seed_ranges)
+
+
+def imported(
+    source: str,
+    declared: Declared,
+    ranks: Ranks,
+    out: str | None,
+    results: str,
+    name: str | None = None,
+) -> str:
+    """The run's folder of images that are no run; the first rank makes it, the others wait."""
+    from harness.runs.importing import folder_of, import_images
+
+    count = ranks.name("import")
+    if ranks.rank == 0:
+        import_images(
+            source,
+            declared,
+            out=out,
+            results=results,
+            name=name,
+            progress=lambda images: ranks.add(count, images),
+        )
+    ranks.barrier(count, lambda: ranks.add(count, 0))
+    return folder_of(source, out, results, name)
+
+
+def _say(report: EvaluationReport, run: Run) -> None:
+    from harness.experiments.bench import scores_of
+    from harness.reporting.words import estimate
+
+    typer.echo(run.path)
+    for outcome in report.outcomes.values():
+        typer.echo(f"  {outcome}")
+    for problem in report.missing.values():
+        typer.echo(f"  left out: {problem}", err=True)
+    for label, score in scores_of(
+        run, [outcome.metric for outcome in report.outcomes.values()]
+    ).items():
+        value = estimate(score.value, score.low, score.high, score.reason)
+        typer.echo(f"  {label}: {value}, n = {score.n:,}")
+
+
+def _say_ranges(run: Run, metrics: list[str], seed_ranges: str) -> None:
+    """Set metrics over each range of seeds, their mean and minimum."""
+    from harness.core.shards import parse_seeds
+    from harness.evaluation import by_seed_range
+    from harness.metrics.base import SetMetric, make_metrics
+    from harness.reporting.words import number
+
+    ranges = seed_ranges.split(";")
+    for metric in make_metrics(metrics):
+        if not isinstance(metric, SetMetric):
+            continue
+        scores = by_seed_range(run, metric, [parse_seeds(seeds) for seeds in ranges])
+        for seeds, score in zip(ranges, scores, strict=True):
+            value = number(score.value) if score.value is not None else score.reason
+            typer.echo(f"  {metric.call}, seeds {seeds.strip()}: {value}, n = {score.n:,}")
+        values = [score.value for score in scores if score.value is not None]
+        if len(values) == len(scores):
+            mean = number(sum(values) / len(values))
+            typer.echo(f"  {metric.call}: mean {mean}, minimum {number(min(values))}")
+
+
+@app.command(
+    epilog="Example: [bold]harness compare results/shapes/shapes/zigzag-* "
+    "results/shapes/shapes/ddim-* --metrics shapes-alignment[/bold]"
+)
+def compare(
+    candidate: Annotated[str, typer.Argument(help="The run folder of the candidate.")],
+    baseline: Annotated[list[str], typer.Argument(help="Run folders to compare it with.")],
+    metrics: Metrics,
+    out: Annotated[
+        str | None, typer.Option(help="Folder for compare/ and report/; default: the candidate's.")
+    ] = None,
+    fair: Annotated[
+        bool,
+        typer.Option(
+            "--fair", help="Also make and compare the baseline at equal cost and equal guidance."
+        ),
+    ] = False,
+    matrix: Annotated[
+        bool, typer.Option("--matrix", help="Each run against each other one, and a ranking.")
+    ] = False,
+    match: options.Match = "macs",
+    match_guidance: options.MatchGuidance = "constant",
+    curve: options.Curve = "auto",
+    device: options.Device = None,
+    threads: options.Threads = 1,
+    batch_size: options.BatchSize = None,
+) -> None:
+    """Winning rates of one run over others, on the scores that `harness evaluate` stored."""
+    from harness.core.call import split_list
+    from harness.core.errors import HarnessError
+    from harness.experiments.bench import compare_everybody, compare_runs
+    from harness.metrics.base import make_metrics
+    from harness.store.run import Run
+
+    opened = [Run.open(path) for path in baseline]
+    names, folder = split_list(metrics), out or candidate
+    if "human" in names and (fair or matrix):
+        raise HarnessError(
+            "votes are on two runs: compare them with the metric human without --fair and --matrix"
+        )
+    if fair:
+        if matrix:
+            raise HarnessError(
+                "--fair compares two runs, --matrix all of them: give one of the two"
+            )
+        if len(opened) > 1:
+            raise HarnessError(f"--fair is for one baseline, not {len(opened)}: compare each alone")
+        how = _fairly((match, match_guidance, curve), device, threads, batch_size)
+        show(how(Run.open(candidate), opened[0], names, folder), folder)
+        return
+    asked = (match, match_guidance, curve, device, threads, batch_size)
+    if asked != ("macs", "constant", "auto", None, 1, None):
+        raise HarnessError(
+            "--match, --match-guidance, --curve, --device, --threads and --batch-size go with "
+            "--fair"
+        )
+    if matrix:
+        everybody = _named([Run.open(candidate), *opened])
+        _show_matrix(compare_everybody(everybody, make_metrics(names), folder), folder)
+        return
+    run, votes = Run.open(candidate), None
+    if "human" in names:
+        votes = _votes(folder, run, opened)
+        names.remove("human")
+    made = compare_runs(run, _named(opened), make_metrics(names), folder, votes=votes)
+    show(made, folder)
+
+
+def _votes(folder: str, candidate: Run, baselines: list[Run]) -> Votes:
+    """People's votes on two runs; HarnessError where there are none."""
+    from harness.core.errors import HarnessError
+    from harness.store.votes import preferences
+
+    if len(baselines) > 1:
+        raise HarnessError("votes are on two runs: name one baseline with the metric human")
+    votes = preferences(folder, candidate.spec.run_id, baselines[0].spec.run_id)
+    if not votes:
+        raise HarnessError(
+            f"{folder}/votes holds no vote on these two runs: first harness arena "
+            f"{candidate.path} {baselines[0].path}"
+        )
+    return votes
+
+
+def _named(runs: list[Run]) -> dict[str, Run]:
+    """By their ids, or by their paths where ids repeat."""
+    ids = [run.spec.run_id for run in runs]
+    names = ids if len(set(ids)) == len(ids) else [run.path for run in runs]
+    return dict(zip(names, runs, strict=True))
+
+
+def _fairly(
+    fairness: tuple[str, str, str], device: str | None, threads: int, batch_size: int | None
+) -> Callable[[Run, Run, list[str], str], Comparison]:
+    """What compares two runs fairly, with the command's options."""
+    from rich.console import Console
+
+    from harness.experiments.rerun import Fairly, compare_runs_fairly
+    from harness.runs.folder import Settings
+    from harness.runs.workers import pick_device
+
+    say = partial(Console(stderr=True, highlight=False).print, markup=False)
+    settings = Settings(pick_device(device), threads, batch_size)
+    unit, mode, curve = fairness
+    how = Fairly(settings, unit, options.weights(curve), mode)
+    return partial(compare_runs_fairly, how=how, say=say)
+
+
+@app.command(epilog="Example: [bold]harness report results/shapes/shapes/zigzag-1a2b3c4d[/bold]")
+def report(
+    folder: Annotated[str, typer.Argument(help="A folder that holds compare/ or survey.json.")],
+) -> None:
+    """Write the report of a stored comparison again and print its tables.
+
+    The stored tables are enough for all but the pictures, which are the runs'.
+    """
+    from harness.reporting.viewer import absence
+    from harness.store.comparison_tables import load_comparison
+    from harness.store.survey_table import holds_survey, load_survey
+
+    if holds_survey(folder):
+        show_survey(load_survey(folder), folder)
+        return
+    comparison = load_comparison(folder)
+    show(comparison, folder)
+    if said := absence(comparison):
+        typer.echo(said)
+
+
+def _show_matrix(found: Matrix, folder: str) -> None:
+    from harness.reporting.matrix_page import matrix_tables, write_matrix
+
+    page = write_matrix(found.ranking, found.matrix, found.metrics, folder)
+    _print(matrix_tables(found.ranking, found.metrics), page)
+
+
+def show(comparison: Comparison, folder: str) -> None:
+    """Write a comparison's report and print its tables."""
+    from harness.reporting import console_tables, write_report
+
+    page = write_report(comparison, folder)
+    _print(console_tables(comparison, folder), page)
+
+
+def show_survey(survey: Survey, folder: str) -> None:
+    """Write the report of several samplers and print its tables."""
+    from harness.reporting.survey_page import survey_tables, write_survey
+
+    page = write_survey(survey, folder)
+    _print(survey_tables(survey), page)
+
+
+def _print(tables: Iterable[RenderableType], page: str) -> None:
+    from rich.console import Console
+
+    console = Console(highlight=False)
+    for table in tables:
+        console.print(table)
+    console.print(f"report: {page}", markup=False, soft_wrap=True)

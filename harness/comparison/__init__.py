@@ -1,0 +1,20 @@
+"""Which sampler wins, by how much, and how sure is that: pairs, rates, intervals, costs."""
+
+from harness.comparison.comparing import compare, tabulate
+from harness.store.comparison_tables import (
+    Comparison,
+    MetricInfo,
+    Primary,
+    SetScore,
+    load_comparison,
+)
+
+__all__ = [
+    "Comparison",
+    "MetricInfo",
+    "Primary",
+    "SetScore",
+    "compare",
+    "load_comparison",
+    "tabulate",
+]

@@ -1,0 +1,266 @@
+"""One candidate against named baselines: pairs, winning rates, means with costs, set scores."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from harness.comparison import pairs, rating
+from harness.comparison.cost import run_cost
+from harness.comparison.guidance_scales import guided_run, run_guidance
+from harness.comparison.summary import summary
+from harness.core.errors import HarnessError, unknown
+from harness.metrics.base import PromptMetric
+from harness.metrics.set_statistics import jackknife
+from harness.store import comparison_tables as tables
+from harness.store.comparison_tables import (
+    CANDIDATE,
+    Comparison,
+    MetricInfo,
+    Primary,
+    RunFacts,
+    SetScore,
+)
+from harness.store.run import Run
+from harness.store.votes import HUMAN, Votes
+
+
+def compare(
+    candidate: Run,
+    baselines: Mapping[str, Run | None],
+    metrics: Sequence[MetricInfo],
+    out: str,
+    set_scores: Sequence[SetScore] = (),
+    absent: Mapping[str, str] | None = None,
+    commands: Sequence[str] = (),
+    *,
+    items: Collection[str] | None = None,
+    by_prompt: Mapping[str, PromptMetric] | None = None,
+    primary: Primary | None = None,
+    margin: float | None = None,
+    votes: Votes | None = None,
+    same: Mapping[str, str] | None = None,
+) -> Comparison:
+    """Compare `candidate` with every baseline and write `compare/` below `out`.
+
+    `baselines` names the comparisons ("own", "matched cost", ...); None marks one that was not made
+    and `absent` may say why. The first of `metrics` is the headline. `set_scores` are stated beside
+    the runs that they name ("candidate" or a comparison). `items` names the images to compare
+    ("p0/3" is prompt p0 at seed 3), which every run must hold; nothing else of the runs is read or
+    counted. Without it all are compared: only items that both sides have are paired, the rest is
+    counted. Set scores are stated as given: take them over the same items. `by_prompt` are those of
+    the metrics, by name, that are computed here from stored features. Of imported images that are
+    not declared paired, each is compared with every image of its prompt on the other side.
+    `primary` is the one result that was declared before looking; everything else is exploratory.
+    `margin` is how far from one half a winning rate may be and still not matter: see
+    `decisions.verdict`. `votes` are people's on pairs of images, where the metric HUMAN is among
+    `metrics` and there is one baseline: only pairs with a vote count on it, and the share of votes
+    decides each. `same` names those of the comparisons that are not made because their baseline is
+    the very run of another one.
+
+    Raises HarnessError without metrics or baselines, for a baseline that is the candidate's own
+    folder, for runs without scores of the images that they hold or with scores by another version
+    of a metric, without common items, different texts for one prompt id or different noise, and for
+    a set score of another run.
+    """
+    present = {name: run for name, run in baselines.items() if run is not None}
+    _check(present, metrics, set_scores)
+    _check_declared(primary, margin, baselines, metrics)
+    for run in present.values():
+        _check_other(candidate, run)
+        check_same_noise(candidate, run)
+    sides = {CANDIDATE: candidate, **present}
+    read = [metric for metric in metrics if metric != HUMAN]
+    scored = {n: pairs.read_items(run, read, items, by_prompt) for n, run in sides.items()}
+    for name, run in present.items():
+        check_same_metrics(candidate, run, scored[CANDIDATE], scored[name])
+    tabled = {name: side.items for name, side in scored.items()}
+    if HUMAN in metrics:
+        tabled = pairs.with_votes(tabled, votes or {})
+    plain = guided_run([*present.values()])
+    runs = {
+        name: _facts(run, scored[name], None if run is plain else plain)
+        for name, run in sides.items()
+    }
+    shared, same = candidate.spec.noise_key == "seed", dict(same or {})
+    decides = primary and (primary.metric, same.get(primary.comparison, primary.comparison))
+    paired: list[pd.DataFrame] = []
+    rates: list[dict[str, Any]] = []
+    for name in present:
+        join = pairs.join if candidate.paired and present[name].paired else pairs.cross
+        joined = join(tabled[CANDIDATE], tabled[name], (candidate.path, present[name].path))
+        if HUMAN in metrics:
+            joined = pairs.voted(joined, votes or {})
+        for metric in metrics:
+            frame = pairs.outcomes(joined, metric, name)
+            paired.append(frame)
+            role = "primary" if (metric.name, name) == decides else "exploratory"
+            rates.extend(rating.rates(frame, joined, metric, shared, role, margin))
+    why = {name: (absent or {}).get(name, "no baseline run") for name in baselines}
+    result = Comparison(
+        runs=runs,
+        metrics=list(metrics),
+        pairs=pd.concat(paired, ignore_index=True),
+        rates=tables.typed(rates, tables.RATES),
+        summary=summary(runs, tabled, metrics),
+        set_scores=_set_scores(runs, set_scores),
+        absent={name: why[name] for name in why if name not in present and name not in same},
+        commands=list(commands),
+        primary=primary,
+        margin=margin,
+        same=same,
+    )
+    result.save(out)
+    return result
+
+
+def tabulate(
+    sides: Mapping[str, Run],
+    metrics: Sequence[MetricInfo],
+    items: Collection[str] | None = None,
+    by_prompt: Mapping[str, PromptMetric] | None = None,
+) -> tuple[dict[str, RunFacts], pd.DataFrame]:
+    """Facts and mean scores (a table as SUMMARY) of runs by name, each by itself.
+
+    `items` and `by_prompt` as for `compare`.
+    """
+    scored = {n: pairs.read_items(run, metrics, items, by_prompt) for n, run in sides.items()}
+    tabled = {name: side.items for name, side in scored.items()}
+    runs = {name: _facts(run, scored[name], None) for name, run in sides.items()}
+    return runs, summary(runs, tabled, metrics)
+
+
+def _facts(run: Run, scored: pairs.Scored, plain: Run | None) -> RunFacts:
+    """`plain` is a run of plain guidance over the same items, if any: see `run_guidance`."""
+    cost = run_cost(scored.selection, scored.items)
+    return RunFacts.of(run, scored.items, cost, run_guidance(scored.selection, plain))
+
+
+def _check(
+    baselines: Mapping[str, Run], metrics: Sequence[MetricInfo], set_scores: Sequence[SetScore]
+) -> None:
+    if not metrics:
+        raise HarnessError("nothing to compare: name at least one metric that scores single images")
+    if not baselines:
+        raise HarnessError("nothing to compare with: there is no baseline run")
+    if CANDIDATE in baselines:
+        raise HarnessError(f"a comparison cannot be called {CANDIDATE!r}: choose another name")
+    for score in set_scores:
+        if score.run not in {CANDIDATE, *baselines}:
+            raise HarnessError(
+                f"a {score.metric.name} was given for run {score.run!r}, which is not compared; "
+                f"compared are {', '.join([CANDIDATE, *baselines])}"
+            )
+    for name in {score.metric.name for score in set_scores}:
+        made_by = {s.identity for s in set_scores if s.metric.name == name} - {None}
+        if len(made_by) > 1:
+            raise HarnessError(
+                f"the runs were scored on {name!r} by different versions, or weights, of it: "
+                "evaluate all of them first (harness evaluate)"
+            )
+
+
+def _check_declared(
+    primary: Primary | None,
+    margin: float | None,
+    baselines: Mapping[str, Run | None],
+    metrics: Sequence[MetricInfo],
+) -> None:
+    if margin is not None and not 0 < margin < 0.5:
+        raise HarnessError(f"the margin of equivalence is {margin:g}: it must be in (0, 0.5)")
+    if primary is None:
+        return
+    if primary.metric not in (names := [metric.name for metric in metrics]):
+        raise unknown("metric", primary.metric, names, "the declared primary result")
+    if primary.comparison not in baselines:
+        raise unknown("comparison", primary.comparison, baselines, "the declared primary result")
+
+
+def _check_other(candidate: Run, baseline: Run) -> None:
+    if _place(candidate) == _place(baseline):
+        raise HarnessError(
+            f"{candidate.path} would be compared with itself: name another run as baseline"
+        )
+
+
+def _place(run: Run) -> str:
+    return run.path if "://" in run.path else os.path.realpath(run.path)
+
+
+def check_same_noise(candidate: Run, baseline: Run) -> None:
+    """Pairs are only pairs if both sides start from the same noise; of imports it is declared."""
+    if candidate.imported or baseline.imported:
+        return
+    for name in ("noise_key", "size"):
+        a, b = getattr(candidate.spec, name), getattr(baseline.spec, name)
+        if a != b:
+            raise HarnessError(
+                f"{candidate.path} and {baseline.path} do not start from the same noise: their "
+                f"{name} is {a!r} and {b!r}. Generate the baseline with the candidate's {name}"
+            )
+
+
+def check_same_metrics(candidate: Run, baseline: Run, a: pairs.Scored, b: pairs.Scored) -> None:
+    for metric, identity in a.identities.items():
+        if identity != b.identities[metric]:
+            raise HarnessError(
+                f"{candidate.path} and {baseline.path} were scored on {metric!r} by different "
+                "versions, or weights, of it: evaluate both first (harness evaluate)"
+            )
+
+
+def _set_scores(runs: Mapping[str, RunFacts], scores: Sequence[SetScore]) -> pd.DataFrame:
+    """Set scores as a table, with a warning where they cannot be set beside the candidate's."""
+    own = {score.metric.name: score for score in scores if score.run == CANDIDATE}
+    failed = {name: sum(run.failed.values()) for name, run in runs.items()}
+    rows = []
+    for score in scores:
+        ours = own.get(score.metric.name)
+        warning = None
+        if ours is not None and ours.n != score.n:
+            warning = f"over {score.n} images, the candidate's over {ours.n}: not comparable"
+        elif failed[score.run] != failed[CANDIDATE]:
+            warning = (
+                f"{failed[score.run]} images failed, {failed[CANDIDATE]} of the candidate's: "
+                "the sets differ"
+            )
+        rows.append(
+            {
+                "run": score.run,
+                "run_id": runs[score.run].run_id,
+                "metric": score.metric.name,
+                "title": score.metric.title,
+                "about": score.metric.about,
+                "direction": score.metric.direction,
+                "value": score.value,
+                "low": score.low,
+                "high": score.high,
+                "images": score.n,
+                "failed": failed[score.run],
+                "reason": score.reason,
+                "warning": warning,
+                **_set_difference(ours, score),
+            }
+        )
+    return tables.typed(rows, tables.SET_SCORES)
+
+
+def _set_difference(ours: SetScore | None, score: SetScore) -> dict[str, Any]:
+    """The candidate's set score minus another, over the same images, with a jackknife interval."""
+    if ours is None or score.run == CANDIDATE:
+        return {}
+    if ours.value is None or score.value is None:
+        return {"difference_reason": "undefined on a side"}
+    if ours.n != score.n:
+        return {"difference_reason": f"not comparable: over {ours.n:,} and {score.n:,} images"}
+    if ours.items != score.items:
+        return {"difference_reason": "not comparable: over different prompts and seeds"}
+    value = ours.value - score.value
+    if not (ours.left_out and score.left_out):
+        return {"difference": value, "difference_reason": score.reason or ours.reason}
+    low, high = jackknife(value, np.subtract(ours.left_out, score.left_out))
+    return {"difference": value, "difference_low": low, "difference_high": high}

@@ -1,0 +1,38 @@
+"""From a rate with interval and p-value to a word, and how many looks were taken."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from harness.comparison.statistics import LEVEL, Estimate
+
+
+def verdict(rate: Estimate, p_value: float | None, margin: float | None = None) -> str:
+    """wins, loses, equivalent, undecided; undefined where there is no interval.
+
+    equivalent: the interval lies within `margin` of one half: whatever the difference is, it is too
+    small to matter. Else wins or loses where the interval leaves out one half and p < 0.05. Both
+    are asked for, since either alone is too sure at times: the interval where few pairs differ, the
+    p-value where seeds of a prompt disagree in the two directions unalike.
+    """
+    if rate.low is None or rate.high is None or p_value is None:
+        return "undefined"
+    if margin is not None and 0.5 - margin < rate.low and rate.high < 0.5 + margin:
+        return "equivalent"
+    if p_value >= 1 - LEVEL:
+        return "undecided"
+    return "wins" if rate.low > 0.5 else "loses" if rate.high < 0.5 else "undecided"
+
+
+def holm(p_values: Sequence[float | None]) -> list[float | None]:
+    """Holm's (1979) adjusted p-values: all below 0.05 are true findings together in 95 %.
+
+    A null takes no part and stays null.
+    """
+    known = sorted((p, at) for at, p in enumerate(p_values) if p is not None)
+    adjusted: list[float | None] = [None] * len(p_values)
+    least = 0.0
+    for rank, (p, at) in enumerate(known):
+        least = max(least, min(1.0, (len(known) - rank) * p))
+        adjusted[at] = least
+    return adjusted

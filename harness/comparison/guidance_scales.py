@@ -1,0 +1,155 @@
+"""The nominal guidance scale of a run: the mean over its images, each a mean over its steps."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from harness.store.comparison_tables import Guidance
+from harness.store.run import NO_GUIDANCE, Run
+from harness.store.scores import Selection, select
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class GuidanceScale:
+    """The mean over `n` images; None, with a reason, where it is undefined.
+
+    `curve` is the mean over images at each step: its sigma and its scale, [steps, 2]. `spread` is
+    how far the images' own scales reach, the greatest less the smallest, `sd` their deviation.
+    `declared`: it is an input of a distilled network, and no sampler's doing.
+    """
+
+    value: float | None
+    n: int
+    reason: str | None = None
+    curve: Floats | None = None
+    spread: float = 0.0
+    sd: float | None = None
+    declared: bool = False
+
+
+def run_guidance(selection: Selection, reference: Run | None = None) -> Guidance:
+    """As `guidance_scale`, without the curve: from what is stored with the images, if it is."""
+    if selection.run.imported:
+        return Guidance(None, 0, "no guidance scale: its images were made elsewhere")
+    if selection.run.shards("guidance"):
+        stored = selection.frame(["guidance_scale"])["guidance_scale"]
+        if stored.notna().all():
+            return Guidance(float(stored.mean()), len(stored), None, _sd(stored.to_numpy()))
+    scale = _scale(selection, reference)
+    return Guidance(scale.value, scale.n, scale.reason, scale.sd)
+
+
+def _sd(values: Floats) -> float | None:
+    """The images' standard deviation; 0 where all are alike but for rounding."""
+    if len(values) < 2:
+        return None
+    return 0.0 if np.allclose(values, values[0], rtol=1e-9) else float(values.std(ddof=1))
+
+
+def guided_run(runs: Sequence[Run]) -> Run:
+    """The first whose guidance moves every step, to serve as `reference`; else the first."""
+    return next((run for run in runs if _moves_every_step(run.spec.sampler.params)), runs[0])
+
+
+def _moves_every_step(params: Mapping[str, Any]) -> bool:
+    parts = params.get("interval") or params.get("interval_steps")
+    return params.get("guidance") not in (0, 1) and not parts
+
+
+def guidance_scale(
+    run: Run, reference: Run | None = None, items: Collection[str] | None = None
+) -> GuidanceScale:
+    """A run's scale over the items that `items` names (None: all).
+
+    An image's is the mean over its steps, weighted by |d sigma| * ||c - u||. Where a step did not
+    evaluate both branches (outside a guidance interval), ||c - u|| of all steps is taken from
+    `reference`, a run of plain guidance over the same items, linear in log sigma.
+    """
+    return _scale(select(run, items), reference)
+
+
+def _scale(selection: Selection, reference: Run | None) -> GuidanceScale:
+    run = selection.run
+    if reason := run.record["environment"].get(NO_GUIDANCE):
+        return GuidanceScale(None, 0, reason)
+    if (declared := run.spec.distilled_guidance) is not None:
+        return GuidanceScale(declared, len(selection.images), declared=True)
+    if not run.shards("guidance"):
+        why = (
+            f"guidance leads away from another network ({run.spec.guide})"
+            if run.spec.guide
+            else "its network has no unconditional branch, or the run is of an older version"
+        )
+        return GuidanceScale(None, 0, f"no guidance scale: {why}")
+    found: list[Floats] = []
+    steps: list[Floats] = []
+    for shard, asked in selection.rows.items():
+        curves = _read(run, shard)
+        scale, push = curves.scale, curves.push
+        if np.isnan(push).any() and not _alike(scale).all():
+            if reference is None or shard not in reference.shards("guidance"):
+                return GuidanceScale(None, 0, _UNKNOWN)
+            other = _read(reference, shard)
+            if other.items != curves.items:
+                return GuidanceScale(None, 0, _UNKNOWN)
+            push = _at(curves.sigma[0], other.sigma[0], other.push)
+        weight = curves.travel * push
+        with np.errstate(invalid="ignore", divide="ignore"):
+            mean = (weight * scale).sum(1) / weight.sum(1)
+        found.append(np.where(_alike(scale), scale[:, 0], mean)[asked])
+        steps.append(scale[asked])
+        sigma = curves.sigma[0]
+    values = np.concatenate(found)
+    held = np.isfinite(values)
+    if not held.any():
+        return GuidanceScale(None, 0, _UNKNOWN)
+    mean_steps = np.concatenate(steps)[held].mean(0)
+    curve = np.stack([sigma, mean_steps], axis=1)
+    values = values[held]
+    return GuidanceScale(
+        float(values.mean()), len(values), None, curve, float(np.ptp(values)), _sd(values)
+    )
+
+
+_UNKNOWN = (
+    "no guidance scale: it differs from step to step, and how far guidance moves each step is "
+    "not known: neither this run nor the baseline's evaluated both branches at all of them"
+)
+
+
+@dataclass(frozen=True)
+class _Curves:
+    """A shard's items and their curves, each [n, steps]: all items have as many steps."""
+
+    items: list[str]
+    sigma: Floats
+    travel: Floats
+    scale: Floats
+    push: Floats
+
+
+def _read(run: Run, shard: str) -> _Curves:
+    table = run.read("guidance", shard).to_pandas()
+    names = ("sigma", "travel", "scale", "push")
+    columns = [np.stack([np.asarray(row, np.float64) for row in table[name]]) for name in names]
+    return _Curves(table["item_id"].tolist(), *columns)
+
+
+def _alike(scale: Floats) -> NDArray[np.bool_]:
+    return np.all(np.isclose(scale, scale[:, :1], rtol=1e-9), axis=1)
+
+
+def _at(sigma: Floats, known: Floats, values: Floats) -> Floats:
+    """`values` [n, known] at levels `known` [known], decreasing, at other levels `sigma`: linear in
+    log sigma, and constant beyond the ends."""
+    rows = np.eye(len(known))
+    x, grid = np.log(sigma), np.log(known[::-1])
+    weights = np.stack([np.interp(x, grid, row[::-1]) for row in rows])
+    return values @ weights

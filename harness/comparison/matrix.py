@@ -1,0 +1,195 @@
+"""More than two samplers: everybody against everybody, a mean winning rate, and strengths."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from harness.comparison import bradley_terry, pairs, rating, statistics, two_way
+from harness.comparison.comparing import check_same_metrics, check_same_noise
+from harness.comparison.rating import Pairs
+from harness.comparison.statistics import Mask
+from harness.core.errors import HarnessError
+from harness.metrics.base import PromptMetric
+from harness.store import files
+from harness.store.comparison_tables import MetricInfo, typed
+from harness.store.run import Run
+
+MATRIX = {
+    "metric": "string",
+    "category": "string",  # null: all categories together
+    "a": "string",
+    "b": "string",
+    "prompts": "int64",
+    "pairs": "int64",
+    "winning_rate": "float64",
+    "low": "float64",
+    "high": "float64",
+    "p_value": "float64",
+    "difference": "float64",
+    "difference_low": "float64",
+    "difference_high": "float64",
+    "reason": "string",
+}
+"""`matrix.parquet`: one row an ordered pair of samplers, metric and category; columns as RATES."""
+
+RANKING = {
+    "metric": "string",
+    "category": "string",
+    "run": "string",
+    "prompts": "int64",
+    "winning_rate": "float64",  # mean over the other samplers
+    "low": "float64",
+    "high": "float64",
+    "strength": "float64",  # log, Bradley and Terry with Davidson's ties; the mean is 0
+    "strength_low": "float64",
+    "strength_high": "float64",
+}
+"""`ranking.parquet`: one row a sampler, metric and category."""
+
+
+@dataclass(frozen=True)
+class Matrix:
+    """The tables MATRIX and RANKING; `runs` are the samplers' names and texts, in order."""
+
+    runs: dict[str, str]
+    metrics: list[MetricInfo]
+    matrix: pd.DataFrame
+    ranking: pd.DataFrame
+
+    def save(self, out: str) -> None:
+        """Write both tables into `compare/` below `out`."""
+        for name, frame in (("matrix", self.matrix), ("ranking", self.ranking)):
+            files.write_frame(files.join(out, "compare", f"{name}.parquet"), frame)
+
+
+def compare_all(
+    runs: Mapping[str, Run],
+    metrics: Sequence[MetricInfo],
+    items: Collection[str] | None = None,
+    by_prompt: Mapping[str, PromptMetric] | None = None,
+) -> Matrix:
+    """Each of the runs against each other one, over the images that all have in common.
+
+    Strengths are those of Bradley and Terry with Davidson's ties, with the 2.5 and 97.5 percentiles
+    of 1,000 resamples of the prompts. Raises HarnessError as `compare` does, and for fewer than
+    three runs and imported runs that are not paired.
+    """
+    if len(runs) < 3:
+        raise HarnessError(f"a matrix takes three or more runs: {len(runs)} are given")
+    first = next(iter(runs.values()))
+    for run in runs.values():
+        if not run.paired:
+            raise HarnessError(f"{run.path} is not paired with the others: compare it by itself")
+        if run is not first:
+            check_same_noise(first, run)
+    read = {name: pairs.read_items(run, metrics, items, by_prompt) for name, run in runs.items()}
+    for name, run in runs.items():
+        check_same_metrics(first, run, next(iter(read.values())), read[name])
+    common = _common({name: side.items for name, side in read.items()})
+    shared = first.spec.noise_key == "seed"
+    found: list[dict[str, Any]] = []
+    ranked: list[dict[str, Any]] = []
+    for metric in metrics:
+        joined = {
+            (a, b): _pairs(common, a, b, metric, shared, runs) for a, b in combinations(runs, 2)
+        }
+        some = next(iter(joined.values()))[1]
+        parts: list[tuple[str | None, Mask]] = [(None, np.ones(len(some.items), bool))]
+        parts += [(name, some.categories == at) for at, name in enumerate(some.category_names)]
+        for category, kept in parts:
+            here = {names: each.part(kept) for names, (each, _) in joined.items()}
+            key = {"metric": metric.name, "category": category}
+            found += [key | row for row in _matrix(here, metric)]
+            ranked += [key | row for row in _ranking(here, list(runs))]
+    shown = {name: str(run.spec.sampler) for name, run in runs.items()}
+    return Matrix(shown, list(metrics), typed(found, MATRIX), typed(ranked, RANKING))
+
+
+def _common(sides: dict[str, pd.DataFrame]) -> dict[str, pd.DataFrame]:
+    """The items that all sides have, in one order."""
+    keyed = {name: frame.set_index(["prompt_id", "seed"]) for name, frame in sides.items()}
+    frames = list(keyed.values())
+    index = frames[0].index
+    for frame in frames[1:]:
+        index = index.intersection(frame.index, sort=False)
+    if index.empty:
+        raise HarnessError("the runs have no image in common: take the same prompts and seeds")
+    return {name: frame.loc[index].reset_index() for name, frame in keyed.items()}
+
+
+def _pairs(
+    common: Mapping[str, pd.DataFrame],
+    a: str,
+    b: str,
+    metric: MetricInfo,
+    shared: bool,
+    runs: Mapping[str, Run],
+) -> tuple[Pairs, pairs.Joined]:
+    joined = pairs.join(common[a], common[b], (runs[a].path, runs[b].path))
+    return Pairs.of(pairs.outcomes(joined, metric, f"{a} vs {b}"), joined, shared), joined
+
+
+def _matrix(
+    joined: Mapping[tuple[str, str], Pairs], metric: MetricInfo
+) -> Iterator[dict[str, Any]]:
+    """Both orders of each pair: the second is the first turned round."""
+    for (a, b), each in joined.items():
+        row = rating.rate(each, metric)
+        yield {**row, "a": a, "b": b}
+        turned = {"a": b, "b": a, "winning_rate": _less(1, row["winning_rate"])}
+        turned |= {"low": _less(1, row["high"]), "high": _less(1, row["low"])}
+        turned |= {"difference": _less(0, row["difference"])}
+        turned |= {"difference_low": _less(0, row["difference_high"])}
+        turned |= {"difference_high": _less(0, row["difference_low"])}
+        yield {**row, **turned}
+
+
+def _less(whole: float, part: float | None) -> float | None:
+    return None if part is None else whole - part
+
+
+def _ranking(joined: Mapping[tuple[str, str], Pairs], names: list[str]) -> Iterator[dict[str, Any]]:
+    """Over the items on which every pair counts; nothing where there are none."""
+    outcome = np.stack([each.outcome for each in joined.values()], 1)
+    counted = ~np.isnan(outcome.sum(axis=1))
+    outcome = outcome[counted]
+    if not len(outcome):
+        return
+    some = next(iter(joined.values())).part(counted)
+    _, prompts, sizes = np.unique(some.prompts, return_inverse=True, return_counts=True)
+    results = np.stack([outcome == value for value in (1.0, 0.5, 0.0)], 2).astype(np.float64)
+    by_prompt = np.zeros((len(sizes), *results.shape[1:]))
+    np.add.at(by_prompt, prompts, results)
+    by_prompt /= sizes[:, None, None]
+    strengths = bradley_terry.fit(by_prompt.sum(0), len(names))
+    drawn = bradley_terry.bootstrap(by_prompt, len(names))
+    low, high = np.quantile(drawn, [0.025, 0.975], 0)
+    alone = len(sizes) == 1 or some.shared
+    for at, name in enumerate(names):
+        wins = [
+            outcome[:, k] if a == name else 1 - outcome[:, k]
+            for k, (a, b) in enumerate(joined)
+            if name in (a, b)
+        ]
+        mean = np.mean(wins, 0)
+        found = (
+            two_way.shared_rate(mean, prompts, some.seeds)[0]
+            if some.shared
+            else statistics.winning_rate(mean, prompts)
+        )
+        yield {
+            "run": name,
+            "prompts": found.prompts,
+            "winning_rate": found.value,
+            "low": found.low,
+            "high": found.high,
+            "strength": strengths[at],
+            "strength_low": None if alone else low[at],
+            "strength_high": None if alone else high[at],
+        }

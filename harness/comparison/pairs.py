@@ -1,0 +1,241 @@
+"""Items of a run with their scores, and the pairs that two runs have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pandas as pd
+
+from harness.comparison.prompt_scores import prompt_identity, prompt_scores
+from harness.comparison.statistics import Codes
+from harness.core.errors import HarnessError
+from harness.metrics.base import PromptMetric
+from harness.store import comparison_tables as tables
+from harness.store.comparison_tables import CANDIDATE, MetricInfo
+from harness.store.run import Run
+from harness.store.scores import Selection, select
+from harness.store.votes import HUMAN, Votes
+
+_ITEM = ["item_id", "prompt_id", "prompt", "category", "seed", "failed", "nfe"]
+_KEY = ["prompt_id", "seed"]
+_MOST_CROSSED = 10_000_000
+
+
+@dataclass(frozen=True)
+class Joined:
+    """Pairs of items of two runs, one row each, and how many items of either have no partner.
+
+    `prompts`, `seeds` and `categories` [items] number what the rows name, from 0; an item without a
+    category has -1. `crossed`: all pairs of a prompt's images, whose noise differs.
+    """
+
+    items: pd.DataFrame
+    a_alone: int
+    b_alone: int
+    prompts: Codes
+    seeds: Codes
+    categories: Codes
+    category_names: list[str]
+    crossed: bool
+
+    @classmethod
+    def of(cls, both: pd.DataFrame, a_alone: int, b_alone: int, crossed: bool) -> Joined:
+        strings = ["item_id_a", "prompt_id", "prompt_a", "category_a", "failed_a", "failed_b"]
+        both = both.astype(dict.fromkeys(strings, "string"))
+        named = both["category_a"].where(both["category_a"] != "")
+        categories, names = pd.factorize(named, sort=True)
+        return cls(
+            both,
+            a_alone,
+            b_alone,
+            pd.factorize(both["prompt_id"])[0],
+            pd.factorize(both["seed"])[0],
+            categories,
+            [str(name) for name in names],
+            crossed,
+        )
+
+
+@dataclass(frozen=True)
+class Scored:
+    """A run's items without pictures, one row each, with `value:<metric>` and `reason:<metric>`.
+
+    `identities` tells by metric which version and weights of it gave the scores.
+    """
+
+    selection: Selection
+    items: pd.DataFrame
+    identities: dict[str, str]
+
+
+def read_items(
+    run: Run,
+    metrics: Sequence[MetricInfo],
+    wanted: Collection[str] | None = None,
+    by_prompt: Mapping[str, PromptMetric] | None = None,
+) -> Scored:
+    """The items of `run` that `wanted` names (None: all) with their scores.
+
+    Those of the metrics `by_prompt` are computed from features, of the wanted items only.
+
+    Raises HarnessError if the run lacks some of them or holds one twice, and if scores are missing,
+    of other images than the run holds now, or of several versions of a metric.
+    """
+    selection = select(run, wanted)
+    items = selection.frame(_ITEM)
+    if (twice := items.duplicated(_KEY)).any():
+        row = items[twice].iloc[0]
+        raise HarnessError(
+            f"{run.path} holds prompt {row['prompt_id']!r} at seed {row['seed']} twice: its shards "
+            "come from different prompt sets. Make the run anew in an empty folder"
+        )
+    identities: dict[str, str] = {}
+    scores: list[pd.DataFrame] = []
+    for name in (metric.name for metric in metrics):
+        if computed := (by_prompt or {}).get(name):
+            identities[name] = prompt_identity(selection, computed)
+            frame = prompt_scores(selection, computed)
+        else:
+            frame, identities[name] = selection.scores(name)
+        scores.append(frame.add_suffix(f":{name}"))
+    return Scored(selection, pd.concat([items, *scores], axis=1), identities)
+
+
+def with_votes(sides: Mapping[str, pd.DataFrame], votes: Votes) -> dict[str, pd.DataFrame]:
+    """The items of a candidate and its one baseline with the shares of votes for each as scores."""
+    if len(sides) != 2:
+        raise HarnessError("votes are on two runs: compare with one baseline at a time")
+    found = {}
+    for place, (name, frame) in enumerate(sides.items()):
+        given = pd.DataFrame(
+            {
+                "item": [images[place] for images in votes],
+                "share": [share if name == CANDIDATE else 1 - share for share in votes.values()],
+            }
+        )
+        values = frame["item_id"].map(given.groupby("item")["share"].mean())
+        found[name] = frame.assign(**_human(values))
+    return found
+
+
+def voted(joined: Joined, votes: Votes) -> Joined:
+    """The pairs with their own votes as scores of both sides: images may be in several pairs."""
+    items = joined.items
+    own = items["prompt_id"] + "/" + items["seed"].astype(str)
+    keys = zip(own, items["item_id_b"], strict=True)
+    shares = pd.Series([votes.get(key) for key in keys], items.index, float)
+    columns = {f"{key}_a": value for key, value in _human(shares).items()}
+    columns |= {f"{key}_b": value for key, value in _human(1 - shares).items()}
+    return replace(joined, items=items.assign(**columns))
+
+
+def _human(values: pd.Series) -> dict[str, pd.Series]:
+    reasons = pd.Series("no vote", values.index).where(values.isna())
+    return {f"value:{HUMAN.name}": values.astype(float), f"reason:{HUMAN.name}": reasons}
+
+
+def join(a: pd.DataFrame, b: pd.DataFrame, names: tuple[str, str]) -> Joined:
+    """Pair the items of two runs on (prompt, seed); columns get the endings `_a` and `_b`.
+
+    Raises HarnessError if a prompt id stands for two texts, or the runs share no item.
+    """
+    both = a.merge(b, on=_KEY, suffixes=("_a", "_b"), validate="one_to_one")
+    _check_texts(both, names)
+    if both.empty:
+        raise HarnessError(
+            f"{names[0]} and {names[1]} have no image in common: prompts and seeds are "
+            f"{_span(a)} and {_span(b)}. Generate both with the same prompts and seeds"
+        )
+    alone = len(a) - len(both), len(b) - len(both)
+    return Joined.of(both.assign(b_seed=pd.NA), *alone, crossed=False)
+
+
+def cross(a: pd.DataFrame, b: pd.DataFrame, names: tuple[str, str]) -> Joined:
+    """Pair every item of a prompt with every item of it in the other run: their noise differs.
+
+    Otherwise as `join`; the mean of a prompt's outcomes is then the share of wins of two images
+    drawn independently (Mann and Whitney 1947), and that of its differences that of its means.
+    """
+    counts = [frame["prompt_id"].value_counts() for frame in (a, b)]
+    if (total := int((counts[0] * counts[1]).sum())) > _MOST_CROSSED:
+        raise HarnessError(
+            f"{names[0]} and {names[1]} are not paired, and all pairs of their images of a prompt "
+            f"are {total:,}, more than {_MOST_CROSSED:,}: take fewer images a prompt"
+        )
+    both = a.merge(b, on="prompt_id", suffixes=("_a", "_b"))
+    _check_texts(both, names)
+    if both.empty:
+        raise HarnessError(
+            f"{names[0]} and {names[1]} have no prompt in common: prompts are {_span(a)} and "
+            f"{_span(b)}. Prompts are the same where their ids are: import with a column prompt_id "
+            "or the prompt set of the other run"
+        )
+    both = both.rename(columns={"seed_a": "seed", "seed_b": "b_seed"})
+    both["item_id_a"] = both["item_id_a"] + " with seed " + both["b_seed"].astype(str)
+    a_alone, b_alone = (
+        int((~one["prompt_id"].isin(other["prompt_id"])).sum()) for one, other in ((a, b), (b, a))
+    )
+    return Joined.of(both, a_alone, b_alone, crossed=True)
+
+
+def _check_texts(both: pd.DataFrame, names: tuple[str, str]) -> None:
+    other = both["prompt_a"].fillna("") != both["prompt_b"].fillna("")
+    if other.any():
+        row = both[other].iloc[0]
+        raise HarnessError(
+            f"prompt {row['prompt_id']!r} is not the same text in the two runs: "
+            f"{_short(row['prompt_a'])} in {names[0]}, {_short(row['prompt_b'])} in {names[1]}. "
+            "Compare runs of the same prompt set"
+        )
+
+
+def _short(text: str, limit: int = 80) -> str:
+    return repr(text if len(text) <= limit else text[: limit - 1] + "…")
+
+
+def _span(items: pd.DataFrame) -> str:
+    seeds = sorted(items["seed"].unique())
+    return (
+        f"{items['prompt_id'].nunique()} prompts ({items['prompt_id'].iloc[0]!r}, ...) "
+        f"at seeds {seeds[0]} to {seeds[-1]}"
+    )
+
+
+def outcomes(joined: Joined, metric: MetricInfo, comparison: str) -> pd.DataFrame:
+    """The pairs on one metric, with columns as in `store.comparison.PAIRS`.
+
+    The better value wins (1, else 0; equal values 0.5). A failed image loses, two failed tie. Where
+    both sides have a picture and one has no score, the pair is left out (null, with the reason). So
+    is a pair without a vote, failed or not: see `arena.Ballot`.
+    """
+    items = joined.items
+    a, b = items[f"value:{metric.name}_a"], items[f"value:{metric.name}_b"]
+    a_failed, b_failed = items["failed_a"].notna(), items["failed_b"].notna()
+    sign = 1.0 if metric.direction == "higher" else -1.0
+    scored = np.where(a.notna() & b.notna(), (np.sign(sign * (a - b)) + 1) / 2, np.nan)
+    lost = (b_failed.astype(float) - a_failed.astype(float) + 1) / 2
+    outcome = pd.Series(np.where(a_failed | b_failed, lost, scored), index=items.index)
+    if metric == HUMAN:
+        outcome = outcome.where(a.notna())
+    reasons = items[f"reason:{metric.name}_a"].where(a.isna(), items[f"reason:{metric.name}_b"])
+    return tables.typed(
+        {
+            "comparison": comparison,
+            "metric": metric.name,
+            "item_id": items["item_id_a"],
+            "prompt_id": items["prompt_id"],
+            "prompt": items["prompt_a"],
+            "category": items["category_a"],
+            "seed": items["seed"],
+            "b_seed": items["b_seed"],
+            "a_value": a.where(~a_failed),
+            "b_value": b.where(~b_failed),
+            "a_failed": items["failed_a"],
+            "b_failed": items["failed_b"],
+            "outcome": outcome,
+            "left_out": reasons.fillna("no score").where(outcome.isna()),
+        },
+        tables.PAIRS,
+    )

@@ -1,0 +1,164 @@
+"""Each run's own scores: means, how sure they are, and which is best."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from harness.comparison import statistics, two_way
+from harness.comparison.statistics import Codes, Estimate, Floats
+from harness.store import comparison_tables as tables
+from harness.store.comparison_tables import MetricInfo, RunFacts
+
+BEST, TIED = "best", "tied"
+
+
+def summary(
+    runs: Mapping[str, RunFacts], items: Mapping[str, pd.DataFrame], metrics: Sequence[MetricInfo]
+) -> pd.DataFrame:
+    """A table as SUMMARY; `items` are the runs' images with `value:<metric>` columns."""
+    rows = []
+    for name, facts in runs.items():
+        frame = items[name]
+        codes, seeds = _codes(frame)
+        for metric in metrics:
+            values = _values(frame, metric)
+            held = ~np.isnan(values)
+            values, by_prompt, by_seed = values[held], codes[held], seeds[held]
+            score = _score(values, by_prompt, by_seed, facts.noise_key == "seed", metric)
+            rows.append(
+                {
+                    "run": name,
+                    "run_id": facts.run_id,
+                    "metric": metric.name,
+                    "direction": metric.direction,
+                    "mean": score.value,
+                    "low": score.low,
+                    "high": score.high,
+                    "images": len(values),
+                    "prompts": score.prompts,
+                    "failed": sum(facts.failed.values()),
+                    "reason": score.reason,
+                    **_cost(facts),
+                    "se": standard_error(values, by_prompt),
+                    "seed_sd": seed_deviation(values, by_seed),
+                    "standing": None,
+                }
+            )
+    found = tables.typed(rows, tables.SUMMARY)
+    aligned = _aligned(items)
+    shared = any(facts.noise_key == "seed" for facts in runs.values())
+    for metric in metrics:
+        here = found["metric"] == metric.name
+        means = dict(zip(found.loc[here, "run"], found.loc[here, "mean"], strict=True))
+        standing = standings(aligned, means, metric, shared)
+        found.loc[here, "standing"] = found.loc[here, "run"].map(standing)
+    return found
+
+
+def _cost(facts: RunFacts) -> dict[str, Any]:
+    cost = facts.cost
+    return {
+        "nfe": cost.nfe,
+        "nfe_images": cost.nfe_images,
+        "nfe_by_branch": json.dumps(cost.nfe_by_branch),
+        "seconds": cost.seconds,
+        "timed_images": cost.timed_images,
+        "device": cost.device,
+        "macs": cost.macs,
+    }
+
+
+def standard_error(values: Floats, prompts: Codes) -> float | None:
+    """Of the mean over prompts: the deviation of their means over the root of their number."""
+    means, _ = statistics.prompt_means(values, prompts)
+    return float(means.std(ddof=1) / math.sqrt(len(means))) if len(means) > 1 else None
+
+
+def seed_deviation(values: Floats, seeds: Codes) -> float | None:
+    """Standard deviation of the seeds' mean scores; null with one seed."""
+    means, _ = statistics.prompt_means(values, seeds)
+    return float(means.std(ddof=1)) if len(means) > 1 else None
+
+
+def standings(
+    aligned: Mapping[str, pd.DataFrame],
+    means: Mapping[str, float],
+    metric: MetricInfo,
+    shared: bool,
+) -> dict[str, str | None]:
+    """By run: best, tied, or null.
+
+    Best is the best of `means`; tied is a run whose difference from it, over the images that both
+    have scored, has a 95 % interval that holds 0. `aligned` are the runs' images, row by row the
+    same prompt and seed. `shared` noise makes seeds a sample, too.
+    """
+    known = {name: value for name, value in means.items() if not pd.isna(value)}
+    found: dict[str, str | None] = dict.fromkeys(aligned)
+    if len(known) < 2:
+        return found
+    best = (max if metric.direction == "higher" else min)(known, key=lambda name: known[name])
+    first = next(iter(aligned.values()))
+    codes, seeds = _codes(first)
+    ours = _values(aligned[best], metric)
+    for name in known:
+        gap = ours - _values(aligned[name], metric)
+        held = ~np.isnan(gap)
+        found[name] = TIED if _holds_0(_mean(gap[held], codes[held], seeds[held], shared)) else None
+    found[best] = BEST
+    return found
+
+
+def _holds_0(gap: Estimate) -> bool:
+    return gap.low is not None and gap.high is not None and gap.low <= 0 <= gap.high
+
+
+def _score(
+    values: Floats, prompts: Codes, seeds: Codes, shared: bool, metric: MetricInfo
+) -> Estimate:
+    """The mean score. Of scores 0 and 1 it has the interval of a rate, which knows its ends; other
+    intervals stop where the metric's range does, and there is none where all prompts are alike."""
+    binary = (metric.least, metric.most) == (0, 1) and bool(np.isin(values, (0, 1)).all())
+    if binary and shared and len(values):
+        return two_way.shared_rate(values, prompts, seeds)[0]
+    if binary:
+        return statistics.winning_rate(values, prompts)
+    found = _mean(values, prompts, seeds, shared)
+    if found.low is not None and found.low == found.high:
+        reason = "no interval: all prompts score the same"
+        return Estimate(found.value, None, None, found.prompts, reason)
+    return found.within(metric.least, metric.most)
+
+
+def _mean(values: Floats, prompts: Codes, seeds: Codes, shared: bool) -> Estimate:
+    if shared:
+        return two_way.shared_mean(values, prompts, seeds)
+    return statistics.mean(values, prompts)
+
+
+def _codes(frame: pd.DataFrame) -> tuple[Codes, Codes]:
+    """Prompts and seeds as numbers from 0."""
+    prompts, seeds = (pd.factorize(frame[column])[0] for column in ("prompt_id", "seed"))
+    return prompts, seeds
+
+
+def _values(frame: pd.DataFrame, metric: MetricInfo) -> Floats:
+    """Scores [n], NaN where there is none or the image failed."""
+    return frame[f"value:{metric.name}"].where(frame["failed"].isna()).to_numpy(np.float64)
+
+
+def _aligned(items: Mapping[str, pd.DataFrame]) -> dict[str, pd.DataFrame]:
+    """The runs' images in the order of the first run's; rows without a value where one lacks it."""
+    first = next(iter(items.values()))
+    ids = first["item_id"].to_numpy()
+    found = {}
+    for name, frame in items.items():
+        own = frame["item_id"].to_numpy()
+        same = len(own) == len(ids) and bool((own == ids).all())
+        found[name] = frame if same else frame.set_index("item_id").reindex(ids).reset_index()
+    return found

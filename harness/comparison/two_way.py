@@ -1,0 +1,128 @@
+"""Noise shared by all prompts: seeds are a sample, too, crossed with the prompts.
+
+With `noise_key=seed` one noise serves every prompt, so that images of one seed are alike as well as
+images of one prompt, and an interval over prompts alone is too sure of itself.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+
+import numpy as np
+from scipy import stats
+
+from harness.comparison.score import Score
+from harness.comparison.statistics import (
+    LEVEL,
+    Codes,
+    Estimate,
+    Floats,
+    dense,
+    distinct,
+    mean,
+    score,
+    scored,
+)
+
+FEW_SEEDS = 10
+
+
+@dataclass(frozen=True)
+class _Crossed:
+    """A mean over prompts; what seeds add to its variance, beyond what prompts show of it."""
+
+    value: float
+    by_prompt: float
+    by_seed: float
+    prompts: int
+    seeds: int
+
+    def degrees(self, by_prompt: float) -> float:
+        """Satterthwaite's (1946) for the sum of the two variances."""
+        parts = by_prompt**2 / (self.prompts - 1) + self.by_seed**2 / (self.seeds - 1)
+        total = (by_prompt + self.by_seed) ** 2
+        return total / parts if parts > 0 else float(self.prompts - 1)
+
+
+def _crossed(values: Floats, prompts: Codes, seeds: Codes) -> _Crossed:
+    """The random-effects analysis of variance of prompts x seeds (Searle et al. 1992, chapter 4).
+
+    A mean's variance is MS_prompt + MS_seed - MS_rest over the number of items; the last two, if
+    positive, are what seeds add. Items may be missing: each weighs 1 / (prompts * items of its
+    prompt), which is exact for complete tables.
+    """
+    prompts, counts = dense(prompts)
+    seeds, taken = dense(seeds)
+    m, s, n = len(counts), len(taken), len(values)
+    weights = 1 / (m * counts[prompts])
+    centre = float((weights * values).sum())
+    of_prompt = np.bincount(prompts, values) / counts
+    of_seed = np.bincount(seeds, weights * values) / np.bincount(seeds, weights)
+    rest = values - of_prompt[prompts] - of_seed[seeds] + centre
+    by_prompt = float(((of_prompt - centre) ** 2).sum() / (m * (m - 1)))
+    share = np.bincount(seeds, weights)
+    seeds_alone = float((share**2 * (of_seed - centre) ** 2).sum() * s / (s - 1))
+    noise = float((weights**2 * rest**2).sum() * n / ((m - 1) * (s - 1)))
+    by_seed = max(0.0, seeds_alone - noise) if np.ptp(values) else 0.0  # and no rounding
+    return _Crossed(centre, by_prompt, by_seed, m, s)
+
+
+def shared_rate(
+    outcomes: Floats, prompts: Codes, seeds: Codes
+) -> tuple[Estimate, float | None, str]:
+    """As `winning_rate`, for noise that depends on the seed alone; with p-value and its method.
+
+    The spread of `winning_rate`'s score test grows by what seeds add to the variance, and Student's
+    t has Satterthwaite's degrees of freedom. The p-value is that of the same test, since flipping
+    the sign of prompts would take them for independent. One prompt: seeds are the observations
+    (unconditional models). One seed: prompts are, and the result holds for that noise only.
+    Simulated coverage is 93 % or more from 10 seeds on; `seed_warning` speaks up below.
+    """
+    if not len(outcomes):
+        return Estimate(None, None, None, 0, "no pairs"), None, "no pairs"
+    several_prompts, several_seeds = distinct(prompts) > 1, distinct(seeds) > 1
+    test, m = score(outcomes, prompts if several_prompts else seeds)
+    if m == 1:
+        found = Estimate(test.value, None, None, 1, "one pair: no interval")
+        return found, None, "one pair: no p-value"
+    if not (several_prompts and several_seeds):
+        return _judged(test, m, m - 1)
+    table = _crossed(outcomes, prompts, seeds)
+    one = test.variance(test.value)
+    degrees = table.degrees(one * test.spread)
+    if table.by_seed:
+        test = replace(test, spread=test.spread + table.by_seed / one)
+    return _judged(test, m, degrees)
+
+
+def _judged(test: Score, m: int, degrees: float) -> tuple[Estimate, float, str]:
+    p_value = float(2 * stats.t.sf(test.distance(0.5), degrees))
+    return scored(test, m, degrees), p_value, "score test"
+
+
+def shared_mean(values: Floats, prompts: Codes, seeds: Codes) -> Estimate:
+    """As `mean`, for noise that depends on the seed alone: a two-way Student's t interval."""
+    several_prompts = distinct(prompts) > 1
+    if not several_prompts or distinct(seeds) < 2:
+        return mean(values, prompts if several_prompts else seeds)
+    table = _crossed(values, prompts, seeds)
+    degrees = table.degrees(table.by_prompt)
+    error = math.sqrt(table.by_prompt + table.by_seed)
+    half = float(stats.t.ppf((1 + LEVEL) / 2, degrees)) * error
+    return Estimate(table.value, table.value - half, table.value + half, table.prompts)
+
+
+def seed_warning(prompts: int, seeds: int) -> str | None:
+    """What to know of intervals over `seeds` seeds whose noise all `prompts` share."""
+    if prompts < 2 or seeds >= FEW_SEEDS:
+        return None
+    if seeds == 1:
+        return (
+            "all prompts share one noise: the interval holds for that noise only. Take more seeds, "
+            "or noise_key=prompt"
+        )
+    return (
+        f"all prompts share the noise of {seeds} seeds, too few to know how much it matters: take "
+        f"{FEW_SEEDS} or more, or noise_key=prompt"
+    )

@@ -1,0 +1,124 @@
+"""A name with parameters as typed text, `name(param=value, ...)`, and back.
+
+Nothing here knows which names exist; registries and signatures are checked where they live.
+"""
+
+from __future__ import annotations
+
+import ast
+import json
+import math
+import re
+from dataclasses import dataclass, field
+from typing import Any
+
+from harness.core.errors import HarnessError
+
+_BARE = {"true": True, "false": False, "none": None, "null": None}
+
+
+_CLOSERS = {"(": ")", "[": "]", "{": "}"}
+
+
+@dataclass(frozen=True)
+class Call:
+    """A name with parameters, as typed: `zigzag(steps=10, inversion=released)`."""
+
+    name: str
+    params: dict[str, Any] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        inner = ", ".join(f"{key}={show_value(value)}" for key, value in self.params.items())
+        return f"{self.name}({inner})" if inner else self.name
+
+
+def parse_call(text: str) -> Call:
+    """Parse `name` or `name(key=value, ...)`; a name may be a path.
+
+    Values are numbers, `true`, `false`, `none`, quoted text, bare words and paths, and (nested)
+    lists of these. Raises HarnessError for text that does not parse and for a repeated parameter.
+    """
+    text = text.strip()
+    if not text.endswith(")"):
+        if not text or ("(" in text and "=" in text):
+            raise HarnessError(f"cannot read {text!r}: expected NAME or NAME(parameter=value, ...)")
+        return Call(text)
+    head, _, body = text[:-1].partition("(")
+    if not head.strip():
+        raise HarnessError(f"cannot read {text!r}: expected NAME(parameter=value, ...)")
+    params: dict[str, Any] = {}
+    for piece in _split(body, text):
+        key, equals, value = piece.partition("=")
+        key = key.strip()
+        if not equals or not key.isidentifier():
+            raise HarnessError(
+                f"cannot read {piece.strip()!r} in {text!r}: expected parameter=value"
+            )
+        if key in params:
+            raise HarnessError(f"parameter {key!r} is given twice in {text!r}")
+        params[key] = _value(value.strip(), text)
+    return Call(head.strip(), params)
+
+
+def split_list(text: str) -> list[str]:
+    """The parts of a comma-separated list, with commas inside of brackets and quotes kept."""
+    return [piece.strip() for piece in _split(text, text)]
+
+
+def _split(body: str, whole: str) -> list[str]:
+    """Cut at commas outside of brackets and quotes."""
+    pieces, start, stack, quote = [], 0, [], ""
+    for at, char in enumerate(body):
+        if quote:
+            quote = "" if char == quote else quote
+        elif char in "'\"":
+            quote = char
+        elif char in _CLOSERS:
+            stack.append(_CLOSERS[char])
+        elif stack and char == stack[-1]:
+            stack.pop()
+        elif char in ")]}":
+            raise HarnessError(f"unbalanced {char!r} in {whole!r}")
+        elif char == "," and not stack:
+            pieces.append(body[start:at])
+            start = at + 1
+    if stack or quote:
+        raise HarnessError(f"missing {quote or stack[-1]!r} in {whole!r}")
+    pieces.append(body[start:])
+    return [piece for piece in pieces if piece.strip()]
+
+
+def _value(text: str, whole: str) -> Any:
+    if not text:
+        raise HarnessError(f"a parameter without a value in {whole!r}")
+    if text[0] == "[" and text[-1] == "]":
+        return [_value(piece.strip(), whole) for piece in _split(text[1:-1], whole)]
+    if text[0] in "'\"":
+        try:
+            return ast.literal_eval(text)
+        except (SyntaxError, ValueError):
+            raise HarnessError(f"cannot read the text {text} in {whole!r}") from None
+    if text.lower() in _BARE:
+        return _BARE[text.lower()]
+    for number in (int, float):
+        try:
+            value = number(text)
+        except ValueError:
+            continue
+        if not math.isfinite(value):
+            raise HarnessError(f"{text} is not a finite number in {whole!r}")
+        return value
+    return text
+
+
+def show_value(value: Any) -> str:
+    """A parameter's value as text that reads as the same value: text that would not is quoted."""
+    if isinstance(value, list | tuple):
+        return "[" + ", ".join(show_value(item) for item in value) + "]"
+    if isinstance(value, bool) or value is None:
+        return str(value).lower()
+    if isinstance(value, str) and not (
+        re.fullmatch(r"[\w./:@-]+", value) and _value(value, value) == value
+    ):
+        return json.dumps(value, ensure_ascii=False)
+    return str(value)

@@ -1,0 +1,69 @@
+"""What a run is, as data, and the run's hash."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from harness.core.call import Call, parse_call
+from harness.core.errors import HarnessError
+
+
+def parse_size(text: str) -> tuple[int, int]:
+    """Height and width in pixels from `HxW` or `S` (square)."""
+    match = re.fullmatch(r"(\d+)(?:x(\d+))?", text.strip().lower())
+    if not match:
+        raise HarnessError(f"cannot read size {text!r}: expected HxW, for example 512x768")
+    return int(match[1]), int(match[2] or match[1])
+
+
+DISTILLED = "distilled_guidance"
+"""The setting of a model that takes guidance as an input: `MODEL(distilled_guidance=8)`."""
+
+
+@dataclass(frozen=True)
+class RunSpec:
+    """Everything that determines an image of a run, besides its prompt and seed.
+
+    `sampler` holds every parameter, defaults filled in. `size` is null for imported images, of
+    which nothing but their source is known. `run_id` names the run's folder; which
+    prompts and seeds were asked for is not part of it, so that more of them extend a run.
+    """
+
+    model: str
+    sampler: Call
+    size: tuple[int, int] | None  # height, width
+    dtype: str
+    noise_key: str
+    negative: str | None = None
+    guide: str | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        return json.loads(json.dumps(asdict(self)))
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> RunSpec:
+        call = Call(data["sampler"]["name"], data["sampler"]["params"])
+        size = data["size"] and tuple(data["size"])
+        return cls(**{**data, "sampler": call, "size": size})
+
+    @property
+    def distilled_guidance(self) -> float | None:
+        """The guidance scale that is an input of the network, where it is distilled for that."""
+        given = parse_call(self.model).params.get(DISTILLED)
+        return None if given is None else float(given)
+
+    @property
+    def pixels(self) -> tuple[int, int]:
+        """Height and width of what a run makes, as opposed to imports."""
+        assert self.size is not None, "imported images are not made"
+        return self.size
+
+    @property
+    def run_id(self) -> str:
+        text = json.dumps(self.to_dict(), sort_keys=True)
+        name = re.sub("[:@]", "-", self.sampler.name)  # of a function in a file
+        return f"{name}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"

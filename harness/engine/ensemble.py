@@ -1,0 +1,159 @@
+"""A loaded model with the further networks that its runs need; prompts are encoded once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, cast
+
+import torch
+
+from harness.core.call import Call
+from harness.core.errors import HarnessError
+from harness.engine.applied import Applied
+from harness.engine.batch import Batch, Streams, run_sampler, variants_of
+from harness.engine.branches import Conditioned
+from harness.engine.targets import Targets, TextModel
+from harness.models.base import Condition, Model, ModelEntry
+from harness.models.load import load
+from harness.samplers.base import SAMPLERS
+
+
+class Ensemble:
+    """A loaded model with the further networks that its runs need; prompts are encoded once.
+
+    `guide` is the network that guidance leads away from. Models that a sampler names are loaded
+    when they are first needed, on the model's device, in `dtype`. At `size` (of the pictures), the
+    states of all must have one shape; None leaves that to the networks.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        guide: Model | None = None,
+        dtype: str = "float32",
+        size: tuple[int, int] | None = None,
+    ) -> None:
+        self.model, self._dtype, self._size = model, dtype, size
+        self._main = _Member(model)
+        self._guide = self._fitting(guide) if guide else None
+        self._named: dict[str, _Member] = {}
+
+    def encode(self, texts: list[str], negatives: list[str | None]) -> None:
+        """Have the conditions ready, so that the time that sampling takes is without them."""
+        self._main.conditioned(texts, negatives)
+        if self._guide is not None:
+            self._told(self._guide, texts, negatives)
+
+    def run(
+        self,
+        call: Call,
+        texts: list[str],
+        negatives: list[str | None],
+        noise: Streams,
+        notes: Sequence[Mapping[str, Any]] | None = None,
+        applied: Applied | None = None,
+        scales: torch.Tensor | None = None,
+    ) -> Batch:
+        """Sample one batch; see `run_sampler`. `notes`: see core.shards.Prompt."""
+        own = self._main.conditioned(texts, negatives)
+        others = {
+            name: self._told(self._member(setting["model"]), texts, negatives)
+            for name, setting in variants_of(call).items()
+            if "model" in setting
+        }
+        guide = self._told(self._guide, texts, negatives) if self._guide else None
+        objects = None
+        if "attention maps" in SAMPLERS.get(call.name).needs:
+            objects = Targets(cast(TextModel, self.model), texts, notes or [{}] * len(texts))
+        return run_sampler(
+            self.model,
+            call,
+            own.condition,
+            own.negative,
+            noise,
+            guide,
+            others,
+            objects,
+            applied,
+            scales,
+        )
+
+    def _told(self, member: _Member, texts: list[str], negatives: list[str | None]) -> Conditioned:
+        """Another model told the same prompts; beside a model of classes, the very same classes."""
+        if self.model.classes is None:
+            return member.conditioned(texts, negatives)
+        return Conditioned(member.model, self._main.condition(texts))
+
+    def _member(self, spec: str) -> _Member:
+        if spec not in self._named:
+            other = load(spec, device=str(self.model.device), dtype=self._dtype)
+            self._named[spec] = self._fitting(other)
+        return self._named[spec]
+
+    def _fitting(self, other: Model) -> _Member:
+        if self._size is None:
+            return _Member(other)
+        one, two = self.model.latent_shape(self._size), other.latent_shape(self._size)
+        if one != two:
+            raise HarnessError(
+                f"{other.name} does not go with {self.model.name}: at {self._size[0]}x"
+                f"{self._size[1]} its states are {two}, not {one}"
+            )
+        return _Member(other)
+
+
+class _Member:
+    """A loaded model with the conditions of its prompts, each distinct text encoded once, alone.
+
+    Alone, because what a text encoder gives in a batch depends in its last bits on the batch.
+    """
+
+    def __init__(self, model: Model) -> None:
+        self.model = model
+        self._known: dict[tuple[str, str | None], Condition | None] = {}
+
+    def condition(self, texts: list[str]) -> Condition:
+        found = self._batch("encode", texts)
+        assert found is not None
+        return found
+
+    def conditioned(self, texts: list[str], negatives: list[str | None]) -> Conditioned:
+        """The model with its conditions [len(texts), ...]; of classes, `negatives` are None."""
+        negative = self._batch("encode_negative", negatives)
+        return Conditioned(self.model, self.condition(texts), negative)
+
+    def _batch(self, method: str, texts: Sequence[str | None]) -> Condition | None:
+        """Rows on the model's device; None where the model has no such branch."""
+        parts: list[Condition] = []
+        for text in texts:
+            if (method, text) not in self._known:
+                found = getattr(self.model, method)([text])
+                self._known[method, text] = found and {k: v.cpu() for k, v in found.items()}
+            part = self._known[method, text]
+            if part is None:
+                return None
+            parts.append(part)
+        return {k: torch.cat([part[k] for part in parts]).to(self.model.device) for k in parts[0]}
+
+
+def check_guide(main: ModelEntry, guide: ModelEntry) -> None:
+    """Raise HarnessError if one model cannot guide another; what can be told without weights."""
+    if guide.classes not in (0, main.classes):
+        raise HarnessError(
+            f"{guide.name} cannot guide {main.name}: they are told different things "
+            f"({_told(guide)} and {_told(main)})"
+        )
+
+
+def check_needs(entry: ModelEntry, call: Call) -> None:
+    """Raise HarnessError if a sampler asks for what a model cannot do."""
+    missing = [need for need in SAMPLERS.get(call.name).needs if need not in entry.abilities]
+    if missing:
+        raise HarnessError(
+            f"{call.name} needs {' and '.join(missing)}, which {entry.name} does not have: it runs "
+            "on Stable Diffusion 1, 2, XL and 3"
+        )
+
+
+def _told(entry: ModelEntry) -> str:
+    return "text" if entry.classes is None else f"one of {entry.classes} classes"

@@ -1,0 +1,115 @@
+"""Unit normal noise, one stream per image: the same for any batch, rank count and order."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from harness.core.errors import HarnessError
+
+if TYPE_CHECKING:
+    import torch
+
+NOISE_KEYS = ("prompt", "seed", "index")
+"""What a stream is keyed by, besides the seed: the prompt's text (the default: independent noise
+over items), nothing (one noise per seed, as in most papers' scripts), or the prompt's place in its
+set."""
+
+
+def stream_key(noise_key: str, prompt: str, seed: int, index: int) -> int:
+    """The seed of an item's generator, in [0, 2**32): CPU generators use no more bits than that."""
+    if noise_key == "seed":
+        return seed % 2**32
+    if noise_key == "index":
+        return (seed + index) % 2**32
+    digest = hashlib.sha256(f"{seed}\n{prompt}".encode()).digest()
+    return int.from_bytes(digest[:4], "little")
+
+
+class NoiseStreams:
+    """Draws for a batch, each sample from its own generator.
+
+    The first draw is float32, later ones have the sampler's state dtype. Drawn on the CPU, so that
+    noise is the same wherever the network runs, then moved.
+    """
+
+    def __init__(
+        self,
+        keys: Sequence[int],
+        shape: Sequence[int],
+        *,
+        dtype: torch.dtype,
+        device: str | torch.device = "cpu",
+    ) -> None:
+        import torch
+
+        self._generators = [torch.Generator().manual_seed(key) for key in keys]
+        self._shape = tuple(shape)
+        self._dtype, self._device = dtype, device
+        self._draws = 0
+
+    def __call__(self, shape: Sequence[int] | None = None) -> torch.Tensor:
+        """The next unit normals [B, *shape]; `shape` defaults to the sample's own."""
+        import torch
+
+        wanted = self._shape if shape is None else tuple(shape)
+        dtype = torch.float32 if self._draws == 0 else self._dtype
+        self._draws += 1
+        rows = [torch.randn(wanted, generator=g, dtype=dtype) for g in self._generators]
+        return torch.stack(rows).to(self._device)
+
+    def skip(self) -> None:
+        """Let a draw go by that the sampler has no use for, but the published code makes."""
+        self()
+
+    def integers(self, high: int) -> torch.Tensor:
+        """Each sample's next integer [B] in [0, high)."""
+        import torch
+
+        drawn = [torch.randint(high, (), generator=g) for g in self._generators]
+        return torch.stack(drawn).to(self._device)
+
+
+class RecordedNoise:
+    """Replays recorded arrays instead of drawing: `noise` [N,C,H,W], then `draws` [K,N,C,H,W]."""
+
+    def __init__(
+        self, noise: torch.Tensor, draws: torch.Tensor | None, device: str | torch.device
+    ) -> None:
+        self._left = [noise, *(draws if draws is not None else [])]
+        self._has_draws = draws is not None
+        self._served, self._samples, self._device = 0, len(noise), device
+
+    def __call__(self, shape: Sequence[int] | None = None) -> torch.Tensor:
+        if not self._left:
+            raise HarnessError(
+                f"the sampler asks for draw {self._served}, the noise file holds {self._served - 1}"
+            )
+        value = self._left.pop(0)
+        if shape is not None and tuple(shape) != tuple(value.shape[1:]):
+            raise HarnessError(
+                f"recorded draw {self._served} has shape {tuple(value.shape[1:])}, "
+                f"the sampler asks for {tuple(shape)}"
+            )
+        self._served += 1
+        return value.to(self._device)
+
+    def skip(self) -> None:
+        """Let a recorded draw go by; a file without draws has none to leave out."""
+        if self._has_draws:
+            self()
+
+    def integers(self, high: int) -> torch.Tensor:
+        """Minus one for every sample: nothing is recorded."""
+        import torch
+
+        return torch.full((self._samples,), -1, device=self._device)
+
+    def close(self) -> None:
+        """Raise if draws are left over: the record belongs to another sampler or setting."""
+        if self._left:
+            raise HarnessError(
+                f"{len(self._left)} recorded draws were not used: the sampler made only "
+                f"{self._served - 1}"
+            )

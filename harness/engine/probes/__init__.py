@@ -1,0 +1,1 @@
+"""What a sampler amounts to, found by running it: guidance scale, independence, arithmetic."""

@@ -1,0 +1,51 @@
+"""Multiply-accumulates: what an evaluation, and a whole picture, costs in arithmetic."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch.utils.flop_counter import FlopCounterMode
+
+from harness.core.call import Call
+from harness.core.run_spec import RunSpec
+from harness.core.shards import Prompt
+from harness.engine.batch import ANY_SCALE
+from harness.engine.ensemble import Ensemble
+from harness.engine.noise import NoiseStreams
+from harness.samplers.base import resolve
+
+
+@dataclass(frozen=True)
+class Ledger:
+    """Multiply-accumulates of matrix products, convolutions and attention, for one picture.
+
+    `picture`: of all that its sampler evaluates, whatever the networks, with what it adds to them
+    (AsynDM's time embeddings, say); without text encoder and decoder. `evaluation`: of the main
+    network, once, on one sample. `calls`: of the denoiser, for the picture; codes that evaluate
+    both branches always would count two evaluations each.
+    """
+
+    picture: int
+    evaluation: int
+    calls: int
+
+
+def count_macs(models: Ensemble, spec: RunSpec, prompt: Prompt) -> Ledger:
+    """Counted by torch's flop counter while one sample is made."""
+    once = resolve(Call("ddim", {"steps": 1, "guidance": 1.0}), {})
+    picture, calls = _count(models, spec, prompt, spec.sampler)
+    evaluation, _ = _count(models, spec, prompt, once)
+    return Ledger(picture, evaluation, calls)
+
+
+def _count(models: Ensemble, spec: RunSpec, prompt: Prompt, call: Call) -> tuple[int, int]:
+    """Multiply-accumulates, and calls of the denoiser."""
+    model = models.model
+    shape = model.latent_shape(spec.pixels)
+    noise = NoiseStreams([0], shape, dtype=model.state_dtype, device=model.device)
+    models.encode([prompt.text], [spec.negative])  # so that encoding is not counted
+    with FlopCounterMode(display=False) as counter:
+        notes = [prompt.notes]
+        batch = models.run(call, [prompt.text], [spec.negative], noise, notes, scales=ANY_SCALE)
+    calls = len(batch.applied.scales) if batch.applied else 0
+    return int(counter.get_total_flops()) // 2, calls

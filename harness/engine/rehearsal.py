@@ -1,0 +1,110 @@
+"""A sampler run without a network: its ladder, its evaluations, and what is wrong with it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TypeVar
+
+import torch
+
+from harness.core.call import Call
+from harness.core.objects import ObjectRequest
+from harness.engine.batch import parts_of, variants_of
+from harness.engine.branches import Conditioned
+from harness.engine.denoiser import Denoiser
+from harness.models.base import Condition, Ladders
+from harness.samplers.base import SAMPLERS, Noise
+
+
+def rehearse(
+    ladders: Ladders, call: Call, *, unconditional: bool = True, guided: bool = False
+) -> tuple[torch.Tensor, dict[tuple[str, str], int]]:
+    """A sampler's ladder [N+1] and its evaluations per sample, without a network.
+
+    `unconditional`: the model has that branch; `guided`: there is a second network to guide by.
+    Raises HarnessError for what is wrong with the sampler on this ladder, so it is also the check
+    before any weights are loaded.
+    """
+    denoise, sigmas, _ = rehearsed(
+        Denoiser, ladders, call, unconditional=unconditional, guided=guided
+    )
+    return sigmas, {key: int(count[0]) for key, count in denoise.evaluations.items()}
+
+
+D = TypeVar("D", bound=Denoiser)
+
+
+def rehearsed(
+    kind: type[D],
+    ladders: Ladders,
+    call: Call,
+    width: int = 1,
+    *,
+    unconditional: bool = True,
+    guided: bool = False,
+    noise: Noise | None = None,
+) -> tuple[D, torch.Tensor, torch.Tensor]:
+    """Run a sampler on a `kind` of denoiser without a network, in float64: the denoiser, the ladder
+    and what the sampler returns. It begins at zeros [1, width, 2, 2], or with `noise` at its first
+    draw [B, width, 2, 2] times the ladder's first level."""
+    sigmas, policy, own = parts_of(ladders, call)
+    x = torch.zeros(1, width, 2, 2, dtype=torch.float64)
+    if noise is not None:
+        x = sigmas[0] * noise().to(x)
+    row = {"row": torch.zeros(len(x))}
+    stub = Conditioned(_Stub(), row, row if unconditional else None)
+    others = dict.fromkeys(variants_of(call), stub)
+    guide = stub if guided else None
+    denoise = kind(
+        stub.network, row, stub.negative, policy, others, guide, ladders, _rehearsed_objects
+    )
+    draws = noise or _Silence(x)
+    return denoise, sigmas, SAMPLERS.get(call.name).run(denoise, x, sigmas, draws, **own)
+
+
+class _Silence:
+    """Noise of zeros."""
+
+    def __init__(self, like: torch.Tensor) -> None:
+        self._like = like
+
+    def __call__(self, shape: Sequence[int] | None = None) -> torch.Tensor:
+        return torch.zeros_like(self._like) if shape is None else torch.zeros(1, *shape)
+
+    def skip(self) -> None:
+        pass
+
+
+class _Stub:
+    """A network that sees nothing and says zero."""
+
+    name = "this model"
+
+    def perturbed(self, layers: tuple[str, ...]) -> _Stub:
+        return self
+
+    def network(
+        self, x: torch.Tensor, sigma: torch.Tensor, time: torch.Tensor, condition: Condition
+    ) -> torch.Tensor:
+        return torch.zeros_like(x)
+
+    def denoised(self, x: torch.Tensor, sigma: torch.Tensor, output: torch.Tensor) -> torch.Tensor:
+        return output
+
+    def start(self, noise: torch.Tensor, sigma: torch.Tensor) -> torch.Tensor:
+        return noise
+
+    @contextmanager
+    def attention_maps(self, size: tuple[int, int], rows: slice) -> Iterator[_StubMaps]:
+        yield _StubMaps()
+
+
+class _StubMaps:
+    mean = torch.ones(1, 1, 2, 2)
+
+
+def _rehearsed_objects(request: ObjectRequest) -> tuple[torch.Tensor, torch.Tensor]:
+    """As many objects as there are strengths; prompts' own are not known yet."""
+    strengths = torch.tensor(request.strength or 0.0).reshape(1, -1)
+    return torch.ones(1, strengths.shape[1], 1), strengths

@@ -1,0 +1,193 @@
+"""From image shards to score and feature shards, and from features to set scores.
+
+Whatever is missing is computed, nothing else: a stored shard is valid while it names the same items
+as the image shard and was made by the same version, parameters and weights of the metric. A batch
+is (a part of) one shard, so scores do not depend on ranks, order or interruptions.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field
+from typing import Literal
+
+from harness.core.errors import HarnessError
+from harness.evaluation.batches import batches
+from harness.evaluation.jobs import Job, Sheet, make_jobs
+from harness.evaluation.set_scores import SetScore, by_seed_range, set_score
+from harness.metrics.base import FeatureMetric, Metric, checks, make_metrics
+from harness.store import scores
+from harness.store.run import Run
+
+__all__ = [
+    "EvaluationReport",
+    "Outcome",
+    "SetScore",
+    "by_seed_range",
+    "evaluate",
+    "pending",
+    "set_score",
+]
+
+
+@dataclass
+class Outcome:
+    """What became of one metric on the shards that an evaluation went through.
+
+    `undefined` counts the items without a number by reason; `truncated` those whose prompt is
+    longer than the metric can read. What is stored for a metric of features are these: it is
+    `encoded`, and computed when runs are compared.
+    """
+
+    metric: str
+    verb: Literal["scored", "encoded"] = "scored"
+    computed_shards: int = 0
+    reused_shards: int = 0
+    scored: int = 0
+    truncated: int = 0
+    undefined: Counter[str] = field(default_factory=Counter)
+
+    @property
+    def items(self) -> int:
+        return self.scored + self.undefined.total()
+
+    def __str__(self) -> str:
+        text = f"{self.metric}: {self.scored} of {self.items} images {self.verb}"
+        text += "".join(f"; {n} not: {why}" for why, n in self.undefined.most_common(3))
+        rest = len(self.undefined) - 3
+        text += f"; and {rest} more reasons" if rest > 0 else ""
+        return text + (f"; {self.truncated} prompts truncated" if self.truncated else "")
+
+
+@dataclass(frozen=True)
+class EvaluationReport:
+    """By metric label: what was done, and why metrics could not run (what to download where)."""
+
+    outcomes: dict[str, Outcome]
+    missing: dict[str, str]
+
+
+@dataclass(frozen=True)
+class _Due:
+    """A shard whose images have this key, and the jobs that have yet to see them."""
+
+    shard: str
+    key: str
+    jobs: list[Job]
+
+
+def evaluate(
+    run: Run,
+    metrics: Sequence[str],
+    *,
+    device: str = "cpu",
+    batch_size: int = 64,
+    progress: Callable[[int], object] = lambda images: None,
+    shards: Iterable[str] | None = None,
+    threads: int = 1,
+) -> EvaluationReport:
+    """Compute what `scores/` and `features/` of a run lack for `metrics` (`clip(model=ViT-B-32)`).
+
+    `progress` is called with numbers of images as they are done. `shards` yields the names of
+    those to go through, one by one (None: all). `threads` is torch's number of threads, set for
+    the whole process, since the last bits of a score on a CPU depend on it. With all shards gone
+    through, the run's index is brought up to date.
+    Raises HarnessError for unknown metrics and parameters, and if no metric can run here; where
+    only some cannot, the report says why and the others run.
+    """
+    made = make_metrics(metrics)
+    if not made:
+        raise HarnessError("no metric is named: see `harness list metrics`")
+    if not run.shards("images"):
+        raise HarnessError(f"{run.path} holds no images to evaluate: generate them first")
+    missing = _problems(run, made)
+    usable = [metric for metric in made if metric.label not in missing]
+    if not usable:
+        raise HarnessError("\n".join(missing.values()))
+    jobs = make_jobs(usable)
+    outcomes = [
+        Outcome(str(metric.call), "encoded" if isinstance(metric, FeatureMetric) else "scored")
+        for metric in usable
+    ]
+
+    def count(shard: str, due: Sequence[Job]) -> None:
+        for job, outcome in zip(jobs, outcomes, strict=True):
+            _count(run, shard, job, outcome, computed=job in due)
+
+    def due_shards() -> Iterator[_Due]:
+        for shard in run.shards("images") if shards is None else shards:
+            key = scores.images_key(run, shard)
+            due = [job for job in dict.fromkeys(jobs) if not job.done(run, shard, key)]
+            if due:
+                yield _Due(shard, key, due)
+                continue
+            count(shard, due)
+            progress(run.read("images", shard, ["item_id"]).num_rows)
+
+    stream = batches(due_shards(), lambda due: scores.image_rows(run, due.shard), batch_size)
+    with closing(stream):
+        for batch in stream:
+            now = batch.shard
+            if batch.first:
+                _set_threads(threads)
+                sheet = Sheet(run, now.shard, now.key, now.jobs, batch.rows, batch.broken, device)
+            sheet.add(batch)
+            if batch.last:
+                sheet.write()
+                count(now.shard, now.jobs)
+            progress(len(batch.places) + (len(batch.broken) if batch.last else 0))
+    if shards is None:
+        run.update_index()
+    labels = [metric.label for metric in usable]
+    return EvaluationReport(dict(zip(labels, outcomes, strict=True)), missing)
+
+
+def _set_threads(threads: int) -> None:
+    import torch
+
+    torch.set_num_threads(threads)
+
+
+def _problems(run: Run, metrics: Sequence[Metric]) -> dict[str, str]:
+    """Why metrics cannot run here, or on this run's images, by label."""
+    found = checks(metrics, run.spec)
+    asking = [m for m in metrics if m.about.needs_prompts and m.label not in found]
+    if asking and not _has_prompts(run):
+        found |= {
+            metric.label: f"{metric.name} needs prompts, and the images of {run.path} have none: "
+            "say which image is whose with --prompts, a table with the columns file,prompt,seed"
+            for metric in asking
+        }
+    return found
+
+
+def _has_prompts(run: Run) -> bool:
+    return any(
+        text and text.strip()
+        for shard in run.shards("images")
+        for text in run.read("images", shard, ["prompt"])["prompt"].to_pylist()
+    )
+
+
+def pending(run: Run, metrics: Sequence[str]) -> list[str]:
+    """Image shards that some metric that can run here has yet to see."""
+    made = make_metrics(metrics)
+    missing = _problems(run, made)
+    jobs = set(make_jobs([metric for metric in made if metric.label not in missing]))
+    return [
+        shard
+        for shard in run.shards("images")
+        if any(not job.done(run, shard, scores.images_key(run, shard)) for job in jobs)
+    ]
+
+
+def _count(run: Run, shard: str, job: Job, outcome: Outcome, computed: bool) -> None:
+    """Add a stored shard to a metric's outcome."""
+    outcome.computed_shards += computed
+    outcome.reused_shards += not computed
+    reasons = Counter(run.read(job.kind, shard, ["reason"])["reason"].to_pylist())
+    outcome.scored += reasons.pop(None, 0)
+    outcome.undefined.update(reasons)
+    outcome.truncated += int(scores.metadata(run, job.kind, shard)["truncated"])

@@ -1,0 +1,145 @@
+"""Reference statistics of anybody's images."""
+
+from __future__ import annotations
+
+import io
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from harness.core.errors import HarnessError
+from harness.metrics.base import Encoder, SetMetric, make_metrics
+from harness.metrics.encoders import make_encoder
+from harness.metrics.referred import Referred
+from harness.metrics.set_statistics import Moments
+from harness.store import files
+from harness.store.collections import Images
+from harness.store.pictures import Broken
+
+log = logging.getLogger(__name__)
+
+_SEED = 0
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """An encoder whose statistics are wanted; `keep`: its features, too."""
+
+    encoder: Encoder
+    keep: bool
+
+
+def encoders_of(metrics: Sequence[str], encoders: Sequence[str]) -> list[Wanted]:
+    """What references for metrics, and of encoders by name, need: each encoder once.
+
+    Raises HarnessError for a metric that is not measured against a reference.
+    """
+    found: dict[str, Wanted] = {}
+    for metric in make_metrics(metrics):
+        if not isinstance(metric, SetMetric) or not isinstance(metric, Referred):
+            raise HarnessError(f"{metric.name} is not measured against reference statistics")
+        encoder = metric.features
+        known = found.get(encoder.label, Wanted(encoder, False))
+        found[encoder.label] = Wanted(encoder, known.keep or metric.keeps_features)
+    for encoder in map(make_encoder, encoders):
+        found.setdefault(encoder.label, Wanted(encoder, False))
+    if not found:
+        raise HarnessError("name what the reference is for: --metrics fid,kid or --encoder dinov2")
+    return list(found.values())
+
+
+def build_references(
+    images: Images,
+    wanted: Sequence[Wanted],
+    target: Callable[[Encoder], str],
+    *,
+    device: str = "cpu",
+    batch_size: int = 64,
+    most_features: int = 50_000,
+    progress: Callable[[int], object] | None = None,
+) -> list[int]:
+    """Write each encoder's reference of the images to the .npz `target(encoder)`.
+
+    It holds mu [F], sigma [F, F] and n as EDM's format, the encoder with its resizing, the sha256
+    of its weights and a hash of the images; where they are to be kept, also the features
+    [m, F] of at most `most_features` of them, drawn with seed 0. Pictures that cannot be read are
+    left out, with a warning. Returns the number of images for each. Weights are asked for first.
+    """
+    import torch
+
+    for one in wanted:
+        one.encoder.check()
+        if files.exists(target(one.encoder)):
+            raise HarnessError(f"{target(one.encoder)} exists: remove it, or choose another name")
+    drawn = np.random.RandomState(_SEED).permutation(len(images))[:most_features]
+    chosen = np.zeros(len(images), bool)
+    chosen[drawn] = True
+    moments: list[Moments | None] = [None for _ in wanted]
+    kept: list[dict[int, NDArray[Any]]] = [{} for _ in wanted]
+    with torch.inference_mode():
+        for places, batch in _batches(images, batch_size):
+            for i, one in enumerate(wanted):
+                one.encoder.load(device)
+                features = one.encoder.encode(batch).numpy()
+                before, new = moments[i], Moments.of(features)
+                moments[i] = new if before is None else before + new
+                if one.keep:
+                    pairs = zip(places, features, strict=True)
+                    kept[i].update((at, row) for at, row in pairs if chosen[at])
+            if progress:
+                progress(len(places))
+    whole = [found for found in moments if found is not None and found.n > 1]
+    if len(whole) < len(wanted):
+        raise HarnessError(f"{images.path} holds too few readable pictures for a covariance")
+    for one, found, rows in zip(wanted, whole, kept, strict=True):
+        ordered = [rows[at] for at in sorted(rows)]
+        _write(target(one.encoder), one.encoder, found, ordered, images.identity)
+    return [found.n for found in whole]
+
+
+def _batches(images: Images, batch_size: int) -> Iterator[tuple[list[int], Any]]:
+    """Places and pictures uint8 [B, 3, H, W] of one size."""
+    import torch
+
+    waiting: dict[tuple[int, ...], list[tuple[int, NDArray[Any]]]] = {}
+    broken: list[str] = []
+
+    def batch(pairs: list[tuple[int, NDArray[Any]]]) -> tuple[list[int], Any]:
+        return [at for at, _ in pairs], torch.from_numpy(np.stack([one for _, one in pairs]))
+
+    for at, (name, picture) in enumerate(images):
+        if isinstance(picture, Broken):
+            broken.append(f"{name}: {picture.reason}")
+            continue
+        alike = waiting.setdefault(picture.shape, [])
+        alike.append((at, picture))
+        if len(alike) == batch_size:
+            yield batch(waiting.pop(picture.shape))
+        elif sum(map(len, waiting.values())) > 4 * batch_size:  # pictures of many sizes
+            yield batch(waiting.pop(max(waiting, key=lambda size: len(waiting[size]))))
+    for alike in waiting.values():
+        yield batch(alike)
+    if broken:
+        log.warning("%d pictures were left out: %s", len(broken), "; ".join(broken[:3]))
+
+
+def _write(
+    path: str, encoder: Encoder, moments: Moments, features: list[NDArray[Any]], identity: str
+) -> None:
+    arrays: dict[str, Any] = {
+        "mu": moments.mean,
+        "sigma": moments.covariance,
+        "n": moments.n,
+        "encoder": encoder.convention,
+        "weights": encoder.weights(),
+        "images": identity,
+    }
+    if features:
+        arrays["features"] = np.stack(features)
+    buffer = io.BytesIO()
+    np.savez(buffer, **arrays)
+    files.write_bytes(path, buffer.getvalue())

@@ -1,0 +1,241 @@
+"""What metrics make of one image shard: a job each, on batches they have in common."""
+
+from __future__ import annotations
+
+import logging
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from harness.evaluation.batches import Batch
+from harness.metrics.base import Encoder, FeatureMetric, ItemMetric, ItemRow, Metric
+from harness.metrics.undefined import Undefined
+from harness.store import scores
+from harness.store.pictures import Broken, Unread
+from harness.store.run import Run
+from harness.store.scores import ImageRow
+
+if TYPE_CHECKING:
+    import torch
+
+log = logging.getLogger(__name__)
+
+
+class Job(ABC):
+    """A metric's or an encoder's work on shards, and the folder that holds its results."""
+
+    def __init__(self, kind: str, worker: ItemMetric | Encoder) -> None:
+        self.kind = kind
+        self.worker = worker
+        self.made_by = {
+            "call": str(worker.call),
+            "weights": worker.weights(),
+            "identity": worker.identity(),
+        }
+
+    def done(self, run: Run, shard: str, items: str) -> bool:
+        """Whether the stored shard is of these items and of this metric as it is now."""
+        stored = scores.metadata(run, self.kind, shard)
+        return stored.get("items") == items and stored.get("identity") == self.made_by["identity"]
+
+    def unsuitable(self, row: ItemRow, size: tuple[int, int]) -> str | None:
+        return self.worker.unsuitable(row, size)
+
+    def begin(self, rows: Sequence[ItemRow]) -> int:
+        """Get ready for a shard's rows; the number of them whose prompt will be truncated."""
+        return 0
+
+    @abstractmethod
+    def compute(self, images: torch.Tensor, rows: Sequence[ItemRow]) -> Sequence[Any]:
+        """A result or Undefined for each image."""
+
+    @abstractmethod
+    def write(
+        self,
+        run: Run,
+        shard: str,
+        items: list[str],
+        values: list[Any],
+        reasons: list[str | None],
+        metadata: dict[str, str],
+    ) -> None:
+        """Store a whole shard; where there is a reason, the value is None."""
+
+
+class _Scores(Job):
+    def __init__(self, metric: ItemMetric) -> None:
+        super().__init__(f"scores/{metric.label}", metric)
+        self.metric = metric
+        self.truncates: dict[str, bool] = {}  # prompts that were prepared
+
+    def unsuitable(self, row: ItemRow, size: tuple[int, int]) -> str | None:
+        if self.metric.about.needs_prompts and not row.prompt.strip():
+            return "there is no prompt"
+        return super().unsuitable(row, size)
+
+    def begin(self, rows: Sequence[ItemRow]) -> int:
+        prompts = dict.fromkeys(row.prompt for row in rows if row.prompt.strip())
+        new = [prompt for prompt in prompts if prompt not in self.truncates]
+        self.metric.prepare(new)
+        self.truncates |= {prompt: self.metric.truncates(prompt) for prompt in new}
+        return sum(self.truncates.get(row.prompt, False) for row in rows)
+
+    def compute(self, images: torch.Tensor, rows: Sequence[ItemRow]) -> Sequence[Any]:
+        return [_finite(value) for value in self.metric.score(images, rows)]
+
+    def write(
+        self,
+        run: Run,
+        shard: str,
+        items: list[str],
+        values: list[Any],
+        reasons: list[str | None],
+        metadata: dict[str, str],
+    ) -> None:
+        scores.write_scores(run, self.metric.label, shard, items, values, reasons, metadata)
+
+
+class _Features(Job):
+    def __init__(self, encoder: Encoder) -> None:
+        super().__init__(f"features/{encoder.label}", encoder)
+        self.encoder = encoder
+
+    def compute(self, images: torch.Tensor, rows: Sequence[ItemRow]) -> Sequence[Any]:
+        features = self.encoder.encode(images).float().cpu().numpy()
+        return [
+            row if np.isfinite(row).all() else Undefined("its features are not finite")
+            for row in features
+        ]
+
+    def write(
+        self,
+        run: Run,
+        shard: str,
+        items: list[str],
+        values: list[Any],
+        reasons: list[str | None],
+        metadata: dict[str, str],
+    ) -> None:
+        label, width = self.encoder.label, self.encoder.width
+        scores.write_features(run, label, shard, items, values, reasons, width, metadata)
+
+
+def make_jobs(metrics: Sequence[Metric]) -> list[Job]:
+    """Each metric's job; metrics of one encoder's features have one job in common."""
+    features: dict[str, Job] = {}
+    jobs: list[Job] = []
+    for metric in metrics:
+        if isinstance(metric, FeatureMetric):
+            encoder = metric.features
+            jobs.append(features.setdefault(encoder.label, _Features(encoder)))
+        elif isinstance(metric, ItemMetric):
+            jobs.append(_Scores(metric))
+    return jobs
+
+
+def _finite(value: float | Undefined) -> float | Undefined:
+    if isinstance(value, Undefined):
+        return value
+    if math.isfinite(value):
+        return float(value)
+    return Undefined(f"the metric gave {value}")
+
+
+class Sheet:
+    """What jobs make of one image shard, batch by batch; `key` tells which images it holds.
+
+    Jobs that score the same images of a batch are given the same tensor, so that they can share an
+    encoder's pass.
+    """
+
+    def __init__(
+        self,
+        run: Run,
+        shard: str,
+        key: str,
+        jobs: Sequence[Job],
+        rows: Sequence[ImageRow],
+        broken: Mapping[int, Broken],
+        device: str,
+    ) -> None:
+        import torch
+
+        self.run, self.shard, self.key, self.jobs = run, shard, key, jobs
+        self.items = [row.item_id for row in rows]
+        self.rows = [ItemRow(i.prompt, i.category, i.notes, i.prompt_id, i.seed) for i in rows]
+        self.results: list[list[Any]] = [[None] * len(rows) for _ in jobs]
+        self.failed: dict[int, str] = {}  # images that turn out to be none
+        self._known = {at for at, row in enumerate(rows) if row.failed is not None}
+        self._mark(broken)
+        for job in jobs:
+            job.worker.load(device)
+        with torch.inference_mode():
+            self.truncated = [job.begin(self.rows) for job in jobs]
+
+    def add(self, batch: Batch[Any]) -> None:
+        """Compute what the jobs make of a batch."""
+        import torch
+
+        pictures = dict(zip(batch.places, batch.pictures, strict=True))
+        self._mark({at: one for at, one in pictures.items() if isinstance(one, Broken)})
+        whole = {at: one for at, one in pictures.items() if not isinstance(one, Broken)}
+        tensors: dict[tuple[int, ...], torch.Tensor] = {}
+        with torch.inference_mode():
+            for job, result in zip(self.jobs, self.results, strict=True):
+                fit = self._fit(job, batch.size, whole, result)
+                if fit and fit not in tensors:
+                    tensors[fit] = torch.from_numpy(np.stack([whole[i] for i in fit]))
+                values = _halving(job, tensors[fit], [self.rows[i] for i in fit]) if fit else []
+                for i, value in zip(fit, values, strict=True):
+                    result[i] = value
+
+    def write(self) -> None:
+        """Store the whole shard; an imported image that is no picture has failed, like a missing
+        one."""
+        if self.failed:
+            self.run.fail_images(self.shard, self.failed)
+        for job, results, truncated in zip(self.jobs, self.results, self.truncated, strict=True):
+            undefined = [result if isinstance(result, Undefined) else None for result in results]
+            job.write(
+                self.run,
+                self.shard,
+                self.items,
+                [None if none else result for none, result in zip(undefined, results, strict=True)],
+                [none.reason if none else None for none in undefined],
+                {**job.made_by, "items": self.key, "truncated": str(truncated)},
+            )
+
+    def _mark(self, broken: Mapping[int, Broken]) -> None:
+        for at, found in broken.items():
+            reason = found.reason
+            if self.run.imported and at not in self._known and not isinstance(found, Unread):
+                self.failed[at], reason = reason, f"failed: {reason}"
+            for result in self.results:
+                result[at] = Undefined(reason)
+
+    def _fit(
+        self, job: Job, size: tuple[int, int], places: Iterable[int], result: list[Any]
+    ) -> tuple[int, ...]:
+        """The images of a batch that a job can score; the others are undefined in `result`."""
+        reasons = {i: job.unsuitable(self.rows[i], size) for i in places}
+        for i, reason in reasons.items():
+            if reason:
+                result[i] = Undefined(reason)
+        return tuple(i for i, reason in reasons.items() if not reason)
+
+
+def _halving(job: Job, images: torch.Tensor, rows: Sequence[ItemRow]) -> list[Any]:
+    """A batch's results; a batch that does not fit into memory is halved."""
+    import torch
+
+    try:
+        return list(job.compute(images, rows))
+    except torch.cuda.OutOfMemoryError:
+        if len(rows) == 1:
+            raise
+        half = len(rows) // 2
+    log.warning("%s: out of memory at a batch of %d, halved", job.worker.name, len(rows))
+    return [*_halving(job, images[:half], rows[:half]), *_halving(job, images[half:], rows[half:])]

@@ -1,0 +1,1 @@
+"""Runs to make, comparisons between them, and what decides: benchmarks, surveys, tunings."""

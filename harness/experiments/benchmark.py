@@ -1,0 +1,205 @@
+"""Benchmarks: what to run, as data. One YAML file each under `benchmarks/`, or a user's own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    model_validator,
+)
+
+from harness.core.data import data_path
+from harness.core.errors import HarnessError, unknown
+
+PUBLIC_DEFAULT = "drawbench"
+"""The benchmark of a model for which no benchmark is the first choice."""
+
+
+M = TypeVar("M", bound=BaseModel)
+
+
+class Published(BaseModel):
+    """Published numbers of one setting: scores and winning rates in [0, 1] by metric, and where.
+
+    `refs/published.yaml` holds them by name. `n` images and `nfe` evaluations an image are null
+    where the source does not state them; `differs` tells what makes the numbers other quantities
+    than this harness's of those names.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    source: str
+    scores: dict[str, float] = {}
+    winning_rates: dict[str, Annotated[float, Field(ge=0, le=1)]] = {}
+    n: Annotated[int, Field(ge=1)] | None
+    nfe: Annotated[float, Field(gt=0)] | None
+    differs: str | None = None
+
+
+class Candidate(BaseModel):
+    """One of a benchmark's candidates; in YAML also the sampler's text alone.
+
+    `model`, `guide` and `baseline` replace the benchmark's, `published` is a name of
+    `refs/published.yaml`. `series` names the curve, of score against cost, that it is a point of;
+    default: its own.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    sampler: str
+    label: str | None = None
+    model: str | None = None
+    guide: str | None = None
+    baseline: str | None = None
+    published: str | None = None
+    series: str | None = None
+
+    @property
+    def name(self) -> str:
+        return self.label or self.sampler
+
+
+class Primary(BaseModel):
+    """The one result that decides, declared before looking: one of the metrics, one comparison."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    metric: str
+    comparison: Literal["own", "matched cost", "matched guidance", "matched cost and guidance"]
+
+
+def _candidate(given: Any) -> Any:
+    return {"sampler": given} if isinstance(given, str) else given
+
+
+class Benchmark(BaseModel):
+    """A benchmark, of one `candidate` or of several `candidates` with one table for all.
+
+    `steps` and `guidance` are for all samplers; None is the model's own. `baseline` may be null
+    where there are `candidates`: then nothing is paired. `tiny` replaces keys to make a cut that
+    runs anywhere in a minute. `vary` names values of parameters (`interval[0]` for an entry of
+    one): every candidate is run with every combination.
+
+    `guide` is a second model that guidance leads away from, for all runs. `curve` are the guidance
+    weights at which the baseline is run at matched cost: null are some around those compared, none
+    for several candidates; with a curve these are compared at matched guidance alone, too, and
+    each gets a report of its own. The first metric is the
+    headline. `primary` declares which result decides, for every candidate; without it all are
+    exploratory. `margin` is how far from one half a winning rate may be and still not matter: an
+    interval within it is called equivalent.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str
+    title: str
+    description: str = ""
+    model: str
+    prompts: str
+    limit: Annotated[int, Field(ge=1)] | None = None
+    seeds: str = "0"
+    candidate: str | None = None
+    candidates: list[Annotated[Candidate, BeforeValidator(_candidate)]] = []
+    vary: dict[str, Annotated[list[Any], Field(min_length=1)]] = {}
+    baseline: str | None = "ddim"
+    steps: Annotated[int, Field(ge=1)] | None = None
+    guidance: float | None = None
+    guide: str | None = None
+    noise_key: str | None = None
+    dtype: Literal["float32", "float16", "bfloat16", "float64"] | None = None
+    curve: list[float] | None = None
+    metrics: Annotated[list[str], Field(min_length=1)]
+    primary: Primary | None = None
+    margin: Annotated[float, Field(gt=0, lt=0.5)] | None = None
+    tiny: dict[str, Any] = {}
+
+    @model_validator(mode="after")
+    def _one_or_several(self) -> Benchmark:
+        if bool(self.candidate) == bool(self.candidates):
+            raise ValueError("give either candidate or candidates")
+        if self.candidate and self.baseline is None:
+            raise ValueError("a single candidate needs a baseline")
+        if self.vary and not self.candidates:
+            raise ValueError("vary goes with candidates, a list, not with a single candidate")
+        labels = [candidate.name for candidate in self.candidates]
+        if repeated := [label for label in labels if labels.count(label) > 1]:
+            raise ValueError(f"two candidates are called {repeated[0]!r}: give them labels")
+        if self.primary and self.baseline is None:
+            raise ValueError("a primary result needs a baseline")
+        if self.primary and self.primary.metric not in self.metrics:
+            raise ValueError(
+                f"the primary metric {self.primary.metric!r} is none of {', '.join(self.metrics)}"
+            )
+        return self
+
+    @property
+    def defaults(self) -> dict[str, Any]:
+        """Sampler parameters that the benchmark sets."""
+        found = {"steps": self.steps, "guidance": self.guidance}
+        return {name: value for name, value in found.items() if value is not None}
+
+
+def names() -> list[str]:
+    return sorted(path.stem for path in data_path("benchmarks").glob("*.yaml"))
+
+
+def load(name: str, tiny: bool = False) -> Benchmark:
+    """The benchmark of this name, or of a YAML file at this path; `tiny` its small cut."""
+    path = Path(name)
+    if path.suffix not in (".yaml", ".yml"):
+        if name not in names():
+            raise unknown("benchmark", name, names())
+        path = data_path("benchmarks") / f"{name}.yaml"
+    data = _read(path)
+    for key in [*data, *(data.get("tiny") or {})]:
+        if key not in Benchmark.model_fields:
+            raise unknown("key", str(key), Benchmark.model_fields, where=f"benchmark {path}")
+    if tiny:
+        if not data.get("tiny"):
+            raise HarnessError(f"benchmark {name} has no tiny cut: it has no key 'tiny'")
+        data |= {"name": f"{data.get('name', path.stem)}-tiny", **data["tiny"], "tiny": {}}
+    return _checked(Benchmark, {"name": path.stem, **data}, str(path))
+
+
+def load_published(name: str) -> Published:
+    """The published numbers of this name in `refs/published.yaml`."""
+    path = data_path("refs/published.yaml")
+    data = _read(path)
+    if name not in data:
+        raise unknown("published result", name, data)
+    return _checked(Published, data[name], f"{path}: {name}")
+
+
+def _read(path: Path) -> dict[str, Any]:
+    import yaml
+
+    try:
+        data = yaml.safe_load(path.read_text())
+    except FileNotFoundError:
+        raise HarnessError(f"there is no benchmark file {path}") from None
+    except (yaml.YAMLError, OSError, UnicodeDecodeError) as error:
+        line = " ".join(str(error).split())
+        raise HarnessError(f"cannot read {path}: {line}") from None
+    if not isinstance(data, dict):
+        raise HarnessError(f"{path} must hold keys and values, such as 'model: shapes'")
+    return data
+
+
+def _checked(kind: type[M], data: Any, where: str) -> M:
+    try:
+        return kind.model_validate(data)
+    except ValidationError as error:
+        first = error.errors()[0]
+        at = "".join(f"{part}: " for part in first["loc"])
+        raise HarnessError(f"{where}: {at}{first['msg']}") from None
+
+
+def for_model(model: str) -> Benchmark:
+    """The benchmark that is a model's first choice: the one of its name, if any."""
+    return load(model if model in names() else PUBLIC_DEFAULT)

@@ -1,0 +1,240 @@
+"""The baseline at the candidate's cost, at its guidance scale, at both, and its guidance curve."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+
+import numpy as np
+
+from harness.comparison.guidance_scales import GuidanceScale, guidance_scale
+from harness.core.call import Call
+from harness.core.errors import HarnessError, unknown
+from harness.experiments.matching import Price, match_cost, match_guidance, with_parameters
+from harness.runs.plan import Job
+from harness.store import files
+from harness.store.item_guidance import GA_EVAL, NOMINAL, image_scales
+from harness.store.run import Run
+
+OWN, MATCHED = "own", "matched cost"
+GUIDED, BOTH = "matched guidance", "matched cost and guidance"
+UNITS = ("macs", "nfe", "seconds")
+MODES = ("constant", "schedule", "per_image", "ga_eval")
+
+Planned = Callable[[Call], Job]
+"""Checks a call on the order's model and makes a job of it."""
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A candidate and its baseline as it is, planned and made."""
+
+    candidate: Job
+    baseline: Job
+    runs: tuple[Run, Run]
+
+
+@dataclass
+class Fair:
+    """Further baselines: `jobs` by comparison, `curve` by guidance weight, and why any is `absent`.
+
+    `same` names comparisons whose run is that of another one: what is matched was equal already.
+    `scale` is the candidate's guidance scale that is matched, nominal unless it is `ga_eval` by
+    name, where it has one; `notes` are for the user.
+    """
+
+    jobs: dict[str, Job] = field(default_factory=dict)
+    curve: dict[float, Job] = field(default_factory=dict)
+    absent: dict[str, str] = field(default_factory=dict)
+    same: dict[str, str] = field(default_factory=dict)
+    scale: float | None = None
+    notes: list[str] = field(default_factory=list)
+
+    def leave_out(self, role: str) -> None:
+        """Without a comparison; another one that had the same run keeps it."""
+        job = self.jobs.pop(role, None)
+        self.absent.pop(role, None)
+        self.same.pop(role, None)
+        heirs = [name for name, other in self.same.items() if other == role]
+        if heirs and job is not None:
+            del self.same[heirs[0]]
+            self.jobs[heirs[0]] = job
+            self.same |= dict.fromkeys(heirs[1:], heirs[0])
+
+    @property
+    def points(self) -> dict[str, Job]:
+        """The curve's jobs by name."""
+        return {f"guidance {weight:g}": job for weight, job in self.curve.items()}
+
+    @property
+    def all_jobs(self) -> dict[str, Job]:
+        return {**self.jobs, **self.points}
+
+
+def fair_baselines(
+    pair: Pair,
+    planned: Planned,
+    unit: str = "macs",
+    weights: Sequence[float] | None = None,
+    items: Collection[str] | None = None,
+    mode: str = "constant",
+) -> Fair:
+    """What a fair comparison needs beside the two runs: each is an ordinary run of the baseline.
+
+    Cost is in `unit`: multiply-accumulates, network evaluations, or seconds as both were timed. The
+    curve is at matched cost, at guidance `weights`; None: some around those that are compared, none
+    where it is empty. Guidance is matched by `mode`: the candidate's mean scale (constant), its
+    schedule over sigma, or in every image the scale of the candidate's own (per_image; ga_eval, the
+    published protocol's, is per image too).
+    """
+    fair = Fair()
+    own = pair.baseline.spec.sampler
+    least, price = _price(pair, unit, fair)
+
+    def at_cost(call: Call) -> Job:
+        dry_run, sigmas = pair.baseline.dry_run, pair.candidate.sigmas
+        return planned(match_cost(dry_run, call, sigmas, least, price))
+
+    def at_weight(weight: float) -> Job:
+        return at_cost(match_guidance(own, weight))
+
+    candidate, baseline = pair.runs
+    scale = guidance_scale(candidate, baseline, items)
+    if mode in _ESTIMATES and scale.value is not None:
+        scale = _per_image(candidate, mode, items, scale)
+    fair.scale = scale.value
+    asked: dict[str, Callable[[], Job]] = {MATCHED: lambda: at_cost(own)}
+    if scale.value is None:
+        fair.absent |= dict.fromkeys((GUIDED, BOTH), str(scale.reason))
+    elif scale.declared:  # an input of the network, so it is matched already
+        asked |= {GUIDED: lambda: pair.baseline, BOTH: asked[MATCHED]}
+    else:
+        guided = partial(_guided, own, scale, mode, pair.runs)
+        asked[GUIDED] = lambda: planned(guided())
+        asked[BOTH] = lambda: at_cost(guided())
+    for name, make in asked.items():
+        job = _attempt(make)
+        if isinstance(job, str):
+            fair.absent[name] = job
+        elif job.spec == pair.candidate.spec:
+            fair.absent[name] = f"{job.spec.sampler} is the candidate itself"
+        elif other := _known(job, pair, fair):
+            fair.same[name] = other
+        else:
+            fair.jobs[name] = job
+    for weight in _weights(own, scale) if weights is None else weights:
+        job = _attempt(partial(at_weight, weight))
+        if isinstance(job, str):
+            fair.notes.append(f"no point of the guidance curve at {weight:g}: {job}")
+        else:
+            fair.curve[weight] = job
+    return fair
+
+
+_ESTIMATES = {"per_image": NOMINAL, "ga_eval": GA_EVAL}
+
+
+def _per_image(
+    run: Run, mode: str, items: Collection[str] | None, scale: GuidanceScale
+) -> GuidanceScale:
+    """The mean and the spread of the images' own scales; why there is none where one lacks it."""
+    asked = None if items is None else set(items)
+    found: list[float] = []
+    for shard in run.shards():
+        try:
+            scales = image_scales(run, shard, _ESTIMATES[mode])
+        except HarnessError as error:
+            return GuidanceScale(None, 0, str(error))
+        found += [s for i, s in scales.items() if s is not None and (asked is None or i in asked)]
+    if not found:
+        return GuidanceScale(None, 0, "no guidance scale: every image failed")
+    return replace(scale, value=float(np.mean(found)), n=len(found), spread=float(np.ptp(found)))
+
+
+def _guided(own: Call, scale: GuidanceScale, mode: str, runs: tuple[Run, Run]) -> Call:
+    """The baseline's call at the candidate's guidance; one for all images where they are alike."""
+    assert scale.value is not None
+    candidate, baseline = runs
+    if mode in _ESTIMATES and scale.spread > _ALIKE * abs(scale.value):
+        beside = files.join(files.parent(baseline.path), candidate.spec.run_id)
+        if not files.same_place(candidate.path, beside):
+            raise HarnessError(
+                f"guidance per image is read from the candidate's run beside the baseline's: "
+                f"{candidate.path} would have to be {beside}"
+            )
+        estimate = {} if mode == "per_image" else {"guidance_estimate": _ESTIMATES[mode]}
+        match_guidance(own, scale.value)  # whether that can be set
+        return with_parameters(own, guidance_like=candidate.spec.run_id, **estimate)
+    course = scale.curve.tolist() if mode == "schedule" and scale.curve is not None else None
+    return match_guidance(own, scale.value, course)
+
+
+_ALIKE = 1e-4  # scales are set in four digits
+
+
+def _known(job: Job, pair: Pair, fair: Fair) -> str | None:
+    """The comparison that has this run already."""
+    runs = {OWN: pair.baseline, **fair.jobs}
+    return next((name for name, other in runs.items() if other.spec == job.spec), None)
+
+
+def _attempt(make: Callable[[], Job]) -> Job | str:
+    """A job, or why there is none."""
+    try:
+        return make()
+    except HarnessError as error:
+        return str(error)
+
+
+def check_fairness(unit: str, mode: str) -> None:
+    """Raise HarnessError for what cost and guidance cannot be matched by."""
+    if unit not in UNITS:
+        raise unknown("unit of cost", unit, UNITS)
+    if mode not in MODES:
+        raise unknown("mode of guidance matching", mode, MODES)
+
+
+def _price(pair: Pair, unit: str, fair: Fair) -> tuple[float, Price]:
+    """The candidate's cost an image in a unit, and what the baseline's evaluations cost in it."""
+    if unit == "macs":
+        ours, theirs = (run.cost() for run in pair.runs)
+        if ours and theirs and ours["picture"] and theirs["evaluation"]:
+            evaluation = theirs["evaluation"]
+            return ours["picture"], Price(evaluation, _guide(pair, theirs["picture"], evaluation))
+        fair.notes.append(
+            "cost is matched by network evaluations: the multiply-accumulates of this network "
+            "cannot be counted"
+        )
+    if unit == "seconds":
+        ours_s, theirs_s = (_seconds(run) for run in pair.runs)
+        evaluation_s = theirs_s / pair.baseline.nfe
+        return ours_s, Price(evaluation_s, evaluation_s)
+    return pair.candidate.nfe, Price()
+
+
+def _guide(pair: Pair, picture: float, evaluation: float) -> float:
+    """What is left of a picture's cost for each evaluation of the guide."""
+    _, evaluations = pair.baseline.dry_run(pair.baseline.spec.sampler)
+    guide = evaluations.get(("guide", "cond"), 0)
+    main = sum(evaluations.values()) - guide
+    return (picture - main * evaluation) / guide if guide else evaluation
+
+
+def _seconds(run: Run) -> float:
+    timing = run.frame("timing", ["images", "seconds"])
+    return float(timing["seconds"].sum() / timing["images"].sum())
+
+
+def _weights(own: Call, candidate: GuidanceScale) -> list[float]:
+    """Six weights and more: those that are compared, 1, and a geometric grid to beyond them."""
+    if "guidance" not in own.params or candidate.declared:
+        return []
+    scale = candidate.value
+    compared = [float(own.params["guidance"]), *([float(f"{scale:.4g}")] if scale else [])]
+    top = max(compared)
+    if top <= 1:
+        return sorted(set(compared))
+    grid = [float(f"{weight:.2g}") for weight in np.geomspace(1, 1.4 * top, 6)]
+    near = [g for g in grid if all(abs(np.log(g / c)) > 0.1 for c in compared if c > 0)]
+    return sorted({*near, *compared})

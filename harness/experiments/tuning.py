@@ -1,0 +1,101 @@
+"""Both samplers tuned alike on one split of the prompts, and compared on the other, once."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from harness.core.call import Call, parse_call
+from harness.core.errors import HarnessError
+from harness.experiments.bench import Order, run_bench
+from harness.experiments.sweep import run_sweep
+from harness.experiments.varying import Vary, expand
+from harness.prompts.split import with_split
+from harness.samplers.base import portable
+from harness.store import files
+from harness.store.comparison_tables import Comparison
+from harness.store.survey_table import Row, Survey
+
+
+@dataclass(frozen=True)
+class Tuned:
+    """What was chosen for each side on the dev split, and the comparison on the test split."""
+
+    candidate: Row
+    baseline: Row
+    trials: int
+    comparison: Comparison
+    folder: str
+
+
+def run_tuning(
+    order: Order, vary: Vary, baseline_vary: Vary | None, say: Callable[[str], None]
+) -> Tuned:
+    """Choose the best of `vary` on the first metric for the candidate and for the baseline, then
+    compare the two as `run_bench` does, on prompts that neither choice has seen.
+
+    The baseline has its own `baseline_vary` where parameters differ; with as many combinations, so
+    that no side gets more trials. What was chosen is kept below the test split's folder: another
+    choice on the same split is said, as a split that is used again decides nothing.
+    """
+    if order.baseline is None:
+        raise HarnessError("nothing to tune against: give --baseline")
+    if not vary:
+        raise HarnessError("nothing to tune: give --vary, for example --vary guidance=1,2,4,8")
+    sides = _sides(order)
+    grids = (vary, vary if baseline_vary is None else baseline_vary)
+    trials = [len(expand(call, grid)) for call, grid in zip(sides, grids, strict=True)]
+    if trials[0] != trials[1]:
+        raise HarnessError(
+            f"{trials[0]} trials for the candidate and {trials[1]} for the baseline: give both as "
+            "many"
+        )
+    dev = replace(order, prompts=with_split(order.prompts, "dev"), curve=None)
+    chosen = []
+    for call, grid in zip(sides, grids, strict=True):
+        survey, _ = run_sweep(dev, [str(call)], grid, say)
+        if len(survey.rows) < trials[0]:
+            raise HarnessError(f"{call.name}: {survey.notes[0]} Both sides need all their trials")
+        chosen.append(best(survey))
+        say(f"best of {trials[0]} on {survey.metrics[0].label}, dev split: {chosen[-1].label}")
+    texts = [str(portable(parse_call(row.sampler))) for row in chosen]
+    prompts = with_split(order.prompts, "test")
+    test = replace(order, prompts=prompts, sampler=texts[0], baseline=texts[1])
+    _note_use(test, [row.sampler for row in chosen], say)
+    comparison, folder = run_bench(test, say)
+    return Tuned(chosen[0], chosen[1], trials[0], comparison, folder)
+
+
+def _sides(order: Order) -> tuple[Call, Call]:
+    """Candidate and baseline as typed; the baseline has the candidate's steps, unless it says."""
+    assert order.baseline is not None
+    candidate, baseline = (parse_call(text) for text in (order.sampler, order.baseline))
+    steps = order.planned(candidate, order.benchmark.defaults).spec.sampler.params["steps"]
+    return candidate, Call(baseline.name, {"steps": steps, **baseline.params})
+
+
+def best(survey: Survey) -> Row:
+    """The row with the best score on the first metric."""
+    metric = survey.metrics[0]
+    known = {at: row.scores[metric.name].value for at, row in enumerate(survey.rows)}
+    scores = {at: value for at, value in known.items() if value is not None}
+    if not scores:
+        reason = survey.rows[0].scores[metric.name].reason
+        raise HarnessError(f"nothing to choose by: {metric.label} is undefined ({reason})")
+    sign = 1 if metric.direction == "higher" else -1
+    return survey.rows[max(scores, key=lambda at: sign * scores[at])]
+
+
+def _note_use(test: Order, chosen: list[str], say: Callable[[str], None]) -> None:
+    """Keep what the test split is used for, and say what it was used for before."""
+    folder = files.join(test.root, "tuned")
+    record = {"candidate": chosen[0], "baseline": chosen[1], "model": test.model}
+    name = f"{hashlib.sha256(json.dumps(record).encode()).hexdigest()[:8]}.json"
+    if others := [one for one in files.list_files(folder, ".json") if one != name]:
+        say(
+            f"warning: the test split was used for {len(others)} other choice"
+            f"{'s' * (len(others) > 1)} (see {folder}): only its first use is free of choosing"
+        )
+    files.write_json(files.join(folder, name), record)

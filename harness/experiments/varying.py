@@ -1,0 +1,75 @@
+"""A sampler with some of its parameters varied: a grid of calls, as an experiment writes it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from itertools import product
+from typing import Any
+
+from harness.core.call import Call, parse_call, split_list
+from harness.core.errors import HarnessError
+
+Vary = Mapping[str, Sequence[Any]]
+"""Values by parameter; `interval[0]` is the first entry of a parameter that is a list."""
+
+_ENTRY = re.compile(r"(\w+)\[(\d+)\]")
+
+
+def parse_vary(texts: Sequence[str]) -> dict[str, list[Any]]:
+    """Read `guidance=1,2,4` and `interval[0]=0.1,0.3`, one text a parameter."""
+    found: dict[str, list[Any]] = {}
+    for text in texts:
+        name, equals, values = text.partition("=")
+        name = name.strip()
+        if not equals or not (name.isidentifier() or _ENTRY.fullmatch(name)):
+            raise HarnessError(
+                f"cannot read --vary {text!r}: expected PARAMETER=VALUE,VALUE,..., for example "
+                "guidance=1,2,4"
+            )
+        if name in found:
+            raise HarnessError(f"--vary names {name} twice: give all its values at once")
+        found[name] = [parse_call(f"v(v={value})").params["v"] for value in split_list(values)]
+        if not found[name]:
+            raise HarnessError(f"--vary {text!r} names no value")
+    return found
+
+
+def expand(call: Call, vary: Vary) -> list[tuple[dict[str, Any], Call]]:
+    """Every combination of the values, the last parameter's fastest, with the call it makes.
+
+    Values of entries, `interval[0]`, go into the list that the call has; without one, all entries
+    must be varied.
+    """
+    points = [dict(zip(vary, values, strict=True)) for values in product(*vary.values())]
+    return [(point, Call(call.name, _set(call, point))) for point in points]
+
+
+def _set(call: Call, point: Mapping[str, Any]) -> dict[str, Any]:
+    params = dict(call.params)
+    entries: dict[str, dict[int, Any]] = {}
+    for name, value in point.items():
+        if entry := _ENTRY.fullmatch(name):
+            entries.setdefault(entry[1], {})[int(entry[2])] = value
+        else:
+            params[name] = value
+    for name, values in entries.items():
+        merged = dict(enumerate(params.get(name) or [])) | values
+        if sorted(merged) != list(range(len(merged))):
+            raise HarnessError(
+                f"{name} has no entry {min(set(range(max(merged))) - set(merged))}: vary all its "
+                f"entries, or give it a value in {call.name}({name}=[...])"
+            )
+        params[name] = [merged[at] for at in sorted(merged)]
+    return params
+
+
+def series_of(label: str, point: Mapping[str, Any]) -> str:
+    """What stays the same along a curve of cost: everything but the number of steps."""
+    others = {name: value for name, value in point.items() if name != "steps"}
+    return label if not others or "steps" not in point else f"{label}, {told(others)}"
+
+
+def told(point: Mapping[str, Any]) -> str:
+    """`guidance=2, interval[0]=0.1`, for people."""
+    return ", ".join(str(Call("", {name: value}))[1:-1] for name, value in point.items())

@@ -1,0 +1,164 @@
+"""Files of the Hugging Face hub: which revision, what is small, and weights when they are needed.
+
+A hub id is `OWNER/NAME`, or `OWNER/NAME@REVISION` with a commit, tag or branch.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
+from pathlib import Path
+
+from harness.core.errors import HarnessError
+
+_SMALL = ["model_index.json", "*/config.json", "scheduler/*.json", "tokenizer*/*"]
+_NO_NETWORK_AFTER = 5  # seconds
+
+
+def is_hub_id(name: str) -> bool:
+    return re.fullmatch(r"\w[\w.-]*/\w[\w.-]*(@[\w./-]+)?", name) is not None
+
+
+@lru_cache
+def revision(repo: str) -> str:
+    """The commit of a hub id: the one in the local cache, else what the hub says.
+
+    Raises HarnessError if it is in neither.
+    """
+    from huggingface_hub import HfApi, try_to_load_from_cache
+
+    name, wanted = _split(repo)
+    for file in ("model_index.json", "unet/config.json", "transformer/config.json", "config.json"):
+        cached = try_to_load_from_cache(name, file, revision=wanted)
+        if isinstance(cached, str):
+            snapshot = Path(cached).parents[file.count("/")]
+            return snapshot.name
+    with _hub(repo):
+        info = HfApi().model_info(name, revision=wanted, timeout=_NO_NETWORK_AFTER)
+    return str(info.sha)
+
+
+@lru_cache
+def small_files(repo: str) -> Path:
+    """The folder of a pipeline's snapshot, with its configurations and tokenizers."""
+    folder = _fetch(repo, _SMALL)
+    if not (folder / "model_index.json").exists():
+        raise HarnessError(f"{repo} is no diffusers pipeline: it has no model_index.json")
+    return folder
+
+
+def fetch_weights(repo: str, parts: Sequence[str], half: bool) -> str | None:
+    """Download the weights of a pipeline's parts; the variant that they are of.
+
+    For half precision the fp16 files are taken wherever a part has them.
+    """
+    folder = small_files(repo)
+    parts = [part for part in parts if (folder / part / "config.json").exists()]
+    if half:
+        _fetch(repo, [f"{part}/{name}" for part in parts for name in _FP16])
+    lacking = [part for part in parts if not (half and _has_fp16(folder / part))]
+    _fetch(repo, [f"{part}/{name}" for part in lacking for name in _FULL], _NOT_FULL)
+    for part in lacking:
+        if not any((folder / part).glob("*.safetensors")):
+            raise HarnessError(
+                f"{repo} has no weights of its {part} as .safetensors, which is all that is loaded"
+            )
+    return "fp16" if len(lacking) < len(parts) else None
+
+
+def fetch_network(repo: str, part: str, half: bool) -> tuple[Path, str | None]:
+    """The folder of a repository's network with its weights, and their variant.
+
+    The network is in the folder `part`, or is all that the repository has.
+    """
+    root = _fetch(repo, ["config.json", f"{part}/config.json"])
+    inner = f"{part}/" if (root / part / "config.json").exists() else ""
+    folder = root / inner
+    if not (folder / "config.json").exists():
+        raise HarnessError(f"{repo} has no {part}: neither {part}/config.json nor config.json")
+    if half:
+        _fetch(repo, [f"{inner}{name}" for name in _FP16])
+        if _has_fp16(folder):
+            return folder, "fp16"
+    _fetch(repo, [f"{inner}{name}" for name in _FULL], _NOT_FULL)
+    if not any(folder.glob("*.safetensors")):
+        raise HarnessError(f"{repo} has no weights as .safetensors, which is all that is loaded")
+    return folder, None
+
+
+_FP16 = ("*.fp16*.safetensors", "*.safetensors.index.fp16.json")
+_FULL = ("*.safetensors", "*.safetensors.index.json")
+_NOT_FULL = ["*fp16*", "*non_ema*"]
+
+
+def _has_fp16(folder: Path) -> bool:
+    return any(folder.glob("*.fp16*.safetensors"))
+
+
+def _split(repo: str) -> tuple[str, str | None]:
+    name, _, wanted = repo.partition("@")
+    return name, wanted or None
+
+
+def _fetch(repo: str, patterns: Sequence[str], ignored: Sequence[str] | None = None) -> Path:
+    """The snapshot's folder, with the files of these patterns in it."""
+    from huggingface_hub import snapshot_download
+
+    commit = revision(repo)  # quick, where there is neither a cache nor a network
+    with _hub(repo):
+        return Path(
+            snapshot_download(
+                _split(repo)[0],
+                revision=commit,
+                allow_patterns=list(patterns),
+                ignore_patterns=list(ignored) if ignored else None,
+            )
+        )
+
+
+@contextlib.contextmanager
+def _hub(repo: str) -> Iterator[None]:
+    """What the hub's client raises, as one message that says what to do."""
+    from huggingface_hub.errors import (
+        EntryNotFoundError,
+        GatedRepoError,
+        LocalEntryNotFoundError,
+        RepositoryNotFoundError,
+        RevisionNotFoundError,
+    )
+
+    name, wanted = _split(repo)
+    try:
+        yield
+    except GatedRepoError:
+        raise HarnessError(
+            f"{name} is gated: accept its licence on its hub page, then run 'hf auth login'"
+        ) from None
+    except RepositoryNotFoundError:
+        raise HarnessError(f"the hub has no model {name!r} (or it is private)") from None
+    except RevisionNotFoundError:
+        raise HarnessError(f"{name} has no commit, tag or branch {wanted!r}") from None
+    except EntryNotFoundError as error:
+        if not isinstance(error, LocalEntryNotFoundError):
+            raise HarnessError(f"{name} is no diffusers pipeline: {_line(error)}") from None
+        raise _unreachable(repo, error) from None
+    except Exception as error:
+        raise _unreachable(repo, error) from None
+
+
+def _unreachable(repo: str, error: Exception) -> HarnessError:
+    name, wanted = _split(repo)
+    pinned = f" --revision {wanted}" if wanted else ""
+    return HarnessError(
+        f"the weights of {repo} are not (all) on this machine and the hub cannot be reached "
+        f"({type(error).__name__}). Where there is a network, run: hf download {name}{pinned} "
+        "--include '*.json' '*/*.txt' '*/*.model' '*/*.safetensors'. Without one here, copy what "
+        "it fetched (its folder under ~/.cache/huggingface/hub, or the pipeline's own folder, "
+        "whose path is then the model: MODEL=/path/to/folder)"
+    )
+
+
+def _line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0]

@@ -1,0 +1,16 @@
+"""A score that does not exist, and why."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    pass
+
+
+@dataclass(frozen=True)
+class Undefined:
+    """In place of a number: why there is none."""
+
+    reason: str

@@ -1,0 +1,292 @@
+"""What a published checkpoint holds: its networks, and the plain values beside them."""
+
+from __future__ import annotations
+
+import math
+import mmap
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from harness.core.errors import HarnessError, unknown
+from harness.fetch.pickles.arrays import StoredArray
+from harness.fetch.pickles.machine import Budget, Machine, Refused, show
+from harness.models.edm.checkpoints import torch_files
+from harness.models.edm.checkpoints.stand_ins import Instance, StoredTensor
+
+_STEPS = 1_000_000
+_MAX_DEPTH = 50
+_MODULE_NAME = re.compile(r"\w[\w-]{0,99}", re.ASCII)
+_HOOKS = re.compile(r"_\w*|training|T_destination|dump_patches|call_super_init")
+_MISSING = object()
+
+
+@dataclass(frozen=True)
+class Network:
+    """A network of a checkpoint, as what its class needs to be built again and filled.
+
+    `class_name` is None where the file holds tensors by name only. `attributes` are the plain
+    ones of the instance (img_resolution, label_dim, sigma_data ...); `tensors` the parameters and
+    persistent buffers by the names of its state_dict, not read yet.
+    """
+
+    class_name: str | None
+    init_kwargs: Mapping[str, Any]
+    attributes: Mapping[str, Any]
+    tensors: Mapping[str, StoredTensor]
+
+    def state_dict(self) -> dict[str, torch.Tensor]:
+        """Its tensors, of the types in the file, on the CPU and in memory of their own."""
+        return {name: tensor.load() for name, tensor in self.tensors.items()}
+
+    def known_class(self, source: str) -> str:
+        """Its class's name. Raises HarnessError, which names `source`, where the file has none."""
+        if self.class_name is None:
+            raise HarnessError(
+                f"{source} holds tensors without the class of their network: write a .safetensors "
+                "with a .json beside it that holds class_name and init_kwargs"
+            )
+        return self.class_name
+
+    @property
+    def parameters(self) -> int:
+        """How many numbers its parameters have (its tensors, where parameters are not told)."""
+        marked = [t for t in self.tensors.values() if t.parameter] or self.tensors.values()
+        return sum(math.prod(tensor.shape) for tensor in marked)
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A file's networks by key (`ema` ...), and the plain values of its other keys."""
+
+    path: Path
+    form: str
+    networks: Mapping[str, Network]
+    others: Mapping[str, Any]
+
+    @property
+    def default(self) -> str | None:
+        """The key of the network that the file stands for: `ema`, or the only one."""
+        if "ema" in self.networks:
+            return "ema"
+        return next(iter(self.networks)) if len(self.networks) == 1 else None
+
+    def network(self, key: str | None = None) -> Network:
+        """The network of a key; without one, the default.
+
+        Raises HarnessError where there is none, or several and neither a key nor `ema`.
+        """
+        if not self.networks:
+            raise HarnessError(
+                f"{self.path} holds no network: its keys are {', '.join(self.others) or 'none'}"
+            )
+        key = key or self.default
+        if key is None:
+            names = ", ".join(self.networks)
+            raise HarnessError(f"{self.path} holds several networks, choose one of: {names}")
+        if key not in self.networks:
+            raise unknown("network", key, self.networks, where=str(self.path))
+        return self.networks[key]
+
+
+def read_checkpoint(path: str | Path) -> Checkpoint:
+    """A `.pkl` of EDM or EDM2, or a `.pt` of torch.save, read without executing anything in it.
+
+    Weights stay in the file until `state_dict` is asked for; the parse is remembered until the
+    file changes. Raises HarnessError with a one-line reason for everything else.
+    """
+    path = Path(path).expanduser()
+    try:
+        status = path.stat()
+    except (OSError, ValueError) as error:
+        raise HarnessError(f"{path} cannot be read: {_reason(error)}") from None
+    if not path.is_file():
+        raise HarnessError(f"{path} is not a file")
+    return _read(path, status.st_mtime_ns, status.st_size, status.st_ino)
+
+
+@lru_cache(maxsize=8)
+def _read(path: Path, changed: int, size: int, inode: int) -> Checkpoint:
+    try:
+        if not size:
+            raise Refused("it is empty")
+        with path.open("rb") as file:
+            data = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+        budget = Budget(_STEPS)
+        form, value = _parse(path, data, budget)
+        return _Assembly(budget, len(data)).checkpoint(path, form, value)
+    except Refused as refused:
+        raise HarnessError(f"{path} was not loaded: {refused}") from None
+    except MemoryError:
+        raise HarnessError(f"{path} was not loaded: out of memory") from None
+    except OSError as error:
+        raise HarnessError(f"{path} cannot be read: {_reason(error)}") from None
+
+
+def _reason(error: OSError | ValueError) -> str:
+    return getattr(error, "strerror", None) or str(error)
+
+
+def _parse(path: Path, data: memoryview, budget: Budget) -> tuple[str, Any]:
+    start = bytes(data[:512])
+    if start.startswith(torch_files.LEGACY_START):
+        return "torch.save stream", torch_files.read_legacy(data, budget)
+    if start.startswith(b"PK\x03\x04"):
+        return "torch.save archive", torch_files.read_zip(path, data, budget)
+    if not start.startswith(b"\x80"):
+        raise Refused(_other_kind(start))
+    machine = Machine(data, torch_files.symbols(budget), budget)
+    value = machine.load()
+    if machine.position != len(data):
+        raise Refused(f"it is damaged: {len(data) - machine.position} bytes follow the pickle")
+    return "pickle", value
+
+
+def _other_kind(start: bytes) -> str:
+    """What a file is that is no checkpoint."""
+    text = start.lstrip().lower()
+    if text.startswith(b"version https://git-lfs"):
+        return "it is a Git LFS pointer, not the file itself: run 'git lfs pull'"
+    if text.startswith((b"<!doctype", b"<html", b"<?xml")):
+        return "it is a web page, not a checkpoint: the download failed, download it again"
+    if start.startswith(b"\x1f\x8b"):
+        return "it is compressed with gzip: unpack it first"
+    if start[8:10] == b'{"' or start[8:9] == b"{":
+        return "it is a safetensors file: call it .safetensors, with its .json beside it"
+    return "it is neither a pickle of protocol 2 or later nor a file of torch.save"
+
+
+class _Assembly:
+    """From the stand-ins of a file to networks and plain values, at bounded cost."""
+
+    def __init__(self, budget: Budget, size: int) -> None:
+        self._budget, self._size = budget, size
+
+    def checkpoint(self, path: Path, form: str, value: Any) -> Checkpoint:
+        if type(value) is not dict or not all(isinstance(key, str) for key in value):
+            raise Refused(f"it holds a {_kind(value)}, not networks by name")
+        networks, others = {}, {}
+        for key, part in value.items():
+            if not _MODULE_NAME.fullmatch(key):
+                raise Refused(f"it is damaged: {show(key)} as the name of a network")
+            network = self._network(part)
+            if network is not None:
+                networks[key] = network
+            else:
+                plain = self._plain(part)
+                others[key] = None if plain is _MISSING else plain
+        return Checkpoint(path, form, networks, others)
+
+    def _network(self, value: Any) -> Network | None:
+        """The network that a value is, if it is one: something with parameters."""
+        if type(value) is dict and value and all(isinstance(k, str) for k in value):
+            if not all(isinstance(tensor, StoredTensor) for tensor in value.values()):
+                return None
+            for part in ".".join(value).split("."):
+                self._check_name(part)
+            self._check_size(value)
+            return Network(None, {}, {}, dict(value))
+        if not isinstance(value, Instance):
+            return None
+        tensors: dict[str, StoredTensor] = {}
+        self._collect(value, "", tensors, 0)
+        if not any(tensor.parameter for tensor in tensors.values()):
+            return None
+        self._check_size(tensors)
+        state = value.state or {}
+        kwargs = self._plain(state.get("_init_kwargs", {}), strict=True)
+        named = isinstance(kwargs, dict) and all(isinstance(name, str) for name in kwargs)
+        if state.get("_init_args") not in (None, (), []) or not named:
+            raise Refused(f"its {value.class_name} was not made by keyword arguments alone")
+        return Network(value.class_name, kwargs, self._attributes(state), tensors)
+
+    def _check_size(self, tensors: Mapping[str, StoredTensor]) -> None:
+        """Tensors that share one storage many times over would fill the memory."""
+        if sum(tensor.nbytes for tensor in tensors.values()) > self._size:
+            raise Refused("its tensors are larger than the file")
+
+    def _check_name(self, name: Any) -> str:
+        if isinstance(name, str) and _MODULE_NAME.fullmatch(name) and name != "__metadata__":
+            return name
+        raise Refused(f"it is damaged: {show(name)} as the name of a tensor or module")
+
+    def _collect(
+        self, module: Instance, prefix: str, tensors: dict[str, StoredTensor], depth: int
+    ) -> None:
+        """Add the tensors of a module and those within it, in the order of a state_dict."""
+        if depth > _MAX_DEPTH:
+            raise Refused(f"its modules are nested more than {_MAX_DEPTH} deep")
+        state = module.state or {}
+        transient = state.get("_non_persistent_buffers_set")
+        transient = transient if type(transient) is set else set()
+        for table in ("_parameters", "_buffers"):
+            for name, tensor in _items(state, table):
+                self._budget.spend()
+                if tensor is None or (table == "_buffers" and name in transient):
+                    continue
+                if not isinstance(tensor, StoredTensor):
+                    raise Refused(f"it is damaged: {show(name)} is a {_kind(tensor)}, no tensor")
+                tensors[prefix + self._check_name(name)] = tensor
+        for name, child in _items(state, "_modules"):
+            self._budget.spend(1 + len(prefix) // 64)
+            if child is None:
+                continue
+            if not isinstance(child, Instance):
+                raise Refused(f"it is damaged: {show(name)} is a {_kind(child)}, no module")
+            self._collect(child, f"{prefix}{self._check_name(name)}.", tensors, depth + 1)
+
+    def _attributes(self, state: Mapping[Any, Any]) -> dict[str, Any]:
+        """The plain attributes of an instance, without its modules and torch's own."""
+        found = {}
+        for name, value in state.items():
+            if isinstance(name, str) and not _HOOKS.fullmatch(name):
+                plain = self._plain(value)
+                if plain is not _MISSING:
+                    found[name] = plain
+        return found
+
+    def _plain(self, value: Any, depth: int = 0, *, strict: bool = False) -> Any:
+        """A value as JSON knows it; what is none is left out, or refused if `strict`."""
+        self._budget.spend()
+        if depth > _MAX_DEPTH:
+            raise Refused(f"its values are nested more than {_MAX_DEPTH} deep")
+        if isinstance(value, str):
+            self._budget.spend(len(value) // 64)
+        if value is None or isinstance(value, (bool, int, float, str)):
+            return value
+        if isinstance(value, StoredArray):
+            self._budget.spend(len(value.data))
+            return value.tolist()
+        if isinstance(value, (list, tuple)):
+            parts = [self._plain(part, depth + 1, strict=strict) for part in value]
+            return _MISSING if any(part is _MISSING for part in parts) else parts
+        if type(value) is dict:
+            pairs = [(k, self._plain(v, depth + 1, strict=strict)) for k, v in value.items()]
+            return {name: part for name, part in pairs if part is not _MISSING}
+        if isinstance(value, Instance) and not strict:
+            inner = self._plain(self._public(value), depth + 1)
+            return {"class_name": value.class_name, **inner}
+        if strict:
+            raise Refused(f"an argument of its network's class is a {_kind(value)}, no plain value")
+        return _MISSING
+
+    @staticmethod
+    def _public(value: Instance) -> dict[str, Any]:
+        state = value.state or {}
+        return {k: v for k, v in state.items() if isinstance(k, str) and not _HOOKS.fullmatch(k)}
+
+
+def _items(state: Mapping[Any, Any], table: str) -> Any:
+    found = state.get(table, {})
+    if type(found) is not dict:
+        raise Refused(f"it is damaged: {table} of a module is a {_kind(found)}")
+    return found.items()
+
+
+def _kind(value: object) -> str:
+    return value.class_name if isinstance(value, Instance) else type(value).__name__

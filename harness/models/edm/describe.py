@@ -1,0 +1,131 @@
+"""What a network's file holds, and whether it can be run here; for `harness doctor FILE`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from harness.core.errors import HarnessError
+
+
+@dataclass(frozen=True)
+class _Found:
+    """A network in a file: tensors as (shape, name of their type) by name.
+
+    `chosen` says whether it is the one that the file stands for as a model.
+    """
+
+    key: str
+    class_name: str | None
+    init_kwargs: Mapping[str, Any]
+    parameters: int | None
+    tensors: Mapping[str, tuple[tuple[int, ...], str]]
+    chosen: bool = True
+
+
+def describe_file(path: Path) -> Iterator[str]:
+    """Lines on a `.pkl`, `.pt` or `.safetensors` with its `.json`; reads no weights.
+
+    Raises HarnessError for a file that is none of them, with the reason.
+    """
+    if path.is_dir():
+        raise HarnessError(f"{path} is a folder: give a .pkl, .pt or .safetensors file")
+    if path.suffix == ".safetensors":
+        form, found = "safetensors", [_safetensors(path)]
+        others: Mapping[str, Any] = {}
+    else:
+        form, found, others = _checkpoint(path)
+    yield f"{path}: {form}, {path.stat().st_size / 2**20:.1f} MiB"
+    for network in found:
+        yield from _lines(path, network)
+    if not found:
+        yield "no network"
+    for key, value in others.items():
+        text = json.dumps(value)
+        yield f"beside it {key}: {text if len(text) <= 500 else f'{text[:497]}...'}"
+
+
+def _lines(path: Path, network: _Found) -> Iterator[str]:
+    kwargs = network.init_kwargs
+    yield f"network {network.key}: {network.class_name or 'class unknown'}"
+    if "img_resolution" in kwargs:
+        classes = kwargs.get("label_dim", 0)
+        yield (
+            f"  size {kwargs['img_resolution']}x{kwargs['img_resolution']}, "
+            f"{kwargs.get('img_channels', 3)} channels, label_dim {classes}"
+        )
+    types = sorted({kind for _, kind in network.tensors.values()})
+    count = "" if network.parameters is None else f"{network.parameters / 1e6:.3f} M parameters, "
+    yield f"  {count}{len(network.tensors)} tensors, {', '.join(types) or 'empty'}"
+    if kwargs:
+        yield f"  arguments {json.dumps(dict(kwargs))}"
+    try:
+        _check(path, network)
+    except HarnessError as error:
+        yield f"  cannot be run: {error}"
+    else:
+        convert = f"harness models convert {path} --network {network.key}"
+        how = f": --model {path}" if network.chosen else f" once converted: {convert}"
+        yield f"  can be run{how}"
+
+
+def _check(path: Path, network: _Found) -> None:
+    """Raise HarnessError unless the network can be built and its tensors fit."""
+    import torch
+
+    from harness.models.edm.build import build, check_weights
+    from harness.models.edm.entries import file_entry
+
+    if network.chosen:
+        file_entry(path)
+    if network.class_name is None:
+        raise HarnessError("its class is not known")
+    with torch.device("meta"):
+        net = build(network.class_name, network.init_kwargs)
+    check_weights(net, {name: shape for name, (shape, _) in network.tensors.items()}, str(path))
+
+
+def _checkpoint(path: Path) -> tuple[str, list[_Found], Mapping[str, Any]]:
+    from harness.models.edm.checkpoints import read_checkpoint
+
+    checkpoint = read_checkpoint(path)
+    default = checkpoint.default
+    found = [
+        _Found(
+            key,
+            network.class_name,
+            network.init_kwargs,
+            network.parameters,
+            {name: (t.shape, str(t.dtype).split(".")[1]) for name, t in network.tensors.items()},
+            chosen=key == default,
+        )
+        for key, network in checkpoint.networks.items()
+    ]
+    return checkpoint.form, found, checkpoint.others
+
+
+def _safetensors(path: Path) -> _Found:
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, "pt") as file:
+            slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118
+            tensors = {
+                name: (tuple(part.get_shape()), part.get_dtype()) for name, part in slices.items()
+            }
+    except (SafetensorError, OSError) as error:
+        raise HarnessError(f"cannot read {path}: {error}") from None
+    about: Any = {}
+    description = path.with_suffix(".json")
+    if description.is_file():
+        try:
+            about = json.loads(description.read_text())
+        except ValueError as error:
+            raise HarnessError(f"cannot read {description}: {error}") from None
+    about = about if isinstance(about, dict) else {}
+    name, kwargs = about.get("class_name"), about.get("init_kwargs")
+    known = isinstance(name, str) and name.isidentifier() and isinstance(kwargs, dict)
+    return _Found(path.stem, name if known else None, kwargs if known else {}, None, tensors)

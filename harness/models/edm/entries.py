@@ -1,0 +1,208 @@
+"""Networks in files: `PATH.safetensors` with `PATH.json`, and published `.pkl` and `.pt`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from harness.core.errors import HarnessError, unknown
+from harness.models.base import LoadRequest, Model, ModelEntry
+from harness.models.pipelines.local import files_fingerprint
+
+if TYPE_CHECKING:
+    import torch
+
+    from harness.models.edm.model import EdmLevels, EdmModel
+    from harness.models.edm.network import EdmNetwork
+
+
+@dataclass(frozen=True)
+class Stored:
+    """A stored network: its class, the arguments it was made with, and how to read its weights.
+
+    `source` is named in messages; `revision` is a hash of the files.
+    """
+
+    source: str
+    class_name: str
+    init_kwargs: Mapping[str, Any]
+    weights: Callable[[], Mapping[str, torch.Tensor]]
+    revision: Callable[[], str]
+
+
+def file_entry(path: Path) -> ModelEntry:
+    """The model entry of a network's file; HarnessError for what is none."""
+    if path.suffix not in FILES:
+        raise HarnessError(
+            f"{path} is a file: a model is a diffusers pipeline folder, or a network's file "
+            f"({', '.join(FILES)})"
+        )
+    if not path.is_file():
+        raise HarnessError(f"there is no model file {path}")
+    return FILES[path.suffix](path)
+
+
+def safetensors_entry(path: Path, name: str | None = None) -> ModelEntry:
+    """The model entry of `PATH.safetensors`, described by `PATH.json` beside it.
+
+    `name` is what messages and results call it, the file's name if it is not given. The
+    description holds `class_name` and `init_kwargs`, as the published code names them; other keys
+    are not looked at. Raises HarnessError for a description that is missing or of no network.
+    """
+    description = path.with_suffix(".json")
+    about = _read(description, path)
+    stored = Stored(
+        source=str(path),
+        class_name=about["class_name"],
+        init_kwargs=about["init_kwargs"],
+        weights=lambda: _weights(path),
+        revision=lambda: files_fingerprint({"weights": path, "description": description}),
+    )
+    return stored_entry(name or path.stem, stored)
+
+
+def checkpoint_entry(path: Path) -> ModelEntry:
+    """The model entry of a published `.pkl` or `.pt`: its network `ema`, or the only one."""
+    from harness.models.edm.checkpoints import read_checkpoint
+
+    network = read_checkpoint(path).network()
+    stored = Stored(
+        source=str(path),
+        class_name=network.known_class(str(path)),
+        init_kwargs=network.init_kwargs,
+        weights=network.state_dict,
+        revision=lambda: files_fingerprint({"weights": path}),
+    )
+    return stored_entry(path.stem, stored)
+
+
+def stored_entry(name: str, stored: Stored) -> ModelEntry:
+    """The model entry of a stored network; builds it without weights, which checks its arguments.
+
+    Default steps of EDM are 18 at every size: at 64x64 the paper's best numbers take 256 and churn.
+    Networks of latents take `vae`, the folder of their autoencoder.
+    """
+    import torch
+
+    from harness.models.edm import edm2, latents
+    from harness.models.edm.build import build
+    from harness.models.edm.network import EdmNetwork
+
+    with torch.device("meta"):
+        net = build(stored.class_name, stored.init_kwargs)
+    assert isinstance(net, EdmNetwork)
+    latent = isinstance(net, edm2.Precond) and net.img_channels == 4
+    if net.img_channels not in (1, 3) and not latent:
+        raise HarnessError(
+            f"{stored.source}: pictures have 1 or 3 channels (and EDM2's latents 4), not "
+            f"{net.img_channels}"
+        )
+    side = net.img_resolution * (latents.DOWNSAMPLING if latent else 1)
+    classes = net.label_dim
+
+    def ladders(overrides: dict[str, Any]) -> EdmLevels:
+        _check(overrides, latent, name)
+        levels, _ = _family(net)
+        return levels(name, net)
+
+    return ModelEntry(
+        name=name,
+        title=f"{stored.class_name} network of {side}x{side} pictures, "
+        + (f"{classes} classes" if classes else "unconditional"),
+        source=stored.source,
+        licence="see where it was published",
+        size=(side, side),
+        size_multiple=side,
+        steps=net.steps,
+        guidance=1.0,
+        batch_size=net.batch_size,
+        dtype=None if net.use_fp16 else "float32",
+        classes=classes,
+        unconditional=False,
+        revision=stored.revision,
+        ladders=ladders,
+        load=lambda request: _load(request, name, stored, latent),
+        decodable=lambda overrides: _check_vae(overrides) if latent else None,
+    )
+
+
+def _check(overrides: dict[str, Any], latent: bool, name: str) -> None:
+    allowed = ["vae"] if latent else []
+    for key in overrides:
+        if key not in allowed:
+            raise unknown("parameter", key, allowed, where=f"model {name}")
+
+
+def _check_vae(overrides: dict[str, Any]) -> None:
+    from harness.models.edm.latents import find_vae
+
+    find_vae(overrides.get("vae"))
+
+
+def _load(request: LoadRequest, name: str, stored: Stored, latent: bool) -> Model:
+    import torch
+
+    from harness.models.edm.build import build, load_weights
+    from harness.models.edm.latent_model import LatentModel
+    from harness.models.edm.network import EdmNetwork
+
+    if request.dtype == "float64":
+        raise HarnessError(f"model {name} computes in float32 or less, not in float64")
+    _check(request.overrides, latent, name)
+    with torch.device("meta"):
+        net = build(stored.class_name, stored.init_kwargs)
+    load_weights(net, stored.weights(), stored.source)
+    assert isinstance(net, EdmNetwork)
+    net.float().compute_in(getattr(torch, request.dtype))
+    if latent:
+        return LatentModel(name, net, request.device, request.overrides.get("vae"))
+    _, model = _family(net)
+    return model(name, net, request.device)
+
+
+def _family(net: EdmNetwork) -> tuple[type[EdmLevels], type[EdmModel]]:
+    """What adapts a network, without and with its weights."""
+    from harness.models.edm.model import EdmLevels, EdmModel
+    from harness.models.edm.pfgmpp import PfgmLevels, PfgmModel
+
+    return (PfgmLevels, PfgmModel) if net.extra_dimensions else (EdmLevels, EdmModel)
+
+
+def _read(description: Path, path: Path) -> dict[str, Any]:
+    wanted = f'{{"class_name": "EDMPrecond", "init_kwargs": {{...}}}} as {path.name} was trained'
+    try:
+        about = json.loads(description.read_text())
+    except FileNotFoundError:
+        raise HarnessError(
+            f"{path} needs {description.name} beside it, which holds {wanted}"
+        ) from None
+    except (ValueError, OSError) as error:
+        raise HarnessError(f"cannot read {description}: {error}") from None
+    if (
+        not isinstance(about, dict)
+        or not isinstance(about.get("class_name"), str)
+        or not isinstance(about.get("init_kwargs"), dict)
+    ):
+        raise HarnessError(f"{description} must hold {wanted}")
+    return about
+
+
+def _weights(path: Path) -> Mapping[str, torch.Tensor]:
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        return load_file(path)
+    except (SafetensorError, OSError) as error:
+        raise HarnessError(f"cannot read {path}: {error}") from None
+
+
+FILES: dict[str, Callable[[Path], ModelEntry]] = {
+    ".safetensors": safetensors_entry,
+    ".pkl": checkpoint_entry,
+    ".pt": checkpoint_entry,
+}
+"""Readers of networks' files by suffix."""

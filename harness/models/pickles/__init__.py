@@ -1,5 +1,0 @@
-"""Published checkpoints (`.pkl`, `.pt`), read without executing anything in them."""
-
-from harness.models.pickles.checkpoint import Checkpoint, Network, read_checkpoint
-
-__all__ = ["Checkpoint", "Network", "read_checkpoint"]

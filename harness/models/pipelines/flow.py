@@ -1,0 +1,197 @@
+"""Rectified flow in sigma: z = (1 - t) x0 + t n, so x = z / (1 - t) and sigma = t / (1 - t).
+
+Liu et al. 2022, arXiv:2209.03003; with the shifted times of Esser et al. 2024, arXiv:2403.03206,
+section 5.3.2.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from math import exp
+from typing import Annotated, Any, Literal
+
+import torch
+from pydantic import Field
+from typing_extensions import Self
+
+from harness.core.errors import HarnessError, unknown
+from harness.models.ladders import check_ladder, check_range, close_ladder, rho_grid
+from harness.models.pipelines.configurations import CheckpointSettings
+
+_SPACINGS = ("linspace", "trailing", "karras", "even")
+_FIRST = 1 - 1e-6
+"""The time that stands for 1, where sigma is infinite; the network is told 1."""
+
+_OTHER_GRIDS = (
+    "invert_sigmas",
+    "shift_terminal",
+    "use_karras_sigmas",
+    "use_exponential_sigmas",
+    "use_beta_sigmas",
+    "stochastic_sampling",
+)
+
+
+class FlowSettings(CheckpointSettings):
+    """What of a FlowMatchEulerDiscreteScheduler's configuration matters here.
+
+    `mu` is the user's own shift (its logarithm, or itself where `time_shift_type` is linear) for a
+    checkpoint with dynamic shifting.
+    """
+
+    num_train_timesteps: Annotated[int, Field(ge=2)] = 1000
+    shift: Annotated[float, Field(gt=0)] | None = None
+    use_dynamic_shifting: bool = False
+    base_shift: float | None = None
+    max_shift: float | None = None
+    base_image_seq_len: int | None = None
+    max_image_seq_len: int | None = None
+    time_shift_type: Literal["exponential", "linear"] = "exponential"
+    mu: float | None = None
+
+    @classmethod
+    def read(cls, found: Mapping[str, Any], overrides: Mapping[str, Any]) -> Self:
+        settings = super().read(found, overrides)
+        for name in _OTHER_GRIDS:
+            if found.get(name):
+                raise HarnessError(
+                    f"the checkpoint's scheduler_config.json asks for {name}={found[name]!r}, "
+                    "which is not supported: set it to false there"
+                )
+        dynamic = ("base_shift", "max_shift", "base_image_seq_len", "max_image_seq_len")
+        needed = dynamic if settings.use_dynamic_shifting else ("shift",)
+        for name in needed:
+            if getattr(settings, name) is None and settings.mu is None:
+                raise HarnessError(
+                    f"the checkpoint's scheduler_config.json has no {name}; give it as "
+                    f"MODEL({name}=...)"
+                )
+        if settings.mu is not None and not settings.use_dynamic_shifting:
+            raise HarnessError("mu is for checkpoints with dynamic shifting: give shift")
+        return settings
+
+    def dynamic_mu(self, tokens: int) -> float:
+        """The shift for pictures of so many patches, linear between the two given sizes."""
+        assert self.base_shift is not None
+        assert self.max_shift is not None
+        assert self.base_image_seq_len is not None
+        assert self.max_image_seq_len is not None
+        slope = (self.max_shift - self.base_shift) / (
+            self.max_image_seq_len - self.base_image_seq_len
+        )
+        return self.base_shift + slope * (tokens - self.base_image_seq_len)
+
+    def schedule(self, tokens: int) -> FlowSchedule:
+        """The schedule for pictures of `tokens` patches."""
+        count = self.num_train_timesteps
+        if not self.use_dynamic_shifting:
+            assert self.shift is not None
+            # The checkpoint's scheduler shifts its lowest time twice: once when it is made.
+            lowest = _shifted(torch.tensor(1 / count, dtype=torch.float64), self.shift)
+            return FlowSchedule(self.shift, float(lowest), count)
+        mu = self.dynamic_mu(tokens) if self.mu is None else self.mu
+        shift = exp(mu) if self.time_shift_type == "exponential" else mu
+        return FlowSchedule(shift, 1 / count, count, None if self.mu is not None else self)
+
+
+class FlowSchedule:
+    """Levels of a flow model's times, ladders over them, and its network's variables.
+
+    `shift` s moves time u to s u / (1 + (s - 1) u); grids are even before it, down to `lowest`. The
+    network knows times in [0, times]. `dynamic` are the settings that gave a shift which depends on
+    the picture's size.
+    """
+
+    double = True  # x = z / (1 - t) is of the order of 1e6 at the start
+
+    def __init__(
+        self, shift: float, lowest: float, times: int, dynamic: FlowSettings | None = None
+    ) -> None:
+        self.shift, self.lowest, self._times, self._dynamic = shift, lowest, times, dynamic
+        self.sigma_max = _FIRST / (1 - _FIRST)
+
+    def check_tokens(self, tokens: int) -> None:
+        """Raise if a picture of so many patches has another shift than the checkpoint's size."""
+        if self._dynamic is None:
+            return
+        if self._dynamic.schedule(tokens).shift != self.shift:
+            raise HarnessError(
+                "this checkpoint shifts its times with the picture's size: at this one it is "
+                f"MODEL(mu={self._dynamic.dynamic_mu(tokens):.6g})"
+            )
+
+    def time_of(self, sigma: torch.Tensor) -> torch.Tensor:
+        """1000 t for 1000 times; exactly 1000 at the first level."""
+        sigma = sigma.double()
+        t = sigma / (1 + sigma)
+        return self._times * torch.where(sigma >= self.sigma_max * (1 - 1e-9), 1.0, t)
+
+    def sigma_of(self, time: torch.Tensor) -> torch.Tensor:
+        """The inverse of `time_of`."""
+        return _sigma(time.double() / self._times)
+
+    def native(self, x: torch.Tensor, sigma: torch.Tensor) -> torch.Tensor:
+        """z = (1 - t) x = x / (1 + sigma)."""
+        return x / (1 + sigma.to(x.dtype))
+
+    def denoised(self, x: torch.Tensor, sigma: torch.Tensor, output: torch.Tensor) -> torch.Tensor:
+        """D = z - t v of the network's velocity v = n - x0."""
+        sigma = sigma.to(x.dtype)
+        return (x - sigma * output) / (1 + sigma)
+
+    def ladder(
+        self,
+        steps: int,
+        spacing: str | None = None,
+        sigma_min: float | None = None,
+        sigma_max: float | None = None,
+        rho: float | None = None,
+    ) -> torch.Tensor:
+        """The sigmas [steps+1] of a run, from pure noise to 0; float64.
+
+        `linspace` (the pipeline's own, also called `even`) and `trailing` are even in the time
+        before its shift: the first down to the lowest time that the checkpoint's scheduler takes
+        and then 0, the second down to 0. `karras` is even in sigma^(1/rho) from `sigma_max`, which
+        it needs. With `sigma_max` or `sigma_min` the range is cut there.
+        """
+        spacing = spacing or "linspace"
+        if spacing not in _SPACINGS:
+            raise unknown("spacing", spacing, _SPACINGS, where="a flow model")
+        bottom = float(_sigma(_shifted(torch.tensor(self.lowest).double(), self.shift)))
+        high = sigma_max or self.sigma_max
+        low = sigma_min or bottom
+        check_range(low, high, 1e-6, self.sigma_max)
+        if spacing == "karras":
+            if sigma_max is None:
+                raise HarnessError(
+                    "spacing=karras of a flow model needs sigma_max, for its own is infinite: for "
+                    "example sigma_max=80"
+                )
+            rho = 7.0 if rho is None else rho
+            return close_ladder(lambda n: rho_grid(n, low, high, rho), steps, low, 0.0)
+        if rho is not None:
+            raise HarnessError(f"rho belongs to spacing=karras, not to {spacing}")
+        if spacing == "trailing" and sigma_min is None:
+            low = 0.0
+        first, last = (self._unshifted(level) for level in (high, low))
+        levels = steps + 1 if spacing == "trailing" else steps
+        times = torch.linspace(first, last, levels, dtype=torch.float64)[:steps]
+        sigmas = _sigma(_shifted(times, self.shift))
+        sigmas[0] = high
+        return check_ladder(torch.cat([sigmas, torch.zeros(1, dtype=torch.float64)]))
+
+    def _unshifted(self, sigma: float) -> float:
+        """The time before the shift of a level; 1 of the first."""
+        if sigma >= self.sigma_max * (1 - 1e-9):
+            return 1.0
+        t = sigma / (1 + sigma)
+        return t / (self.shift - (self.shift - 1) * t)
+
+
+def _shifted(t: torch.Tensor, shift: float) -> torch.Tensor:
+    return shift * t / (1 + (shift - 1) * t)
+
+
+def _sigma(t: torch.Tensor) -> torch.Tensor:
+    t = t.clamp(max=_FIRST)
+    return t / (1 - t)

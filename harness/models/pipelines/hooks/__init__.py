@@ -1,0 +1,1 @@
+"""What samplers change or read inside a network, by forward hooks alone."""

@@ -1,0 +1,53 @@
+"""Attention of the image to the text in a multimodal transformer, by forward hooks alone.
+
+No reference code exists for what AsynDM needs of it; the choices are our own. Joint attention
+weighs image and text tokens together; here an image token's weights are those among the text's
+tokens, renormalised to 1: the softmax over text keys alone. Averaged over heads and all blocks, on
+the grid of patches.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import torch
+
+from harness.models.pipelines.hooks.attention_maps import AttentionMaps
+
+
+@contextmanager
+def joint_maps(transformer: Any, size: tuple[int, int], rows: slice) -> Iterator[AttentionMaps]:
+    """While open, record how an SD3Transformer2DModel's image attends to the text, of the chosen
+    batch rows in the first evaluation; `size` is the latents' (height, width)."""
+    patch, blocks = transformer.config.patch_size, transformer.transformer_blocks
+    maps = AttentionMaps((size[0] // patch, size[1] // patch))
+
+    def record(attention: Any, args: tuple[Any, ...], kwargs: dict[str, torch.Tensor]) -> None:
+        if maps.layers == len(blocks):
+            return  # a policy's further evaluations are not the prompt's
+        image, text = kwargs["hidden_states"][rows], kwargs["encoder_hidden_states"][rows]
+        # Sample by sample: all at once they are as large as the network's largest tensors.
+        each = [_probabilities(attention, *pair) for pair in zip(image, text, strict=True)]
+        maps.add(torch.stack(each))
+
+    with ExitStack() as hooks:
+        for block in blocks:
+            hooks.callback(block.attn.register_forward_pre_hook(record, with_kwargs=True).remove)
+        yield maps
+
+
+def _probabilities(attention: Any, image: torch.Tensor, text: torch.Tensor) -> torch.Tensor:
+    """[image tokens, text tokens], the mean over heads; float32 or wider."""
+    query = _by_head(attention, attention.to_q(image), attention.norm_q)
+    key = _by_head(attention, attention.add_k_proj(text), attention.norm_added_k)
+    scores = query @ key.transpose(1, 2) / query.shape[-1] ** 0.5
+    return scores.softmax(2).mean(0)
+
+
+def _by_head(attention: Any, projected: torch.Tensor, norm: Any) -> torch.Tensor:
+    """[heads, tokens, head's width]."""
+    parts = projected.unflatten(1, (attention.heads, -1)).transpose(0, 1)
+    parts = parts if norm is None else norm(parts)
+    return parts.to(torch.promote_types(parts.dtype, torch.float32))

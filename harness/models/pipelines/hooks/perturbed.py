@@ -1,0 +1,61 @@
+"""Networks under perturbed attention: self-attention that is the identity in some layers."""
+
+from __future__ import annotations
+
+import re
+from contextlib import ExitStack
+from typing import Any
+
+import torch
+
+from harness.core.errors import HarnessError
+from harness.models.base import Condition, Network
+
+
+class Perturbed:
+    """A diffusers network whose self-attention maps are the identity in the named layers.
+
+    Ahn et al. 2024, arXiv:2403.17377: each position attends to itself alone, so its
+    value goes straight to the output projection. The layers are as ever between calls.
+    """
+
+    def __init__(self, network: Network, net: torch.nn.Module, layers: tuple[str, ...]) -> None:
+        self.name, self.denoised = f"{network.name} (perturbed attention)", network.denoised
+        self._network, self._attentions = network, self_attentions(net, layers)
+
+    def network(
+        self, x: torch.Tensor, sigma: torch.Tensor, time: torch.Tensor, condition: Condition
+    ) -> torch.Tensor:
+        with ExitStack() as stack:
+            for attention in self._attentions:
+                hook = attention.register_forward_hook(_identity, with_kwargs=True)
+                stack.callback(hook.remove)
+            return self._network.network(x, sigma, time, condition)
+
+
+def _identity(
+    attention: Any, args: tuple[Any, ...], kwargs: dict[str, Any], output: torch.Tensor
+) -> torch.Tensor:
+    hidden = args[0] if args else kwargs["hidden_states"]
+    project, dropout = attention.to_out
+    return dropout(project(attention.to_v(hidden)))
+
+
+def self_attentions(net: torch.nn.Module, layers: tuple[str, ...]) -> list[torch.nn.Module]:
+    """The self-attention modules below the named layers: `mid`, `up_blocks.1`, ...
+
+    Raises HarnessError for a layer that has none, with those that there are.
+    """
+    every = {name: m for name, m in net.named_modules() if name.split(".")[-1] == "attn1"}
+    found: dict[str, torch.nn.Module] = {}
+    for layer in layers:
+        named = re.compile(rf"(^|\.){re.escape(layer)}(\.|_|$)")
+        below = {name: module for name, module in every.items() if named.search(name)}
+        if not below:
+            blocks = sorted({re.sub(r"\.(attentions|attn1).*", "", name) for name in every})
+            raise HarnessError(
+                f"pag_layers: the network has no self-attention in {layer!r}; it has some in "
+                f"{', '.join(blocks) or 'no layer'}"
+            )
+        found |= below
+    return list(found.values())

@@ -1,0 +1,92 @@
+"""Models in folders on this machine: diffusers pipelines as `save_pretrained` writes them."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from harness.core.errors import HarnessError
+from harness.fetch.hub_files import revision as hub_revision
+from harness.models.base import Ladders, LoadRequest, Model, ModelEntry
+from harness.models.pipelines.configurations import read_json
+from harness.models.pipelines.distilled import distilled_guidance
+from harness.models.pipelines.families import family_of, load_pipeline, network_folder, parts_of
+
+_BLOCKS, _BLOCK = 64, 1 << 16
+
+
+def folder_entry(
+    folder: Path,
+    name: str,
+    *,
+    source: str = "a local folder",
+    revision: Callable[[], str] | None = None,
+    load: Callable[[LoadRequest], Model] | None = None,
+) -> ModelEntry:
+    """The model entry of a pipeline folder; reads its small configuration files only."""
+    family = family_of(folder)
+    network = read_json(folder / family.network / "config.json")
+    vae = read_json(folder / "vae" / "config.json")
+    # AutoencoderTiny says it of its encoder and decoder apart
+    blocks = vae.get("block_out_channels") or vae.get("encoder_block_out_channels")
+    if not blocks or not isinstance(network.get("sample_size"), int):
+        raise HarnessError(f"{folder} does not say its size: no sample_size or block_out_channels")
+    scale = 2 ** (len(blocks) - 1)
+    side = network["sample_size"] * scale
+    return ModelEntry(
+        name=name,
+        title=name,
+        source=source,
+        licence="see its model card",
+        size=(side, side),
+        size_multiple=scale * network.get("patch_size", 1),
+        steps=50,
+        guidance=None,
+        batch_size=8,
+        gpu_dtype=family.gpu_dtype,
+        abilities=family.abilities(network),
+        revision=revision or (lambda: fingerprint(folder)),
+        ladders=lambda overrides: read_ladders(folder, overrides),
+        load=load or (lambda request: load_pipeline(request, folder, name)),
+    )
+
+
+def read_ladders(folder: Path, overrides: dict[str, Any]) -> Ladders:
+    """The checkpoint's noise schedule, from its small files alone."""
+    family = family_of(folder)
+    parts_of(folder, overrides)  # what is wrong with components is said before weights load
+    if family.other_network(overrides) is None:
+        distilled_guidance(read_json(folder / family.network / "config.json"), overrides)
+    return family.schedule(folder, family.settings(overrides))
+
+
+def network_revision(source: str, part: str) -> str:
+    """What identifies the weights of a network given by itself, by its folder or hub id."""
+    if Path(source).expanduser().is_dir():
+        return fingerprint(network_folder(source, part)[0])
+    return hub_revision(source)
+
+
+def fingerprint(folder: Path) -> str:
+    """A hash of a folder's configurations and weights; see `files_fingerprint`."""
+    suffixes = (".json", ".safetensors", ".bin", ".txt")
+    found = [path for path in sorted(folder.rglob("*")) if path.suffix in suffixes]
+    return files_fingerprint({path.relative_to(folder).as_posix(): path for path in found})
+
+
+def files_fingerprint(files: Mapping[str, Path]) -> str:
+    """A hash of files under the names they are given; of large ones, of evenly spaced parts.
+
+    Two checkpoints of one architecture differ in nearly every block, so some of them tell.
+    """
+    digest = hashlib.sha256()
+    for name, path in files.items():
+        size = path.stat().st_size
+        digest.update(f"{name}\n{size}\n".encode())
+        with path.open("rb") as file:
+            for part in range(_BLOCKS):
+                file.seek(size * part // _BLOCKS)
+                digest.update(file.read(min(_BLOCK, size // _BLOCKS + 1)))
+    return digest.hexdigest()[:16]

@@ -1,0 +1,199 @@
+"""What all diffusers pipelines share behind the model contract."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, Protocol
+
+import torch
+
+from harness.core.errors import HarnessError
+from harness.models.base import Condition, Ladders, Network, take
+from harness.models.pipelines.hooks.perturbed import Perturbed
+from harness.models.pipelines.lora import LoraScales
+
+log = logging.getLogger(__name__)
+
+_DECODED_PIXELS = 2**20
+
+
+class Schedule(Ladders, Protocol):
+    """A family's variables: its times, its own state, and what its network's output means."""
+
+    double: bool  # whether its states need float64
+
+    def time_of(self, sigma: torch.Tensor) -> torch.Tensor:
+        """The network's time of levels sigma, float64."""
+
+    def sigma_of(self, time: torch.Tensor) -> torch.Tensor:
+        """The level of the network's times, float64."""
+
+    def native(self, x: torch.Tensor, sigma: torch.Tensor) -> torch.Tensor:
+        """The state in the family's own variables, which are what its network sees."""
+
+    def denoised(self, x: torch.Tensor, sigma: torch.Tensor, output: torch.Tensor) -> torch.Tensor:
+        """The estimate D of x0 that a network's output amounts to."""
+
+
+class PipelineModel:
+    """A loaded pipeline behind the model contract (see models/base.py).
+
+    A family gives `part`, the name of its network in the pipeline, `encode` and `evaluate`.
+    """
+
+    part: ClassVar[str]
+    classes: int | None = None
+    distilled: float | None = None
+    """The guidance scale that the network takes as an input, if it does: see distilled.py."""
+
+    def __init__(self, name: str, pipeline: Any, schedule: Schedule) -> None:
+        self.name, self.pipeline, self.schedule = name, pipeline, schedule
+        self.net, self.vae = getattr(pipeline, self.part).eval(), pipeline.vae.eval()
+        self.device, self.dtype = self.net.device, self.net.dtype
+        double = schedule.double or self.dtype == torch.float64
+        self.state_dtype = torch.float64 if double else torch.float32
+        self.scale = int(pipeline.vae_scale_factor)
+        self._lora: LoraScales | None = None
+        self._variants_of: Mapping[str, Mapping[str, Any]] = {}
+
+    def encode(self, prompts: Sequence[str]) -> Condition:
+        """Conditions of the prompts, one row each."""
+        raise NotImplementedError
+
+    def evaluate(
+        self, z: torch.Tensor, timestep: torch.Tensor, condition: Condition
+    ) -> torch.Tensor:
+        """The network's output [B, C, h, w] at its own state `z` and times [B] (float32); of models
+        with a level for every pixel, also [B, h, w]."""
+        raise NotImplementedError
+
+    def latent_shape(self, size: tuple[int, int]) -> tuple[int, int, int]:
+        channels = int(self.net.config.in_channels)
+        return (channels, size[0] // self.scale, size[1] // self.scale)
+
+    def ladder(
+        self,
+        steps: int,
+        spacing: str | None = None,
+        sigma_min: float | None = None,
+        sigma_max: float | None = None,
+        rho: float | None = None,
+    ) -> torch.Tensor:
+        return self.schedule.ladder(steps, spacing, sigma_min, sigma_max, rho)
+
+    def time_of(self, sigma: torch.Tensor) -> torch.Tensor:
+        return self.schedule.time_of(sigma)
+
+    def sigma_of(self, time: torch.Tensor) -> torch.Tensor:
+        return self.schedule.sigma_of(time)
+
+    def start(self, noise: torch.Tensor, sigma: torch.Tensor) -> torch.Tensor:
+        """Noise and data of unit variance: where data vanishes, the family's state is the noise."""
+        return noise.to(self.device, self.state_dtype) * (1 + sigma**2).sqrt()
+
+    @torch.inference_mode()
+    def encode_negative(self, negatives: Sequence[str | None]) -> Condition | None:
+        """None is what the checkpoint does without a negative prompt: zeros where its pipeline says
+        so (SDXL), else the encoded empty string. "" is always the encoded empty string."""
+        texts = list(dict.fromkeys(text or "" for text in negatives))
+        condition = self.encode(texts)
+        condition = take(condition, [texts.index(text or "") for text in negatives])
+        if getattr(self.pipeline.config, "force_zeros_for_empty_prompt", False):
+            for row, text in enumerate(negatives):
+                if text is None:
+                    for value in condition.values():
+                        value[row] = 0
+        return condition
+
+    def warn_of_cut(self, prompts: Sequence[str], tokenizer: Any, limit: int) -> None:
+        """Say in the log which prompts are longer than what the text encoder reads."""
+        for prompt in prompts:
+            tokens = len(tokenizer(prompt, truncation=False, verbose=False).input_ids)
+            if tokens > limit:
+                log.warning(
+                    "%s reads %d tokens: the end of this prompt of %d is cut: %.60s ...",
+                    self.name,
+                    limit,
+                    tokens,
+                    prompt,
+                )
+
+    def variants(self, settings: Mapping[str, Mapping[str, Any]]) -> Mapping[str, Network]:
+        """The network with one LoRA at several scales."""
+        if settings != self._variants_of:
+            files = {str(setting["lora"]) for setting in settings.values()}
+            if len(files) != 1:
+                raise HarnessError(f"{self.name} takes one LoRA at a time, not {len(files)}")
+            scales = {name: float(setting["scale"]) for name, setting in settings.items()}
+            if self._lora is not None:
+                self._lora.use(None)  # another run's scale must not be taken for the checkpoint's
+            self._lora = LoraScales(self.pipeline, self.net, files.pop(), scales)
+            self._variants_of = settings
+        return {name: _AtScale(self, name) for name in settings}
+
+    def network(
+        self, x: torch.Tensor, sigma: torch.Tensor, time: torch.Tensor, condition: Condition
+    ) -> torch.Tensor:
+        return self.network_at(None, x, sigma, time, condition)
+
+    def network_at(
+        self,
+        variant: str | None,
+        x: torch.Tensor,
+        sigma: torch.Tensor,
+        time: torch.Tensor,
+        condition: Condition,
+    ) -> torch.Tensor:
+        """`network` with the weights of a variant; None is the checkpoint's own."""
+        if self._lora is not None:
+            self._lora.use(variant)
+        z = self.schedule.native(x, sigma).to(self.dtype)
+        timestep = self.schedule.time_of(time).to(x.device, torch.float32)
+        is_map = timestep.numel() > len(x)
+        timestep = timestep[:, 0] if is_map else timestep.flatten().expand(len(x))
+        return self.evaluate(z, timestep, condition)
+
+    def perturbed(self, layers: tuple[str, ...]) -> Network:
+        """The network with identity self-attention in the named layers."""
+        return Perturbed(self, self.net, layers)
+
+    def denoised(self, x: torch.Tensor, sigma: torch.Tensor, output: torch.Tensor) -> torch.Tensor:
+        return self.schedule.denoised(x, sigma, output)
+
+    def native(self, x: torch.Tensor, sigma: torch.Tensor) -> torch.Tensor:
+        return self.schedule.native(x, sigma)
+
+    @torch.inference_mode()
+    def decode(self, native: torch.Tensor) -> torch.Tensor:
+        vae, config = self.vae, self.vae.config
+        dtype = self.dtype
+        if dtype == torch.float16 and getattr(config, "force_upcast", False):
+            dtype = torch.float32
+            vae.to(dtype)
+        latents = native.to(dtype) / config.scaling_factor
+        if (mean := getattr(config, "latents_mean", None)) is not None:
+            std = latents.new_tensor(config.latents_std).reshape(1, -1, 1, 1)
+            latents = latents * std + latents.new_tensor(mean).reshape(1, -1, 1, 1)
+        latents = latents + (getattr(config, "shift_factor", None) or 0.0)
+        # A decoder's activations at full size, not the network, are what fills a GPU.
+        at_once = max(1, _DECODED_PIXELS // (latents.shape[-2] * latents.shape[-1] * self.scale**2))
+        parts = [vae.decode(part, return_dict=False)[0] for part in latents.split(at_once)]
+        pictures = torch.cat(parts)
+        return ((pictures.float() / 2 + 0.5).clamp(0, 1) * 255).round().to("cpu", torch.uint8)
+
+
+class _AtScale:
+    """A model's network at one of the scales of its LoRA."""
+
+    def __init__(self, model: PipelineModel, variant: str) -> None:
+        self.name, self._model, self._variant = f"{model.name} ({variant})", model, variant
+        self.denoised = model.denoised
+
+    def network(
+        self, x: torch.Tensor, sigma: torch.Tensor, time: torch.Tensor, condition: Condition
+    ) -> torch.Tensor:
+        return self._model.network_at(self._variant, x, sigma, time, condition)
+
+    def perturbed(self, layers: tuple[str, ...]) -> Network:
+        return Perturbed(self, self._model.net, layers)

@@ -1,0 +1,204 @@
+"""The discrete variance-preserving noise schedule of Stable Diffusion, in sigma.
+
+With alpha-bar the network's table: sigma = sqrt((1 - abar) / abar), x = z / sqrt(abar). Epsilon, v
+(Salimans & Ho 2022) and sample prediction become D here and nowhere else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args
+
+import torch
+from pydantic import Field
+from typing_extensions import Self
+
+from harness.core.errors import HarnessError, unknown
+from harness.models.ladders import Spacing, check_ladder, check_range, close_ladder, rho_grid
+from harness.models.pipelines.configurations import CheckpointSettings, read_scheduler
+
+
+class SchedulerSettings(CheckpointSettings):
+    """What of a scheduler configuration matters here.
+
+    The defaults are what Stable Diffusion's own checkpoints say: some fine-tunes' files leave keys
+    out, and the defaults of diffusers' scheduler classes are another family's.
+    """
+
+    beta_start: float | None = None
+    beta_end: float | None = None
+    beta_schedule: Literal["linear", "scaled_linear", "squaredcos_cap_v2"] | None = None
+    trained_betas: list[float] | None = None
+    num_train_timesteps: Annotated[int, Field(ge=2)] = 1000
+    rescale_betas_zero_snr: bool = False
+    prediction_type: Literal["epsilon", "v_prediction", "sample"] = "epsilon"
+    timestep_spacing: Literal["leading", "trailing", "linspace", "karras", "karras_rounded"] = (
+        "leading"
+    )
+    steps_offset: Annotated[int, Field(ge=0)] = 1
+    set_alpha_to_one: bool = False
+
+    @classmethod
+    def read(cls, found: Mapping[str, Any], overrides: Mapping[str, Any]) -> Self:
+        settings = super().read(found, overrides)
+        if settings.trained_betas is None:
+            for key in ("beta_start", "beta_end", "beta_schedule"):
+                if getattr(settings, key) is None:
+                    raise HarnessError(
+                        f"the checkpoint's scheduler_config.json has no {key}: it is not of a "
+                        f"discrete noise schedule; give it as MODEL({key}=...)"
+                    )
+        return settings
+
+    def schedule(self) -> DiscreteSchedule:
+        """The noise schedule; the table is diffusers' own, in float32 as the checkpoints'."""
+        from diffusers import DDIMScheduler
+
+        keys = {"beta_start", "beta_end", "beta_schedule", "trained_betas"}
+        keys |= {"num_train_timesteps", "rescale_betas_zero_snr"}
+        table = DDIMScheduler(**self.model_dump(include=keys, exclude_none=True)).alphas_cumprod
+        return DiscreteSchedule(
+            table,
+            spacing=self.timestep_spacing,
+            steps_offset=self.steps_offset,
+            set_alpha_to_one=self.set_alpha_to_one,
+            prediction=self.prediction_type,
+        )
+
+
+def read_schedule(folder: Path, overrides: Mapping[str, Any]) -> DiscreteSchedule:
+    """The noise schedule of a pipeline folder, with the user's overrides of its settings."""
+    return SchedulerSettings.read(read_scheduler(folder), overrides).schedule()
+
+
+class DiscreteSchedule:
+    """Sigma of every timestep of a checkpoint, ladders over them, and its network's variables.
+
+    `alphas_cumprod` [T] is the checkpoint's table. `last` is the level after the last step:
+    abar[0] (sigma 0.0292 for Stable Diffusion), or 0 where `set_alpha_to_one`.
+    """
+
+    double = False
+
+    def __init__(
+        self,
+        alphas_cumprod: torch.Tensor,
+        *,
+        spacing: str = "leading",
+        steps_offset: int = 0,
+        set_alpha_to_one: bool = True,
+        prediction: str = "epsilon",
+    ) -> None:
+        # A terminal abar of 0 (zero terminal SNR) has no finite sigma: 2^-24 as diffusers takes it.
+        abar = alphas_cumprod.double().clamp(min=2.0**-24)
+        self.sigmas = ((1 - abar) / abar).sqrt()
+        self._log_sigmas = self.sigmas.log()
+        self.spacing, self.steps_offset = spacing, steps_offset
+        self.last = 0.0 if set_alpha_to_one else float(self.sigmas[0])
+        self.prediction = prediction
+
+    @property
+    def sigma_min(self) -> float:
+        return float(self.sigmas[0])
+
+    @property
+    def sigma_max(self) -> float:
+        return float(self.sigmas[-1])
+
+    def time_of(self, sigma: torch.Tensor) -> torch.Tensor:
+        """The (fractional) timestep of sigma, in [0, T-1]; exact for the table's own levels."""
+        table = self._log_sigmas.to(sigma.device)
+        log = sigma.double().clamp(self.sigma_min, self.sigma_max).log()
+        high = torch.searchsorted(table, log.contiguous()).clamp(1, len(table) - 1)
+        low = high - 1
+        return low + (log - table[low]) / (table[high] - table[low])
+
+    @property
+    def times(self) -> tuple[int, int]:
+        """The timestep of a run's last evaluation, and the number of timesteps."""
+        return self.steps_offset, len(self.sigmas)
+
+    def sigma_of(self, time: torch.Tensor) -> torch.Tensor:
+        """Sigma of a timestep in [0, T-1]; the inverse of `time_of` (linear in log sigma)."""
+        table = self._log_sigmas.to(time.device)
+        low = time.double().floor().clamp(0, len(table) - 1).long()
+        high = (low + 1).clamp(max=len(table) - 1)
+        log = table[low] + (time.double() - low) * (table[high] - table[low])
+        exact = self.sigmas.to(time.device)[low]
+        return torch.where(time == low, exact, log.exp())
+
+    def native(self, x: torch.Tensor, sigma: torch.Tensor) -> torch.Tensor:
+        """z = x / sqrt(1 + sigma^2)."""
+        return x / (1 + sigma.to(x.dtype) ** 2).sqrt()
+
+    def denoised(self, x: torch.Tensor, sigma: torch.Tensor, output: torch.Tensor) -> torch.Tensor:
+        """D of the network's prediction."""
+        sigma = sigma.to(x.dtype)
+        if self.prediction == "epsilon":
+            return x - sigma * output
+        if self.prediction == "v_prediction":
+            return x / (1 + sigma**2) - sigma / (1 + sigma**2).sqrt() * output
+        return output
+
+    def ladder(
+        self,
+        steps: int,
+        spacing: str | None = None,
+        sigma_min: float | None = None,
+        sigma_max: float | None = None,
+        rho: float | None = None,
+    ) -> torch.Tensor:
+        """The sigmas [steps+1] of a run; float64.
+
+        `leading` (also called `even`), `trailing` and `linspace` are even in the timestep, as
+        diffusers names them, and end at the family's last level; with `sigma_max` or `sigma_min`
+        the range of timesteps is cut there (`leading` then includes both ends). `karras` is even in
+        sigma^(1/rho), and `karras_rounded` the same at the nearest timesteps, nearest in log sigma.
+        """
+        spacing = spacing or self.spacing
+        if spacing not in get_args(Spacing):
+            raise unknown("spacing", spacing, get_args(Spacing))
+        low, high = sigma_min or self.sigma_min, sigma_max or self.sigma_max
+        check_range(low, high, self.sigma_min, self.sigma_max)
+        if spacing in ("karras", "karras_rounded"):
+            rho = 7.0 if rho is None else rho
+
+            def grid(levels: int) -> torch.Tensor:
+                sigmas = rho_grid(levels, low, high, rho)
+                if spacing == "karras":
+                    return sigmas
+                return self.sigmas[self.time_of(sigmas).round().long()]
+
+            return close_ladder(grid, steps, low, self.last)
+        if rho is not None:
+            raise HarnessError(
+                f"rho belongs to spacing=karras and karras_rounded, not to {spacing}"
+            )
+        if steps >= len(self.sigmas):
+            raise HarnessError(f"steps {steps}: the model knows {len(self.sigmas)} timesteps")
+        cut = sigma_min is not None or sigma_max is not None
+        bounds = self.time_of(torch.tensor([low, high])).round()
+        first, final = float(bounds[1]), float(bounds[0])
+        if spacing == "linspace":
+            return close_ladder(lambda n: self._linspace(first, final, n), steps, low, self.last)
+        if spacing == "trailing":
+            times = (first + 1 - (first + 1 - final) / steps * torch.arange(steps).double()) - 1
+        elif cut:
+            times = torch.linspace(first, max(final, self.steps_offset), steps).double()
+        else:
+            stride = len(self.sigmas) // steps
+            times = torch.arange(steps - 1, -1, -1) * stride + self.steps_offset
+        if times[0].round() >= len(self.sigmas):
+            raise HarnessError(
+                f"steps_offset {self.steps_offset} puts the first of {steps} steps beyond the "
+                f"model's {len(self.sigmas)} timesteps"
+            )
+        sigmas = self.sigmas[times.round().long()]
+        if float(sigmas[-1]) == self.last:  # nothing is left to step over
+            return check_ladder(sigmas)
+        return check_ladder(torch.cat([sigmas, torch.tensor([self.last], dtype=torch.float64)]))
+
+    def _linspace(self, first: float, last: float, levels: int) -> torch.Tensor:
+        times = torch.linspace(first, last, levels, dtype=torch.float64)
+        return self.sigmas[times.round().long()]

@@ -1,0 +1,191 @@
+"""Winning-rate bars, and winning rates by category."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from harness.reporting import words
+from harness.reporting.drawing import COLOURS, INK, REST, SOFT, Drawing, cut, new_figure
+from harness.store import files
+from harness.store.comparison_tables import Comparison, MetricInfo
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+_TEXT = 102.0
+_HATCHES = ("", "///", "...", "xxx", "\\\\\\", "---")
+_LOSS, _WIN = "#D55E00", "#0072B2"
+
+
+def winning_rate_bars(comparison: Comparison) -> Drawing:
+    """A bar a metric and comparison up to the winning rate, its interval, and the 50 % line."""
+    entries = {
+        words.label(metric): {
+            role: comparison.rate(role, metric.name) for role in comparison.baselines
+        }
+        for metric in comparison.metrics
+    }
+    names = words.run_names(comparison)
+    legend = {
+        role: f"{cut(words.setting(role), 40)}: vs {cut(names[role], 34)}"
+        for role in comparison.baselines
+    }
+    name = comparison.candidate.sampler.name
+    return rate_bars(
+        entries,
+        legend,
+        f"How often the image of {name} scores better than the baseline's "
+        f"{'from the same prompt and noise' if _paired(comparison) else 'of the same prompt'}, "
+        "in percent. Ties count half. Whiskers: 95 % intervals over prompts; n: pairs.",
+    )
+
+
+def rate_bars(
+    entries: Mapping[str, Mapping[str, pd.Series]], legend: Mapping[str, str], caption: str
+) -> Drawing:
+    """Groups of bars: `entries` by group and comparison, `legend` by comparison.
+
+    An entry has winning_rate, low, high, pairs and reason.
+    """
+    looks = {
+        role: (COLOURS[i % len(COLOURS)], _HATCHES[i % len(_HATCHES)])
+        for i, role in enumerate(legend)
+    }
+    lines = sum(len(group) for group in entries.values())
+    with new_figure(0.75 + 0.26 * lines + 0.13 * len(entries) + 0.17 * len(looks)) as figure:
+        axes = figure.subplots()
+        at, ticks = 0.0, []
+        for label, group in entries.items():
+            ticks.append((at + (len(group) - 1) / 2, label))
+            for role, row in group.items():
+                axes.barh(at, 100, height=0.78, color=REST)
+                _bar(axes, at, row, *looks[role])
+                at += 1
+            at += 0.5
+        _finish(axes, ticks, at - 0.5)
+        _legend(figure, looks, legend)
+    flat = [(label, role, row) for label, group in entries.items() for role, row in group.items()]
+    return Drawing(
+        "winning-rates", figure, f"Winning rates with intervals: {_spoken(flat)}", caption
+    )
+
+
+def category_map(comparison: Comparison, metric: MetricInfo) -> Drawing | None:
+    """Winning rates as a map, categories by comparisons; None without categories."""
+    from matplotlib.colors import LinearSegmentedColormap
+
+    rates = comparison.rates
+    rows = rates[(rates["metric"] == metric.name) & rates["category"].notna()]
+    if rows.empty:
+        return None
+    names = sorted(rows["category"].unique())
+    roles = list(comparison.baselines)
+    colours = LinearSegmentedColormap.from_list("rates", [_LOSS, "#ffffff", _WIN])
+    with new_figure(0.75 + 0.42 * len(names)) as figure:
+        axes = figure.subplots()
+        for _, row in rows.iterrows():
+            place = roles.index(row["comparison"]), names.index(row["category"])
+            _cell(axes, place, row, colours)
+        axes.set_xlim(-0.5, len(roles) - 0.5)
+        axes.set_ylim(len(names) - 0.5, -0.5)
+        axes.xaxis.tick_top()
+        axes.set_xticks(
+            range(len(roles)), [textwrap.fill(cut(words.setting(r), 48), 16) for r in roles]
+        )
+        axes.set_yticks(range(len(names)), [cut(str(name)) for name in names])
+        axes.tick_params(length=0, labelsize=9.5)
+        for side in axes.spines.values():
+            side.set_visible(False)
+    entries = [(str(row["category"]), str(row["comparison"]), row) for _, row in rows.iterrows()]
+    return Drawing(
+        files.file_name("categories", metric.name),
+        figure,
+        f"Winning rates by category: {_spoken(entries)}",
+        f"Winning rate on {words.label(metric)} by category, in percent, over n pairs. Blue: the "
+        "candidate is ahead, orange: behind. Framed, with a star: the 95 % interval leaves out 50.",
+    )
+
+
+def _cell(axes: Axes, place: tuple[int, int], row: pd.Series, colours: object) -> None:
+    """One category and comparison: colour, number, n, and a frame where the interval is clear."""
+    from matplotlib.patches import Rectangle
+
+    x, y = place
+    if words.missing(row["winning_rate"]):
+        axes.text(x, y, words.NONE, ha="center", va="center", color=SOFT)
+        return
+    rate = float(row["winning_rate"])
+    sure = not words.missing(row["low"]) and not row["low"] <= 0.5 <= row["high"]
+    look = {"facecolor": colours(rate), "edgecolor": INK if sure else "none"}  # type: ignore[operator]
+    axes.add_patch(Rectangle((x - 0.47, y - 0.44), 0.94, 0.88, linewidth=1.6, **look))
+    ink = "#ffffff" if rate > 0.92 else INK
+    text = f"{100 * rate:.0f}{' *' if sure else ''}"
+    axes.text(x, y - 0.02, text, ha="center", va="bottom", color=ink, size=10)
+    axes.text(x, y + 0.08, f"n {row['pairs']:,}", ha="center", va="top", color=ink, size=7.5)
+
+
+def _paired(comparison: Comparison) -> bool:
+    return all(words.paired(comparison, role) for role in comparison.baselines)
+
+
+def _bar(axes: Axes, at: float, row: pd.Series, colour: str, hatch: str) -> None:
+    """One winning rate: bar, interval, and the same in text at the right."""
+    if words.missing(row["winning_rate"]):
+        axes.text(2, at, cut(str(row["reason"]), 60), va="center", color=SOFT, size=9)
+        return
+    value = 100 * row["winning_rate"]
+    axes.barh(at, value, height=0.78, color=colour, hatch=hatch, edgecolor="#ffffff66", linewidth=0)
+    if not words.missing(row["low"]):
+        low, high = 100 * row["low"], 100 * row["high"]
+        axes.plot([low, high], [at, at], color=INK, linewidth=1.3)
+        for end in (low, high):
+            axes.plot([end, end], [at - 0.18, at + 0.18], color=INK, linewidth=1.3)
+    axes.text(_TEXT, at, _short(row), va="center", size=9.5, color=INK)
+
+
+def _short(row: pd.Series) -> str:
+    value = f"{100 * row['winning_rate']:.1f}"
+    if words.missing(row["low"]):
+        return f"{value}, no interval, n {row['pairs']:,}"
+    return f"{value} [{100 * row['low']:.1f}, {100 * row['high']:.1f}], n {row['pairs']:,}"
+
+
+def _finish(axes: Axes, ticks: list[tuple[float, str]], bottom: float) -> None:
+    axes.axvline(50, color=INK, linewidth=0.9, linestyle=(0, (4, 3)))
+    axes.set_xlim(0, 100)
+    axes.set_ylim(bottom - 0.4, -0.6)
+    labels = [textwrap.fill(cut(label, 60), 22) for _, label in ticks]
+    axes.set_yticks([at for at, _ in ticks], labels, multialignment="right")
+    axes.set_xticks([0, 25, 50, 75, 100])
+    axes.set_xlabel("winning rate, % (dashed: neither is better)", size=9, color=SOFT)
+    axes.tick_params(length=0, labelsize=10)
+    axes.tick_params("x", labelsize=9, labelcolor=SOFT)
+    for side in ("top", "right", "left"):
+        axes.spines[side].set_visible(False)
+
+
+def _legend(figure: Figure, looks: Mapping[str, tuple[str, str]], texts: Mapping[str, str]) -> None:
+    from matplotlib.patches import Patch
+
+    handles = [
+        Patch(
+            facecolor=colour,
+            hatch=hatch,
+            edgecolor="#ffffff66",
+            linewidth=0,
+            label=texts[role],
+        )
+        for role, (colour, hatch) in looks.items()
+    ]
+    figure.legend(
+        handles=handles, loc="outside upper left", frameon=False, fontsize=9, handlelength=1.6
+    )
+
+
+def _spoken(entries: list[tuple[str, str, pd.Series]]) -> str:
+    return "; ".join(f"{name}, {words.setting(r)}: {words.rate(row)}" for name, r, row in entries)

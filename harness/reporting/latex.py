@@ -1,0 +1,149 @@
+"""Tables for a paper: LaTeX with booktabs, `\\input` as they are."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from harness.reporting import words
+from harness.reporting.tables import set_metrics
+from harness.store.comparison_tables import CANDIDATE, Comparison, MetricInfo
+
+if TYPE_CHECKING:
+    from pandas.io.formats.style import Styler
+
+_MARKS = {"best": "textbf:--rwrap;", "tied": "underline:--rwrap;"}
+_SIGNS = str.maketrans(
+    {
+        "\N{MINUS SIGN}": "$-$",
+        "↑": "$\\uparrow$",
+        "↓": "$\\downarrow$",
+        words.NONE: "--",
+        words.SPACE: "~",
+    }
+)
+_SPECIAL = str.maketrans({"\\": "\\textbackslash{}", **{c: f"\\{c}" for c in "%_#&${}"}})
+
+
+def latex_tables(comparison: Comparison) -> dict[str, str]:
+    """By file name: mean scores, and winning rates. They need `\\usepackage{booktabs}`."""
+    return {"scores.tex": _scores(comparison), "winning_rates.tex": _rates(comparison)}
+
+
+def _scores(comparison: Comparison) -> str:
+    """A row a run; the best mean bold, those not told apart from it underlined."""
+    names, body, marks = words.run_names(comparison), [], []
+    deviates = bool(comparison.summary["seed_sd"].notna().any())
+    for role, run in comparison.runs.items():
+        row = {"sampler": names[role], "run": _role(role), "NFE": words.count(run.cost.nfe)}
+        row["MACs"] = words.macs(run.cost.macs)
+        mark = dict.fromkeys(row, "")
+        for metric in comparison.metrics:
+            here = comparison.summary
+            found = here[(here["run"] == role) & (here["metric"] == metric.name)].iloc[0]
+            label = words.label(metric)
+            row[label] = _with_error(found)
+            mark[label] = "" if words.missing(found["standing"]) else _MARKS[found["standing"]]
+            if deviates:
+                row[f"SD, {label}"], mark[f"SD, {label}"] = words.number(found["seed_sd"]), ""
+        for metric in set_metrics(comparison):
+            label = words.label(metric)
+            row[label], mark[label] = _set_score(comparison, role, metric), ""
+        body.append(row)
+        marks.append(mark)
+    caption = (
+        "Mean scores with their standard errors over prompts (SE) in brackets"
+        + (f"; SD: standard deviation of the {_seeds(comparison)} seeds' means" if deviates else "")
+        + ". Bold: best; underlined: not told apart from it (the 95 % interval of the paired "
+        "difference holds 0). Scores of whole sets have their intervals in brackets and are not "
+        f"marked. {_what(comparison)}"
+    )
+    styler = pd.DataFrame(body).style.apply(lambda _: pd.DataFrame(marks), axis=None)
+    return _latex(styler, caption, "tab:scores", prose=2)
+
+
+def _with_error(row: pd.Series) -> str:
+    if words.missing(row["mean"]):
+        return words.NONE
+    return f"{words.number(row['mean'])} ({words.number(row['se'])})"
+
+
+def _set_score(comparison: Comparison, role: str, metric: MetricInfo) -> str:
+    """A set metric's value with its interval; nothing tells which are alike, so none is marked."""
+    here = comparison.set_scores
+    rows = here[(here["run"] == role) & (here["metric"] == metric.name)]
+    if rows["value"].isna().all():
+        return words.NONE
+    found = rows.iloc[0]
+    return words.estimate(found["value"], found["low"], found["high"])
+
+
+def _rates(comparison: Comparison) -> str:
+    """A row a metric and comparison."""
+    names = words.run_names(comparison)
+    body = [
+        {
+            "metric": words.label(metric),
+            "baseline": f"{names[role]}, {words.setting(role)}",
+            "winning rate": words.percent(row["winning_rate"]),
+            "95 % interval": _interval(row),
+            "wins / ties / losses": words.outcomes(row),
+            "pairs (prompts)": words.pairs(row),
+            "p": words.p_value(row["p_value"]),
+            "verdict": str(row["verdict"]),
+        }
+        for metric in comparison.metrics
+        for role in comparison.baselines
+        for row in [comparison.rate(role, metric.name)]
+    ]
+    caption = (
+        f"Winning rates of {names[CANDIDATE]}, ties counted half, with 95 % intervals over "
+        f"prompts. {_what(comparison)}"
+    )
+    return _latex(pd.DataFrame(body).style, caption, "tab:winning-rates", prose=2)
+
+
+def _interval(row: pd.Series) -> str:
+    if words.missing(row["low"]):
+        return words.NONE
+    return f"[{100 * row['low']:.1f}, {100 * row['high']:.1f}]"
+
+
+def _latex(styler: Styler, caption: str, label: str, prose: int) -> str:
+    """The first `prose` columns are text, the others numbers."""
+    width = len(styler.columns)
+    styler = styler.hide(axis="index").format(_signs, escape="latex")
+    return str(
+        styler.format_index(_signs, axis=1, escape="latex").to_latex(
+            hrules=True,
+            column_format="l" * prose + "r" * (width - prose),
+            caption=_signs(_escaped(caption)),
+            label=label,
+            position_float="centering",
+        )
+    )
+
+
+def _signs(text: Any) -> str:
+    """Characters that LaTeX's fonts may lack, by what stands for them."""
+    return str(text).translate(_SIGNS)
+
+
+def _escaped(text: str) -> str:
+    """A caption as text; only names of samplers and models can hold anything special."""
+    return text.translate(_SPECIAL)
+
+
+def _role(role: str) -> str:
+    return role if role == CANDIDATE else words.setting(role)
+
+
+def _seeds(comparison: Comparison) -> int:
+    return len(comparison.candidate.seeds)
+
+
+def _what(comparison: Comparison) -> str:
+    run = comparison.candidate
+    seeds = words.plural(_seeds(comparison), "seed")
+    return f"{run.model}, {words.plural(run.prompts, 'prompt')}, {seeds}."

@@ -1,0 +1,264 @@
+"""Scores of many runs against what they cost, and against what was varied in them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from harness.reporting import words
+from harness.reporting.drawing import COLOURS, INK, MARKERS, SOFT, Drawing, cut, new_figure
+from harness.reporting.tables import Group, Table
+from harness.store import files
+from harness.store.comparison_tables import MetricInfo
+from harness.store.survey_table import Row, Score, Survey
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+UNITS = {
+    "nfe": "network evaluations an image (NFE)",
+    "macs": "multiply-accumulates an image",
+    "seconds": "seconds an image",
+}
+
+
+def fronts(survey: Survey, metrics: Sequence[MetricInfo] | None = None) -> Table:
+    """Every run by its cost: its score, and whether another is as cheap and as good or better."""
+    groups = []
+    for metric in survey.metrics if metrics is None else metrics:
+        rows = sorted(_scored(survey, metric), key=lambda row: _cost(survey, row))
+        body = [
+            [row.label, *_costs(row), _score(row, metric), _standing(row, metric)] for row in rows
+        ]
+        groups += [Group(words.label(metric), body)] if body else []
+    columns = ["run", "NFE", "MACs", "seconds an image", "score", "on the Pareto front"]
+    note = (
+        f"Cost is in {UNITS[survey.unit]}. A run is off the front if another costs no more and "
+        "scores no worse, by the scores as they stand: intervals overlap."
+    )
+    return Table("Score against cost", columns, groups, note, frozenset(columns[-1:]))
+
+
+def _scored(survey: Survey, metric: MetricInfo) -> list[Row]:
+    return [row for row in survey.rows if metric.name in row.dominated_by]
+
+
+def _cost(survey: Survey, row: Row) -> float:
+    cost = row.cost(survey.unit)
+    assert cost is not None, "only runs of known cost are on a front or off it"
+    return cost
+
+
+def _value(row: Row, metric: MetricInfo) -> float:
+    value = row.scores[metric.name].value
+    assert value is not None, "only runs with a score are on a front or off it"
+    return value
+
+
+def _costs(row: Row) -> list[str]:
+    return [words.count(row.nfe), words.macs(row.macs), words.seconds(row.seconds)]
+
+
+def _score(row: Row, metric: MetricInfo) -> str:
+    score = row.scores[metric.name]
+    return words.estimate(score.value, score.low, score.high, score.reason)
+
+
+def _standing(row: Row, metric: MetricInfo) -> str:
+    over = row.dominated_by[metric.name]
+    return "yes" if over is None else f"no: {over}"
+
+
+def point_figures(survey: Survey) -> list[Drawing]:
+    """Score against cost, and against what was varied where that is a number or two."""
+    found = []
+    for metric in survey.metrics:
+        rows = _scored(survey, metric)
+        if len({row.cost(survey.unit) for row in rows}) > 1:
+            found.append(_cost_figure(survey, metric, rows))
+        varied = [row for row in rows if _numbers(survey, row)]
+        for base in dict.fromkeys(_base(row) for row in varied):
+            some = [row for row in varied if _base(row) == base]
+            if len(survey.varied) == 2:
+                found.append(_map(survey, metric, base, some))
+        if len(survey.varied) == 1 and survey.varied != ["steps"] and len(varied) > 1:
+            found.append(_curve(survey, metric, varied))
+    return found
+
+
+def _numbers(survey: Survey, row: Row) -> bool:
+    """Whether all that was varied in a run are numbers."""
+    values = [row.point.get(name) for name in survey.varied]
+    return bool(values) and all(
+        isinstance(v, int | float) and not isinstance(v, bool) for v in values
+    )
+
+
+def _base(row: Row) -> str:
+    """What was varied: the label without the values."""
+    return row.label.rpartition(": ")[0]
+
+
+def _cost_figure(survey: Survey, metric: MetricInfo, rows: list[Row]) -> Drawing:
+    series = list(dict.fromkeys(row.series for row in rows))
+    with new_figure(3.3 + 0.19 * ((len(series) + 2) // 2)) as figure:
+        axes = figure.subplots()
+        axes.set_xscale("log")
+        _front(axes, survey, metric, rows)
+        for index, name in enumerate(series):
+            some = sorted(
+                (row for row in rows if row.series == name), key=lambda r: _cost(survey, r)
+            )
+            look = _look(index)
+            xs = [_cost(survey, row) for row in some]
+            _points(axes, xs, [row.scores[metric.name] for row in some], cut(name, 40), look)
+            off = [i for i, row in enumerate(some) if row.dominated_by[metric.name] is not None]
+            ys = [_value(row, metric) for row in some]
+            axes.plot(
+                [xs[i] for i in off],
+                [ys[i] for i in off],
+                look["marker"],
+                color=look["color"],
+                markerfacecolor="white",
+                markersize=5,
+                zorder=3,
+            )
+        _dress(axes, UNITS[survey.unit], words.label(metric))
+        _ticks(axes, [_cost(survey, row) for row in rows], survey.unit)
+        figure.legend(loc="outside upper left", ncols=2, frameon=False, fontsize=8.5)
+    said = "; ".join(
+        f"{row.label} at {_cost(survey, row):g}: {_score(row, metric)}, {_standing(row, metric)}"
+        for row in rows
+    )
+    return Drawing(
+        files.file_name("cost", metric.name),
+        figure,
+        f"{metric.label} against {UNITS[survey.unit]}; on the Pareto front: {said}",
+        f"{words.label(metric)} against {UNITS[survey.unit]}. Filled, joined in grey: on the "
+        "Pareto front; hollow: another run costs no more and scores no worse. Whiskers: 95 % "
+        "intervals, where there are any.",
+    )
+
+
+def _look(index: int) -> dict[str, Any]:
+    """36 combinations of colour and marker."""
+    return {"color": COLOURS[index % 6], "marker": MARKERS[(index + index // 6) % 6]}
+
+
+def _front(axes: Axes, survey: Survey, metric: MetricInfo, rows: list[Row]) -> None:
+    best = sorted(
+        (_cost(survey, row), _value(row, metric))
+        for row in rows
+        if row.dominated_by[metric.name] is None
+    )
+    axes.step(
+        [x for x, _ in best], [y for _, y in best], where="post", color="#c4c4c4", linewidth=4,
+        zorder=0.5, label="Pareto front",
+    )  # fmt: skip
+
+
+def _points(
+    axes: Axes, xs: Sequence[float], scores: Sequence[Score], label: str, look: dict[str, Any]
+) -> None:
+    """A line through scores, with whiskers where they have intervals."""
+    ys: list[Any] = [score.value for score in scores]
+    axes.plot(xs, ys, linewidth=1.2, markersize=5, label=label, **look)
+    for x, score in zip(xs, scores, strict=True):
+        if score.low is not None and score.high is not None:
+            axes.plot([x, x], [score.low, score.high], color=look["color"], linewidth=0.9)
+
+
+def _curve(survey: Survey, metric: MetricInfo, rows: list[Row]) -> Drawing:
+    """Score against the one parameter that was varied."""
+    (name,) = survey.varied
+    bases = list(dict.fromkeys(_base(row) for row in rows))
+    with new_figure(2.9 + 0.19 * ((len(bases) + 1) // 2)) as figure:
+        axes = figure.subplots()
+        for index, base in enumerate(bases):
+            some = sorted((r for r in rows if _base(r) == base), key=lambda r: float(r.point[name]))
+            look = _look(index)
+            xs = [float(row.point[name]) for row in some]
+            _points(axes, xs, [row.scores[metric.name] for row in some], cut(base, 40), look)
+        _dress(axes, name, words.label(metric))
+        figure.legend(loc="outside upper left", ncols=2, frameon=False, fontsize=8.5)
+    said = "; ".join(f"{row.label}: {_score(row, metric)}" for row in rows)
+    return Drawing(
+        files.file_name("varied", name, metric.name),
+        figure,
+        f"{metric.label} against {name}: {said}",
+        f"{words.label(metric)} against {name}. Whiskers: 95 % intervals, where there are any.",
+    )
+
+
+def _map(survey: Survey, metric: MetricInfo, base: str, rows: list[Row]) -> Drawing:
+    """Scores over the two parameters that were varied, the best one framed."""
+    from matplotlib.colors import LinearSegmentedColormap, Normalize
+    from matplotlib.patches import Rectangle
+
+    down, across = survey.varied
+    known = {(row.point[down], row.point[across]): _value(row, metric) for row in rows}
+    sign = 1 if metric.direction == "higher" else -1
+    best = max(known, key=lambda place: sign * known[place])
+    ends = min(known.values()), max(known.values())
+    colours = LinearSegmentedColormap.from_list("scores", ["#ffffff", COLOURS[0]][::sign])
+    shade = Normalize(*(ends if ends[0] < ends[1] else (ends[0] - 1, ends[0] + 1)))
+    xs, ys = sorted({x for _, x in known}), sorted({y for y, _ in known})
+    with new_figure(0.9 + 0.42 * len(ys)) as figure:
+        axes = figure.subplots()
+        for i, y in enumerate(ys):
+            for j, x in enumerate(xs):
+                if (y, x) not in known:
+                    axes.text(j, i, words.NONE, ha="center", va="center", color=SOFT)
+                    continue
+                value = known[y, x]
+                edge = INK if (y, x) == best else "none"
+                look: dict[str, Any] = {
+                    "facecolor": colours(shade(value)),
+                    "edgecolor": edge,
+                    "linewidth": 1.8,
+                }
+                axes.add_patch(Rectangle((j - 0.47, i - 0.44), 0.94, 0.88, **look))
+                dark = (shade(value) if sign > 0 else 1 - shade(value)) > 0.7
+                text = words.number(value) + (" *" if (y, x) == best else "")
+                axes.text(
+                    j, i, text, ha="center", va="center", color="white" if dark else INK, size=9
+                )
+        axes.set_xlim(-0.5, len(xs) - 0.5)
+        axes.set_ylim(len(ys) - 0.5, -0.5)
+        axes.set_xticks(range(len(xs)), [f"{x:g}" for x in xs])
+        axes.set_yticks(range(len(ys)), [f"{y:g}" for y in ys])
+        axes.set_xlabel(across, size=9, color=SOFT)
+        axes.set_ylabel(down, size=9, color=SOFT)
+        axes.tick_params(length=0, labelsize=9)
+        for side in axes.spines.values():
+            side.set_visible(False)
+    said = "; ".join(f"{down} {y:g}, {across} {x:g}: {v:.4g}" for (y, x), v in known.items())
+    return Drawing(
+        files.file_name("map", base, metric.name),
+        figure,
+        f"{metric.label} of {base}: {said}",
+        f"{words.label(metric)} of {base} by {down} and {across}; darker is better, the best has a "
+        f"frame and a star. {words.NONE}: impossible, or without a score.",
+    )
+
+
+def _dress(axes: Axes, across: str, up: str) -> None:
+    axes.set_xlabel(across, size=9, color=SOFT)
+    axes.set_ylabel(up, size=9.5)
+    axes.tick_params(length=3, color="#bbb", labelsize=9, labelcolor=SOFT)
+    for side in ("top", "right"):
+        axes.spines[side].set_visible(False)
+
+
+def _ticks(axes: Axes, costs: Sequence[float], unit: str) -> None:
+    """Labels at the costs that were run, as far as they do not run into each other."""
+    from matplotlib.ticker import NullLocator
+
+    least = (max(costs) / min(costs)) ** (1 / 9)
+    shown: list[float] = []
+    for value in sorted(set(costs)):
+        if not shown or value > least * shown[-1]:
+            shown.append(value)
+    axes.xaxis.set_minor_locator(NullLocator())
+    show = words.macs if unit == "macs" else "{:.3g}".format
+    axes.set_xticks(shown, [show(value) for value in shown])

@@ -1,0 +1,69 @@
+"""Published numbers with ours beside them, and whether the two can be compared."""
+
+from __future__ import annotations
+
+from harness.reporting import words
+from harness.reporting.tables import Group, Table
+from harness.store.survey_table import Published, Row, Survey
+
+UNSTATED = "not stated"
+
+
+def beside_published(survey: Survey, short: bool = False) -> Table | None:
+    """Each published number beside ours, with the images and evaluations of both; None where there
+    are none. `short` is what a terminal has room for."""
+    body = []
+    for row in survey.rows:
+        for one in row.published:
+            ours, n = _ours(row, one)
+            name = survey.metric(one.metric).label
+            number = f"winning rate on {name}" if one.winning_rate else name
+            stated = [_stated(one.n, n), _stated(one.nfe, row.nfe)]
+            values = [words.percent(one.value) if one.winning_rate else f"{one.value:g}", ours]
+            cells = [row.label, number, *values, *([] if short else stated), _standing(row, one, n)]
+            body.append([*cells, *([] if short else [one.source])])
+    if not body:
+        return None
+    columns = ["run", "number", "published", "ours", "images: theirs, ours", "NFE: theirs, ours"]
+    columns = [*(columns[:4] if short else columns), "comparable", *([] if short else ["source"])]
+    note = (
+        "Pairs in place of images for a winning rate. NFE counts every evaluation of a network on "
+        "one sample, a pair for guidance twice."
+    )
+    prose = frozenset({"number", "comparable", "source"})
+    return Table("Beside the published numbers", columns, [Group("", body)], note, prose)
+
+
+def _ours(row: Row, one: Published) -> tuple[str, int | None]:
+    """Our number as text, and over how many images or pairs."""
+    if one.winning_rate:
+        rate = row.rate("own", one.metric)
+        if rate is None or rate.value is None:
+            return words.NONE, None
+        value = words.percent(rate.value)
+        if rate.low is not None and rate.high is not None:
+            value += f" [{100 * rate.low:.1f}, {100 * rate.high:.1f}]"
+        return value, rate.pairs
+    score = row.scores.get(one.metric)
+    if score is None or score.value is None:
+        return words.NONE, None
+    return words.estimate(score.value, score.low, score.high, score.reason), score.n
+
+
+def _stated(theirs: float | None, ours: float | None) -> str:
+    return f"{UNSTATED if theirs is None else words.count(theirs)}, {words.count(ours)}"
+
+
+def _standing(row: Row, one: Published, n: int | None) -> str:
+    """Whether the two are the same quantity at the same size and cost; what stands against it."""
+    if n is None:
+        return words.NONE
+    against = [one.differs] if one.differs else []
+    if one.n is not None and one.n != n:
+        against.append(f"{one.n:,} against {words.plural(n, 'image')}")
+    if one.nfe is not None and row.nfe is not None and one.nfe != row.nfe:
+        against.append(f"{words.count(one.nfe)} against {words.count(row.nfe)} NFE")
+    if against:
+        return f"not comparable: {'; '.join(against)}"
+    missing = [name for name, value in (("images", one.n), ("NFE", one.nfe)) if value is None]
+    return f"unknown: {' and '.join(missing)} not stated" if missing else "yes"

@@ -1,0 +1,191 @@
+"""The pairs to look at: chosen, read from the runs, and made small enough for one page."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import pandas as pd
+
+from harness.core.shards import item_id
+from harness.reporting import words
+from harness.store.collections import read_image
+from harness.store.comparison_tables import CANDIDATE, Comparison, MetricInfo, RunFacts
+from harness.store.run import Run
+
+MOST = 60
+_LARGEST_SIDE = 448
+
+
+def viewer_data(comparison: Comparison) -> dict[str, Any]:
+    """JSON-like data for the page's viewer; images as data addresses, null where there is none."""
+    chosen = choose(comparison)
+    wanted = _images(comparison, chosen)
+    pictures = {role: read_pictures(run, wanted[role]) for role, run in comparison.runs.items()}
+    names = words.run_names(comparison)
+    order = [*comparison.baselines, CANDIDATE]
+    return {
+        "runs": [
+            {"role": role, "name": names[role], "nfe": words.count(comparison.runs[role].cost.nfe)}
+            for role in order
+        ],
+        "metrics": [
+            {"name": m.name, "label": words.label(m), "sign": _sign(m)} for m in comparison.metrics
+        ],
+        "comparisons": [
+            {"name": role, "label": words.setting(role)} for role in comparison.baselines
+        ],
+        "pairs": list(_pairs(comparison, chosen, wanted, pictures)),
+        "total": int(comparison.pairs["item_id"].nunique()),
+    }
+
+
+def gone(comparison: Comparison) -> list[str]:
+    """The roles whose runs are not where they were: tables that were copied without them, say."""
+    return [role for role, run in comparison.runs.items() if _opened(run) is None]
+
+
+def absence(comparison: Comparison) -> str | None:
+    """A sentence on the pictures that cannot be shown; None where all runs are there."""
+    if not (roles := gone(comparison)):
+        return None
+    names = words.run_names(comparison)
+    if len(roles) == len(comparison.runs):
+        what, where = (
+            "No pairs are shown",
+            f"none of the runs is where it was (the candidate: {comparison.candidate.path})",
+        )
+    else:
+        places = [f"{names[role]} is not at {comparison.runs[role].path}" for role in roles]
+        what, where = "Pictures are missing", words.joined(places)
+    return (
+        f"{what}: {where}. Everything else is from the stored tables. For pictures, put the runs "
+        "where they were beside these tables, or make and compare them again."
+    )
+
+
+def _opened(facts: RunFacts) -> Run | None:
+    return Run.find(facts.path, facts.run_id)
+
+
+def choose(comparison: Comparison, most: int = MOST) -> list[str]:
+    """Item ids of at most `most` pairs, the largest wins and losses of every metric first.
+
+    Takes turns over metrics, comparisons and (win, loss), so that each is shown; ties come last.
+    """
+    queues = []
+    for metric in comparison.metrics:
+        for role in comparison.baselines:
+            frame = _advantages(comparison, metric, role)
+            order = frame.sort_values("advantage", ascending=False, kind="stable")
+            queues.append(order.loc[order["outcome"] == 1, "item_id"].tolist())
+            queues.append(order.loc[order["outcome"] == 0, "item_id"].tolist()[::-1])
+    longest = max(map(len, queues))
+    turns = [queue[at] for at in range(longest) for queue in queues if at < len(queue)]
+    everything = dict.fromkeys([*turns, *comparison.pairs["item_id"]])
+    return list(everything)[:most]
+
+
+def _advantages(comparison: Comparison, metric: MetricInfo, role: str) -> pd.DataFrame:
+    """Pairs that count, with how far the candidate is ahead; failures are the largest of all."""
+    pairs = comparison.pairs
+    here = (pairs["metric"] == metric.name) & (pairs["comparison"] == role)
+    frame = pairs[here & pairs["outcome"].notna()]
+    gap = _sign(metric) * (frame["a_value"] - frame["b_value"])
+    return frame.assign(advantage=gap.fillna((2 * frame["outcome"] - 1) * float("inf")).fillna(0))
+
+
+def _sign(metric: MetricInfo) -> int:
+    return 1 if metric.direction == "higher" else -1
+
+
+def _pairs(
+    comparison: Comparison,
+    chosen: list[str],
+    images: dict[str, dict[str, str]],
+    pictures: dict[str, dict[str, str]],
+) -> Iterator[dict[str, Any]]:
+    frame = comparison.pairs[comparison.pairs["item_id"].isin(chosen)]
+    by_item = dict(list(frame.groupby("item_id", sort=False)))
+    for item in chosen:
+        rows = by_item[item]
+        first = rows.iloc[0]
+        values: dict[str, dict[str, float | None]] = {role: {} for role in comparison.runs}
+        failed: dict[str, str] = {}
+        outcomes: dict[str, dict[str, float | None]] = {role: {} for role in comparison.baselines}
+        for row in rows.itertuples():
+            values[CANDIDATE][row.metric] = _plain(row.a_value)
+            values[row.comparison][row.metric] = _plain(row.b_value)
+            outcomes[row.comparison][row.metric] = _plain(row.outcome)
+            for role, reason in ((CANDIDATE, row.a_failed), (row.comparison, row.b_failed)):
+                if not words.missing(reason):
+                    failed[role] = str(reason)
+        yield {
+            "prompt": str(first["prompt"]),
+            "category": "" if words.missing(first["category"]) else str(first["category"]),
+            "seed": int(first["seed"]),
+            "images": {
+                role: pictures[role].get(images[role].get(item, "")) for role in comparison.runs
+            },
+            "failed": failed,
+            "values": values,
+            "outcomes": outcomes,
+        }
+
+
+def _images(comparison: Comparison, chosen: list[str]) -> dict[str, dict[str, str]]:
+    """By role and chosen pair, the item that the picture is of."""
+    frame = comparison.pairs[comparison.pairs["item_id"].isin(chosen)]
+    frame = frame.drop_duplicates(["comparison", "item_id"])
+    found: dict[str, dict[str, str]] = {role: {} for role in comparison.runs}
+    for row in frame.itertuples():
+        own = item_id(row.prompt_id, row.seed)
+        other = own if words.missing(row.b_seed) else item_id(row.prompt_id, row.b_seed)
+        found[CANDIDATE][row.item_id], found[row.comparison][row.item_id] = own, other
+    return found
+
+
+def _plain(value: Any) -> float | None:
+    return None if pd.isna(value) else float(value)
+
+
+def read_pictures(facts: RunFacts, items: Mapping[str, str]) -> dict[str, str]:
+    """Data addresses of the items of which the run, if it is there, has a readable picture."""
+    run, wanted = _opened(facts), set(items.values())
+    found: dict[str, str] = {}
+    if run is None:
+        return found
+    for shard, held in run.places(wanted).items():
+        images = run.read("images", shard, ["image"])["image"]
+        for item, at in held.items():
+            picture = images[at].as_py()
+            if picture and (address := _address(picture["bytes"], picture["path"])):
+                found[item] = address
+    return found
+
+
+def _address(data: bytes | None, url: str | None) -> str | None:
+    """The data address of a picture's bytes, or of the file that its row names."""
+    read = read_image(url) if data is None and url else data
+    return data_address(read) if isinstance(read, bytes) else None
+
+
+def data_address(png: bytes) -> str | None:
+    """A PNG as it is, or a JPEG of at most 448 pixels a side where it is larger; None if broken."""
+    from PIL import Image, UnidentifiedImageError
+
+    try:
+        opened = Image.open(io.BytesIO(png))
+        opened.load()
+    except (UnidentifiedImageError, OSError):
+        return None
+    kind = "png"
+    if max(opened.size) > _LARGEST_SIDE:
+        image = opened.convert("RGB")
+        image.thumbnail((_LARGEST_SIDE, _LARGEST_SIDE))
+        buffer = io.BytesIO()
+        image.save(buffer, "JPEG", quality=88)
+        png, kind = buffer.getvalue(), "jpeg"
+    return f"data:image/{kind};base64,{base64.b64encode(png).decode()}"

@@ -1,0 +1,354 @@
+"""Numbers and names as a reader wants them: rounded, with interval, in plain words."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+
+from harness.core.call import Call
+from harness.store.comparison_tables import CANDIDATE, Comparison, MetricInfo, RunFacts
+
+NONE = "–"  # noqa: RUF001
+SPACE = "\N{NO-BREAK SPACE}"
+_SETTINGS = {"own": "own settings"}
+
+
+def setting(comparison: str) -> str:
+    """The name of a comparison in running text."""
+    return _SETTINGS.get(comparison, comparison)
+
+
+def settings(comparison: Comparison, role: str) -> list[str]:
+    """A comparison's setting, then those whose baseline is the same run."""
+    others = [name for name, other in comparison.same.items() if other == role]
+    return [setting(name) for name in [role, *others]]
+
+
+def also(comparison: Comparison, role: str) -> str:
+    """`settings` as text."""
+    first, *others = settings(comparison, role)
+    return f"{first}, also {joined(others)}" if others else first
+
+
+def label(metric: MetricInfo) -> str:
+    """A metric's title with the direction in which it is better."""
+    return f"{metric.label}{SPACE}{metric.arrow}"
+
+
+def missing(value: Any) -> bool:
+    return value is None or bool(pd.isna(value))
+
+
+def number(value: float | None, signed: bool = False) -> str:
+    """A score: three decimals below 10, four digits above, a true minus sign."""
+    if value is None or pd.isna(value):
+        return NONE
+    size = abs(value)
+    if size and size < 0.001:
+        text = f"{value:+.1e}" if signed else f"{value:.1e}"
+    else:
+        digits = 3 if size < 10 else 2 if size < 100 else 1
+        text = f"{value:+.{digits}f}" if signed else f"{value:.{digits}f}"
+    return text.replace("-", "\N{MINUS SIGN}")
+
+
+def count(value: float | None) -> str:
+    """A mean count: without decimals where it is whole."""
+    if value is None or pd.isna(value):
+        return NONE
+    return f"{value:,.0f}" if float(value).is_integer() else f"{value:,.1f}"
+
+
+def paired(comparison: Comparison, role: str) -> bool:
+    """Whether candidate and baseline start from the same noise, image by image."""
+    return comparison.candidate.paired and comparison.runs[role].paired
+
+
+def size(run: RunFacts) -> str:
+    """HxW of a run's images; imported ones may be of any size."""
+    return "any" if run.size is None else f"{run.size[0]}x{run.size[1]}"
+
+
+def plural(n: int, noun: str) -> str:
+    return f"{n:,} {noun}{'' if n == 1 else 's'}"
+
+
+def percent(value: float | None) -> str:
+    return NONE if value is None or pd.isna(value) else f"{100 * value:.1f}{SPACE}%"
+
+
+def seconds(value: float | None) -> str:
+    return NONE if value is None or pd.isna(value) else f"{value:.3g}"
+
+
+def macs(value: float | None) -> str:
+    """Multiply-accumulates, in millions, milliards or billions (SI: M, G, T)."""
+    if value is None or pd.isna(value):
+        return NONE
+    for size, unit in ((1e15, "P"), (1e12, "T"), (1e9, "G")):
+        if value >= size:
+            return f"{value / size:.3g}{SPACE}{unit}"
+    return f"{value / 1e6:.3g}{SPACE}M"
+
+
+def ratio(a: float | None, b: float | None) -> str:
+    """How many times as much a is."""
+    return NONE if not a or not b else f"{a / b:.2f}"
+
+
+def guidance(run: RunFacts) -> str:
+    """The nominal guidance scale, over how many images; without one, why."""
+    scale = run.guidance
+    if scale.value is None:
+        return f"{NONE} ({scale.reason})"
+    spread = f"SD {scale.sd:.2g}, " if scale.sd else ""
+    return f"{scale.value:.4g} ({spread}n {scale.n:,})"
+
+
+def scale(value: float | None) -> str:
+    """A guidance scale."""
+    return NONE if value is None else f"{value:.3g}"
+
+
+def p_value(value: float | None) -> str:
+    if value is None or pd.isna(value):
+        return NONE
+    return "< 0.0001" if value < 0.0001 else f"{value:.{4 if value < 0.01 else 3}f}"
+
+
+def rate(row: pd.Series, key: str | None = None) -> str:
+    """A winning rate with its interval, in percent; where it is undefined, why.
+
+    `key` names another rate of the row than the winning rate.
+    """
+    ends = [f"{key}_{end}" if key else end for end in ("low", "high", "reason")]
+    value, low, high, reason = (row[name] for name in (key or "winning_rate", *ends))
+    if missing(value):
+        return str(reason)
+    if missing(low):
+        return f"{percent(value)} ({reason})"
+    return f"{percent(value)} [{100 * low:.1f}, {100 * high:.1f}]"
+
+
+def mcnemar(row: pd.Series) -> str:
+    """Of a binary metric: pairs in which one side alone scores 1, and McNemar's p."""
+    if not row["binary"]:
+        return NONE
+    return f"{row['only_a']:,} / {row['only_b']:,}, p{SPACE}{_equals(row['mcnemar_p'])}"
+
+
+def equivalence(comparison: Comparison) -> str:
+    """What `equivalent` means; empty without a margin."""
+    if comparison.margin is None:
+        return ""
+    low, high = (percent(0.5 + sign * comparison.margin) for sign in (-1, 1))
+    return f" Equivalent: the whole interval lies between {low} and {high}, the stated margin."
+
+
+def declared(comparison: Comparison) -> str:
+    """Which result decides."""
+    primary = comparison.primary
+    if primary is None:
+        return (
+            "No primary result is declared for these metrics: every verdict is exploratory, and "
+            "one in twenty intervals misses by chance."
+        )
+    metric = next(m for m in comparison.metrics if m.name == primary.metric)
+    return (
+        f"Declared as primary: {label(metric)} at {setting(primary.comparison)}. Everything else "
+        "is exploratory: one in twenty intervals misses by chance."
+    )
+
+
+def estimate(
+    value: float | None,
+    low: float | None,
+    high: float | None,
+    reason: Any = None,
+    signed: bool = False,
+) -> str:
+    """A number with its interval; without one, why."""
+    if missing(value):
+        return NONE if missing(reason) else str(reason)
+    if missing(low):
+        why = "no interval" if missing(reason) else str(reason)
+        return f"{number(value, signed)} ({why})"
+    return f"{number(value, signed)} [{number(low, signed)}, {number(high, signed)}]"
+
+
+def outcomes(row: pd.Series) -> str:
+    return f"{row['wins']:,} / {row['ties']:,} / {row['losses']:,}"
+
+
+def pairs(row: pd.Series) -> str:
+    """How many pairs of how many prompts."""
+    return f"{row['pairs']:,} ({row['prompts']:,})"
+
+
+def run_names(comparison: Comparison) -> dict[str, str]:
+    """A short name for each run: sampler and steps; where that is not enough, all that differs."""
+    runs = comparison.runs
+    short = {role: _with_steps(run.sampler) for role, run in runs.items()}
+    by_name: dict[str, set[str]] = {}
+    for role, name in short.items():
+        by_name.setdefault(name, set()).add(runs[role].run_id)
+    alike = {name: [r for r in runs if short[r] == name] for name in short.values()}
+    return {
+        role: name if len(by_name[name]) == 1 else _distinct(runs, role, alike[name])
+        for role, name in short.items()
+    }
+
+
+def _with_steps(call: Call) -> str:
+    steps = call.params.get("steps")
+    return call.name if steps is None else f"{call.name} ({steps} step{'s' * (steps != 1)})"
+
+
+def _distinct(runs: dict[str, RunFacts], role: str, alike: Sequence[str]) -> str:
+    """The sampler with the parameters in which runs of the same short name differ."""
+    call = runs[role].sampler
+    others = [runs[other].sampler.params for other in alike]
+    differing = {
+        key: value
+        for key, value in call.params.items()
+        if key == "steps" or any(other.get(key) != value for other in others)
+    }
+    if set(differing) <= {"steps"}:
+        same = {runs[o].run_id for o in alike if runs[o].sampler.params == call.params}
+        if len(same) == 1:  # the others have parameters that it has not
+            return _with_steps(call)
+        return f"{_with_steps(call)}, {runs[role].model}, {runs[role].run_id}"
+    return str(Call(call.name, differing))
+
+
+def primary_first(comparison: Comparison) -> list[str]:
+    """The comparisons, with the one that was declared to decide on the first metric in front."""
+    metric = comparison.metrics[0].name
+    return sorted(
+        comparison.baselines, key=lambda role: comparison.rate(role, metric)["role"] != "primary"
+    )
+
+
+def joined(parts: Sequence[str]) -> str:
+    """a; a and b; a, b, and c."""
+    if len(parts) < 3:
+        return " and ".join(parts)
+    return f"{', '.join(parts[:-1])}, and {parts[-1]}"
+
+
+def verdict_line(comparison: Comparison, role: str) -> str:
+    """One comparison on the first metric: how often, how sure, at which cost."""
+    names, metric = run_names(comparison), comparison.metrics[0]
+    row = comparison.rate(role, metric.name)
+    if missing(row["winning_rate"]):
+        return f"{names[CANDIDATE]} and {names[role]} cannot be compared: {row['reason']}."
+    sure = row["reason"] if missing(row["low"]) else _interval(row)
+    return (
+        f"{names[CANDIDATE]} scores better than {names[role]} in {percent(row['winning_rate'])} of "
+        f"pairs on {label(metric)}, ties counted half ({sure}; "
+        f"{plural(row['pairs'], 'pair')} of {plural(row['prompts'], 'prompt')}, "
+        f"p{SPACE}{_equals(row['p_value'])}).{_could(row)} {_costs(comparison, role)}"
+    )
+
+
+def _could(row: pd.Series) -> str:
+    """Of an undecided comparison: what it could have shown."""
+    if row["verdict"] != "undecided" or missing(row["detectable"]):
+        return ""
+    return (
+        f" As many pairs would show a winning rate of {percent(row['detectable'])} in 80{SPACE}% "
+        "of cases."
+    )
+
+
+def _interval(row: pd.Series) -> str:
+    return f"95{SPACE}% interval {100 * row['low']:.1f} to {percent(row['high'])}"
+
+
+def _equals(value: float | None) -> str:
+    text = p_value(value)
+    return text if text.startswith("<") else f"= {text}"
+
+
+def _costs(comparison: Comparison, role: str) -> str:
+    a, b = comparison.candidate.cost, comparison.runs[role].cost
+    if a.nfe is None or b.nfe is None:
+        return "Network evaluations were not counted."
+    more = f", {ratio(a.macs, b.macs)} times the arithmetic" if a.macs and b.macs else ""
+    return f"Network evaluations an image: {count(a.nfe)} against {count(b.nfe)}{more}."
+
+
+def other_metrics(comparison: Comparison, role: str) -> str:
+    """What the remaining metrics say of one comparison; empty if there are none."""
+    said: dict[str, list[str]] = {}
+    for metric in comparison.metrics[1:]:
+        verdict = comparison.rate(role, metric.name)["verdict"]
+        said.setdefault(verdict, []).append(label(metric))
+    order = {
+        "wins": "wins on",
+        "loses": "loses on",
+        "equivalent": "equivalent on",
+        "undecided": "undecided on",
+        "undefined": "undefined on",
+    }
+    parts = [f"{words} {', '.join(said[key])}" for key, words in order.items() if key in said]
+    return f"Other metrics: {'; '.join(parts)}." if parts else ""
+
+
+def _reasons(counts: Mapping[str, int], most: int = 3) -> str:
+    """The most frequent reasons, with their numbers where there are several."""
+    if len(counts) == 1:
+        return next(iter(counts))
+    ranked = sorted(counts, key=lambda reason: (-counts[reason], reason))
+    said = [f"{counts[reason]:,}: {reason}" for reason in ranked[:most]]
+    rest = sum(counts[reason] for reason in ranked[most:])
+    return "; ".join([*said, f"{rest:,}: other reasons"] if rest else said)
+
+
+def remarks(comparison: Comparison) -> list[str]:
+    """Sentences on everything that does not count in a winning rate, and why."""
+    found = []
+    names = run_names(comparison)
+    failed = [
+        f"{sum(run.failed.values()):,} of {plural(run.images, 'image')} of {names[role]} "
+        f"({_reasons(run.failed)})"
+        for role, run in comparison.runs.items()
+        if run.failed
+    ]
+    if failed:
+        found.append(f"Failed: {', '.join(failed)}. A failed image loses its pair.")
+    for role in comparison.baselines:
+        row = comparison.rate(role, comparison.metrics[0].name)
+        if not paired(comparison, role):
+            found.append(
+                f"At {setting(role)}, images were imported as unpaired: each is compared with "
+                "every image of its prompt on the other side. Their noise differs, so it takes "
+                "more prompts to be as sure as with pairs of one noise."
+            )
+        if not missing(row["warning"]):
+            found.append(f"At {setting(role)}, {row['warning']}.")
+        a, b = int(row["a_unpaired"]), int(row["b_unpaired"])
+        if a or b:
+            found.append(
+                f"At {setting(role)}, {plural(a, 'image')} of the candidate and {b:,} of the "
+                "baseline have no partner on the other side and are not compared."
+            )
+        left = [
+            f"{int(n):,} on {metric.label}"
+            for metric in comparison.metrics
+            if (n := comparison.rate(role, metric.name)["left_out"])
+        ]
+        if left:
+            found.append(
+                f"At {setting(role)}, pairs with a picture on both sides and a score missing are "
+                f"left out: {', '.join(left)}."
+            )
+    for name, reason in comparison.absent.items():
+        found.append(f"Not compared at {setting(name)}: {reason}.")
+    if comparison.same:
+        alike = [f"{setting(other)} = {setting(name)}" for name, other in comparison.same.items()]
+        found.append(f"Equal already, so that the baseline is one run: {'; '.join(alike)}.")
+    found.append(declared(comparison))
+    return found

@@ -1,0 +1,1 @@
+"""Runs: planned, made, imported; single pictures; the processes that make them."""

@@ -1,0 +1,72 @@
+"""A run's folder: made or found again, with what the run was made with."""
+
+from __future__ import annotations
+
+import platform
+import subprocess
+from collections.abc import Iterable
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+
+import torch
+
+from harness import __version__
+from harness.core.shards import Shard
+from harness.runs.plan import Job, unscaled
+from harness.samplers.base import source_of
+from harness.store.run import MODEL_AT, NO_GUIDANCE, Run
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How to run, as opposed to what: nothing here changes a picture beyond rounding."""
+
+    device: str = "cpu"
+    threads: int = 1
+    batch_size: int | None = None  # the model's own
+
+
+def open_run(job: Job, folder: str, settings: Settings) -> Run:
+    """The run in `folder`, made if it is new; refuses the folder of another run."""
+    job.entry.decodable(job.model.params)
+    resolved = {
+        "revision": job.entry.revision(),
+        "device": torch.device(settings.device).type,
+        "threads": settings.threads,
+        **{f"revision of {name}": revision() for name, revision in job.others.items()},
+    }
+    source, made_with = source_of(job.spec.sampler), environment() | _read_from(job)
+    if reason := unscaled(job):
+        made_with[NO_GUIDANCE] = reason
+    if source is None:
+        return Run.create(folder, job.spec, resolved, made_with)
+    made = Run.create(folder, job.spec, resolved, made_with | {"sampler file": source.path})
+    made.keep(Path(source.path).name, source.text)
+    return made
+
+
+def _read_from(job: Job) -> dict[str, str]:
+    """Where a model that is no registered name was read, for what is made like the run later."""
+    typed = job.model.name
+    if typed == job.entry.name:
+        return {}
+    path = Path(typed).expanduser()
+    return {MODEL_AT: str(path.resolve()) if path.exists() else typed}
+
+
+def missing(run: Run, shards: Iterable[Shard]) -> list[Shard]:
+    """The shards that the run does not hold yet."""
+    return [shard for shard in shards if not run.has_images(shard)]
+
+
+def environment() -> dict[str, str]:
+    """Versions of what makes the pictures, and the checkout's commit where there is one."""
+    found = {"harness": __version__, "python": platform.python_version()}
+    found |= {name: version(name) for name in ("torch", "diffusers", "transformers", "numpy")}
+    root = Path(__file__).resolve().parents[2]
+    if (root / ".git").exists():
+        command = ["git", "-C", str(root), "rev-parse", "--short=12", "HEAD"]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        found["commit"] = done.stdout.strip() or "unknown"
+    return found

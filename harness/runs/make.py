@@ -1,0 +1,286 @@
+"""From planned runs to shards of images: what is missing is made, nothing else.
+
+Pictures are encoded and written by a thread of their own, so that the network does not wait for
+them.
+"""
+
+from __future__ import annotations
+
+import io
+import logging
+import platform
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from math import isfinite
+from time import perf_counter
+
+import torch
+
+from harness.core.call import Call
+from harness.core.errors import HarnessError
+from harness.core.run_spec import RunSpec
+from harness.core.shards import Shard
+from harness.engine.applied import Applied
+from harness.engine.batch import Evaluations
+from harness.engine.ensemble import Ensemble
+from harness.engine.noise import NoiseStreams, stream_key
+from harness.engine.probes.coefficients import (
+    Coefficients,
+    NotAffine,
+    measured_guidance,
+    sampler_coefficients,
+)
+from harness.engine.probes.ga_eval import ALTERING, GaEval
+from harness.engine.probes.macs import count_macs
+from harness.models.base import LoadRequest, Model
+from harness.models.load import load
+from harness.runs.folder import Settings
+from harness.runs.plan import Job
+from harness.samplers.base import resolve
+from harness.store.item_guidance import NOMINAL, image_scales, run_beside
+from harness.store.rows import Guidance, guidance_table, image_table, timing_table
+from harness.store.run import Run
+
+log = logging.getLogger(__name__)
+
+
+def generate(
+    work: Iterable[tuple[Job, Run, Shard]],
+    settings: Settings,
+    progress: Callable[[int], object] = lambda images: None,
+    first: Callable[[str], bool] = lambda name: True,
+) -> None:
+    """Make the shards of `work` that are missing; the jobs are of one model and precision.
+
+    Weights are loaded at the first missing shard. `progress` is told of images as they are made.
+    What a picture costs is counted once a run, by making one more: where several processes share
+    the work, by the one that is `first` to ask for a name, while the others go on.
+    """
+    torch.set_num_threads(settings.threads)
+    maker: _Maker | None = None
+    with ThreadPoolExecutor(1) as writer:
+        pending: list[Future[None]] = []
+        for job, run, shard in work:
+            if run.has_images(shard):
+                continue
+            scales = _scales(job.spec.sampler, run, shard)
+            maker = maker or _Maker(job, settings, progress)
+            if run.cost() is None and first(f"cost of {run.path}"):
+                run.set_cost(_measured(maker.models, job, shard))
+            pictures, seconds = maker.shard(job.spec, shard, scales)
+            pending.append(writer.submit(_write, run, shard, pictures, seconds, settings))
+            while len(pending) > 2:  # a bound on the pictures held in memory
+                pending.pop(0).result()
+        for future in pending:
+            future.result()
+
+
+def _scales(call: Call, run: Run, shard: Shard) -> torch.Tensor | None:
+    """The guidance of a shard's images [n], if each has that of its image in another run.
+
+    Where that one failed, and so has no scale, it is the sampler's own.
+    """
+    like = call.params.get("guidance_like")
+    if like is None:
+        return None
+    estimate = call.params.get("guidance_estimate", NOMINAL)
+    known = image_scales(run_beside(run.path, like), shard.name, estimate)
+    if missing := [item for item in shard.item_ids if item not in known]:
+        raise HarnessError(f"{like} holds no image {missing[0]}: generate it first")
+    own = call.params["guidance"]
+    values = [known[item] for item in shard.item_ids]
+    return torch.tensor([own if v is None else v for v in values], dtype=torch.float64)
+
+
+def _measured(models: Ensemble, job: Job, shard: Shard) -> dict[str, float]:
+    """What `cost.json` holds, see `Run.cost`."""
+    ledger = asdict(count_macs(models, job.spec, shard.prompts[0]))
+    ends = {"sigma_max": float(job.sigmas[0]), "sigma_min": float(job.sigmas[-1])}
+    return {**ledger, **ends}
+
+
+@dataclass
+class _Pictures:
+    """A batch as it is stored: pictures uint8 [B, 3, H, W], or the reason why there is none."""
+
+    pixels: torch.Tensor
+    failed: list[str | None]
+    evaluations: Evaluations
+    classes: list[int] | None
+    guidance: Guidance | None
+
+
+def open_models(job: Job, device: str) -> Ensemble:
+    """The job's loaded model, with its guide. Raises HarnessError if they do not fit together."""
+    model = job.entry.load(LoadRequest(job.model.params, device, job.spec.dtype))
+    guide = job.spec.guide and load(job.spec.guide, device=device, dtype=job.spec.dtype)
+    return Ensemble(model, guide or None, job.spec.dtype, job.spec.pixels)
+
+
+class _Maker:
+    """A loaded model that makes shards."""
+
+    def __init__(self, job: Job, settings: Settings, progress: Callable[[int], object]) -> None:
+        self.models = open_models(job, settings.device)
+        self.job = job
+        self.batch_size = settings.batch_size or job.entry.batch_size
+        self.progress = progress
+        self.seconds = 0.0
+        self.warm = False
+        self._coefficients: dict[str, Coefficients | None] = {}
+
+    @property
+    def model(self) -> Model:
+        return self.models.model
+
+    def _warm_up(self, spec: RunSpec, prompt: str) -> None:
+        """One evaluation of one sample, so that no run is charged for the device's first steps."""
+        shape = self.model.latent_shape(spec.pixels)
+        noise = NoiseStreams([0], shape, dtype=self.model.state_dtype, device=self.model.device)
+        call = resolve(Call("ddim", {"steps": 1, "guidance": 1.0}), {})
+        self.model.decode(self.models.run(call, [prompt], [None], noise).native)
+        self.warm = True
+
+    def shard(
+        self, spec: RunSpec, shard: Shard, scales: torch.Tensor | None = None
+    ) -> tuple[list[_Pictures], float]:
+        """The shard's pictures, batch by batch, and the seconds that sampling took.
+
+        `scales` [n] is each picture's own guidance, where it has one.
+        """
+        self.models.encode([prompt.text for prompt in shard.prompts], [spec.negative])
+        if not self.warm:
+            self._warm_up(spec, shard.prompts[0].text)
+        self.seconds = 0.0
+        batches: list[_Pictures] = []
+        at = 0
+        while at < len(shard.prompts):  # the batch may shrink on the way
+            stop = min(at + self.batch_size, len(shard.prompts))
+            batches += self._batch(spec, shard, at, stop, scales)
+            at = stop
+        return batches, self.seconds
+
+    def _batch(
+        self, spec: RunSpec, shard: Shard, start: int, stop: int, scales: torch.Tensor | None
+    ) -> list[_Pictures]:
+        """Prompts `start` to `stop` of a shard; halved where they do not fit into memory."""
+        prompts = shard.prompts[start:stop]
+        texts = [prompt.text for prompt in prompts]
+        noise = NoiseStreams(
+            [self._key(spec, shard, place) for place in range(start, stop)],
+            self.model.latent_shape(spec.pixels),
+            dtype=self.model.state_dtype,
+            device=self.model.device,
+        )
+        began = perf_counter()  # attempts that run out of memory are not counted
+        try:
+            negatives = [spec.negative] * len(texts)
+            notes = [prompt.notes for prompt in prompts]
+            own = None if scales is None else scales[start:stop]
+            applied = self._noted(spec)
+            batch = self.models.run(spec.sampler, texts, negatives, noise, notes, applied, own)
+            pixels = self.model.decode(batch.native)
+        except torch.cuda.OutOfMemoryError:
+            if len(prompts) == 1:
+                raise HarnessError(
+                    f"one image of {spec.pixels[0]}x{spec.pixels[1]} does not fit into the memory "
+                    f"of {self.model.device}: take a smaller --size or --dtype float16"
+                ) from None
+            middle = (start + stop) // 2
+        else:
+            self.seconds += perf_counter() - began
+            self.progress(len(prompts))
+            failures = _failures(batch.native, pixels)
+            guidance = self._guidance(spec, batch.applied)
+            return [_Pictures(pixels, failures, batch.evaluations, batch.classes, guidance)]
+        torch.cuda.empty_cache()
+        self.batch_size = max(1, len(prompts) // 2)
+        log.warning("out of memory at a batch of %d: going on with halves", len(prompts))
+        first = self._batch(spec, shard, start, middle, scales)
+        return first + self._batch(spec, shard, middle, stop, scales)
+
+    def _noted(self, spec: RunSpec) -> Applied:
+        """What takes note of guidance, and of `ga_eval` where steps are altered."""
+        altering = spec.sampler.name in ALTERING and spec.guide is None
+        coefficients = self._sum(spec.sampler) if altering else None
+        return GaEval(coefficients.step, self.model) if coefficients else Applied()
+
+    def _guidance(self, spec: RunSpec, applied: Applied | None) -> Guidance | None:
+        """A batch's nominal guidance; None where it is no weight of c - u of one network."""
+        entry = self.job.entry
+        if applied is None or spec.guide is not None or not entry.unconditional:
+            return None
+        coefficients = self._sum(spec.sampler)
+        if coefficients is None:
+            return None
+        curve = measured_guidance(coefficients, applied)
+        parts = [curve.sigma, curve.travel, curve.scale, curve.push, curve.mean]
+        if isinstance(applied, GaEval):
+            parts.append(applied.scale(spec.sampler.params["guidance"]))
+        return Guidance(*[part.numpy() for part in parts])
+
+    def _sum(self, call: Call) -> Coefficients | None:
+        """A sampler's coefficients, found once; None where it has none."""
+        key = str(call)
+        if key not in self._coefficients:
+            try:
+                ladders = self.job.entry.ladders(self.job.model.params)
+                self._coefficients[key] = sampler_coefficients(ladders, call)
+            except NotAffine:
+                self._coefficients[key] = None
+        return self._coefficients[key]
+
+    @staticmethod
+    def _key(spec: RunSpec, shard: Shard, place: int) -> int:
+        text, seed = shard.prompts[place].text, shard.seeds[place]
+        return stream_key(spec.noise_key, text, seed, shard.first + place)
+
+
+def _failures(native: torch.Tensor, pixels: torch.Tensor) -> list[str | None]:
+    """Why a picture cannot be scored: its latents are not finite, or it is of one colour."""
+    finite = native.flatten(1).isfinite().all(1).tolist()
+    blank = (pixels == pixels[:, :, :1, :1]).flatten(1).all(1).tolist()
+    return [
+        "not finite" if not good else "blank" if empty else None
+        for good, empty in zip(finite, blank, strict=True)
+    ]
+
+
+def _write(
+    run: Run, shard: Shard, batches: Sequence[_Pictures], seconds: float, settings: Settings
+) -> None:
+    pngs: list[bytes | None] = []
+    failed: list[str | None] = []
+    classes: list[int | None] = []
+    evaluations: list[dict[tuple[str, str], int]] = []
+    for batch in batches:
+        for row, reason in enumerate(batch.failed):
+            pngs.append(None if reason else _png(batch.pixels[row]))
+            failed.append(reason)
+            classes.append(batch.classes[row] if batch.classes else None)
+            evaluations.append({key: counts[row] for key, counts in batch.evaluations.items()})
+    timing = timing_table(shard, seconds, _device_name(settings.device), settings.threads)
+    run.write("timing", shard.name, timing, shard.items_key)
+    size = (batches[0].pixels.shape[2], batches[0].pixels.shape[3])
+    known = [batch.guidance for batch in batches if batch.guidance]
+    scales: list[float | None] = [None] * len(pngs)
+    if known:
+        run.write("guidance", shard.name, guidance_table(shard, known), shard.items_key)
+        scales = [float(s) if isfinite(s) else None for batch in known for s in batch.mean]
+    table = image_table(shard, pngs, failed, evaluations, size, classes, scales)
+    run.write("images", shard.name, table, shard.items_key)
+
+
+def _png(pixels: torch.Tensor) -> bytes:
+    from PIL import Image
+
+    buffer = io.BytesIO()
+    Image.fromarray(pixels.permute(1, 2, 0).contiguous().numpy()).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def _device_name(device: str) -> str:
+    if torch.device(device).type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"{platform.machine()} CPU"

@@ -1,0 +1,294 @@
+"""What each imported image shows, from a table, a prompt set or its own row."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import re
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+from typing import Any
+
+from harness.core.call import Call, parse_call
+from harness.core.errors import HarnessError, unknown
+from harness.core.shards import Prompt
+from harness.prompts.base import load_prompts
+from harness.prompts.columns import CATEGORY_COLUMNS, PROMPT_COLUMNS, label_of, text_of
+from harness.prompts.readers import READERS, read_rows, suffix_of
+from harness.store import files
+from harness.store.collections import Entry, Images
+from harness.store.rows import ImportedItem
+
+FILE_COLUMNS = ("file", "file_name", "filename", "image", "path")
+
+
+COST_COLUMNS = ("nfe", "cost")
+
+
+_ID = ("prompt_id",)
+
+
+_SEED = ("seed",)
+
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Declared:
+    """What a user says of images: kept in `run.json`, and taken from there when left out.
+
+    `prompts` is a prompt set, a file of prompts in the images' order, or a manifest: a table with a
+    column of files (FILE_COLUMNS) and columns of prompts, seeds, ids, categories, costs. `manifest`
+    is such a table and nothing else. `column` holds the prompts of either, `image_column` the
+    images of Parquet. `paired`: images start from the same noise as other runs' at the same prompt
+    and seed.
+    """
+
+    prompts: str | None = None
+    manifest: str | None = None
+    column: str | None = None
+    image_column: str | None = None
+    paired: bool | None = None
+
+
+def describe(images: Images, declared: Declared) -> Iterator[ImportedItem]:
+    """Prompt, seed and cost of every image, in the images' order; then rows without an image.
+
+    A table tells them by the file's name: the manifest, `metadata.csv` or `.jsonl` beside the
+    images, or the columns of their own Parquet. With a prompt set as well, its prompts are found by
+    their text, and give id, category and notes. A prompt set alone gives its prompts one after
+    another, to files in the order in which people count (2.png before 10.png), one each.
+    Without any, an image is its own prompt, whose text is empty.
+    """
+    prompts, manifest = declared.prompts, declared.manifest
+    if prompts is not None and manifest is None and _is_manifest(prompts, images):
+        prompts, manifest = None, prompts
+    rows = _table(images, manifest)
+    if rows is not None and (manifest or _prompt_column(rows, None) or declared.column):
+        found = _from_table(images, rows, declared.column, manifest or images.path)
+        return _checked(_of_set(found, prompts) if prompts else found, manifest or images.path)
+    if prompts is not None:
+        return iter(_in_order(images, prompts, declared.column))
+    return (ImportedItem(Prompt(entry.name, ""), 0, entry) for entry in images.entries)
+
+
+def _is_manifest(path: str, images: Images) -> bool:
+    """Whether a file of prompts says which image is whose."""
+    if suffix_of(path) not in READERS or not os.path.isfile(path):
+        return False
+    rows = read_rows(files.read_bytes(path), path)
+    column = _column(rows, FILE_COLUMNS)
+    names = _Names(images)
+    return column is not None and any(names.find(row.get(column)) for row in rows)
+
+
+class _Names:
+    """Images by the name that a table may give them: path inside, or the file's alone."""
+
+    def __init__(self, images: Images) -> None:
+        self._by_name = {entry.name: entry for entry in images.entries}
+        bases = Counter(PurePosixPath(entry.name).name for entry in images.entries)
+        self._by_base = {
+            base: entry
+            for entry in images.entries
+            if bases[base := PurePosixPath(entry.name).name] == 1
+        }
+
+    def find(self, text: Any) -> Entry | None:
+        if not isinstance(text, str):
+            return None
+        name = text.replace("\\", "/").removeprefix("./")
+        base = PurePosixPath(name).name
+        return self._by_name.get(name) or self._by_base.get(base if base == name else "")
+
+
+def _table(images: Images, manifest: str | None) -> list[dict[str, Any]] | None:
+    """Rows with a file's name under "file", or the Parquet's own; None if there is no table."""
+    if manifest is not None:
+        rows = read_rows(files.read_bytes(_existing(manifest)), manifest)
+        if not rows:
+            raise HarnessError(f"{manifest} has no rows: expected one for each image")
+        column = _column(rows, FILE_COLUMNS)
+        if column is None:
+            listed = ", ".join(dict.fromkeys(key for row in rows for key in row)) or "none"
+            raise HarnessError(
+                f"{manifest} does not say which image is whose: expected a column "
+                f"{' or '.join(FILE_COLUMNS)}, found {listed}"
+            )
+        return [{**row, "file": row.get(column)} for row in rows]
+    sidecars = [row for name, data in images.sidecars() for row in _beside(images, name, data)]
+    if sidecars:
+        return sidecars
+    columns = [{**entry.columns, "file": entry.name} for entry in images.entries]
+    return columns if any(entry.columns for entry in images.entries) else None
+
+
+def _existing(path: str) -> str:
+    if not files.exists(path):
+        raise HarnessError(f"there is no file {path}")
+    return path
+
+
+def _beside(images: Images, name: str, data: bytes) -> Iterator[dict[str, Any]]:
+    """Rows of a `metadata.csv` or `.jsonl`, whose file names are relative to its own folder."""
+    folder = PurePosixPath(name).parent
+    for row in read_rows(data, f"{images.path}: {name}"):
+        if "file_name" not in row:
+            raise HarnessError(f"{images.path}: {name} has no column file_name")
+        yield {**row, "file": str(folder / str(row["file_name"]))}
+
+
+def _column(rows: Sequence[Mapping[str, Any]], names: Sequence[str]) -> str | None:
+    """The first of the usual names that the rows have as a column, in any case."""
+    held = {key.strip().lower(): key for row in rows[:1] for key in row}
+    return next((held[name] for name in names if name in held), None)
+
+
+def _prompt_column(rows: Sequence[Mapping[str, Any]], asked: str | None) -> str | None:
+    if asked is not None:
+        columns = list(dict.fromkeys(key for row in rows for key in row))
+        if asked not in columns:
+            raise unknown("column", asked, columns)
+        return asked
+    return _column(rows, PROMPT_COLUMNS)
+
+
+def _from_table(
+    images: Images, rows: Sequence[dict[str, Any]], column: str | None, where: str
+) -> list[ImportedItem]:
+    text_column = _prompt_column(rows, column)
+    if text_column is None:
+        listed = ", ".join(dict.fromkeys(key for row in rows for key in row if key != "file"))
+        raise HarnessError(
+            f"{where}: no column is called like the prompt ({', '.join(PROMPT_COLUMNS)}), found "
+            f"{listed}. Name it with --column"
+        )
+    columns = {
+        "id": _column(rows, _ID),
+        "category": _column(rows, CATEGORY_COLUMNS),
+        "seed": _column(rows, _SEED),
+        "nfe": _column(rows, COST_COLUMNS),
+    }
+    names, counts = _Names(images), Counter[str]()
+    found: list[ImportedItem] = []
+    absent: list[str] = []
+    for at, row in enumerate(rows, start=1):
+        place = f"{where}, row {at}"
+        text = text_of(row, text_column, place)
+        key = label_of(row, columns["id"] or "", place)
+        key = key or f"text-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
+        seed = _whole(row.get(columns["seed"] or ""), f"{place}: the seed")
+        seed = counts[key] if seed is None else seed
+        counts[key] += 1
+        if (entry := names.find(row["file"])) is None:
+            absent.append(f"{row['file']}")
+        found.append(
+            ImportedItem(
+                Prompt(key, text, label_of(row, columns["category"] or "", place)),
+                seed,
+                entry,
+                _whole(row.get(columns["nfe"] or ""), f"{place}: the cost"),
+            )
+        )
+    ordered = _ordered(images, found, where)
+    if absent:
+        log.warning(
+            "%d of %d images that %s names are not in %s, and count as failed: %s",
+            len(absent), len(found), where, images.path, _first(absent),
+        )  # fmt: skip
+    return ordered
+
+
+def _first(names: Sequence[str], most: int = 5) -> str:
+    return ", ".join(map(repr, names[:most])) + (", ..." if len(names) > most else "")
+
+
+def _whole(value: Any, what: str) -> int | None:
+    """A whole number from 0 on, as a number or text; None for nothing."""
+    if value is None or (isinstance(value, str) and not value.strip()):
+        return None
+    try:
+        number = float(value)
+        if isinstance(value, bool) or number != int(number) or number < 0:
+            raise ValueError
+    except (ValueError, TypeError, OverflowError):
+        raise HarnessError(f"{what} is {value!r}, expected a whole number from 0 on") from None
+    return int(str(value)) if str(value).strip().isdigit() else int(number)
+
+
+def _ordered(images: Images, found: list[ImportedItem], where: str) -> list[ImportedItem]:
+    """In the images' order, then those without one; says how many images nothing is said of."""
+    by_name: dict[str, ImportedItem] = {}
+    for item in found:
+        if item.entry and by_name.setdefault(item.entry.name, item) is not item:
+            raise HarnessError(f"{where} names the image {item.entry.name!r} twice")
+    left = [entry.name for entry in images.entries if entry.name not in by_name]
+    if not by_name:
+        raise HarnessError(
+            f"{where} names none of the images of {images.path} ({left[0]!r}, ...): "
+            "file names are relative to it"
+        )
+    if left:
+        log.warning(
+            "%d of %d images of %s are left out: %s does not name them (%r, ...)",
+            len(left), len(images), images.path, where, left[0],
+        )  # fmt: skip
+    here = [by_name[entry.name] for entry in images.entries if entry.name in by_name]
+    return here + [item for item in found if item.entry is None]
+
+
+def _of_set(items: Sequence[ImportedItem], spec: str) -> list[ImportedItem]:
+    """The items with the set's own prompt for their text."""
+    chosen = load_prompts(spec)
+    by_text: dict[str, Prompt] = {}
+    for prompt in chosen.prompts:
+        by_text.setdefault(prompt.text, prompt)
+    absent = [item.prompt.text for item in items if item.prompt.text not in by_text]
+    if absent:
+        raise HarnessError(
+            f"{len(absent)} of {len(items)} images have a prompt that {spec} does not hold: "
+            f"{absent[0][:80]!r}"
+        )
+    return [ImportedItem(by_text[i.prompt.text], i.seed, i.entry, i.nfe) for i in items]
+
+
+def _checked(items: Sequence[ImportedItem], where: str) -> Iterator[ImportedItem]:
+    texts: dict[str, str] = {}
+    seen: dict[str, ImportedItem] = {}
+    for item in items:
+        key, text = item.prompt.id, item.prompt.text
+        if texts.setdefault(key, text) != text:
+            raise HarnessError(
+                f"{where}: the prompt_id {key!r} stands for two texts: {texts[key][:60]!r} and "
+                f"{text[:60]!r}"
+            )
+        if item.item_id in seen:
+            raise HarnessError(
+                f"{where}: two images of the prompt {text[:60]!r} have the seed {item.seed}"
+            )
+        seen[item.item_id] = item
+    return iter(items)
+
+
+def _in_order(images: Images, spec: str, column: str | None) -> list[ImportedItem]:
+    call = parse_call(spec) if not os.path.isfile(spec) else Call(spec)
+    chosen = load_prompts(spec, column=column).prompts
+    if len(chosen) != len(images):
+        raise HarnessError(
+            f"{call.name} holds {len(chosen)} prompts, but {images.path} holds {len(images)} "
+            "images: which is whose? Give a table with the columns file,prompt,seed instead"
+        )
+    ordered = sorted(images.entries, key=lambda entry: _as_counted(entry.name))
+    by_name = {entry.name: prompt for entry, prompt in zip(ordered, chosen, strict=True)}
+    return [ImportedItem(by_name[entry.name], 0, entry) for entry in images.entries]
+
+
+def _as_counted(name: str) -> list[tuple[int, str]]:
+    """A key that sorts numbers in names by value."""
+    return [
+        (int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", name)
+    ]

@@ -1,0 +1,218 @@
+"""A table of several samplers on disk, `survey.json`, and the same in memory."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import pandas as pd
+
+from harness.core.errors import HarnessError
+from harness.store import files
+from harness.store.comparison_tables import MetricInfo, typed
+
+FILE = "survey.json"
+
+POINTS = {
+    "run": "string",
+    "series": "string",  # runs that one curve of a figure joins
+    "sampler": "string",
+    "model": "string",
+    "guide": "string",
+    "path": "string",
+    "baseline": "bool",
+    "varied": "string",  # JSON: {parameter: value}, of what was varied
+    "nfe": "float64",
+    "macs": "float64",
+    "seconds": "float64",
+    "images": "int64",
+    "failed": "int64",
+    "metric": "string",
+    "direction": "string",
+    "value": "float64",
+    "low": "float64",
+    "high": "float64",
+    "n": "int64",
+    "reason": "string",
+    "on_front": "boolean",  # no other run is as cheap and as good; null without a value or cost
+    "dominated_by": "string",  # a run that is
+}
+"""`points.parquet`: one row a run and metric."""
+
+
+@dataclass(frozen=True)
+class Score:
+    """A run's score on a metric: over `n` images, with a 95 % interval where there is one."""
+
+    value: float | None
+    low: float | None
+    high: float | None
+    n: int
+    reason: str | None = None
+
+
+@dataclass(frozen=True)
+class Rate:
+    """A winning rate in [0, 1] over a baseline of `nfe` evaluations an image; see RATES.
+
+    `p_holm` is the p-value of a primary result among those of all candidates (Holm 1979), which the
+    verdict goes by; null for exploratory ones. `difference` is that of the means, run minus
+    baseline, with its interval.
+    """
+
+    setting: str  # own, matched cost
+    metric: str
+    value: float | None
+    low: float | None
+    high: float | None
+    pairs: int
+    verdict: str
+    reason: str | None
+    nfe: float | None
+    role: str = "exploratory"
+    p_value: float | None = None
+    p_holm: float | None = None
+    difference: float | None = None
+    difference_low: float | None = None
+    difference_high: float | None = None
+
+
+@dataclass(frozen=True)
+class Published:
+    """A published number: a score, or a winning rate in [0, 1] over the paper's baseline.
+
+    Over `n` images (pairs) of `nfe` evaluations each, null where the source does not state it.
+    `differs` tells what makes it another quantity than ours.
+    """
+
+    metric: str
+    value: float
+    winning_rate: bool
+    source: str
+    n: int | None = None
+    nfe: float | None = None
+    differs: str | None = None
+
+
+@dataclass(frozen=True)
+class Point:
+    """The baseline at guidance `weight` and the candidate's cost, and the candidate's winning rates
+    over it."""
+
+    weight: float
+    sampler: str
+    nfe: float | None
+    scores: dict[str, Score]
+    rates: list[Rate]
+
+
+@dataclass(frozen=True)
+class Row:
+    """One run. `absent` says why a comparison (by its setting) was not made.
+
+    `seconds` and `macs` (multiply-accumulates) are those of an image. `series` names the curve of a
+    figure that the run is a point of, `point` what of it was varied. `dominated_by`, by metric,
+    names a run that is as cheap and as good or better: null on the Pareto front, absent where the
+    run has no score or cost. `folder` holds its comparison, below the survey's; `curve` is the
+    baseline's, by guidance.
+    """
+
+    label: str
+    sampler: str
+    model: str
+    guide: str | None
+    path: str
+    baseline: bool
+    nfe: float | None
+    images: int
+    failed: int
+    scores: dict[str, Score]
+    rates: list[Rate] = field(default_factory=list)
+    absent: dict[str, str] = field(default_factory=dict)
+    published: list[Published] = field(default_factory=list)
+    seconds: float | None = None
+    macs: float | None = None
+    series: str = ""
+    point: dict[str, Any] = field(default_factory=dict)
+    dominated_by: dict[str, str | None] = field(default_factory=dict)
+    guidance: float | None = None  # nominal scale
+    folder: str | None = None
+    curve: list[Point] = field(default_factory=list)
+
+    def cost(self, unit: str) -> float | None:
+        """In `nfe`, `macs` or `seconds` an image."""
+        return {"nfe": self.nfe, "macs": self.macs, "seconds": self.seconds}[unit]
+
+    def rate(self, setting: str, metric: str) -> Rate | None:
+        found = (r for r in self.rates if (r.setting, r.metric) == (setting, metric))
+        return next(found, None)
+
+
+@dataclass(frozen=True)
+class Survey:
+    """Baselines first, then the candidates in the benchmark's order.
+
+    `headline` is the metric of the verdicts, None where nothing was paired; `notes` what was left
+    out. `unit` is that of the cost which Pareto fronts go by, `varied` the parameters of a sweep.
+    """
+
+    name: str
+    title: str
+    metrics: list[MetricInfo]
+    headline: str | None
+    rows: list[Row]
+    notes: list[str]
+    commands: list[str]
+    unit: str = "nfe"
+    varied: list[str] = field(default_factory=list)
+
+    def metric(self, name: str) -> MetricInfo:
+        return next((m for m in self.metrics if m.name == name), MetricInfo(name, "higher"))
+
+    def save(self, folder: str) -> None:
+        """Write `survey.json`, and the scores as `points.parquet`."""
+        files.write_json(files.join(folder, FILE), asdict(self))
+        files.write_frame(files.join(folder, "points.parquet"), self.points())
+
+    def points(self) -> pd.DataFrame:
+        """Every score of every run, with its cost: see POINTS."""
+        rows = []
+        for row in self.rows:
+            about = {name: getattr(row, name) for name in POINTS if hasattr(row, name)}
+            about |= {"run": row.label, "varied": json.dumps(row.point, ensure_ascii=False)}
+            for metric in self.metrics:
+                if (score := row.scores.get(metric.name)) is None:
+                    continue
+                over = row.dominated_by.get(metric.name)
+                front = over is None if metric.name in row.dominated_by else None
+                found = {"metric": metric.name, "direction": metric.direction, **asdict(score)}
+                rows.append(about | found | {"on_front": front, "dominated_by": over})
+        return typed(rows, POINTS)
+
+
+def holds_survey(folder: str) -> bool:
+    return files.exists(files.join(folder, FILE))
+
+
+def load_survey(folder: str) -> Survey:
+    """Read what `Survey.save(folder)` wrote; raises HarnessError if there is none."""
+    if not holds_survey(folder):
+        raise HarnessError(f"{folder} holds no {FILE}")
+    data = files.read_json(files.join(folder, FILE))
+    rows = [_row(row) for row in data["rows"]]
+    return Survey(**{**data, "metrics": [MetricInfo(**m) for m in data["metrics"]], "rows": rows})
+
+
+def _row(data: dict[str, Any]) -> Row:
+    scores = {name: Score(**score) for name, score in data["scores"].items()}
+    rates = [Rate(**rate) for rate in data["rates"]]
+    published = [Published(**one) for one in data["published"]]
+    curve = [_point(one) for one in data.get("curve", [])]
+    told = {"scores": scores, "rates": rates, "published": published, "curve": curve}
+    return Row(**{**data, **told})
+
+
+def _point(data: dict[str, Any]) -> Point:
+    scores = {name: Score(**score) for name, score in data["scores"].items()}
+    return Point(**{**data, "scores": scores, "rates": [Rate(**r) for r in data["rates"]]})

@@ -1,0 +1,240 @@
+"""The benchmarks' files: what they name exists, and the tiny cut of each can be run."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harness import cli
+from harness.comparison.decisions import holm
+from harness.core.call import parse_call
+from harness.core.errors import HarnessError
+from harness.experiments import benchmark
+from harness.reporting.published import beside_published
+from harness.reporting.survey_curves import against_best, along_curves
+from harness.reporting.survey_page import SETTINGS, primaries, runs, verdicts
+from harness.reporting.words import NONE
+from harness.runs.plan import plan
+from harness.samplers.base import resolve
+from harness.store.comparison_tables import MetricInfo
+from harness.store.survey_table import Published, Row, Score, Survey, load_survey
+
+NAMES = benchmark.names()
+SURVEYS = [name for name in NAMES if benchmark.load(name).candidates]
+
+
+@pytest.mark.parametrize("name", SURVEYS)
+def test_candidates_and_their_published_numbers_are_known(name: str) -> None:
+    found = benchmark.load(name)
+    for candidate in found.candidates:
+        defaults = {"steps": 20, "guidance": 2.0} | found.defaults
+        resolve(parse_call(candidate.sampler), defaults)
+        if candidate.published:
+            assert benchmark.load_published(candidate.published).source
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_what_has_a_baseline_declares_a_primary_result(name: str) -> None:
+    found = benchmark.load(name)
+    assert (found.primary is None) == (found.baseline is None)
+
+
+@pytest.mark.parametrize("name", SURVEYS)
+def test_tiny_cuts_are_of_embedded_models_and_possible(name: str) -> None:
+    cut = benchmark.load(name, tiny=True)
+    assert cut.name == f"{name}-tiny"
+    for candidate in cut.candidates:
+        model = candidate.model or cut.model
+        assert model in ("shapes", "shapes-edm", "gmm")
+        guide = candidate.guide or cut.guide
+        plan(model, candidate.sampler, defaults=cut.defaults, guide=guide)
+
+
+def test_the_sweeps_cost_what_their_labels_say() -> None:
+    sweeps = [f"restart-{name}" for name in ("cifar10-vp", "cifar10-edm", "cifar10-pfgmpp")]
+    for name in (*sweeps, "restart-imagenet64"):
+        for candidate in benchmark.load(name).candidates:
+            job = plan("gmm", candidate.sampler, defaults={"guidance": 1})
+            assert candidate.name.endswith(f"NFE {job.nfe}")
+
+
+def _file(folder: Path, text: str) -> str:
+    path = folder / "mine.yaml"
+    path.write_text(f"title: t\nmodel: gmm\nprompts: unprompted\nmetrics: [fid]\n{text}")
+    return str(path)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("", "either candidate or candidates"),
+        ("candidate: heun\ncandidates: [edm]\n", "either candidate or candidates"),
+        ("candidate: heun\nbaseline: null\n", "needs a baseline"),
+        ("candidates: [heun, heun]\n", "two candidates"),
+        ("candidates: [{sampler: heun, guid: x}]\n", "guid"),
+        ("candidate: heun\nprimary: {metric: clip, comparison: own}\n", "'clip' is none of fid"),
+        ("candidate: heun\nprimary: {metric: fid, comparison: mine}\n", "primary: comparison"),
+        (
+            "candidates: [heun]\nbaseline: null\nprimary: {metric: fid, comparison: own}\n",
+            "needs a baseline",
+        ),
+        ("candidate: heun\nmargin: 0.6\n", "margin: Input should be less than 0.5"),
+        ("candidates: [heun]\ntiny: {seed: 3}\n", "did you mean 'seeds'"),
+    ],
+)
+def test_mistakes_in_a_file_are_named(tmp_path: Path, text: str, words: str) -> None:
+    with pytest.raises(HarnessError, match=words):
+        benchmark.load(_file(tmp_path, text))
+
+
+def test_a_benchmark_without_a_tiny_cut_says_so(tmp_path: Path) -> None:
+    with pytest.raises(HarnessError, match="no tiny cut"):
+        benchmark.load(_file(tmp_path, "candidates: [heun]\n"), tiny=True)
+
+
+def _bench(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
+    monkeypatch.setattr(sys, "argv", ["harness", "bench", *arguments, "--workers", "1"])
+    with pytest.raises(SystemExit) as stop:
+        cli.main()
+    return int(stop.value.code or 0)
+
+
+def test_a_sweep_without_pairs_ends_in_a_table(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chosen = ["--bench", "restart-cifar10-vp", "--tiny", "--results", str(tmp_path)]
+    assert _bench(monkeypatch, *chosen) == 0
+    survey = load_survey(str(tmp_path / "restart-cifar10-vp-tiny" / "survey"))
+    assert [row.nfe for row in survey.rows] == [35, 43, 55, 75, 115, 519]
+    assert [row.images for row in survey.rows] == [4] * 6
+    assert survey.headline is None
+    assert all(row.scores["contrast"].n == 4 for row in survey.rows)
+    report = (tmp_path / "restart-cifar10-vp-tiny" / "survey" / "report.md").read_text()
+    assert (
+        f"| Restart, NFE 43 | fid | 2.7 | {NONE} | 50,000, {NONE} | 43, 43 | {NONE} | Xu" in report
+    )
+
+
+@pytest.mark.slow
+def test_candidates_are_each_compared_with_the_baseline(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chosen = ["--bench", "zsampling-pickapic", "--tiny", "--results", str(tmp_path)]
+    assert _bench(monkeypatch, *chosen) == 0
+    folder = tmp_path / "zsampling-pickapic-tiny" / "survey"
+    survey = load_survey(str(folder))
+    assert [row.baseline for row in survey.rows] == [True, False, False]
+    settings = {rate.setting for row in survey.rows[1:] for rate in row.rates}
+    assert settings == {"own", "matched cost", "matched cost and guidance"}
+    assert survey.headline == "shapes-alignment"
+    assert len(runs(survey).groups[0].rows) == 3
+    assert any("own settings" in line for line in verdicts(survey))
+    declared = [rate for row in survey.rows for rate in row.rates if rate.role == "primary"]
+    assert {(rate.setting, rate.metric) for rate in declared} == {
+        ("matched cost", "shapes-alignment")
+    }
+    assert [rate.p_holm for rate in declared] == holm([rate.p_value for rate in declared])
+    assert len(primaries(survey).groups[0].rows) == len(declared) == 2
+    monkeypatch.setattr(sys, "argv", ["harness", "report", str(folder)])
+    with pytest.raises(SystemExit) as stop:
+        cli.main()
+    assert not stop.value.code
+
+
+NFE_OF = {f"restart-cifar10-vp-{nfe}": nfe for nfe in (43, 55, 75, 115, 519)}
+
+
+def test_published_numbers_of_the_restart_paper_state_what_their_runs_cost() -> None:
+    for name, nfe in NFE_OF.items():
+        found = benchmark.load_published(name)
+        assert (found.n, found.nfe) == (50_000, nfe)
+        assert "pytorch-fid" in str(found.differs)
+
+
+@pytest.mark.parametrize(
+    ("stated", "n", "said"),
+    [
+        ({"n": 50, "nfe": 35}, 50, "yes"),
+        ({"n": None, "nfe": 35}, 50, "unknown: images not stated"),
+        ({}, 50, "unknown: images and NFE not stated"),
+        ({"n": 50, "nfe": 35}, 4, "not comparable: 50 against 4 images"),
+        ({"n": 50, "nfe": 36}, 50, "not comparable: 36 against 35 NFE"),
+        (
+            {"n": None, "nfe": 36, "differs": "the minimum of three"},
+            50,
+            "not comparable: the minimum of three; 36 against 35 NFE",
+        ),
+        ({"n": 50, "nfe": 35}, None, NONE),
+    ],
+)
+def test_what_stands_against_a_comparison_with_a_published_number(
+    stated: dict[str, Any], n: int | None, said: str
+) -> None:
+    score = Score(None if n is None else 2.0, None, None, n or 0, "no interval")
+    published = [Published("fid", 1.9, False, "a paper", **stated)]
+    row = Row(
+        "Heun", "heun", "m", None, "p", False, 35.0, 50, 0, {"fid": score}, published=published
+    )
+    survey = Survey("s", "t", [MetricInfo("fid", "lower")], None, [row], [], [])
+    table = beside_published(survey)
+    assert table is not None
+    (cells,) = table.groups[0].rows
+    assert cells[table.columns.index("comparable")] == said
+    short = beside_published(survey, short=True)
+    assert short is not None
+    assert short.groups[0].rows[0][-1] == said
+
+
+@pytest.mark.parametrize("declared", [None, "matched guidance"])
+def test_equal_guidance_alone_is_compared_without_a_curve_where_it_decides(
+    declared: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    primary = f"primary: {{metric: contrast, comparison: {declared}}}" if declared else ""
+    prompts, path = tmp_path / "p.txt", tmp_path / "one.yaml"
+    prompts.write_text("class 1\nclass 2\n")
+    path.write_text(
+        f"title: t\nmodel: gmm\nprompts: {prompts}\nmetrics: [contrast]\ncandidates: [zigzag]\n"
+        f"steps: 3\nguidance: 3\n{primary}"
+    )
+    assert _bench(monkeypatch, "--bench", str(path), "--results", str(tmp_path / "r")) == 0
+    (folder,) = (tmp_path / "r").glob("*/survey")
+    rates = load_survey(str(folder)).rows[1].rates
+    shown = [*SETTINGS] if declared else [s for s in SETTINGS if s != "matched guidance"]
+    assert [rate.setting for rate in rates] == shown
+    assert [rate.setting for rate in rates if rate.role == "primary"] == [declared] * bool(declared)
+
+
+def test_with_a_curve_each_candidate_meets_its_own_baseline_and_gets_a_report(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "two.yaml"
+    path.write_text(
+        "{title: t, model: shapes, prompts: shapes, limit: 3, steps: 3, guidance: 3, dtype: "
+        "bfloat16, curve: [1, 4], metrics: [contrast], candidates: [{sampler: zigzag, label: same "
+        "names!}, {sampler: 'heun(interval=[0.5, 5])', baseline: heun, label: 'Same names?'}]}"
+    )
+    assert _bench(monkeypatch, "--bench", str(path), "--results", str(tmp_path / "r")) == 0
+    folder = tmp_path / "r" / "two" / "survey"
+    survey = load_survey(str(folder))
+    assert [row.label for row in survey.rows if row.baseline] == [
+        "baseline ddim (3 steps)",
+        "baseline heun (3 steps)",
+    ]
+    for row, baseline in zip(survey.rows[2:], ("ddim", "heun"), strict=True):
+        assert {rate.setting for rate in row.rates} == set(SETTINGS)
+        assert [point.weight for point in row.curve] == [1, 4]
+        assert all(parse_call(point.sampler).name == baseline for point in row.curve)
+        assert row.guidance is not None  # of an interval, too: from the baseline's evaluations
+        assert '"bfloat16"' in (Path(row.path) / "run.json").read_text()
+        assert (folder / str(row.folder) / "report" / "index.html").exists()
+    report = (folder / "report.md").read_text()
+    assert "(1-same-names/report.md)" in report
+    assert "(2-same-names/report.md)" in report
+    assert len(along_curves(survey).groups[0].rows) == 2
+    assert sum(map(len, against_best(survey).values())) == 2
+    page = (folder / "index.html").read_text()
+    assert 'href="1-same-names/report/index.html"' in page
+    assert page.count("scale at each candidate") == 1
