@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 import torch
 
+from harness.core.libraries import ALIGNMENT
 from harness.models.base import Model
 from harness.models.load import load
 
@@ -34,6 +35,12 @@ def harness(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
     except SystemExit as stop:
         return int(stop.code or 0)
     return 0
+
+
+def misaligned(*modules: torch.nn.Module) -> list[str]:
+    """Names of the parameters and buffers that do not lie where torch allocates memory."""
+    named = [m.named_parameters() for m in modules] + [m.named_buffers() for m in modules]
+    return [name for pairs in named for name, tensor in pairs if tensor.data_ptr() % ALIGNMENT]
 
 
 @pytest.fixture(autouse=True, scope="session")

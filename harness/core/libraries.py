@@ -1,9 +1,16 @@
-"""Quiet use of the libraries that load models."""
+"""Use of the libraries that load models: quietly, and with weights where they compute alike."""
 
 from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import torch
+
+ALIGNMENT = 64
+"""Addresses that torch allocates on the CPU are multiples of so many bytes."""
 
 
 @contextlib.contextmanager
@@ -22,3 +29,30 @@ def quiet() -> Iterator[None]:
     finally:
         for logger, level in zip(loggers, levels, strict=True):
             logger.set_verbosity(level)
+
+
+def aligned(tensor: torch.Tensor) -> torch.Tensor:
+    """The tensor, or a copy of it where it lies at an address that torch would not allocate.
+
+    Weights in a file that is mapped into memory lie anywhere, and kernels may sum the same numbers
+    in another order at another alignment: equal weights give equal bits if all are aligned.
+    """
+    return tensor.clone() if _misaligned(tensor) else tensor
+
+
+def align(module: torch.nn.Module) -> None:
+    """Give a module's parameters and buffers memory that is `aligned`; tied ones stay tied.
+
+    Called after `to(device)`, it copies nothing that is on a GPU.
+    """
+    copies: dict[object, torch.Tensor] = {}
+    for tensor in (*module.parameters(), *module.buffers()):
+        if _misaligned(tensor):
+            place = tensor.data_ptr(), tensor.dtype, tensor.shape, tensor.stride()
+            if place not in copies:
+                copies[place] = tensor.detach().clone()
+            tensor.data = copies[place]
+
+
+def _misaligned(tensor: torch.Tensor) -> bool:
+    return tensor.device.type == "cpu" and tensor.data_ptr() % ALIGNMENT != 0

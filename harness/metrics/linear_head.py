@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from harness.core.errors import HarnessError
+from harness.core.libraries import aligned
 
 if TYPE_CHECKING:
     import torch
@@ -30,7 +31,7 @@ class LinearHead:
                     f"{source} does not hold the head's layers.{layer} of {width} to {rows} "
                     "features: it is another file, or goes with another network"
                 )
-            self.layers.append((weight.float(), bias.float()))
+            self.layers.append((aligned(weight.float()), aligned(bias.float())))
             width = rows
 
     def __call__(self, features: torch.Tensor) -> torch.Tensor:

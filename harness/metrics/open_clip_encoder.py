@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.core.errors import HarnessError, unknown
+from harness.core.libraries import align
 from harness.metrics import weights
 from harness.metrics.base import per_batch
 from harness.metrics.cosine import TwoTowers
@@ -111,6 +112,7 @@ class OpenClip(TwoTowers):
             message = f"{self.checkpoint} does not load as weights of {self.model}: {problem}"
             raise HarnessError(message) from error
         self.network.eval().requires_grad_(False)
+        align(self.network)
         self.device = device
         self.width = open_clip.get_model_config(self.model)["embed_dim"]
 

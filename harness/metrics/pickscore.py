@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.core.errors import HarnessError
-from harness.core.libraries import quiet
+from harness.core.libraries import align, quiet
 from harness.metrics import weights
 from harness.metrics.base import ItemRow, metric, per_batch
 from harness.metrics.cosine import CosineMetric, TwoTowers
@@ -71,6 +71,7 @@ class PickScoreEncoder(TwoTowers):
             message = f"{self.home} does not load as a CLIPModel: {problem}"
             raise HarnessError(message) from error
         self.model = model.float().eval().requires_grad_(False).to(device)
+        align(self.model)
         self.device = device
         self.width = model.config.projection_dim
         self.scale = float(model.logit_scale.exp())

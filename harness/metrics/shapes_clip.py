@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness.core.errors import HarnessError
-from harness.core.libraries import quiet
+from harness.core.libraries import align, quiet
 from harness.metrics.base import ItemRow, hash_file, metric, per_batch
 from harness.metrics.cosine import CosineMetric, TwoTowers
 from harness.metrics.shapes_judge import not_a_caption
@@ -51,6 +51,7 @@ class DualEncoder(TwoTowers):
         with quiet():
             self.model = CLIPModel.from_pretrained(self.folder, local_files_only=True)
         self.model = self.model.eval().requires_grad_(False).to(device)
+        align(self.model)
         self.tokenizer = CLIPTokenizer.from_pretrained(self.folder, local_files_only=True)
         self.width = self.model.config.projection_dim
 

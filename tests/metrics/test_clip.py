@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import safetensors.torch
 import torch
 from PIL import Image
 
@@ -17,7 +18,7 @@ from harness.metrics.base import ItemMetric, ItemRow, make_metric, make_metrics
 from harness.metrics.clip import Clip
 from harness.metrics.open_clip_encoder import OpenClip
 from harness.metrics.pickscore import clip_tokenizer
-from tests.conftest import Certify
+from tests.conftest import Certify, misaligned
 
 open_clip = pytest.importorskip("open_clip")
 
@@ -70,6 +71,14 @@ def test_score_equals_open_clip_by_hand(weights: Path, images: torch.Tensor) -> 
     expected = torch.nn.functional.cosine_similarity(seen, said)
     np.testing.assert_allclose(found, expected.numpy(), atol=1e-6)
     assert all(-1 <= value <= 1 for value in found if isinstance(value, float))
+
+
+def test_weights_lie_aligned(weights: Path) -> None:
+    mapped = weights.with_suffix(".safetensors")
+    safetensors.torch.save_file(torch.load(weights), mapped)
+    encoder = OpenClip(NAME, str(mapped))
+    encoder.setup("cpu")
+    assert not misaligned(encoder.network)
 
 
 def as_open_clip(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:

@@ -11,8 +11,8 @@ from PIL import Image
 
 from harness.core.errors import HarnessError
 from harness.metrics.base import ItemMetric, ItemRow, make_metric
-from harness.metrics.pickscore import clip_tokenizer
-from tests.conftest import Certify
+from harness.metrics.pickscore import PickScoreEncoder, clip_tokenizer
+from tests.conftest import Certify, misaligned
 
 transformers = pytest.importorskip("transformers")
 
@@ -76,6 +76,12 @@ def test_score_is_the_published_formula(folder: Path, certify: Certify) -> None:
     what = "transformers: the model card's formula"
     certify("metric pickscore", np.ravel(ours), theirs, atol=1e-4, reference=what)
     assert np.std(theirs) > 1
+
+
+def test_weights_lie_aligned(folder: Path) -> None:
+    encoder = PickScoreEncoder(str(folder))
+    encoder.setup("cpu")
+    assert not misaligned(encoder.model)
 
 
 def test_tokens_are_those_of_clip() -> None:

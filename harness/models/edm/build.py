@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from harness.core.errors import HarnessError, unknown
+from harness.core.libraries import aligned
 from harness.models.edm import edm2, precond
 
 CLASSES: dict[str, Callable[..., nn.Module]] = {
@@ -50,12 +51,12 @@ def build(class_name: str, init_kwargs: Mapping[str, Any]) -> nn.Module:
 
 
 def load_weights(net: nn.Module, state: Mapping[str, torch.Tensor], source: str) -> nn.Module:
-    """The network with the weights of `state` as they are, for evaluation, without gradients.
+    """The network with the weights of `state`, of the types they have, and without gradients.
 
     Raises HarnessError as `check_weights` does. `source` is named in messages.
     """
     check_weights(net, {name: value.shape for name, value in state.items()}, source)
-    net.load_state_dict(dict(state), assign=True)
+    net.load_state_dict({name: aligned(value) for name, value in state.items()}, assign=True)
     return net.eval().requires_grad_(False)
 
 

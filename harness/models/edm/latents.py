@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from harness.core.errors import HarnessError
-from harness.core.libraries import quiet
+from harness.core.libraries import align, quiet
 
 VAE = "stabilityai/sd-vae-ft-mse"
 DOWNSAMPLING = 8
@@ -76,4 +76,6 @@ def load_vae(folder: Path, device: torch.device) -> Any:
         except (OSError, ValueError) as error:
             line = str(error).strip().splitlines()[0]
             raise HarnessError(f"cannot load the autoencoder in {folder}: {line}") from None
-    return vae.to(device).eval().requires_grad_(False)
+    vae = vae.to(device).eval().requires_grad_(False)
+    align(vae)
+    return vae

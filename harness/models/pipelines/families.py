@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from harness.core.errors import HarnessError, unknown
-from harness.core.libraries import quiet
+from harness.core.libraries import align, quiet
 from harness.core.registry import Registry
 from harness.core.run_spec import DISTILLED
 from harness.fetch.hub_files import fetch_network, is_hub_id
@@ -117,6 +117,9 @@ def load_pipeline(
         )
         pipeline.set_progress_bar_config(disable=True)
         pipeline = pipeline.to(request.device)
+    for part in pipeline.components.values():
+        if isinstance(part, torch.nn.Module):
+            align(part)
     model = family.model(name, pipeline, schedule)
     model.distilled = distilled_guidance(model.net.config, overrides)
     return model

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from harness.core.errors import HarnessError
-from harness.core.libraries import quiet
+from harness.core.libraries import align, quiet
 
 _ADAPTER = "harness"
 
@@ -22,6 +22,7 @@ class LoraScales:
 
     def __init__(self, pipeline: Any, network: Any, file: str, scales: Mapping[str, float]) -> None:
         _load(pipeline, file)
+        align(network)
         touched = {
             key.split(".lora_")[0] for key, _ in network.named_parameters() if ".lora_" in key
         }
