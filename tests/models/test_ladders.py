@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from diffusers import DDIMScheduler
 
 from harness.core.errors import HarnessError
 from harness.models.ladders import rho_grid
@@ -42,6 +43,24 @@ def test_leading_is_the_ladder_of_the_published_scripts() -> None:
 def test_trailing_starts_at_the_last_timestep() -> None:
     schedule = _schedule()
     assert _times(schedule, schedule.ladder(10, "trailing")) == [*range(999, 0, -100), 0]
+
+
+def test_trailing_is_diffusers_for_every_number_of_steps() -> None:
+    schedule = _schedule()
+    scheduler = DDIMScheduler(timestep_spacing="trailing")
+    for steps in range(1, 201):
+        scheduler.set_timesteps(steps)
+        theirs = scheduler.timesteps.tolist()
+        # for 61 steps and some others its range has one timestep too many, below the table
+        assert theirs[steps:] in ([], [-1])
+        ours = _times(schedule, schedule.ladder(steps, "trailing"))
+        assert ours[:-1] == theirs[:steps], steps
+
+
+def test_trailing_steps_that_end_in_a_half_go_to_the_even_place() -> None:
+    schedule = _schedule()
+    times = _times(schedule, schedule.ladder(16, "trailing"))
+    assert times[:6] == [999, 937, 874, 811, 749, 687]
 
 
 def test_linspace_spends_no_step_on_a_level_that_is_already_reached() -> None:

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
+import numpy as np
 import torch
 from pydantic import Field
 from typing_extensions import Self
@@ -183,7 +184,7 @@ class DiscreteSchedule:
         if spacing == "linspace":
             return close_ladder(lambda n: self._linspace(first, final, n), steps, low, self.last)
         if spacing == "trailing":
-            times = (first + 1 - (first + 1 - final) / steps * torch.arange(steps).double()) - 1
+            times = _trailing(first, final, steps)
         elif cut:
             times = torch.linspace(first, max(final, self.steps_offset), steps).double()
         else:
@@ -202,3 +203,14 @@ class DiscreteSchedule:
     def _linspace(self, first: float, last: float, levels: int) -> torch.Tensor:
         times = torch.linspace(first, last, levels, dtype=torch.float64)
         return self.sigmas[times.round().long()]
+
+
+def _trailing(first: float, final: float, steps: int) -> torch.Tensor:
+    """Whole timesteps [steps] from `first` down, the last of them a stride above `final` - 1.
+
+    Rounded before 1 is subtracted, as diffusers does: ties go to the even number. And by numpy's
+    range, whose own rounding says where 1000/48 times 3, 62.5, goes.
+    """
+    top = first + 1
+    times = np.arange(top, final, -(top - final) / steps)[:steps].round() - 1
+    return torch.from_numpy(times)
