@@ -5,7 +5,10 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from pydantic import BeforeValidator
+from pydantic_core import PydanticCustomError
 
 from harness.core.errors import HarnessError
 from harness.fetch.checkpoints import find_checkpoint, wrong_file
@@ -23,6 +26,20 @@ _OFFSET = 0.1  # added to the grid's side where the published models interpolate
 _HEAD = 64  # features of an attention head, in all of them
 
 
+def _told_apart(value: object) -> object:
+    """Refuses the name that stood for dgm-eval's option and reads as if it were its default."""
+    if value == "dgm-eval":
+        raise PydanticCustomError(
+            "resize",
+            "is either of two: pil, dgm-eval's default (the tables of Stein et al.), or clean, "
+            "its --clean_resize, which is what this name stood for",
+        )
+    return value
+
+
+Resize = Annotated[Literal["edm2", "pil", "clean"], BeforeValidator(_told_apart)]
+
+
 @dataclass
 class Dinov2(Encoder):
     """The normalised class token of DINOv2 (Oquab et al. 2023, arXiv:2304.07193) at 224x224.
@@ -31,11 +48,12 @@ class Dinov2(Encoder):
     of its official weights, `dinov2_vitl14_pretrain.pth`; default: downloaded once. `resize`:
 
     - `edm2`: PyTorch's antialiased bicubic in float32, neither rounded nor cut (EDM2, its code).
-    - `pil`: Pillow's bicubic to whole numbers (EDM2's other mode; the guidance interval's code).
-    - `dgm-eval`: Pillow's bicubic on float channels, cut to [0, 255] (Stein et al. 2023).
+    - `pil`: Pillow's bicubic to whole numbers: what dgm-eval does by default, for the tables of
+      Stein et al. 2023; also EDM2's other mode and the guidance interval's code.
+    - `clean`: Pillow's bicubic on float channels, cut to [0, 255]: dgm-eval's `--clean_resize`.
     """
 
-    resize: Literal["edm2", "pil", "dgm-eval"] = "edm2"
+    resize: Resize = "edm2"
     model: Literal["vits14", "vitb14", "vitl14"] = "vitl14"
     checkpoint: str = ""
 
@@ -80,7 +98,7 @@ class Dinov2(Encoder):
         if self.resize == "pil":
             return _pillow_rounded(images)
         pixels = images.to(self.device).float()
-        if self.resize == "dgm-eval":
+        if self.resize == "clean":
             return resize_pillow(pixels, SIDE)
         return interpolate(
             pixels, (SIDE, SIDE), mode="bicubic", align_corners=False, antialias=True

@@ -9,7 +9,7 @@ from typing import Any, Literal
 import numpy as np
 
 from harness.metrics.base import Encoder, PromptMetric, metric
-from harness.metrics.dinov2 import Dinov2
+from harness.metrics.dinov2 import Dinov2, Resize
 from harness.metrics.open_clip_encoder import OpenClip
 from harness.metrics.shapes_clip import DualEncoder
 from harness.metrics.undefined import Undefined
@@ -51,7 +51,7 @@ class DinoDiversity(_Diversity):
     image: generate more seeds. `resize`, `model` and `checkpoint` as for fd-dinov2's encoder.
     """
 
-    resize: Literal["edm2", "pil", "dgm-eval"] = "edm2"
+    resize: Resize = "edm2"
     model: Literal["vits14", "vitb14", "vitl14"] = "vitl14"
     checkpoint: str = ""
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from math import inf
-from typing import Any, Literal
+from typing import Any
 
 from harness.metrics.base import Encoder, metric
 from harness.metrics.clip_features import ClipFeatures
-from harness.metrics.dinov2 import Dinov2
+from harness.metrics.dinov2 import Dinov2, Resize
 from harness.metrics.encoders import make_encoder
 from harness.metrics.frechet import Frechet, FrechetInfinity
 from harness.metrics.inception import InceptionClean, InceptionPytorch, InceptionTensorflow
@@ -105,15 +105,15 @@ class FidPytorch(_InceptionDistance):
 )
 @dataclass
 class FdDinov2(_Distance):
-    """Frechet distance of DINOv2's class tokens; `resize`: edm2, pil or dgm-eval.
+    """Frechet distance of DINOv2's class tokens; `resize`: edm2, pil or clean.
 
     The three ways to 224x224 differ by a few per cent: `edm2` is that of EDM2's code and published
-    references, `pil` that of the guidance interval's, `dgm-eval` that of Stein et al. Others as of
-    fid.
+    references, `pil` that of the guidance interval's and of Stein et al.'s tables (dgm-eval's
+    default), `clean` dgm-eval's --clean_resize. Others as of fid.
     """
 
     reference: str = ""
-    resize: Literal["edm2", "pil", "dgm-eval"] = "edm2"
+    resize: Resize = "edm2"
     infinity: bool = False
     allow_few: bool = False
     checkpoint: str = ""

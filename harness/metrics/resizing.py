@@ -24,7 +24,8 @@ def resize_tensorflow(images: torch.Tensor, side: int) -> torch.Tensor:
 def resize_pillow(images: torch.Tensor, side: int) -> torch.Tensor:
     """Pillow's bicubic with antialiasing on float channels, cut to [0, 255], never rounded.
 
-    `images` float32 [B, 3, H, W] in [0, 255]. What clean-fid and dgm-eval do.
+    `images` float32 [B, 3, H, W] in [0, 255]. What clean-fid does, and dgm-eval with
+    `--clean_resize`.
     """
     return _apply(images, side, _pillow).clamp(0, 255)
 

@@ -8,8 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from harness.core.errors import HarnessError
+from harness.metrics.base import make_metric
 from harness.metrics.dinov2 import MEAN, STD, Dinov2, open_network
 from tests.conftest import Certify
 from tests.metrics.random_weights import dinov2_state
@@ -34,19 +36,49 @@ def test_resizing_is_the_recorded_one(resize: str, key: str, certify: Certify) -
     )  # fmt: skip
 
 
-@golden
-def test_dgm_evals_resizing_is_clean_fids_at_224(certify: Certify) -> None:
+def _dgm_evals(picture: Image.Image, clean_resize: bool) -> torch.Tensor:
+    """What dgm-eval's loader gives its DINOv2 for a picture, of the parts that it is made of."""
     from cleanfid.resize import make_resizer
+    from torchvision import transforms as T
 
-    image = np.random.default_rng(0).integers(0, 256, (70, 300, 3), np.uint8)
-    encoder = Dinov2(resize="dgm-eval")
+    picture = picture.convert("RGB")
+    if clean_resize:
+        resized = make_resizer("PIL", False, "bicubic", (224, 224))(np.array(picture))
+        pixels = torch.from_numpy(resized).permute(2, 0, 1) / 255
+    else:
+        bicubic = T.InterpolationMode.BICUBIC
+        pixels = T.Compose([T.Resize((224, 224), bicubic), T.ToTensor()])(picture)
+    found: torch.Tensor = T.Normalize(MEAN, STD)(pixels)
+    return found
+
+
+@golden
+@pytest.mark.parametrize(("resize", "clean_resize"), [("pil", False), ("clean", True)])
+@pytest.mark.parametrize("size", [(70, 300), (300, 260), (224, 224)])
+def test_both_loaders_of_dgm_eval_have_their_name(
+    resize: str, clean_resize: bool, size: tuple[int, int], certify: Certify
+) -> None:
+    image = np.random.default_rng(0).integers(0, 256, (*size, 3), np.uint8)
+    encoder = Dinov2(resize=resize)  # type: ignore[arg-type]
     encoder.device = "cpu"
     found = encoder.prepare(torch.from_numpy(image).permute(2, 0, 1)[None])[0]
-    resized = make_resizer("PIL", False, "bicubic", (224, 224))(image) / 255
-    expected = (resized.transpose(2, 0, 1) - np.array(MEAN)[:, None, None]) / np.array(STD)[
-        :, None, None
-    ]
-    certify("metric fd-dinov2(resize=dgm-eval)", found, expected, atol=1e-5, reference="clean-fid")
+    theirs = _dgm_evals(Image.fromarray(image), clean_resize)
+    made_of = "clean-fid" if clean_resize else "torchvision"
+    certify(f"metric fd-dinov2(resize={resize})", found, theirs, atol=1e-5, reference=made_of)
+    if size != (224, 224):  # where nothing is resized there is nothing to mix up
+        other = _dgm_evals(Image.fromarray(image), not clean_resize)
+        assert float((found - other).abs().max()) > 1e-3
+
+
+@pytest.mark.parametrize("name", ["fd-dinov2", "diversity"])
+def test_the_name_that_was_taken_for_dgm_evals_default_is_refused(name: str) -> None:
+    with pytest.raises(HarnessError, match=r"pil, dgm-eval's default.* or clean, its --clean_re"):
+        make_metric(f"{name}(resize=dgm-eval)")
+    with pytest.raises(HarnessError, match="'edm2', 'pil' or 'clean'"):
+        make_metric(f"{name}(resize=cleen)")
+    assert make_metric(f"{name}(resize=clean)").label not in {
+        make_metric(f"{name}(resize={other})").label for other in ("edm2", "pil")
+    }
 
 
 @golden

@@ -187,7 +187,7 @@ def test_the_manifest_names_known_encoders() -> None:
         ("fid(checkpoint=x.pt)", "inception-tf"),
         ("fid-clean", "inception-clean"),
         ("fid-pytorch", "inception-pytorch"),
-        ("fd-dinov2(resize=dgm-eval)", "dinov2(resize=dgm-eval)"),
+        ("fd-dinov2(resize=clean)", "dinov2(resize=clean)"),
         ("fd-clip", "clip"),
         ("fd(net=dinov2(model=vitb14))", "dinov2(model=vitb14)"),
         ("kid(net=inception-clean)", "inception-clean"),
