@@ -45,7 +45,8 @@ class _Clip(CosineMetric):
 class Clip(_Clip):
     """Cosine between image and prompt embeddings, in [-1, 1]: not scaled by 100, not cut at 0.
 
-    `model` is a name of open_clip, `pretrained` one of its tags or a local file of weights.
+    `model` is a name of open_clip, `pretrained` one of its tags, a local file of weights, taken for
+    OpenAI's where the model has them, or TAG:FILE for a file of another tag's weights.
     `scale=torchmetrics` is 100 max(cosine, 0), in [0, 100], as its CLIPScore. A prompt longer than
     the model's window is cut, and its items are counted as truncated.
     """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from dataclasses import dataclass
 from functools import cached_property
@@ -17,12 +18,20 @@ from harness.metrics.cosine import TwoTowers
 if TYPE_CHECKING:
     import torch
 
+log = logging.getLogger(__name__)
+
 _FILES = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
+_USUAL = "openai"
+_SETTINGS = ("mean", "std", "interpolation", "resize_mode")  # of a tag, for pictures
 
 
 @dataclass
 class OpenClip(TwoTowers):
-    """Model `model` with the weights `pretrained`: one of open_clip's tags or a local file.
+    """Model `model` with the weights `pretrained`: TAG of open_clip, FILE, or TAG:FILE.
+
+    A file stands for a tag's weights, and is run with that tag's activation and preprocessing:
+    files do not say theirs. Without a tag it is `openai` where the model has that, else what all of
+    its tags agree on.
 
     Features are unit vectors in float32. Images go through the model's own preprocessing (PIL,
     bicubic with antialiasing for most), so that scores equal those of its authors' code. Weights
@@ -46,17 +55,62 @@ class OpenClip(TwoTowers):
         """Path of the weights, downloaded if need be. HarnessError where they cannot be had."""
         import open_clip
 
-        if Path(self.pretrained).is_file():
-            return self.pretrained
         tags = open_clip.list_pretrained_tags_by_model(self.model)
-        if self.pretrained not in tags:
-            looks_like_path = re.search(r"[/\\]|\.(pt|pth|bin|safetensors)$", self.pretrained)
-            if looks_like_path:
-                raise HarnessError(
-                    f"there is no file {self.pretrained} with weights of {self.model}"
-                )
-            raise unknown("pretrained tag", self.pretrained, tags, where=self.model)
+        tag, file = self._source
+        if file and Path(file).is_file():
+            self._say_what_is_assumed()
+            return file
+        before, _, rest = file.partition(":")
+        if file and not Path(rest).is_file():
+            raise HarnessError(f"there is no file {file} with weights of {self.model}")
+        if file or tag not in tags:
+            raise unknown("pretrained tag", before or tag, tags, where=self.model)
         return self._fetch()
+
+    @cached_property
+    def _source(self) -> tuple[str, str]:
+        """The tag that the weights are of, and the file that holds them; either may be empty."""
+        import open_clip
+
+        tag, _, file = self.pretrained.partition(":")
+        if file and tag in open_clip.list_pretrained_tags_by_model(self.model):
+            return tag, file
+        looks_like_path = re.search(r"[/\\]|\.(pt|pth|bin|safetensors)$", self.pretrained)
+        if looks_like_path or Path(self.pretrained).is_file():
+            return self._assumed_tag(), self.pretrained
+        return self.pretrained, ""
+
+    def _assumed_tag(self) -> str:
+        """What a file that comes without a tag stands for; empty where that is open."""
+        settings = self._known_settings()
+        if _USUAL in settings:
+            return _USUAL
+        alike = settings and all(one == next(iter(settings.values())) for one in settings.values())
+        return next(iter(settings)) if alike else ""
+
+    def _known_settings(self) -> dict[str, list[Any]]:
+        """Activation and preprocessing of the model's tags, by tag."""
+        import open_clip
+        from open_clip.pretrained import get_pretrained_cfg
+
+        known = {
+            tag: get_pretrained_cfg(self.model, tag)
+            for tag in open_clip.list_pretrained_tags_by_model(self.model)
+        }
+        return {
+            tag: [bool(of.get("quick_gelu")), *(of.get(key) for key in _SETTINGS)]
+            for tag, of in known.items()
+        }
+
+    def _say_what_is_assumed(self) -> None:
+        tag, file = self._source
+        known = self._known_settings()
+        if file == self.pretrained and any(one != known.get(tag) for one in known.values()):
+            log.warning(
+                "%s is taken for weights of %s %s: for others, which need another activation or "
+                "preprocessing, say whose they are, pretrained=TAG:FILE",
+                file, self.model, f"({tag})" if tag else "as open_clip runs a file",
+            )  # fmt: skip
 
     def _fetch(self) -> str:
         """The tag's file from the cache or from its public home."""
@@ -73,23 +127,36 @@ class OpenClip(TwoTowers):
             except Exception as error:  # whatever the network does, say what to get from where
                 reason = str(error)
         where = weights.place(repo, [file or _FILES[0]]) if repo else self._tag["url"]
-        gelu = "-quickgelu" if self._tag.get("quick_gelu") and "quickgelu" not in self.model else ""
         raise weights.absent(
             f"the weights of {self.model} ({self.pretrained})",
             reason,
             where,
-            f"(model={self.model}{gelu}, pretrained=PATH)",
+            f"(model={self.model}, pretrained={self.pretrained}:PATH)",
         )
 
     @property
     def _tag(self) -> dict[str, Any]:
-        """What open_clip knows of the tag: source, preprocessing, activation; empty for a file."""
+        """What open_clip knows of the tag: source, preprocessing, activation; empty for none."""
         from open_clip.pretrained import get_pretrained_cfg
 
-        return dict(get_pretrained_cfg(self.model, self.pretrained))
+        return dict(get_pretrained_cfg(self.model, self._source[0]))
 
     def weights(self) -> str:
-        return weights.digest(self.checkpoint)
+        digest = weights.digest(self.checkpoint)
+        tag, file = self._source
+        # scores of a file that was once run without its tag's settings are stale
+        return f"{digest}-{tag}" if file and self._is_run_unlike_a_file() else digest
+
+    def _is_run_unlike_a_file(self) -> bool:
+        """Whether the tag's settings are not those that open_clip gives a file by itself."""
+        import open_clip
+
+        plain = (open_clip.OPENAI_DATASET_MEAN, open_clip.OPENAI_DATASET_STD, "bicubic", "shortest")
+        named = open_clip.get_model_config(self.model).get("quick_gelu")
+        given = zip(_SETTINGS, plain, strict=True)
+        return bool(self._tag.get("quick_gelu") and not named) or any(
+            self._tag.get(key, value) != value for key, value in given
+        )
 
     def setup(self, device: str) -> None:
         import open_clip

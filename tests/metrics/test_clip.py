@@ -232,6 +232,113 @@ def test_a_tags_activation_and_preprocessing_are_applied(
     assert encoder.preprocess.transforms[-1].mean == (0.1, 0.2, 0.3)
 
 
+def tagged(monkeypatch: pytest.MonkeyPatch, **tags: dict[str, Any]) -> None:
+    """As if open_clip knew weights of the tiny model by these tags."""
+    from open_clip.pretrained import _PRETRAINED, _pcfg
+
+    known = {tag: _pcfg(url=f"https://example.org/{tag}.pt", **of) for tag, of in tags.items()}
+    monkeypatch.setitem(_PRETRAINED, NAME, known)
+
+
+WHITE = {"mean": (0.5, 0.5, 0.5), "std": (0.5, 0.5, 0.5)}
+SHARED = "clip", "aesthetic", "fd-clip", "cmmd", "diversity-clip"
+
+
+@pytest.mark.parametrize("name", SHARED)
+@pytest.mark.parametrize("tag", ["openai", "laion"])
+def test_weights_by_file_give_what_they_give_by_tag(
+    name: str, tag: str, weights: Path, images: torch.Tensor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tagged(monkeypatch, openai={"quick_gelu": True}, laion=WHITE)
+    monkeypatch.setattr(OpenClip, "_fetch", lambda self: str(weights))
+
+    def features(pretrained: str) -> torch.Tensor:
+        encoder = make_metric(f"{name}(model={NAME}, pretrained={pretrained})").encoder
+        assert encoder is not None
+        encoder.check()
+        encoder.load("cpu")
+        with torch.inference_mode():
+            return encoder.encode(images)
+
+    by_tag = features(tag)
+    assert torch.equal(features(f"{tag}:{weights}"), by_tag)
+    # a file alone is OpenAI's; neither setting is without effect
+    assert torch.equal(features(str(weights)), by_tag) is (tag == "openai")
+
+
+def test_a_score_by_file_is_the_score_by_hand_with_openais_activation(
+    weights: Path, images: torch.Tensor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tagged(monkeypatch, openai={"quick_gelu": True})
+    metric = made(weights)
+    with torch.inference_mode():
+        metric.prepare(["a cat"])
+        found = metric.score(images[:1], [ItemRow("a cat")])
+    picture = Image.fromarray(np.moveaxis(images[0].numpy(), 0, -1))
+    expected = {}
+    for quick in (True, False):
+        model, _, preprocess = open_clip.create_model_and_transforms(
+            NAME, pretrained=str(weights), force_quick_gelu=quick
+        )
+        with torch.inference_mode():
+            seen = model.eval().encode_image(preprocess(picture)[None], normalize=True)
+            said = model.encode_text(open_clip.get_tokenizer(NAME)(["a cat"]), normalize=True)
+        expected[quick] = float((seen * said).sum())
+    assert found == pytest.approx([expected[True]], abs=1e-6)
+    assert abs(expected[True] - expected[False]) > 1e-5
+
+
+@pytest.mark.parametrize("name", [*SHARED, "clip-g"])
+def test_a_file_stands_for_the_tag_that_a_metric_takes_by_default(
+    name: str, tmp_path: Path
+) -> None:
+    """By the real models' tags; the network is never built."""
+    (tmp_path / "any.pt").touch()
+    by_tag = make_metric(name).encoder
+    by_file = make_metric(f"{name}(pretrained={tmp_path}/any.pt)").encoder
+    assert isinstance(by_tag, OpenClip)
+    assert isinstance(by_file, OpenClip)
+    keys = ("quick_gelu", "mean", "std", "interpolation", "resize_mode")
+    assert by_tag._tag
+    for key in keys:
+        assert by_file._tag.get(key) == by_tag._tag.get(key), key
+
+
+def test_what_is_assumed_of_a_file_is_said_where_it_matters(
+    weights: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    tagged(monkeypatch, openai={"quick_gelu": True}, laion=WHITE)
+    assert OpenClip(NAME, str(weights)).checkpoint == str(weights)
+    assert "is taken for weights of harness-tiny (openai)" in caplog.text
+    assert "pretrained=TAG:FILE" in caplog.text
+    caplog.clear()
+    assert OpenClip(NAME, f"laion:{weights}").checkpoint == str(weights)
+    tagged(monkeypatch, openai={"quick_gelu": True}, other={"quick_gelu": True})
+    assert OpenClip(NAME, str(weights)).checkpoint == str(weights)
+    assert not caplog.text
+
+
+def test_a_files_tag_is_part_of_the_identity_where_it_changes_scores(
+    weights: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = f"clip(model={NAME}, pretrained={weights})"
+    plain = make_metric(text).identity()
+    tagged(monkeypatch, laion={})
+    assert make_metric(text).identity() == plain
+    tagged(monkeypatch, openai={"quick_gelu": True})
+    assert make_metric(text).identity() != plain
+    tagged(monkeypatch, laion=WHITE)
+    assert make_metric(text).identity() != plain
+
+
+def test_mistakes_in_a_files_tag_are_named(weights: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tagged(monkeypatch, openai={"quick_gelu": True})
+    with pytest.raises(HarnessError, match=r"pretrained tag 'opnai' .*did you mean 'openai'"):
+        OpenClip(NAME, f"opnai:{weights}").check()
+    with pytest.raises(HarnessError, match=r"there is no file /nowhere/w\.pt with weights"):
+        OpenClip(NAME, "openai:/nowhere/w.pt").check()
+
+
 def test_a_file_of_another_model_is_refused(weights: Path, tmp_path: Path) -> None:
     torch.save({"x": torch.zeros(1)}, tmp_path / "other.pt")
     metric = Clip(NAME, str(tmp_path / "other.pt"))
@@ -268,5 +375,5 @@ def test_missing_weights_say_what_to_download(
     message = str(caught.value)
     assert "no route to host" in message
     assert "timm/vit_large_patch14_clip_224.openai (file open_clip_model.safetensors)" in message
-    assert "model=ViT-L-14-quickgelu, pretrained=PATH" in message
+    assert "model=ViT-L-14, pretrained=openai:PATH" in message
     assert "\n" not in message
