@@ -59,8 +59,8 @@ def evaluate(
     """Score the images of runs: what is missing, on one process or under torchrun.
 
     Images that are no run are scored where they are. Prompts come from a table with the columns
-    file,prompt,seed; else from metadata.csv or .jsonl beside them, or a column of their Parquet;
-    a list of prompts goes to files in their order (2.png before 10.png), one each.
+    file,prompt,seed; else from metadata.csv, .jsonl or .parquet beside them, or a column of their
+    Parquet; a list of prompts goes to files in their order (2.png before 10.png), one each.
     """
     from harness import evaluation
     from harness.core.call import split_list

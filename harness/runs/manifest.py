@@ -58,10 +58,10 @@ class Declared:
 def describe(images: Images, declared: Declared) -> Iterator[ImportedItem]:
     """Prompt, seed and cost of every image, in the images' order; then rows without an image.
 
-    A table tells them by the file's name: the manifest, `metadata.csv` or `.jsonl` beside the
-    images, or the columns of their own Parquet. With a prompt set as well, its prompts are found by
-    their text, and give id, category and notes. A prompt set alone gives its prompts one after
-    another, to files in the order in which people count (2.png before 10.png), one each.
+    A table tells them by the file's name: the manifest, a `metadata.csv`, `.jsonl` or `.parquet`
+    beside the images, or the columns of their own Parquet. With a prompt set, its prompts are
+    found by their text, and give id, category and notes. A prompt set alone gives its prompts one
+    after another, to files in the order in which people count (2.png before 10.png), one each.
     Without any, an image is its own prompt, whose text is empty.
     """
     prompts, manifest = declared.prompts, declared.manifest
@@ -134,7 +134,7 @@ def _existing(path: str) -> str:
 
 
 def _beside(images: Images, name: str, data: bytes) -> Iterator[dict[str, Any]]:
-    """Rows of a `metadata.csv` or `.jsonl`, whose file names are relative to its own folder."""
+    """Rows of one of SIDECARS, whose file names are relative to its own folder."""
     folder = PurePosixPath(name).parent
     for row in read_rows(data, f"{images.path}: {name}"):
         if "file_name" not in row:

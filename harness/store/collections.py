@@ -28,7 +28,7 @@ from harness.store.pictures import MOST_BYTES, Broken, Unread, decode
 SUFFIXES = (
     ".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm", ".avif",
 )  # fmt: skip
-SIDECARS = ("metadata.csv", "metadata.jsonl")
+SIDECARS = ("metadata.csv", "metadata.jsonl", "metadata.parquet")
 """Names of the tables that describe the images beside them, with a column `file_name`."""
 
 LABELS = "dataset.json"

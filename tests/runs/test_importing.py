@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import subprocess
@@ -177,13 +176,29 @@ def test_a_run_of_files_opens_in_datasets(tmp_path: Path) -> None:
         np.testing.assert_array_equal(np.asarray(loaded[0]["image"])[0, 0], [1, 0, 254])
 
 
-def test_sidecars_of_hugging_face(tmp_path: Path) -> None:
-    rows = [{"file_name": f"{i}.png", "text": f"text {i}"} for i in range(2)]
+@pytest.mark.parametrize("suffix", ["csv", "jsonl", "parquet"])
+def test_sidecars_of_hugging_face(suffix: str, tmp_path: Path) -> None:
+    """`datasets` itself writes the table, and reads the same prompts for the same pictures."""
+    rows = [{"file_name": f"{i}.png", "text": f"text {i}", "seed": 5 + i} for i in range(2)]
     names = {f"train/{i}.png": picture(i) for i in range(2)}
-    names["train/metadata.jsonl"] = "\n".join(map(json.dumps, rows)).encode()
-    for source in (folder(tmp_path / "f", names), zipped(tmp_path / "z.zip", names)):
+    table, path = datasets.Dataset.from_list(rows), tmp_path / "table"
+    {"csv": table.to_csv, "jsonl": table.to_json, "parquet": table.to_parquet}[suffix](path)
+    names[f"train/metadata.{suffix}"] = path.read_bytes()
+    mine = folder(tmp_path / "f", names)
+    cache = str(tmp_path / "cache")
+    read = datasets.load_dataset("imagefolder", data_dir=mine, split="train", cache_dir=cache)
+    theirs = {np.asarray(row["image"])[0, 0, 0]: row["text"] for row in read}
+    for source in (mine, zipped(tmp_path / "z.zip", names)):
         run = import_images(source, Declared(), results=str(tmp_path / "r"))
-        assert run.frame("images")["prompt"].tolist() == ["text 0", "text 1"]
+        frame = run.frame("images")
+        assert frame["prompt"].tolist() == [theirs[0], theirs[1]] == ["text 0", "text 1"]
+        assert frame["seed"].tolist() == [5, 6]
+
+
+def test_a_damaged_sidecar_is_named(tmp_path: Path) -> None:
+    names = {"0.png": picture(0), "metadata.parquet": b"no table"}
+    with pytest.raises(HarnessError, match=r"metadata\.parquet is not a readable Parquet file"):
+        import_images(folder(tmp_path / "f", names), Declared(), results=str(tmp_path / "r"))
 
 
 def test_prompts_in_order_are_those_of_a_counting_reader(tmp_path: Path) -> None:
