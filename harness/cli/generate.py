@@ -91,5 +91,6 @@ def generate(
         generate(ranks.share(work), settings, progress.add, ranks.first)
     if ranks.rank == 0:
         for run in runs:
+            run.update_card()
             left = len(missing(run, shards))
             typer.echo(f"{run.path}: {len(shards) - left} of {len(shards)} shards complete")

@@ -1,4 +1,4 @@
-"""A run's folder: `run.json`, `cost.json`, and shards of images, timing, features and scores."""
+"""A run's folder: `run.json`, `cost.json`, its card, shards of images, timing, features, scores."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 from harness.core.errors import HarnessError
 from harness.core.run_spec import RunSpec
 from harness.core.shards import Shard
-from harness.store import files, index
+from harness.store import card, files, index
 
 log = logging.getLogger(__name__)
 
@@ -70,8 +70,10 @@ class Run:
             "environment": environment,
         }
         if not files.exists(where):
+            run = cls(path, record)
+            run.update_card()
             files.write_json(where, record)
-            return cls(path, record)
+            return run
         run = cls.open(path)
         for part, asked in (("spec", spec.to_dict()), ("resolved", resolved)):
             if different := _difference(run.record[part], asked):
@@ -204,10 +206,38 @@ class Run:
         return found
 
     def update_index(self) -> None:
-        """Make whole-run reads of images (without pictures), timing and scores fast."""
+        """Make whole-run reads of images (without pictures), timing and scores fast.
+
+        The card is brought up to date, too.
+        """
         scores = files.list_files(files.join(self.path, "scores"), "")
         for kind in ["images", "timing", *(f"scores/{name}" for name in scores)]:
             index.update(self.path, kind)
+        self.update_card()
+
+    def update_card(self) -> None:
+        """Write `README.md` where it does not list the tables that are here; see `card`.
+
+        A folder that cannot be written to goes without.
+        """
+        where = files.join(self.path, card.NAME)
+        text = card.card(self.spec, self._kinds())
+        held = files.read_bytes(where) if files.exists(where) else None
+        if held is None or (card.MARK.encode() in held and held != text.encode()):
+            try:
+                files.write_text(where, text)
+            except (HarnessError, OSError) as error:
+                log.warning("%s: `datasets` cannot tell its tables apart: %s", self.path, error)
+
+    def _kinds(self) -> list[str]:
+        """The kinds of tables of rows that the run holds, and images, which it will."""
+        parts = {
+            kind: files.list_files(files.join(self.path, kind), "")
+            for kind in ("scores", "features")
+        }
+        inner = [f"{kind}/{name}" for kind, names in parts.items() for name in names]
+        others = [kind for kind in ["timing", "guidance", *inner] if self.shards(kind)]
+        return ["images", *others]
 
 
 @cache

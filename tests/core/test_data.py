@@ -26,4 +26,4 @@ def test_the_installed_package_comes_first_then_the_checkout(
 
 def test_the_roots_are_those_of_this_package() -> None:
     assert data._ROOTS[0].name == "_data"
-    assert (data._ROOTS[1] / "harness" / "data.py").exists()
+    assert (data._ROOTS[1] / "harness" / "core" / "data.py").exists()

@@ -1,0 +1,69 @@
+"""A run's `README.md`, a dataset card: `datasets` and the hub read from it which tables there are.
+
+Without it they take all Parquet files of a folder for one table, and these have different columns.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import yaml
+
+from harness.core.run_spec import RunSpec
+
+NAME = "README.md"
+
+MARK = (
+    "<!-- Written by the harness, and again with every new table: without this line it stays. -->"
+)
+"""Stands in a card that may be written anew; who edits theirs takes it out."""
+
+_TABLES = {
+    "images": "one row a picture: prompt, seed, PNG, network evaluations",
+    "timing": "seconds of each shard of pictures",
+    "guidance": "the nominal guidance scale of each step of each picture",
+    "scores": "one row a picture: the metric's value, or why there is none",
+    "features": "one row a picture: the encoder's features",
+}
+
+
+def config_name(kind: str) -> str:
+    """What a kind of table, `scores/clip`, is called for `load_dataset`: `scores-clip`."""
+    return kind.replace("/", "-")
+
+
+def card(spec: RunSpec, kinds: Sequence[str]) -> str:
+    """The card of a run that holds these kinds of tables; depends on nothing else."""
+    configs = [
+        {"config_name": config_name(kind), "data_files": f"{kind}/*.parquet"} for kind in kinds
+    ]
+    front = {
+        "pretty_name": spec.run_id,
+        "configs": [{**config, **_default(config["config_name"])} for config in configs],
+    }
+    lines = [
+        f"---\n{yaml.safe_dump(front, sort_keys=False, allow_unicode=True, width=1000)}---",
+        f"# {spec.run_id}",
+        "\n".join(f"- {what}: `{value}`" for what, value in _described(spec).items()),
+        "\n".join(f"- `{config_name(kind)}`: {_TABLES[kind.split('/')[0]]}" for kind in kinds),
+        "`run.json` has the full specification, revisions and versions.",
+        MARK,
+    ]
+    return "\n\n".join(lines) + "\n"
+
+
+def _default(name: str) -> dict[str, bool]:
+    return {"default": True} if name == "images" else {}
+
+
+def _described(spec: RunSpec) -> dict[str, str]:
+    if spec.size is None:  # of imported pictures nothing is known
+        return {"imported pictures": spec.sampler.name}
+    height, width = spec.size
+    found = {
+        "model": spec.model,
+        "sampler": str(spec.sampler),
+        "size": f"{height}x{width}",
+        "precision": spec.dtype,
+    }
+    return {**found, "guide": spec.guide} if spec.guide else found
