@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from diffusers import DDIMScheduler
+from diffusers import DDIMScheduler, DPMSolverMultistepScheduler, EulerDiscreteScheduler
 
 from harness.core.errors import HarnessError
 from harness.models.ladders import rho_grid
@@ -69,6 +69,33 @@ def test_linspace_spends_no_step_on_a_level_that_is_already_reached() -> None:
     ends_at_zero = _schedule(set_alpha_to_one=True)
     assert ends_at_zero.ladder(3, "linspace")[-1] == 0
     assert _times(ends_at_zero, ends_at_zero.ladder(3, "linspace")[:-1]) == [999, 500, 0]
+
+
+def test_linspace_is_that_of_diffusers_multistep_solvers_but_for_one_tie() -> None:
+    """Both halves are said in docs/conventions.md."""
+    schedule = _schedule()
+    scheduler = DPMSolverMultistepScheduler(timestep_spacing="linspace")
+    differences = {}
+    for steps in range(1, 201):
+        scheduler.set_timesteps(steps)
+        ours = _times(schedule, schedule.ladder(steps, "linspace"))[:-1]
+        pairs = zip(ours, scheduler.timesteps.tolist(), strict=True)
+        if different := [pair for pair in pairs if pair[0] != pair[1]]:
+            differences[steps] = different
+    assert differences == {102: [(832, 833)], 198: [(832, 833)]}
+
+
+def test_karras_of_the_user_interfaces_ends_at_zero() -> None:
+    """k-diffusion's ladder, which diffusers has too: N levels, then 0."""
+    scheduler = EulerDiscreteScheduler(**STABLE_DIFFUSION, use_karras_sigmas=True)
+    scheduler.set_timesteps(5)
+    theirs = scheduler.sigmas.double()
+    found = _schedule(set_alpha_to_one=True).ladder(5, "karras")
+    torch.testing.assert_close(found, theirs, rtol=1e-5, atol=0)
+    ours = _schedule().ladder(5, "karras")
+    assert ours[0] == pytest.approx(float(theirs[0]), rel=1e-5)
+    assert float(ours[-1]) == pytest.approx(0.02917, abs=1e-5)
+    assert bool((ours[1:] > theirs[1:] * 1.2).all())
 
 
 @pytest.mark.parametrize("spacing", ["leading", "trailing", "linspace", "karras"])
