@@ -49,7 +49,7 @@ def build(
 
     from harness.core.call import split_list
     from harness.core.errors import HarnessError
-    from harness.evaluation.building import build_references, encoders_of
+    from harness.evaluation.reference_building import build_references, encoders_of
     from harness.metrics.base import Encoder
     from harness.metrics.references import built_folder, built_path
     from harness.runs.progress import Progress

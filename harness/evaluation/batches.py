@@ -27,12 +27,11 @@ _MOST_THREADS = 8
 
 
 @dataclass(frozen=True)
-class Batch(Generic[T]):
+class PictureBatch(Generic[T]):
     """Pictures of one size (height, width), uint8 [3, H, W], with their places in a shard.
 
-    `shard` is as asked for, with its `rows`; what cannot be decoded is Broken. `first` and `last`
-    open and close a shard, whose places without a batch are in `broken`; a shard without a single
-    picture is one empty batch.
+    `shard` is as asked for, with its `rows`; what cannot be decoded is Broken. Places without a
+    batch are in `broken`; a shard without a single picture is one empty batch.
     """
 
     shard: T
@@ -41,13 +40,11 @@ class Batch(Generic[T]):
     size: tuple[int, int]
     places: tuple[int, ...]
     pictures: list[NDArray[Any] | Broken]
-    first: bool
-    last: bool
 
 
 def batches(
     shards: Iterable[T], rows_of: Callable[[T], list[ImageRow]], batch_size: int
-) -> Generator[Batch[T], None, None]:
+) -> Generator[PictureBatch[T], None, None]:
     """The batches of one shard after the other; a shard is asked for a little before its turn."""
     with ThreadPoolExecutor(_threads()) as pool:
         opened = _ahead(shards, lambda shard: [pool.submit(rows_of, shard)], _SHARDS_AHEAD)
@@ -102,7 +99,7 @@ def _read(row: ImageRow) -> _File | Broken:
 
 def _cut(
     shard: T, rows: list[ImageRow], files: Sequence[_File | Broken], batch_size: int
-) -> Iterator[tuple[Batch[T], list[bytes]]]:
+) -> Iterator[tuple[PictureBatch[T], list[bytes]]]:
     """Batches without their pictures, and the bytes of these: of one size each, in order."""
     broken = {at: file for at, file in enumerate(files) if isinstance(file, Broken)}
     by_size: dict[tuple[int, int], list[tuple[int, bytes]]] = {}
@@ -114,10 +111,9 @@ def _cut(
         for size, held in by_size.items()
         for at in range(0, len(held), batch_size)
     ] or [((0, 0), [])]
-    for at, (size, part) in enumerate(parts):
+    for size, part in parts:
         places = tuple(place for place, _ in part)
-        first, last = at == 0, at == len(parts) - 1
-        yield Batch(shard, rows, broken, size, places, [], first, last), [data for _, data in part]
+        yield PictureBatch(shard, rows, broken, size, places, []), [data for _, data in part]
 
 
 def _threads() -> int:

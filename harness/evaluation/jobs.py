@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from harness.evaluation.batches import Batch
-from harness.metrics.base import Encoder, FeatureMetric, ItemMetric, ItemRow, Metric
+from harness.evaluation.batches import PictureBatch
+from harness.metrics.base import Encoder, ItemMetric, ItemRow, Metric
 from harness.metrics.undefined import Undefined
 from harness.store import scores
 from harness.store.pictures import Broken, Unread
@@ -65,7 +65,7 @@ class Job(ABC):
         """Store a whole shard; where there is a reason, the value is None."""
 
 
-class _Scores(Job):
+class _ScoringJob(Job):
     def __init__(self, metric: ItemMetric) -> None:
         super().__init__(f"scores/{metric.label}", metric)
         self.metric = metric
@@ -98,7 +98,7 @@ class _Scores(Job):
         scores.write_scores(run, self.metric.label, shard, items, values, reasons, metadata)
 
 
-class _Features(Job):
+class _EncodingJob(Job):
     def __init__(self, encoder: Encoder) -> None:
         super().__init__(f"features/{encoder.label}", encoder)
         self.encoder = encoder
@@ -128,11 +128,11 @@ def make_jobs(metrics: Sequence[Metric]) -> list[Job]:
     features: dict[str, Job] = {}
     jobs: list[Job] = []
     for metric in metrics:
-        if isinstance(metric, FeatureMetric):
+        if isinstance(metric, ItemMetric):
+            jobs.append(_ScoringJob(metric))
+        else:
             encoder = metric.features
-            jobs.append(features.setdefault(encoder.label, _Features(encoder)))
-        elif isinstance(metric, ItemMetric):
-            jobs.append(_Scores(metric))
+            jobs.append(features.setdefault(encoder.label, _EncodingJob(encoder)))
     return jobs
 
 
@@ -144,7 +144,7 @@ def _finite(value: float | Undefined) -> float | Undefined:
     return Undefined(f"the metric gave {value}")
 
 
-class Sheet:
+class ShardResults:
     """What jobs make of one image shard, batch by batch; `key` tells which images it holds.
 
     Jobs that score the same images of a batch are given the same tensor, so that they can share an
@@ -175,7 +175,7 @@ class Sheet:
         with torch.inference_mode():
             self.truncated = [job.begin(self.rows) for job in jobs]
 
-    def add(self, batch: Batch[Any]) -> None:
+    def add(self, batch: PictureBatch[Any]) -> None:
         """Compute what the jobs make of a batch."""
         import torch
 

@@ -9,9 +9,38 @@ An item metric gives one number an image:
             return (images.float().std(dim=(1, 2, 3)) / 255).tolist()
 
 A set metric gives one number a run: an `Encoder` turns images into features, which are stored once
-however many metrics use them, and a statistic (see statistics.py) turns features into the number.
+however many metrics use them, and a statistic (see set_statistics.py) turns features into the
+number. Here the features are CLIP's, and the statistic is their mean distance to the centre of a
+reference's, which is one of `harness refs list` or a file:
+
+    @dataclass(frozen=True)
+    class MeanDistance:
+        reference: Reference
+
+        def gather(self, features):  # [n, F]; states of parts of the images add up
+            return Rows.of(self.reference.accept(features))
+
+        def value(self, state):
+            if state.n < 2:
+                return Undefined("two images or more have a mean distance")
+            return float(np.linalg.norm(state.array - self.reference.mu, axis=1).mean())
+
+    @metric("clip-distance", title="CLIP distance", direction="lower", range=(0, math.inf),
+            model="open_clip ViT-B-32, openai", paper="-", licence="MIT (openai weights)")
+    @dataclass
+    class ClipDistance(ReferenceMetric):
+        reference: str = ""
+
+        def build_encoder(self):
+            return make_encoder("clip")
+
+        def statistic(self):
+            return MeanDistance(self.target())
 
 A prompt metric gives one number an image, too, but from the features of all images of its prompt.
+
+A metric is one file in this folder (or in a package with an entry point of the group
+`harness.metrics`), and what it imports of the harness is in `harness.metrics`.
 
 Parameters of a metric are the fields of its dataclass, as typed in `clip(model=ViT-B-32)`. Metrics
 that name the same encoder with the same parameters share one instance, and one forward pass.
@@ -35,21 +64,20 @@ from harness.core.call import Call, parse_call
 from harness.core.errors import HarnessError, unknown
 from harness.core.registry import Registry
 from harness.core.run_spec import RunSpec
+from harness.metrics.set_statistics import Statistic
+from harness.metrics.undefined import Undefined
 
 if TYPE_CHECKING:
     import numpy as np
     import torch
 
-    from harness.metrics.set_statistics import Statistic
-from harness.metrics.undefined import Undefined
-
 T = TypeVar("T")
-
-
 M = TypeVar("M", bound="Metric")
-
-
+E = TypeVar("E", bound="Encoder")
 C = TypeVar("C", bound="Configured")
+
+USUAL = 10_000
+"""Of fewer images than this, set metrics are far from what papers report (of 50,000)."""
 
 
 @dataclass(frozen=True)
@@ -150,9 +178,10 @@ class Encoder(Configured, ABC):
 
 
 class Metric(Configured, ABC):
-    """What item and set metrics have in common."""
+    """What item, prompt and set metrics have in common."""
 
     about: ClassVar[About]
+    kind: ClassVar[Literal["item", "prompt", "set"]]
 
     def build_encoder(self) -> Encoder | None:
         """The encoder that the metric needs, if any."""
@@ -162,6 +191,12 @@ class Metric(Configured, ABC):
     def encoder(self) -> Encoder | None:
         """The encoder of `build_encoder`, or the equal one that other metrics use as well."""
         return self.build_encoder()
+
+    @property
+    def features(self) -> Encoder:
+        """The encoder of a metric that has one."""
+        assert self.encoder is not None, f"{self.name} has no encoder"
+        return self.encoder
 
     def refuses(self, spec: RunSpec) -> str | None:
         """Why a run made like this cannot be measured; None if it can. Asked after `check`."""
@@ -183,6 +218,8 @@ class Metric(Configured, ABC):
 class ItemMetric(Metric):
     """One number an image."""
 
+    kind = "item"
+
     def unsuitable(self, row: ItemRow, size: tuple[int, int]) -> str | None:
         """Why an image of this row and size (height, width) has no score; None if it has one."""
         return self.encoder.unsuitable(row, size) if self.encoder else None
@@ -202,37 +239,33 @@ class ItemMetric(Metric):
         """One number for each of the images uint8 [B, 3, H, W] (on the CPU) and its row."""
 
 
-class FeatureMetric(Metric):
-    """A metric that is computed from stored features when it is read."""
-
-    @abstractmethod
-    def build_encoder(self) -> Encoder: ...
-
-    @property
-    def features(self) -> Encoder:
-        """The encoder, which such a metric always has."""
-        assert self.encoder is not None
-        return self.encoder
-
-
-class PromptMetric(FeatureMetric):
+class PromptMetric(Metric):
     """One number an image, from the features of its prompt's images.
 
     Those are the images of the seeds that are asked for, so nothing but features is stored.
     """
+
+    kind = "prompt"
+
+    @abstractmethod
+    def build_encoder(self) -> Encoder: ...
 
     @abstractmethod
     def values(self, features: np.ndarray[Any, Any]) -> Sequence[float | Undefined]:
         """One number for each image of one prompt, whose features [n, F] these are."""
 
 
-class SetMetric(FeatureMetric):
-    """One number a run: a statistic of the encoder's features.
+class SetMetric(Metric):
+    """One number a run: a statistic of the encoder's features, computed when it is read.
 
     With fewer images than `enough` it is not comparable with what papers report, and said so.
     """
 
+    kind = "set"
     enough: ClassVar[int] = 0
+
+    @abstractmethod
+    def build_encoder(self) -> Encoder: ...
 
     @abstractmethod
     def statistic(self) -> Statistic[Any]:
@@ -244,6 +277,7 @@ class SetMetric(FeatureMetric):
 
 
 METRICS: Registry[type[Metric]] = Registry("metric", "harness.metrics")
+ENCODERS: Registry[type[Encoder]] = Registry("encoder", "harness.metrics")
 
 
 def metric(
@@ -261,28 +295,32 @@ def metric(
     """Register a subclass of ItemMetric, PromptMetric or SetMetric; arguments as of `About`."""
 
     def register(cls: type[M]) -> type[M]:
-        about = About(
-            name, _kind(cls), title, direction, range, model, paper, licence, needs_prompts, version
-        )
-        cls.name, cls.version = name, version
+        if not hasattr(cls, "kind"):
+            raise TypeError(
+                f"{cls.__name__} is registered as a metric: subclass ItemMetric, PromptMetric or "
+                "SetMetric"
+            )
         description = (cls.__doc__ or "").partition("\n")[0].rstrip(".:")
-        cls.about = dataclasses.replace(about, parameters=parameters(cls), description=description)
+        cls.name, cls.version = name, version
+        cls.about = About(
+            name, cls.kind, title, direction, range, model, paper, licence, needs_prompts, version,
+            parameters(cls), description,
+        )  # fmt: skip
         METRICS.add(name, cls)
         return cls
 
     return register
 
 
-def _kind(cls: type) -> Literal["item", "prompt", "set"]:
-    if issubclass(cls, ItemMetric):
-        return "item"
-    if issubclass(cls, PromptMetric):
-        return "prompt"
-    if issubclass(cls, SetMetric):
-        return "set"
-    raise TypeError(
-        f"{cls.__name__} is registered as a metric: subclass ItemMetric, PromptMetric or SetMetric"
-    )
+def encoder(name: str) -> Callable[[type[E]], type[E]]:
+    """Register an encoder that goes with any statistic, as in `fd(net=NAME)`."""
+
+    def register(cls: type[E]) -> type[E]:
+        cls.name = name
+        ENCODERS.add(name, cls)
+        return cls
+
+    return register
 
 
 def parameters(cls: type[Configured]) -> dict[str, Any]:
@@ -297,24 +335,29 @@ def make_metric(text: str) -> Metric:
 
     Raises HarnessError for an unknown name or parameter (with the closest) and a wrong value.
     """
-    call = parse_call(text)
-    return construct("metric", METRICS.get(call.name), call)
+    return _make(METRICS, text)
 
 
-def construct(kind: str, cls: type[C], call: Call) -> C:
-    """An instance with the parameters of a call; HarnessError for unknown ones and wrong values."""
+def make_encoder(text: str) -> Encoder:
+    """The registered encoder of a text such as `dinov2(resize=pil)`; errors as of a metric's."""
+    return _make(ENCODERS, text)
+
+
+def _make(registry: Registry[type[C]], text: str) -> C:
     from pydantic import ConfigDict, TypeAdapter, ValidationError
 
+    call = parse_call(text)
+    cls = registry.get(call.name)
+    what = f"{registry.kind} {call.name}"
     kinds = get_type_hints(cls, include_extras=True) if call.params else {}
     for key, value in call.params.items():
         if key not in parameters(cls):
-            raise unknown("parameter", key, parameters(cls), where=f"{kind} {call.name}")
+            raise unknown("parameter", key, parameters(cls), where=what)
         try:
             TypeAdapter(kinds[key], config=ConfigDict(strict=True)).validate_python(value)
         except ValidationError as error:
             problem = error.errors()[0]["msg"].removeprefix("Input ")
-            message = f"{kind} {call.name}: parameter {key}={value!r} {problem}"
-            raise HarnessError(message) from None
+            raise HarnessError(f"{what}: parameter {key}={value!r} {problem}") from None
     return cls(**call.params)
 
 

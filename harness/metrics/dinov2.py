@@ -13,7 +13,7 @@ from pydantic_core import PydanticCustomError
 from harness.core.errors import HarnessError
 from harness.fetch.checkpoints import find_checkpoint, wrong_file
 from harness.fetch.download import PublicFile
-from harness.metrics.base import Encoder, hash_file, per_batch
+from harness.metrics.base import Encoder, encoder, hash_file, per_batch
 from harness.metrics.resizing import resize_pillow
 
 if TYPE_CHECKING:
@@ -40,6 +40,7 @@ def _told_apart(value: object) -> object:
 Resize = Annotated[Literal["edm2", "pil", "clean"], BeforeValidator(_told_apart)]
 
 
+@encoder("dinov2")
 @dataclass
 class Dinov2(Encoder):
     """The normalised class token of DINOv2 (Oquab et al. 2023, arXiv:2304.07193) at 224x224.
@@ -56,8 +57,6 @@ class Dinov2(Encoder):
     resize: Resize = "edm2"
     model: Literal["vits14", "vitb14", "vitl14"] = "vitl14"
     checkpoint: str = ""
-
-    name = "dinov2"
 
     def check(self) -> None:
         assert self.file

@@ -12,9 +12,8 @@ import pytest
 
 from harness.core.errors import HarnessError
 from harness.metrics import references
-from harness.metrics.base import SetMetric, make_metric
+from harness.metrics.base import ENCODERS, SetMetric, make_encoder, make_metric
 from harness.metrics.dinov2 import Dinov2
-from harness.metrics.encoders import ENCODERS, make_encoder
 from harness.metrics.frechet import frechet_distance
 from harness.metrics.inception import InceptionClean, InceptionTensorflow
 from harness.metrics.references import find_reference, published, read_reference
@@ -178,7 +177,7 @@ def test_the_manifest_names_known_encoders() -> None:
     for row in published().values():
         assert row.url.startswith("https://")
         assert row.url.endswith((".npz", ".pkl"))
-        assert {make_encoder(text).name for text in row.encoders} <= set(ENCODERS)
+        assert {make_encoder(text).name for text in row.encoders} <= set(ENCODERS.names())
 
 
 @pytest.mark.parametrize(
@@ -209,8 +208,7 @@ def test_unknown_encoders_are_named() -> None:
 
 @pytest.mark.golden
 def test_statistics_and_distance_are_edm2s(certify: Certify) -> None:
-    from harness.metrics.frechet import Reference
-    from harness.metrics.set_statistics import Moments
+    from harness.metrics.set_statistics import Moments, Reference
 
     recorded = np.load(GOLDEN / "metrics_edm2.npz")
     reference = Reference(recorded["ref_mu"], recorded["ref_sigma"], 61, {})

@@ -19,7 +19,8 @@ from PIL import Image
 from harness.core.errors import HarnessError
 from harness.evaluation import evaluate
 from harness.metrics.base import METRICS, Encoder, ItemMetric, SetMetric, metric
-from harness.metrics.frechet import Frechet, Reference
+from harness.metrics.frechet import Frechet
+from harness.metrics.set_statistics import Reference
 from harness.prompts.base import load_prompts
 from harness.runs.importing import import_images
 from harness.runs.manifest import Declared

@@ -14,7 +14,7 @@ from PIL import Image
 
 from harness import cli
 from harness.core.errors import HarnessError
-from harness.evaluation.building import build_references, encoders_of
+from harness.evaluation.reference_building import build_references, encoders_of
 from harness.metrics.base import Encoder, make_metric
 from harness.metrics.inception import InceptionTensorflow
 from harness.metrics.references import find_reference, read_reference
