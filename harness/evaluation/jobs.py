@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from harness.evaluation.batches import PictureBatch
-from harness.metrics.base import Encoder, ItemMetric, ItemRow, Metric
+from harness.metrics.base import ItemMetric, Metric
+from harness.metrics.encoders import Encoder, ItemRow
 from harness.metrics.undefined import Undefined
 from harness.store import scores
 from harness.store.pictures import Broken, Unread

@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.core.errors import HarnessError
-from harness.metrics.base import Encoder, make_encoder, make_metrics
+from harness.metrics.base import make_metrics
+from harness.metrics.encoders import Encoder, make_encoder
 from harness.metrics.references import ReferenceMetric
 from harness.metrics.set_statistics import Moments
 from harness.store import files

@@ -1,18 +1,8 @@
 """Metrics: one file each. What a file of a metric imports of the harness is here; see base.py."""
 
-from harness.metrics.base import (
-    USUAL,
-    Encoder,
-    ItemMetric,
-    ItemRow,
-    PromptMetric,
-    SetMetric,
-    encoder,
-    hash_file,
-    make_encoder,
-    metric,
-    per_batch,
-)
+from harness.core.errors import HarnessError
+from harness.metrics.base import USUAL, ItemMetric, PromptMetric, SetMetric, metric
+from harness.metrics.encoders import Encoder, ItemRow, encoder, hash_file, make_encoder, per_batch
 from harness.metrics.references import ReferenceMetric
 from harness.metrics.set_statistics import Moments, Reference, Rows, Statistic
 from harness.metrics.undefined import Undefined
@@ -20,6 +10,7 @@ from harness.metrics.undefined import Undefined
 __all__ = [
     "USUAL",
     "Encoder",
+    "HarnessError",
     "ItemMetric",
     "ItemRow",
     "Moments",

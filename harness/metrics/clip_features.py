@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from harness.metrics.base import encoder, per_batch
+from harness.metrics import encoder, per_batch
 from harness.metrics.open_clip_encoder import OpenClip
 
 if TYPE_CHECKING:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from harness.metrics.base import ItemMetric, ItemRow, metric
+from harness.metrics import ItemMetric, ItemRow, metric
 
 if TYPE_CHECKING:
     import torch

@@ -10,10 +10,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import BeforeValidator
 from pydantic_core import PydanticCustomError
 
-from harness.core.errors import HarnessError
 from harness.fetch.checkpoints import find_checkpoint, wrong_file
 from harness.fetch.download import PublicFile
-from harness.metrics.base import Encoder, encoder, hash_file, per_batch
+from harness.metrics import Encoder, HarnessError, encoder, hash_file, per_batch
 from harness.metrics.resizing import resize_pillow
 
 if TYPE_CHECKING:

@@ -9,7 +9,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.metrics.base import USUAL, Encoder, make_encoder, metric
+from harness.metrics import (
+    USUAL,
+    Encoder,
+    Moments,
+    Reference,
+    ReferenceMetric,
+    Rows,
+    Statistic,
+    Undefined,
+    make_encoder,
+    metric,
+)
 from harness.metrics.clip_features import ClipFeatures
 from harness.metrics.dinov2 import Dinov2, Resize
 from harness.metrics.inception import (
@@ -19,9 +30,6 @@ from harness.metrics.inception import (
     InceptionPytorch,
     InceptionTensorflow,
 )
-from harness.metrics.references import ReferenceMetric
-from harness.metrics.set_statistics import Moments, Reference, Rows, Statistic
-from harness.metrics.undefined import Undefined
 
 POINTS = 15
 """Numbers of images to which FID-infinity fits its line, as in the paper."""

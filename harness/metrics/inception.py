@@ -19,10 +19,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
 
-from harness.core.errors import HarnessError
 from harness.fetch.checkpoints import find_checkpoint, wrong_file
 from harness.fetch.download import PublicFile
-from harness.metrics.base import Encoder, encoder, hash_file, per_batch
+from harness.metrics import Encoder, HarnessError, encoder, hash_file, per_batch
 from harness.metrics.resizing import resize_pillow, resize_tensorflow
 
 if TYPE_CHECKING:
@@ -263,15 +262,20 @@ def build_network() -> torch.nn.Module:
     from cleanfid import inception_pytorch as blocks
     from torchvision.models import inception_v3
 
-    network = inception_v3(weights=None, num_classes=CLASSES, aux_logits=False, init_weights=False)
-    network.Mixed_5b = blocks.FIDInceptionA(192, pool_features=32)
-    network.Mixed_5c = blocks.FIDInceptionA(256, pool_features=64)
-    network.Mixed_5d = blocks.FIDInceptionA(288, pool_features=64)
-    network.Mixed_6b = blocks.FIDInceptionC(768, channels_7x7=128)
-    network.Mixed_6c = blocks.FIDInceptionC(768, channels_7x7=160)
-    network.Mixed_6d = blocks.FIDInceptionC(768, channels_7x7=160)
-    network.Mixed_6e = blocks.FIDInceptionC(768, channels_7x7=192)
-    network.Mixed_7b = blocks.FIDInceptionE_1(1280)
-    network.Mixed_7c = blocks.FIDInceptionE_2(2048)
-    built: torch.nn.Module = network
-    return built
+    network: torch.nn.Module = inception_v3(
+        weights=None, num_classes=CLASSES, aux_logits=False, init_weights=False
+    )
+    mixed = {
+        "5b": blocks.FIDInceptionA(192, pool_features=32),
+        "5c": blocks.FIDInceptionA(256, pool_features=64),
+        "5d": blocks.FIDInceptionA(288, pool_features=64),
+        "6b": blocks.FIDInceptionC(768, channels_7x7=128),
+        "6c": blocks.FIDInceptionC(768, channels_7x7=160),
+        "6d": blocks.FIDInceptionC(768, channels_7x7=160),
+        "6e": blocks.FIDInceptionC(768, channels_7x7=192),
+        "7b": blocks.FIDInceptionE_1(1280),
+        "7c": blocks.FIDInceptionE_2(2048),
+    }
+    for name, block in mixed.items():
+        setattr(network, f"Mixed_{name}", block)
+    return network

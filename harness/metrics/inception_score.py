@@ -10,10 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.metrics.base import USUAL, Encoder, SetMetric, metric
+from harness.metrics import USUAL, Encoder, Rows, SetMetric, Statistic, Undefined, metric
 from harness.metrics.inception import CLASSES, INCEPTION, WEIGHTS_LICENCE, InceptionTensorflow
-from harness.metrics.set_statistics import Rows, Statistic
-from harness.metrics.undefined import Undefined
 
 _SEED = 2020
 

@@ -11,12 +11,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.metrics.base import Encoder, make_encoder, metric
+from harness.metrics import (
+    Encoder,
+    Reference,
+    ReferenceMetric,
+    Rows,
+    Statistic,
+    Undefined,
+    make_encoder,
+    metric,
+)
 from harness.metrics.clip_features import CmmdFeatures
 from harness.metrics.inception import INCEPTION, WEIGHTS_LICENCE
-from harness.metrics.references import ReferenceMetric
-from harness.metrics.set_statistics import Reference, Rows, Statistic
-from harness.metrics.undefined import Undefined
 
 Features = NDArray[Any]
 Kernel = Callable[[Features, Features], NDArray[np.float64]]

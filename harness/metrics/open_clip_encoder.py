@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from harness.core.errors import HarnessError, unknown
 from harness.core.libraries import align
-from harness.metrics import weights
-from harness.metrics.base import per_batch
+from harness.metrics import per_batch, weights
 from harness.metrics.cosine import TwoTowers
 
 if TYPE_CHECKING:

@@ -15,11 +15,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.metrics.base import USUAL, Encoder, make_encoder, metric
+from harness.metrics import (
+    USUAL,
+    Encoder,
+    Reference,
+    ReferenceMetric,
+    Rows,
+    Statistic,
+    Undefined,
+    make_encoder,
+    metric,
+)
 from harness.metrics.inception import INCEPTION, WEIGHTS_LICENCE
-from harness.metrics.references import ReferenceMetric
-from harness.metrics.set_statistics import Reference, Rows, Statistic
-from harness.metrics.undefined import Undefined
 
 Features = NDArray[Any]
 _CELLS = 1 << 24  # distances in memory at once: 128 MiB

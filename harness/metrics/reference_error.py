@@ -11,10 +11,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from harness.core.errors import HarnessError
 from harness.core.run_spec import RunSpec
 from harness.core.shards import item_id
-from harness.metrics.base import ItemMetric, ItemRow, metric
+from harness.metrics import HarnessError, ItemMetric, ItemRow, metric
 
 if TYPE_CHECKING:
     import torch

@@ -22,7 +22,8 @@ from harness.fetch.download import PublicFile, cache_root
 from harness.fetch.pickles import arrays
 from harness.fetch.pickles.arrays import StoredArray
 from harness.fetch.pickles.machine import Budget, Machine, Refused, Symbol
-from harness.metrics.base import Encoder, SetMetric
+from harness.metrics.base import SetMetric
+from harness.metrics.encoders import Encoder
 from harness.metrics.set_statistics import Moments, Reference
 
 log = logging.getLogger(__name__)

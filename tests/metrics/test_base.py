@@ -12,15 +12,14 @@ import torch
 from harness.core.errors import HarnessError
 from harness.metrics.base import (
     METRICS,
-    Encoder,
     ItemMetric,
     checks,
     describe,
     make_metric,
     make_metrics,
     metric,
-    per_batch,
 )
+from harness.metrics.encoders import Encoder, per_batch
 
 
 class Brightness(Encoder):

@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 
 from harness.core.errors import HarnessError
-from harness.metrics.base import Encoder
+from harness.metrics.encoders import Encoder
 from harness.metrics.inception import (
     InceptionClean,
     InceptionPytorch,

@@ -12,8 +12,9 @@ import pytest
 
 from harness.core.errors import HarnessError
 from harness.metrics import references
-from harness.metrics.base import ENCODERS, SetMetric, make_encoder, make_metric
+from harness.metrics.base import SetMetric, make_metric
 from harness.metrics.dinov2 import Dinov2
+from harness.metrics.encoders import ENCODERS, make_encoder
 from harness.metrics.frechet import frechet_distance
 from harness.metrics.inception import InceptionClean, InceptionTensorflow
 from harness.metrics.references import find_reference, published, read_reference
