@@ -2,7 +2,15 @@
 
 from harness.core.errors import HarnessError
 from harness.metrics.base import USUAL, ItemMetric, PromptMetric, SetMetric, metric
-from harness.metrics.encoders import Encoder, ItemRow, encoder, hash_file, make_encoder, per_batch
+from harness.metrics.encoders import (
+    Encoder,
+    ItemRow,
+    encoder,
+    hash_file,
+    make_encoder,
+    on_cpu,
+    per_batch,
+)
 from harness.metrics.references import ReferenceMetric
 from harness.metrics.set_statistics import Moments, Reference, Rows, Statistic
 from harness.metrics.undefined import Undefined
@@ -25,5 +33,6 @@ __all__ = [
     "hash_file",
     "make_encoder",
     "metric",
+    "on_cpu",
     "per_batch",
 ]

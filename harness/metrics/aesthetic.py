@@ -65,5 +65,4 @@ class Aesthetic(ItemMetric):
         self.predict = LinearHead(tensors, self.features.width, self.head_file)
 
     def score(self, images: torch.Tensor, rows: Sequence[ItemRow]) -> Sequence[float | Undefined]:
-        scores: list[float] = self.predict(self.features.encode(images)).tolist()
-        return scores
+        return list(self.predict(self.features.encode(images)).tolist())

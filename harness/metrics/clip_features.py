@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from harness.metrics import encoder, per_batch
+from harness.metrics import encoder, on_cpu, per_batch
 from harness.metrics.open_clip_encoder import OpenClip
 
 if TYPE_CHECKING:
@@ -25,8 +25,7 @@ class ClipFeatures(OpenClip):
 
     @per_batch
     def encode(self, images: torch.Tensor) -> torch.Tensor:
-        features: torch.Tensor = self.network.encode_image(self.pixels(images), normalize=False)
-        return features.float().cpu()
+        return on_cpu(self.network.encode_image(self.pixels(images), normalize=False))
 
 
 @encoder("cmmd-clip")

@@ -12,7 +12,7 @@ from pydantic_core import PydanticCustomError
 
 from harness.fetch.checkpoints import find_checkpoint, wrong_file
 from harness.fetch.download import PublicFile
-from harness.metrics import Encoder, HarnessError, encoder, hash_file, per_batch
+from harness.metrics import Encoder, HarnessError, encoder, hash_file, on_cpu, per_batch
 from harness.metrics.resizing import resize_pillow
 
 if TYPE_CHECKING:
@@ -76,8 +76,7 @@ class Dinov2(Encoder):
 
     @per_batch
     def encode(self, images: torch.Tensor) -> torch.Tensor:
-        features: torch.Tensor = self.network(self.prepare(images))
-        return features.float().cpu()
+        return on_cpu(self.network(self.prepare(images)))
 
     def prepare(self, images: torch.Tensor) -> torch.Tensor:
         """Pixels [B, 3, 224, 224] as the network takes them, on its device."""

@@ -153,6 +153,11 @@ def parameters(cls: type[Configured]) -> dict[str, Any]:
     return {f.name: f.default for f in dataclasses.fields(cls) if f.init}
 
 
+def on_cpu(features: torch.Tensor) -> torch.Tensor:
+    """Features as an encoder hands them on: float32, on the CPU."""
+    return features.float().cpu()
+
+
 def per_batch(method: Callable[[Any, torch.Tensor], T]) -> Callable[[Any, torch.Tensor], T]:
     """Remember a method's result for the last images, so that several metrics share one pass."""
     slot = f"_last_{method.__name__}"

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Literal
 
-from harness.metrics import ItemRow, Undefined, metric, per_batch, weights
+from harness.metrics import ItemRow, Undefined, metric, on_cpu, per_batch, weights
 from harness.metrics.cosine import CosineMetric
 from harness.metrics.hpsv2_package import HpsPackage
 from harness.metrics.open_clip_encoder import OpenClip
@@ -58,8 +58,7 @@ class HpsEncoder(OpenClip):
             pixels, [across // 2, down // 2, across - across // 2, down - down // 2], fill=0
         )
         pixels = F.normalize(pixels, self.network.visual.image_mean, self.network.visual.image_std)
-        features: torch.Tensor = self.network.encode_image(pixels, normalize=True)
-        return features.float().cpu()
+        return on_cpu(self.network.encode_image(pixels, normalize=True))
 
 
 def checkpoint(path: str, file: str) -> str:

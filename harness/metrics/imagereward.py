@@ -129,8 +129,7 @@ class ImageReward(ItemMetric):
             is_decoder=False,
         )
         rewards = self.head(read.last_hidden_state[:, 0].float().cpu())
-        scores: list[float] = ((rewards - _MEAN) / _STD).tolist()
-        return scores
+        return list(((rewards - _MEAN) / _STD).tolist())
 
     def pixels(self, images: torch.Tensor) -> torch.Tensor:
         """PIL, shorter side to 224 (bicubic with antialiasing), centre crop; float32."""

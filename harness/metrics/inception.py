@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
 
 from harness.fetch.checkpoints import find_checkpoint, wrong_file
 from harness.fetch.download import PublicFile
-from harness.metrics import Encoder, HarnessError, encoder, hash_file, per_batch
+from harness.metrics import Encoder, HarnessError, encoder, hash_file, on_cpu, per_batch
 from harness.metrics.resizing import resize_pillow, resize_tensorflow
 
 if TYPE_CHECKING:
@@ -86,7 +86,7 @@ class InceptionEncoder(Encoder):
 
     @per_batch
     def encode(self, images: torch.Tensor) -> torch.Tensor:
-        return self.look(images.to(self.device)).float().cpu()
+        return on_cpu(self.look(images.to(self.device)))
 
     @abstractmethod
     def look(self, images: torch.Tensor) -> torch.Tensor:

@@ -71,10 +71,6 @@ class PublishedReference:
     data: str
     source: str
 
-    @property
-    def file(self) -> PublicFile:
-        return PublicFile("references", self.url)
-
 
 @lru_cache
 def published() -> dict[str, PublishedReference]:
@@ -170,7 +166,7 @@ def _found(metric: str, name: str, encoder: Encoder) -> Reference:
 def _public(row: PublishedReference, encoder: Encoder) -> Reference:
     if encoder.convention not in row.encoders:
         raise _other_convention(row.name, " and ".join(row.encoders), encoder)
-    reference = read_reference(row.file.obtain(), encoder.convention)
+    reference = read_reference(PublicFile("references", row.url).obtain(), encoder.convention)
     meta = {"encoder": encoder.convention, **reference.meta}
     return replace(reference, n=reference.n or row.n, meta=meta)
 
