@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeAlias, TypeVar
 
 from numpy.typing import NDArray
 
@@ -24,6 +24,9 @@ R = TypeVar("R")
 _SHARDS_AHEAD = 1
 _BATCHES_AHEAD = 2
 _MOST_THREADS = 8
+
+_File: TypeAlias = tuple[tuple[int, int], bytes]
+"""A picture's size (height, width) and the bytes of its file."""
 
 
 @dataclass(frozen=True)
@@ -83,18 +86,12 @@ def _ahead(
         yield done, [future.result() for future in futures]
 
 
-@dataclass(frozen=True)
-class _File:
-    data: bytes
-    size: tuple[int, int]
-
-
 def _read(row: ImageRow) -> _File | Broken:
     data = row.read()
     if isinstance(data, Broken):
         return data
     size = measure(data)
-    return size if isinstance(size, Broken) else _File(data, size)
+    return size if isinstance(size, Broken) else (size, data)
 
 
 def _cut(
@@ -104,8 +101,8 @@ def _cut(
     broken = {at: file for at, file in enumerate(files) if isinstance(file, Broken)}
     by_size: dict[tuple[int, int], list[tuple[int, bytes]]] = {}
     for at, file in enumerate(files):
-        if isinstance(file, _File):
-            by_size.setdefault(file.size, []).append((at, file.data))
+        if not isinstance(file, Broken):
+            by_size.setdefault(file[0], []).append((at, file[1]))
     parts = [
         (size, held[at : at + batch_size])
         for size, held in by_size.items()

@@ -17,7 +17,7 @@ from typing import Literal
 
 from harness.core.errors import HarnessError
 from harness.evaluation.batches import batches
-from harness.evaluation.jobs import Job, ShardResults, make_jobs
+from harness.evaluation.jobs import MetricJob, ShardResults, make_jobs
 from harness.metrics.base import ItemMetric, Metric, checks, make_metrics
 from harness.store import scores
 from harness.store.run import Run
@@ -51,7 +51,7 @@ class Outcome:
         text += f"; and {rest} more reasons" if rest > 0 else ""
         return text + (f"; {self.truncated} prompts truncated" if self.truncated else "")
 
-    def add(self, run: Run, shard: str, job: Job, computed: bool) -> None:
+    def add(self, run: Run, shard: str, job: MetricJob, computed: bool) -> None:
         """Count a stored shard, which was computed now or before."""
         self.computed_shards += computed
         self.reused_shards += not computed
@@ -75,7 +75,7 @@ class _Due:
 
     shard: str
     key: str
-    jobs: list[Job]
+    jobs: list[MetricJob]
 
 
 def evaluate(
@@ -110,7 +110,7 @@ def evaluate(
         for metric in usable
     ]
 
-    def count(shard: str, due: Sequence[Job]) -> None:
+    def count(shard: str, due: Sequence[MetricJob]) -> None:
         for job, outcome in zip(jobs, outcomes, strict=True):
             outcome.add(run, shard, job, computed=job in due)
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
-class Job(ABC):
+class MetricJob(ABC):
     """A metric's or an encoder's work on shards, and the folder that holds its results."""
 
     def __init__(self, kind: str, worker: ItemMetric | Encoder) -> None:
@@ -66,7 +66,7 @@ class Job(ABC):
         """Store a whole shard; where there is a reason, the value is None."""
 
 
-class _ScoringJob(Job):
+class _ScoringJob(MetricJob):
     def __init__(self, metric: ItemMetric) -> None:
         super().__init__(f"scores/{metric.label}", metric)
         self.metric = metric
@@ -99,7 +99,7 @@ class _ScoringJob(Job):
         scores.write_scores(run, self.metric.label, shard, items, values, reasons, metadata)
 
 
-class _EncodingJob(Job):
+class _EncodingJob(MetricJob):
     def __init__(self, encoder: Encoder) -> None:
         super().__init__(f"features/{encoder.label}", encoder)
         self.encoder = encoder
@@ -124,10 +124,10 @@ class _EncodingJob(Job):
         scores.write_features(run, label, shard, items, values, reasons, width, metadata)
 
 
-def make_jobs(metrics: Sequence[Metric]) -> list[Job]:
+def make_jobs(metrics: Sequence[Metric]) -> list[MetricJob]:
     """Each metric's job; metrics of one encoder's features have one job in common."""
-    features: dict[str, Job] = {}
-    jobs: list[Job] = []
+    features: dict[str, MetricJob] = {}
+    jobs: list[MetricJob] = []
     for metric in metrics:
         if isinstance(metric, ItemMetric):
             jobs.append(_ScoringJob(metric))
@@ -157,7 +157,7 @@ class ShardResults:
         run: Run,
         shard: str,
         key: str,
-        jobs: Sequence[Job],
+        jobs: Sequence[MetricJob],
         rows: Sequence[ImageRow],
         broken: Mapping[int, Broken],
         device: str,
@@ -218,7 +218,7 @@ class ShardResults:
                 result[at] = Undefined(reason)
 
     def _fit(
-        self, job: Job, size: tuple[int, int], places: Iterable[int], result: list[Any]
+        self, job: MetricJob, size: tuple[int, int], places: Iterable[int], result: list[Any]
     ) -> tuple[int, ...]:
         """The images of a batch that a job can score; the others are undefined in `result`."""
         reasons = {i: job.unsuitable(self.rows[i], size) for i in places}
@@ -228,7 +228,7 @@ class ShardResults:
         return tuple(i for i, reason in reasons.items() if not reason)
 
 
-def _halving(job: Job, images: torch.Tensor, rows: Sequence[ItemRow]) -> list[Any]:
+def _halving(job: MetricJob, images: torch.Tensor, rows: Sequence[ItemRow]) -> list[Any]:
     """A batch's results; a batch that does not fit into memory is halved."""
     import torch
 

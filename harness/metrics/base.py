@@ -165,7 +165,8 @@ class PromptMetric(Metric):
     kind = "prompt"
 
     @abstractmethod
-    def build_encoder(self) -> Encoder: ...
+    def build_encoder(self) -> Encoder:
+        """The encoder whose features are stored."""
 
     @abstractmethod
     def values(self, features: np.ndarray[Any, Any]) -> Sequence[float | Undefined]:
@@ -182,7 +183,8 @@ class SetMetric(Metric):
     enough: ClassVar[int] = 0
 
     @abstractmethod
-    def build_encoder(self) -> Encoder: ...
+    def build_encoder(self) -> Encoder:
+        """The encoder whose features are stored."""
 
     @abstractmethod
     def statistic(self) -> Statistic[Any]:

@@ -29,7 +29,8 @@ class CosineMetric(ItemMetric):
     """Cosine of a picture and its prompt, each distinct prompt being embedded once."""
 
     @abstractmethod
-    def build_encoder(self) -> TwoTowers: ...
+    def build_encoder(self) -> TwoTowers:
+        """The encoder of pictures and prompts."""
 
     @property
     def towers(self) -> TwoTowers:

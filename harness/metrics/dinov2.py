@@ -70,7 +70,7 @@ class Dinov2(Encoder):
         return hash_file(self.file)
 
     def setup(self, device: str) -> None:
-        self.network = open_network(self.file).to(device)
+        self.network = open_dinov2(self.file).to(device)
         self.device = device
         self.width = int(self.network.num_features)
 
@@ -112,7 +112,7 @@ def _pillow_rounded(images: torch.Tensor) -> torch.Tensor:
     return torch.from_numpy(np.stack(resized)).permute(0, 3, 1, 2).float()
 
 
-def open_network(path: str) -> Any:
+def open_dinov2(path: str) -> Any:
     """timm's vision transformer with the weights of an official file, at 224x224.
 
     The official state_dict has timm's names; sizes follow from it. Positions are interpolated as

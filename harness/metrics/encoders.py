@@ -1,11 +1,16 @@
 """What an encoder is, and how it is registered and made from its text, as metrics are.
 
-@encoder("mean-colour")
-class MeanColour(Encoder):
-    width = 3
+An encoder turns images into features, which are stored once for all metrics that use them:
 
-    def encode(self, images):
-        return images.float().mean((2, 3))
+    @encoder("mean-colour")
+    class MeanColour(Encoder):
+        width = 3
+
+        def encode(self, images):
+            return images.float().mean((2, 3))
+
+Registered, it goes with any statistic: `fd(net=mean-colour)`. One that a single metric makes for
+itself, in `build_encoder`, needs no registering, only a `name`.
 """
 
 from __future__ import annotations

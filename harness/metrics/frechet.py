@@ -10,7 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.metrics import (
-    USUAL,
     Encoder,
     Moments,
     Reference,
@@ -140,7 +139,6 @@ class Fid(ReferenceMetric):
     infinity: bool = False
     allow_few: bool = False
     checkpoint: str = ""
-    enough = USUAL
 
     def build_encoder(self) -> Encoder:
         return InceptionTensorflow(self.checkpoint)
@@ -204,7 +202,6 @@ class FdDinov2(ReferenceMetric):
     infinity: bool = False
     allow_few: bool = False
     checkpoint: str = ""
-    enough = USUAL
 
     def build_encoder(self) -> Encoder:
         return Dinov2(resize=self.resize, checkpoint=self.checkpoint)
@@ -231,7 +228,6 @@ class FdClip(ReferenceMetric):
     pretrained: str = "openai"
     infinity: bool = False
     allow_few: bool = False
-    enough = USUAL
 
     def build_encoder(self) -> Encoder:
         return ClipFeatures(self.model, self.pretrained)
@@ -261,7 +257,6 @@ class Fd(ReferenceMetric):
     net: str = "inception-tf"
     infinity: bool = False
     allow_few: bool = False
-    enough = USUAL
 
     def build_encoder(self) -> Encoder:
         return make_encoder(self.net)

@@ -181,6 +181,7 @@ class Kid(ReferenceMetric):
     subsets: int = 0
     subset_size: int = 1000
     keeps_features = True
+    enough = 0
 
     def build_encoder(self) -> Encoder:
         return make_encoder(self.net)
@@ -211,6 +212,7 @@ class Cmmd(ReferenceMetric):
     model: str = "ViT-L-14-336"
     pretrained: str = "openai"
     keeps_features = True
+    enough = 0
 
     def build_encoder(self) -> Encoder:
         return CmmdFeatures(self.model, self.pretrained)

@@ -16,7 +16,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.metrics import (
-    USUAL,
     Encoder,
     Reference,
     ReferenceMetric,
@@ -31,17 +30,6 @@ from harness.metrics.inception import INCEPTION, WEIGHTS_LICENCE
 Features = NDArray[Any]
 _CELLS = 1 << 24  # distances in memory at once: 128 MiB
 _SPARE = 64  # nearest neighbours looked at beyond the k-th, of which some may be left out
-
-
-@dataclass(frozen=True)
-class Counted:
-    """A sum over `n` images."""
-
-    n: int
-    total: float
-
-    def __add__(self, other: Counted) -> Counted:
-        return Counted(self.n + other.n, self.total + other.total)
 
 
 @dataclass(frozen=True)
@@ -77,18 +65,20 @@ class ImagesInBalls(_Balls):
 
     density: bool = False
 
-    def gather(self, features: Features) -> Counted:
+    def gather(self, features: Features) -> Rows:
+        """Of each image, in how many balls it lies, or whether in any."""
         if self.problem(len(features)):
-            return Counted(len(features), 0.0)
+            return Rows.of(np.zeros(len(features)))
         radii = reference_radii(self.reference, self.k)
-        total = 0.0
+        found = []
         for _, squares in distances(self.reference.accept(features), self.reference.rows):
             inside = squares < radii
-            total += float(inside.sum() if self.density else inside.any(1).sum())
-        return Counted(len(features), total)
+            found.append(inside.sum(1) if self.density else inside.any(1))
+        return Rows.of(np.concatenate(found))
 
-    def value(self, state: Counted) -> float | Undefined:
-        return self.problem(state.n) or state.total / state.n / (self.k if self.density else 1)
+    def value(self, state: Rows) -> float | Undefined:
+        share = self.k if self.density else 1
+        return self.problem(state.n) or float(state.array.mean()) / share
 
 
 class BallsWithImages(_Balls):
@@ -188,7 +178,6 @@ class _Neighbours(ReferenceMetric):
     net: str = "inception-tf"
     k: int = 5
     keeps_features = True
-    enough = USUAL
 
     def build_encoder(self) -> Encoder:
         return make_encoder(self.net)

@@ -22,7 +22,7 @@ from harness.fetch.download import PublicFile, cache_root
 from harness.fetch.pickles import arrays
 from harness.fetch.pickles.arrays import StoredArray
 from harness.fetch.pickles.machine import Budget, Machine, Refused, Symbol
-from harness.metrics.base import SetMetric
+from harness.metrics.base import USUAL, SetMetric
 from harness.metrics.encoders import Encoder
 from harness.metrics.set_statistics import Moments, Reference
 
@@ -47,6 +47,7 @@ class ReferenceMetric(SetMetric):
 
     reference: str
     keeps_features: ClassVar[bool] = False
+    enough = USUAL
 
     def target(self) -> Reference:
         """What `reference` names, for this encoder; errors as of `find_reference`."""

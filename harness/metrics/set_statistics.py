@@ -29,11 +29,9 @@ class Statistic(Protocol[S]):
 
     def gather(self, features: NDArray[Any]) -> S:
         """The state of features [n, F]."""
-        ...
 
     def value(self, state: S) -> float | Undefined:
         """The number, or why it is undefined (too few images)."""
-        ...
 
 
 @runtime_checkable
@@ -45,7 +43,6 @@ class LeavesOut(Protocol):
 
     def left_out(self, states: Sequence[Any]) -> Sequence[float | Undefined] | Undefined:
         """The value of all states but one, for each; Undefined where it has no such values."""
-        ...
 
 
 @dataclass(frozen=True, eq=False)
