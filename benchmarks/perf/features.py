@@ -22,7 +22,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from harness.metrics.base import Encoder
+from harness.metrics.encoders import Encoder
 from harness.metrics.inception import InceptionClean, InceptionTensorflow, build_network
 
 BATCH = 16

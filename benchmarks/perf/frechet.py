@@ -13,8 +13,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-from harness.metrics.frechet import Reference, frechet_distance
-from harness.metrics.set_statistics import Moments
+from harness.metrics.frechet import frechet_distance
+from harness.metrics.set_statistics import Moments, Reference
 
 
 def moments(rng: np.random.Generator, width: int) -> Moments:

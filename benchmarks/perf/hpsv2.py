@@ -31,7 +31,7 @@ import open_clip
 import torch
 from PIL import Image
 
-from harness.metrics.base import ItemRow
+from harness.metrics.encoders import ItemRow
 from harness.metrics.hpsv2 import Hpsv2
 from harness.metrics.hpsv2_package import import_package
 

@@ -49,8 +49,8 @@ def build(
 
     from harness.core.call import split_list
     from harness.core.errors import HarnessError
-    from harness.evaluation.building import build_references, encoders_of
-    from harness.metrics.base import Encoder
+    from harness.evaluation.reference_building import build_references, encoders_of
+    from harness.metrics.encoders import Encoder
     from harness.metrics.references import built_folder, built_path
     from harness.runs.progress import Progress
     from harness.runs.workers import Ranks, pick_device

@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeAlias, TypeVar
 
 from numpy.typing import NDArray
 
@@ -25,14 +25,16 @@ _SHARDS_AHEAD = 1
 _BATCHES_AHEAD = 2
 _MOST_THREADS = 8
 
+_File: TypeAlias = tuple[tuple[int, int], bytes]
+"""A picture's size (height, width) and the bytes of its file."""
+
 
 @dataclass(frozen=True)
-class Batch(Generic[T]):
+class PictureBatch(Generic[T]):
     """Pictures of one size (height, width), uint8 [3, H, W], with their places in a shard.
 
-    `shard` is as asked for, with its `rows`; what cannot be decoded is Broken. `first` and `last`
-    open and close a shard, whose places without a batch are in `broken`; a shard without a single
-    picture is one empty batch.
+    `shard` is as asked for, with its `rows`; what cannot be decoded is Broken. Places without a
+    batch are in `broken`; a shard without a single picture is one empty batch.
     """
 
     shard: T
@@ -41,13 +43,11 @@ class Batch(Generic[T]):
     size: tuple[int, int]
     places: tuple[int, ...]
     pictures: list[NDArray[Any] | Broken]
-    first: bool
-    last: bool
 
 
 def batches(
     shards: Iterable[T], rows_of: Callable[[T], list[ImageRow]], batch_size: int
-) -> Generator[Batch[T], None, None]:
+) -> Generator[PictureBatch[T], None, None]:
     """The batches of one shard after the other; a shard is asked for a little before its turn."""
     with ThreadPoolExecutor(_threads()) as pool:
         opened = _ahead(shards, lambda shard: [pool.submit(rows_of, shard)], _SHARDS_AHEAD)
@@ -86,38 +86,31 @@ def _ahead(
         yield done, [future.result() for future in futures]
 
 
-@dataclass(frozen=True)
-class _File:
-    data: bytes
-    size: tuple[int, int]
-
-
 def _read(row: ImageRow) -> _File | Broken:
     data = row.read()
     if isinstance(data, Broken):
         return data
     size = measure(data)
-    return size if isinstance(size, Broken) else _File(data, size)
+    return size if isinstance(size, Broken) else (size, data)
 
 
 def _cut(
     shard: T, rows: list[ImageRow], files: Sequence[_File | Broken], batch_size: int
-) -> Iterator[tuple[Batch[T], list[bytes]]]:
+) -> Iterator[tuple[PictureBatch[T], list[bytes]]]:
     """Batches without their pictures, and the bytes of these: of one size each, in order."""
     broken = {at: file for at, file in enumerate(files) if isinstance(file, Broken)}
     by_size: dict[tuple[int, int], list[tuple[int, bytes]]] = {}
     for at, file in enumerate(files):
-        if isinstance(file, _File):
-            by_size.setdefault(file.size, []).append((at, file.data))
+        if not isinstance(file, Broken):
+            by_size.setdefault(file[0], []).append((at, file[1]))
     parts = [
         (size, held[at : at + batch_size])
         for size, held in by_size.items()
         for at in range(0, len(held), batch_size)
     ] or [((0, 0), [])]
-    for at, (size, part) in enumerate(parts):
+    for size, part in parts:
         places = tuple(place for place, _ in part)
-        first, last = at == 0, at == len(parts) - 1
-        yield Batch(shard, rows, broken, size, places, [], first, last), [data for _, data in part]
+        yield PictureBatch(shard, rows, broken, size, places, []), [data for _, data in part]
 
 
 def _threads() -> int:

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from harness.evaluation.batches import Batch
-from harness.metrics.base import Encoder, FeatureMetric, ItemMetric, ItemRow, Metric
+from harness.evaluation.batches import PictureBatch
+from harness.metrics.base import ItemMetric, Metric
+from harness.metrics.encoders import Encoder, ItemRow
 from harness.metrics.undefined import Undefined
 from harness.store import scores
 from harness.store.pictures import Broken, Unread
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
-class Job(ABC):
+class MetricJob(ABC):
     """A metric's or an encoder's work on shards, and the folder that holds its results."""
 
     def __init__(self, kind: str, worker: ItemMetric | Encoder) -> None:
@@ -65,7 +66,7 @@ class Job(ABC):
         """Store a whole shard; where there is a reason, the value is None."""
 
 
-class _Scores(Job):
+class _ScoringJob(MetricJob):
     def __init__(self, metric: ItemMetric) -> None:
         super().__init__(f"scores/{metric.label}", metric)
         self.metric = metric
@@ -98,7 +99,7 @@ class _Scores(Job):
         scores.write_scores(run, self.metric.label, shard, items, values, reasons, metadata)
 
 
-class _Features(Job):
+class _EncodingJob(MetricJob):
     def __init__(self, encoder: Encoder) -> None:
         super().__init__(f"features/{encoder.label}", encoder)
         self.encoder = encoder
@@ -123,16 +124,16 @@ class _Features(Job):
         scores.write_features(run, label, shard, items, values, reasons, width, metadata)
 
 
-def make_jobs(metrics: Sequence[Metric]) -> list[Job]:
+def make_jobs(metrics: Sequence[Metric]) -> list[MetricJob]:
     """Each metric's job; metrics of one encoder's features have one job in common."""
-    features: dict[str, Job] = {}
-    jobs: list[Job] = []
+    features: dict[str, MetricJob] = {}
+    jobs: list[MetricJob] = []
     for metric in metrics:
-        if isinstance(metric, FeatureMetric):
+        if isinstance(metric, ItemMetric):
+            jobs.append(_ScoringJob(metric))
+        else:
             encoder = metric.features
-            jobs.append(features.setdefault(encoder.label, _Features(encoder)))
-        elif isinstance(metric, ItemMetric):
-            jobs.append(_Scores(metric))
+            jobs.append(features.setdefault(encoder.label, _EncodingJob(encoder)))
     return jobs
 
 
@@ -144,7 +145,7 @@ def _finite(value: float | Undefined) -> float | Undefined:
     return Undefined(f"the metric gave {value}")
 
 
-class Sheet:
+class ShardResults:
     """What jobs make of one image shard, batch by batch; `key` tells which images it holds.
 
     Jobs that score the same images of a batch are given the same tensor, so that they can share an
@@ -156,7 +157,7 @@ class Sheet:
         run: Run,
         shard: str,
         key: str,
-        jobs: Sequence[Job],
+        jobs: Sequence[MetricJob],
         rows: Sequence[ImageRow],
         broken: Mapping[int, Broken],
         device: str,
@@ -175,7 +176,7 @@ class Sheet:
         with torch.inference_mode():
             self.truncated = [job.begin(self.rows) for job in jobs]
 
-    def add(self, batch: Batch[Any]) -> None:
+    def add(self, batch: PictureBatch[Any]) -> None:
         """Compute what the jobs make of a batch."""
         import torch
 
@@ -217,7 +218,7 @@ class Sheet:
                 result[at] = Undefined(reason)
 
     def _fit(
-        self, job: Job, size: tuple[int, int], places: Iterable[int], result: list[Any]
+        self, job: MetricJob, size: tuple[int, int], places: Iterable[int], result: list[Any]
     ) -> tuple[int, ...]:
         """The images of a batch that a job can score; the others are undefined in `result`."""
         reasons = {i: job.unsuitable(self.rows[i], size) for i in places}
@@ -227,7 +228,7 @@ class Sheet:
         return tuple(i for i, reason in reasons.items() if not reason)
 
 
-def _halving(job: Job, images: torch.Tensor, rows: Sequence[ItemRow]) -> list[Any]:
+def _halving(job: MetricJob, images: torch.Tensor, rows: Sequence[ItemRow]) -> list[Any]:
     """A batch's results; a batch that does not fit into memory is halved."""
     import torch
 

@@ -129,7 +129,7 @@ def _warn_few(metric: str, n: int, enough: int) -> None:
 
 
 @dataclass(frozen=True)
-class _Features:
+class _RunFeatures:
     """Features [n, F], their prompt ids and seeds, and the number of items that have none.
 
     `items` is a hash of the ids of those that have some.
@@ -143,7 +143,7 @@ class _Features:
     items: str
 
 
-def _read(run: Run, encoder: str, items: Collection[str] | None) -> _Features:
+def _read(run: Run, encoder: str, items: Collection[str] | None) -> _RunFeatures:
     selection = scores.select(run, items)
     identity = selection.identity(f"features/{encoder}")
     rows, valid = selection.features(encoder)
@@ -152,4 +152,4 @@ def _read(run: Run, encoder: str, items: Collection[str] | None) -> _Features:
     seeds = known["seed"].astype(str).tolist()
     ids = "\n".join(sorted(known["item_id"]))
     digest = hashlib.sha256(ids.encode()).hexdigest()[:16]
-    return _Features(rows, prompts, seeds, int((~valid).sum()), identity, digest)
+    return _RunFeatures(rows, prompts, seeds, int((~valid).sum()), identity, digest)

@@ -1,1 +1,38 @@
-"""Metrics: one file each."""
+"""Metrics: one file each. What a file of a metric imports of the harness is here; see base.py."""
+
+from harness.core.errors import HarnessError
+from harness.metrics.base import USUAL, ItemMetric, PromptMetric, SetMetric, metric
+from harness.metrics.encoders import (
+    Encoder,
+    ItemRow,
+    encoder,
+    hash_file,
+    make_encoder,
+    on_cpu,
+    per_batch,
+)
+from harness.metrics.references import ReferenceMetric
+from harness.metrics.set_statistics import Moments, Reference, Rows, Statistic
+from harness.metrics.undefined import Undefined
+
+__all__ = [
+    "USUAL",
+    "Encoder",
+    "HarnessError",
+    "ItemMetric",
+    "ItemRow",
+    "Moments",
+    "PromptMetric",
+    "Reference",
+    "ReferenceMetric",
+    "Rows",
+    "SetMetric",
+    "Statistic",
+    "Undefined",
+    "encoder",
+    "hash_file",
+    "make_encoder",
+    "metric",
+    "on_cpu",
+    "per_batch",
+]

@@ -8,11 +8,9 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from harness.fetch.download import PublicFile
-from harness.metrics import weights
-from harness.metrics.base import Encoder, ItemMetric, ItemRow, metric
+from harness.metrics import Encoder, ItemMetric, ItemRow, Undefined, metric, weights
 from harness.metrics.linear_head import LinearHead
 from harness.metrics.open_clip_encoder import OpenClip
-from harness.metrics.undefined import Undefined
 
 if TYPE_CHECKING:
     import torch
@@ -63,11 +61,8 @@ class Aesthetic(ItemMetric):
         return f"{super().weights()}-{weights.digest(self.head_file)}"
 
     def setup(self, device: str) -> None:
-        assert self.encoder is not None
         tensors = weights.load_tensors(self.head_file, _WHAT)
-        self.predict = LinearHead(tensors, self.encoder.width, self.head_file)
+        self.predict = LinearHead(tensors, self.features.width, self.head_file)
 
     def score(self, images: torch.Tensor, rows: Sequence[ItemRow]) -> Sequence[float | Undefined]:
-        assert self.encoder is not None
-        scores: list[float] = self.predict(self.encoder.encode(images)).tolist()
-        return scores
+        return list(self.predict(self.features.encode(images)).tolist())

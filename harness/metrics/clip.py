@@ -6,29 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from harness.metrics.base import ItemRow, metric
+from harness.metrics import ItemRow, Undefined, metric
 from harness.metrics.cosine import CosineMetric
 from harness.metrics.open_clip_encoder import OpenClip
-from harness.metrics.undefined import Undefined
 
 if TYPE_CHECKING:
     import torch
-
-
-@dataclass
-class _Clip(CosineMetric):
-    model: str
-    pretrained: str
-    scale: Literal["cosine", "torchmetrics"] = "cosine"
-
-    def build_encoder(self) -> OpenClip:
-        return OpenClip(self.model, self.pretrained)
-
-    def score(self, images: torch.Tensor, rows: Sequence[ItemRow]) -> Sequence[float | Undefined]:
-        cosines = self.cosines(images, rows)
-        if self.scale == "cosine":
-            return cosines
-        return [100 * max(cosine, 0.0) for cosine in cosines]
 
 
 @metric(
@@ -42,7 +25,7 @@ class _Clip(CosineMetric):
     needs_prompts=True,
 )
 @dataclass
-class Clip(_Clip):
+class Clip(CosineMetric):
     """Cosine between image and prompt embeddings, in [-1, 1]: not scaled by 100, not cut at 0.
 
     `model` is a name of open_clip, `pretrained` one of its tags, a local file of weights, taken for
@@ -53,6 +36,16 @@ class Clip(_Clip):
 
     model: str = "ViT-L-14"
     pretrained: str = "openai"
+    scale: Literal["cosine", "torchmetrics"] = "cosine"
+
+    def build_encoder(self) -> OpenClip:
+        return OpenClip(self.model, self.pretrained)
+
+    def score(self, images: torch.Tensor, rows: Sequence[ItemRow]) -> Sequence[float | Undefined]:
+        cosines = self.cosines(images, rows)
+        if self.scale == "cosine":
+            return cosines
+        return [100 * max(cosine, 0.0) for cosine in cosines]
 
 
 @metric(
@@ -66,7 +59,7 @@ class Clip(_Clip):
     needs_prompts=True,
 )
 @dataclass
-class ClipG(_Clip):
+class ClipG(Clip):
     """Cosine of image and prompt in the ViT-g-14 of the Restart paper; otherwise as clip."""
 
     model: str = "ViT-g-14"

@@ -5,13 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from harness.metrics.base import per_batch
+from harness.metrics import encoder, on_cpu, per_batch
 from harness.metrics.open_clip_encoder import OpenClip
 
 if TYPE_CHECKING:
     import torch
 
 
+@encoder("clip")
 @dataclass
 class ClipFeatures(OpenClip):
     """CLIP's image features before they are made unit vectors, as FD-CLIP takes them.
@@ -22,14 +23,12 @@ class ClipFeatures(OpenClip):
     model: str = "ViT-B-32"
     pretrained: str = "openai"
 
-    name = "clip"
-
     @per_batch
     def encode(self, images: torch.Tensor) -> torch.Tensor:
-        features: torch.Tensor = self.network.encode_image(self.pixels(images), normalize=False)
-        return features.float().cpu()
+        return on_cpu(self.network.encode_image(self.pixels(images), normalize=False))
 
 
+@encoder("cmmd-clip")
 @dataclass
 class CmmdFeatures(OpenClip):
     """CLIP's image features as CMMD takes them: unit vectors, of the picture's central square.
@@ -39,8 +38,6 @@ class CmmdFeatures(OpenClip):
 
     model: str = "ViT-L-14-336"
     pretrained: str = "openai"
-
-    name = "cmmd-clip"
 
     @per_batch
     def encode(self, images: torch.Tensor) -> torch.Tensor:

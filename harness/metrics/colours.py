@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from harness.metrics.base import ItemMetric, ItemRow, metric
+from harness.metrics import ItemMetric, ItemRow, metric
 
 if TYPE_CHECKING:
     import torch
@@ -29,8 +29,7 @@ class Saturation(ItemMetric):
 
     def score(self, images: torch.Tensor, rows: Sequence[ItemRow]) -> Sequence[float]:
         most, least = images.amax(1).double(), images.amin(1).double()
-        saturation: list[float] = ((most - least) / most.clamp(min=1)).mean((1, 2)).tolist()
-        return saturation
+        return list(((most - least) / most.clamp(min=1)).mean((1, 2)).tolist())
 
 
 @metric(
@@ -52,5 +51,4 @@ class Contrast(ItemMetric):
     def score(self, images: torch.Tensor, rows: Sequence[ItemRow]) -> Sequence[float]:
         red, green, blue = (images.double() / 255).unbind(1)
         luma = 0.299 * red + 0.587 * green + 0.114 * blue
-        contrast: list[float] = luma.std((1, 2), correction=0).tolist()
-        return contrast
+        return list(luma.std((1, 2), correction=0).tolist())

@@ -7,8 +7,7 @@ from collections.abc import Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from harness.metrics.base import Encoder, ItemMetric, ItemRow
-from harness.metrics.undefined import Undefined
+from harness.metrics import Encoder, ItemMetric, ItemRow, Undefined
 
 if TYPE_CHECKING:
     import torch
@@ -30,7 +29,8 @@ class CosineMetric(ItemMetric):
     """Cosine of a picture and its prompt, each distinct prompt being embedded once."""
 
     @abstractmethod
-    def build_encoder(self) -> TwoTowers: ...
+    def build_encoder(self) -> TwoTowers:
+        """The encoder of pictures and prompts."""
 
     @property
     def towers(self) -> TwoTowers:

@@ -10,10 +10,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import BeforeValidator
 from pydantic_core import PydanticCustomError
 
-from harness.core.errors import HarnessError
 from harness.fetch.checkpoints import find_checkpoint, wrong_file
 from harness.fetch.download import PublicFile
-from harness.metrics.base import Encoder, hash_file, per_batch
+from harness.metrics import Encoder, HarnessError, encoder, hash_file, on_cpu, per_batch
 from harness.metrics.resizing import resize_pillow
 
 if TYPE_CHECKING:
@@ -40,6 +39,7 @@ def _told_apart(value: object) -> object:
 Resize = Annotated[Literal["edm2", "pil", "clean"], BeforeValidator(_told_apart)]
 
 
+@encoder("dinov2")
 @dataclass
 class Dinov2(Encoder):
     """The normalised class token of DINOv2 (Oquab et al. 2023, arXiv:2304.07193) at 224x224.
@@ -57,8 +57,6 @@ class Dinov2(Encoder):
     model: Literal["vits14", "vitb14", "vitl14"] = "vitl14"
     checkpoint: str = ""
 
-    name = "dinov2"
-
     def check(self) -> None:
         assert self.file
 
@@ -72,14 +70,13 @@ class Dinov2(Encoder):
         return hash_file(self.file)
 
     def setup(self, device: str) -> None:
-        self.network = open_network(self.file).to(device)
+        self.network = open_dinov2(self.file).to(device)
         self.device = device
         self.width = int(self.network.num_features)
 
     @per_batch
     def encode(self, images: torch.Tensor) -> torch.Tensor:
-        features: torch.Tensor = self.network(self.prepare(images))
-        return features.float().cpu()
+        return on_cpu(self.network(self.prepare(images)))
 
     def prepare(self, images: torch.Tensor) -> torch.Tensor:
         """Pixels [B, 3, 224, 224] as the network takes them, on its device."""
@@ -115,7 +112,7 @@ def _pillow_rounded(images: torch.Tensor) -> torch.Tensor:
     return torch.from_numpy(np.stack(resized)).permute(0, 3, 1, 2).float()
 
 
-def open_network(path: str) -> Any:
+def open_dinov2(path: str) -> Any:
     """timm's vision transformer with the weights of an official file, at 224x224.
 
     The official state_dict has timm's names; sizes follow from it. Positions are interpolated as

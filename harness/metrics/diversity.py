@@ -8,11 +8,10 @@ from typing import Any, Literal
 
 import numpy as np
 
-from harness.metrics.base import Encoder, PromptMetric, metric
+from harness.metrics import Encoder, PromptMetric, Undefined, metric
 from harness.metrics.dinov2 import Dinov2, Resize
 from harness.metrics.open_clip_encoder import OpenClip
 from harness.metrics.shapes_clip import DualEncoder
-from harness.metrics.undefined import Undefined
 
 
 class _Diversity(PromptMetric):

@@ -1,33 +1,197 @@
-"""The encoders of set metrics by name: any of them goes with any statistic."""
+"""What an encoder is, and how it is registered and made from its text, as metrics are.
+
+An encoder turns images into features, which are stored once for all metrics that use them:
+
+    @encoder("mean-colour")
+    class MeanColour(Encoder):
+        width = 3
+
+        def encode(self, images):
+            return images.float().mean((2, 3))
+
+Registered, it goes with any statistic: `fd(net=mean-colour)`. One that a single metric makes for
+itself, in `build_encoder`, needs no registering, only a `name`.
+"""
 
 from __future__ import annotations
 
-from harness.core.call import parse_call
-from harness.core.errors import unknown
-from harness.metrics.base import Encoder, construct
-from harness.metrics.clip_features import ClipFeatures, CmmdFeatures
-from harness.metrics.dinov2 import Dinov2
-from harness.metrics.inception import InceptionClean, InceptionPytorch, InceptionTensorflow
+import dataclasses
+import hashlib
+import json
+import os
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import lru_cache, wraps
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, get_type_hints
 
-ENCODERS: dict[str, type[Encoder]] = {
-    cls.name: cls
-    for cls in (
-        InceptionTensorflow,
-        InceptionClean,
-        InceptionPytorch,
-        Dinov2,
-        ClipFeatures,
-        CmmdFeatures,
-    )
-}
+from harness.core.call import Call, parse_call
+from harness.core.errors import HarnessError, unknown
+from harness.core.registry import Registry
+
+if TYPE_CHECKING:
+    import torch
+
+T = TypeVar("T")
+E = TypeVar("E", bound="Encoder")
+C = TypeVar("C", bound="Configured")
+
+
+@dataclass(frozen=True)
+class ItemRow:
+    """What a metric may know of an image beside its pixels."""
+
+    prompt: str
+    category: str = ""
+    notes: dict[str, Any] = field(default_factory=dict)
+    prompt_id: str = ""
+    seed: int = 0
+
+
+class Configured:
+    """Something with parameters (the fields of its dataclass, if it is one) and perhaps weights."""
+
+    name: ClassVar[str]
+    version: ClassVar[int] = 1
+    _device: str | None = None
+
+    @property
+    def params(self) -> dict[str, Any]:
+        """Every parameter with its value."""
+        return {key: getattr(self, key) for key in parameters(type(self))}
+
+    @property
+    def call(self) -> Call:
+        """The name with the parameters that differ from their defaults."""
+        defaults = parameters(type(self))
+        return Call(self.name, {k: v for k, v in self.params.items() if v != defaults[k]})
+
+    @property
+    def label(self) -> str:
+        """The folder's name: the name, and a hash of the parameters that are not defaults."""
+        changed = self.call.params
+        return f"{self.name}-{_digest(changed)[:8]}" if changed else self.name
+
+    def check(self) -> None:
+        """Raise HarnessError if weights are missing: what to download, where. Must be quick."""
+
+    def weights(self) -> str:
+        """What identifies the weights (a hash of the files); asked for after `check` only."""
+        return ""
+
+    def identity(self) -> str:
+        """Changes whenever stored results are no longer what would be computed now."""
+        return _digest([self.name, self.version, self.params, self.weights()])[:16]
+
+    def load(self, device: str) -> None:
+        """Be ready to run on `device`; a second call does nothing."""
+        if self._device != device:
+            self.setup(device)
+            self._device = device
+
+    def setup(self, device: str) -> None:
+        """Load weights to `device`."""
+
+
+class Encoder(Configured, ABC):
+    """Images to features. `width` is the number of features, known after `load`."""
+
+    width: int
+
+    @property
+    def convention(self) -> str:
+        """What makes features comparable: the call, without where the weights' file lies."""
+        params = {k: v for k, v in self.call.params.items() if k != "checkpoint"}
+        return str(Call(self.name, params))
+
+    def unsuitable(self, row: ItemRow, size: tuple[int, int]) -> str | None:
+        """Why an image of this row and size (height, width) cannot be encoded; None if it can."""
+        return None
+
+    @abstractmethod
+    def encode(self, images: torch.Tensor) -> torch.Tensor:
+        """Features [B, F], float32, of images uint8 [B, 3, H, W] on the CPU."""
+
+
+ENCODERS: Registry[type[Encoder]] = Registry("encoder", "harness.metrics")
+
+
+def encoder(name: str) -> Callable[[type[E]], type[E]]:
+    """Register an encoder that goes with any statistic, as in `fd(net=NAME)`."""
+
+    def register(cls: type[E]) -> type[E]:
+        cls.name = name
+        ENCODERS.add(name, cls)
+        return cls
+
+    return register
 
 
 def make_encoder(text: str) -> Encoder:
-    """The encoder of a text such as `dinov2(resize=pil)`.
+    """The registered encoder of a text such as `dinov2(resize=pil)`; errors as of a metric's."""
+    return make(ENCODERS, text)
 
-    Raises HarnessError for an unknown name or parameter (with the closest) and a wrong value.
-    """
+
+def make(registry: Registry[type[C]], text: str) -> C:
+    """What is registered under a text's name, with the text's parameters."""
+    from pydantic import ConfigDict, TypeAdapter, ValidationError
+
     call = parse_call(text)
-    if call.name not in ENCODERS:
-        raise unknown("encoder", call.name, ENCODERS)
-    return construct("encoder", ENCODERS[call.name], call)
+    cls = registry.get(call.name)
+    what = f"{registry.kind} {call.name}"
+    kinds = get_type_hints(cls, include_extras=True) if call.params else {}
+    for key, value in call.params.items():
+        if key not in parameters(cls):
+            raise unknown("parameter", key, parameters(cls), where=what)
+        try:
+            TypeAdapter(kinds[key], config=ConfigDict(strict=True)).validate_python(value)
+        except ValidationError as error:
+            problem = error.errors()[0]["msg"].removeprefix("Input ")
+            raise HarnessError(f"{what}: parameter {key}={value!r} {problem}") from None
+    return cls(**call.params)
+
+
+def parameters(cls: type[Configured]) -> dict[str, Any]:
+    """The parameters of a metric or encoder with their defaults."""
+    if not dataclasses.is_dataclass(cls):
+        return {}
+    return {f.name: f.default for f in dataclasses.fields(cls) if f.init}
+
+
+def on_cpu(features: torch.Tensor) -> torch.Tensor:
+    """Features as an encoder hands them on: float32, on the CPU."""
+    return features.float().cpu()
+
+
+def per_batch(method: Callable[[Any, torch.Tensor], T]) -> Callable[[Any, torch.Tensor], T]:
+    """Remember a method's result for the last images, so that several metrics share one pass."""
+    slot = f"_last_{method.__name__}"
+
+    @wraps(method)
+    def remembered(self: Any, images: torch.Tensor) -> T:
+        last: tuple[torch.Tensor, T] | None = getattr(self, slot, None)
+        if last is None or last[0] is not images:
+            last = (images, method(self, images))
+            setattr(self, slot, last)
+        return last[1]
+
+    return remembered
+
+
+def hash_file(path: str) -> str:
+    """SHA-256 of a file; read once for each state of it."""
+    stat = os.stat(path)
+    return _hash_file(path, stat.st_size, stat.st_mtime_ns)
+
+
+@lru_cache
+def _hash_file(path: str, size: int, changed: int) -> str:
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        while piece := file.read(1 << 20):
+            digest.update(piece)
+    return digest.hexdigest()
+
+
+def _digest(value: Any) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()

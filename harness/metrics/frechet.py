@@ -1,45 +1,39 @@
-"""The Frechet distance between Gaussians fitted to two sets of features."""
+"""Frechet distances of Gaussians fitted to two sets of features: FID, FD-DINOv2, FD-CLIP."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
+from math import inf
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.core.errors import HarnessError
-from harness.metrics.set_statistics import Moments, Rows
-from harness.metrics.undefined import Undefined
+from harness.metrics import (
+    Encoder,
+    Moments,
+    Reference,
+    ReferenceMetric,
+    Rows,
+    Statistic,
+    Undefined,
+    make_encoder,
+    metric,
+)
+from harness.metrics.clip_features import ClipFeatures
+from harness.metrics.dinov2 import Dinov2, Resize
+from harness.metrics.inception import (
+    INCEPTION,
+    WEIGHTS_LICENCE,
+    InceptionClean,
+    InceptionPytorch,
+    InceptionTensorflow,
+)
 
 POINTS = 15
 """Numbers of images to which FID-infinity fits its line, as in the paper."""
 
-
-@dataclass(frozen=True, eq=False)
-class Reference:
-    """What to measure against: `n` images' mean `mu` [F] and covariance `sigma` [F, F].
-
-    `n` is None where the file does not say. `features` [m, F] of the same images, or of m of them,
-    where they were kept. `meta` are words: encoder, hash of its weights, source.
-    """
-
-    mu: NDArray[np.float64]
-    sigma: NDArray[np.float64]
-    n: int | None
-    meta: dict[str, str]
-    features: NDArray[np.float32] | None = None
-
-    @cached_property
-    def root(self) -> NDArray[np.float64]:
-        """Some R with R R^T = sigma: Cholesky's, or of a singular sigma the symmetric one."""
-        try:
-            factor: NDArray[np.float64] = np.linalg.cholesky(self.sigma).astype(np.float64)
-            return factor
-        except np.linalg.LinAlgError:
-            values, vectors = np.linalg.eigh(self.sigma)
-            return vectors * np.sqrt(np.clip(values, 0, None))
+_FID = "Heusel et al. 2017, arXiv:1706.08500"
 
 
 def frechet_distance(
@@ -70,8 +64,7 @@ class Frechet:
     allow_few: bool = False
 
     def gather(self, features: NDArray[Any]) -> Moments:
-        _check_width(features, self.reference)
-        return Moments.of(features)
+        return Moments.of(self.reference.accept(features))
 
     def value(self, state: Moments) -> float | Undefined:
         width = len(self.reference.mu)
@@ -95,8 +88,7 @@ class FrechetInfinity:
     reference: Reference
 
     def gather(self, features: NDArray[Any]) -> Rows:
-        _check_width(features, self.reference)
-        return Rows.of(features)
+        return Rows.of(self.reference.accept(features))
 
     def value(self, state: Rows) -> float | Undefined:
         width, n = len(self.reference.mu), state.n
@@ -120,10 +112,154 @@ class FrechetInfinity:
         return Undefined("no interval: that of FID-infinity is not known; fid has one at its n")
 
 
-def _check_width(features: NDArray[Any], reference: Reference) -> None:
-    width = len(reference.mu)
-    if features.shape[1] != width:
-        raise HarnessError(
-            f"these images have {features.shape[1]} features and the reference {width}: "
-            "they come from different encoders"
-        )
+def frechet(reference: Reference, infinity: bool, allow_few: bool) -> Statistic[Any]:
+    """The Frechet distance to a reference, or FID-infinity in its place."""
+    return FrechetInfinity(reference) if infinity else Frechet(reference, allow_few)
+
+
+@metric(
+    "fid",
+    title="FID",
+    direction="lower",
+    range=(0, inf),
+    model=f"{INCEPTION}, resized as TensorFlow does",
+    paper=f"{_FID}; as in EDM, EDM2, StyleGAN, guided-diffusion, torch-fidelity",
+    licence=WEIGHTS_LICENCE,
+)
+@dataclass
+class Fid(ReferenceMetric):
+    """Frechet distance of Inception features by NVIDIA's convention, of most diffusion papers.
+
+    `reference`: a name of `harness refs list`, or a file. `infinity`: FID-infinity in place of the
+    value at this number of images. `allow_few`: also for no more images than features, where the
+    value is mostly bias. `checkpoint`: the file of the weights, where it is not downloaded.
+    """
+
+    reference: str = ""
+    infinity: bool = False
+    allow_few: bool = False
+    checkpoint: str = ""
+
+    def build_encoder(self) -> Encoder:
+        return InceptionTensorflow(self.checkpoint)
+
+    def statistic(self) -> Statistic[Any]:
+        return frechet(self.target(), self.infinity, self.allow_few)
+
+
+@metric(
+    "fid-clean",
+    title="FID (clean)",
+    direction="lower",
+    range=(0, inf),
+    model=f"{INCEPTION}, resized by Pillow's antialiased bicubic",
+    paper=f"Parmar et al. 2022, arXiv:2104.11222; {_FID}",
+    licence=WEIGHTS_LICENCE,
+)
+class FidClean(Fid):
+    """Frechet distance of Inception features by clean-fid's convention; parameters as of fid."""
+
+    def build_encoder(self) -> Encoder:
+        return InceptionClean(self.checkpoint)
+
+
+@metric(
+    "fid-pytorch",
+    title="FID (PyTorch)",
+    direction="lower",
+    range=(0, inf),
+    model=f"{INCEPTION}, resized by PyTorch's bilinear",
+    paper=f"pytorch-fid, github.com/mseitzer/pytorch-fid; {_FID}",
+    licence=WEIGHTS_LICENCE,
+)
+class FidPytorch(Fid):
+    """Frechet distance of Inception features by pytorch-fid's convention; parameters as of fid."""
+
+    def build_encoder(self) -> Encoder:
+        return InceptionPytorch(self.checkpoint)
+
+
+@metric(
+    "fd-dinov2",
+    title="FD-DINOv2",
+    direction="lower",
+    range=(0, inf),
+    model="DINOv2 ViT-L/14, 1024 features",
+    paper="Stein et al. 2023, arXiv:2306.04675; Karras et al. 2024, arXiv:2312.02696",
+    licence=WEIGHTS_LICENCE,
+)
+@dataclass
+class FdDinov2(ReferenceMetric):
+    """Frechet distance of DINOv2's class tokens; `resize`: edm2, pil or clean.
+
+    The three ways to 224x224 differ by a few per cent: `edm2` is that of EDM2's code and published
+    references, `pil` that of the guidance interval's and of Stein et al.'s tables (dgm-eval's
+    default), `clean` dgm-eval's --clean_resize. Others as of fid.
+    """
+
+    reference: str = ""
+    resize: Resize = "edm2"
+    infinity: bool = False
+    allow_few: bool = False
+    checkpoint: str = ""
+
+    def build_encoder(self) -> Encoder:
+        return Dinov2(resize=self.resize, checkpoint=self.checkpoint)
+
+    def statistic(self) -> Statistic[Any]:
+        return frechet(self.target(), self.infinity, self.allow_few)
+
+
+@metric(
+    "fd-clip",
+    title="FD-CLIP",
+    direction="lower",
+    range=(0, inf),
+    model="open_clip ViT-B-32, openai, 512 features; others by fd-clip(model=..., pretrained=...)",
+    paper="Kynkaanniemi et al. 2023, arXiv:2203.06026",
+    licence="MIT (openai weights)",
+)
+@dataclass
+class FdClip(ReferenceMetric):
+    """Frechet distance of CLIP's image features; others as of fid."""
+
+    reference: str = ""
+    model: str = "ViT-B-32"
+    pretrained: str = "openai"
+    infinity: bool = False
+    allow_few: bool = False
+
+    def build_encoder(self) -> Encoder:
+        return ClipFeatures(self.model, self.pretrained)
+
+    def statistic(self) -> Statistic[Any]:
+        return frechet(self.target(), self.infinity, self.allow_few)
+
+
+@metric(
+    "fd",
+    title="Frechet distance",
+    direction="lower",
+    range=(0, inf),
+    model="any encoder, for example fd(net=dinov2)",
+    paper="Dowson and Landau 1982",
+    licence="-",
+)
+@dataclass
+class Fd(ReferenceMetric):
+    """Frechet distance of the features of `net`, any encoder, such as dinov2(model=vitb14).
+
+    Encoders: inception-tf, inception-clean, inception-pytorch, dinov2, clip, cmmd-clip; their
+    parameters as those of fd-dinov2 and fd-clip, and `checkpoint`. Others as of fid.
+    """
+
+    reference: str = ""
+    net: str = "inception-tf"
+    infinity: bool = False
+    allow_few: bool = False
+
+    def build_encoder(self) -> Encoder:
+        return make_encoder(self.net)
+
+    def statistic(self) -> Statistic[Any]:
+        return frechet(self.target(), self.infinity, self.allow_few)

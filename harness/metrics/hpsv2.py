@@ -5,14 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, Literal
 
-from harness.metrics import weights
-from harness.metrics.base import ItemRow, metric, per_batch
+from harness.metrics import ItemRow, Undefined, metric, on_cpu, per_batch, weights
 from harness.metrics.cosine import CosineMetric
 from harness.metrics.hpsv2_package import HpsPackage
 from harness.metrics.open_clip_encoder import OpenClip
-from harness.metrics.undefined import Undefined
 
 if TYPE_CHECKING:
     import torch
@@ -60,8 +58,7 @@ class HpsEncoder(OpenClip):
             pixels, [across // 2, down // 2, across - across // 2, down - down // 2], fill=0
         )
         pixels = F.normalize(pixels, self.network.visual.image_mean, self.network.visual.image_std)
-        features: torch.Tensor = self.network.encode_image(pixels, normalize=True)
-        return features.float().cpu()
+        return on_cpu(self.network.encode_image(pixels, normalize=True))
 
 
 def checkpoint(path: str, file: str) -> str:
@@ -72,14 +69,31 @@ def checkpoint(path: str, file: str) -> str:
     return weights.hub_files(f"the HPSv2 weights {file}", _REPO, [file], parameter)[0]
 
 
+@metric(
+    "hpsv2",
+    title="HPSv2",
+    direction="higher",
+    range=(-1, 1),
+    model=_MODEL,
+    paper=_PAPER,
+    licence=_LICENCE,
+    needs_prompts=True,
+)
 @dataclass
-class _Hps(CosineMetric):
+class Hpsv2(CosineMetric):
+    """Human Preference Score v2: cosine of picture and prompt, not scaled (about 0.2 to 0.35).
+
+    `checkpoint`: a local HPS_v2_compressed.pt. `backend=package` runs the hpsv2 package's own
+    `score` where it is installed: many times slower, in half precision on a GPU. `antialias=false`
+    is what it gave with torchvision before 0.17.
+    """
+
     checkpoint: str = ""
     backend: Literal["open_clip", "package"] = "open_clip"
     antialias: bool = True
 
-    release: ClassVar[str]
-    file: ClassVar[str]
+    release = "v2.0"
+    file = "HPS_v2_compressed.pt"
 
     def build_encoder(self) -> HpsEncoder:
         return HpsEncoder(pretrained=self.checkpoint, file=self.file, antialias=self.antialias)
@@ -115,29 +129,6 @@ class _Hps(CosineMetric):
 
 
 @metric(
-    "hpsv2",
-    title="HPSv2",
-    direction="higher",
-    range=(-1, 1),
-    model=_MODEL,
-    paper=_PAPER,
-    licence=_LICENCE,
-    needs_prompts=True,
-)
-@dataclass
-class Hpsv2(_Hps):
-    """Human Preference Score v2: cosine of picture and prompt, not scaled (about 0.2 to 0.35).
-
-    `checkpoint`: a local HPS_v2_compressed.pt. `backend=package` runs the hpsv2 package's own
-    `score` where it is installed: many times slower, in half precision on a GPU. `antialias=false`
-    is what it gave with torchvision before 0.17.
-    """
-
-    release = "v2.0"
-    file = "HPS_v2_compressed.pt"
-
-
-@metric(
     "hpsv2.1",
     title="HPSv2.1",
     direction="higher",
@@ -148,7 +139,7 @@ class Hpsv2(_Hps):
     needs_prompts=True,
 )
 @dataclass
-class Hpsv21(_Hps):
+class Hpsv21(Hpsv2):
     """Human Preference Score v2.1: as hpsv2, with the weights of HPS_v2.1_compressed.pt."""
 
     release = "v2.1"

@@ -8,12 +8,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from harness.core.errors import HarnessError
 from harness.core.libraries import quiet
-from harness.metrics import weights
-from harness.metrics.base import ItemMetric, ItemRow, metric
+from harness.metrics import HarnessError, ItemMetric, ItemRow, Undefined, metric, weights
 from harness.metrics.linear_head import LinearHead
-from harness.metrics.undefined import Undefined
 
 if TYPE_CHECKING:
     import torch
@@ -132,8 +129,7 @@ class ImageReward(ItemMetric):
             is_decoder=False,
         )
         rewards = self.head(read.last_hidden_state[:, 0].float().cpu())
-        scores: list[float] = ((rewards - _MEAN) / _STD).tolist()
-        return scores
+        return list(((rewards - _MEAN) / _STD).tolist())
 
     def pixels(self, images: torch.Tensor) -> torch.Tensor:
         """PIL, shorter side to 224 (bicubic with antialiasing), centre crop; float32."""

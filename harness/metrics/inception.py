@@ -17,12 +17,11 @@ import zipfile
 from abc import abstractmethod
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
 
-from harness.core.errors import HarnessError
 from harness.fetch.checkpoints import find_checkpoint, wrong_file
 from harness.fetch.download import PublicFile
-from harness.metrics.base import Encoder, hash_file, per_batch
+from harness.metrics import Encoder, HarnessError, encoder, hash_file, on_cpu, per_batch
 from harness.metrics.resizing import resize_pillow, resize_tensorflow
 
 if TYPE_CHECKING:
@@ -30,6 +29,8 @@ if TYPE_CHECKING:
     import torch
     from numpy.typing import NDArray
 
+INCEPTION = "Inception-v3 of 2015-12-05, 2048 features"
+WEIGHTS_LICENCE = "Apache-2.0 (weights)"
 SIDE = 299
 WIDTH = 2048
 CLASSES = 1008
@@ -43,28 +44,11 @@ WEIGHTS = PublicFile(
     "https://github.com/mseitzer/pytorch-fid/releases/download/fid_weights/"
     "pt_inception-2015-12-05-6726825d.pth",
 )
+_OLD_TORCH = b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19"  # torch.save's before it was a zip file
 _WHAT = (
     "the FID's Inception network: NVIDIA's inception-2015-12-05.pt or .pkl, or pytorch-fid's "
     "pt_inception-2015-12-05-6726825d.pth"
 )
-
-
-class Network(Protocol):
-    """Inception by either of its published files."""
-
-    def to(self, device: str) -> Network: ...
-
-    def features(self, pixels: torch.Tensor) -> torch.Tensor:
-        """[B, 2048] of pixels [B, 3, 299, 299], float32 in [-1, 1]."""
-        ...
-
-    def features_resized(self, images: torch.Tensor) -> torch.Tensor:
-        """[B, 2048] of images [B, 3, H, W] of whole numbers in [0, 255], resized as TensorFlow."""
-        ...
-
-    def head(self) -> torch.Tensor:
-        """The weights [2048, 1008] from features to classes, without the bias."""
-        ...
 
 
 @dataclass
@@ -91,48 +75,48 @@ class InceptionEncoder(Encoder):
         return hash_file(self.file)
 
     def setup(self, device: str) -> None:
-        self.network = open_network(self.file).to(device)
+        self.network = open_inception(self.file).to(device)
         self.device = device
         self.width = WIDTH
 
     def head(self) -> NDArray[np.float32]:
         """The weights [2048, 1008] from features to the logits of classes, without the bias."""
-        matrix: NDArray[np.float32] = open_network(self.file).head().float().cpu().numpy()
+        matrix: NDArray[np.float32] = open_inception(self.file).head().float().cpu().numpy()
         return matrix
 
     @per_batch
     def encode(self, images: torch.Tensor) -> torch.Tensor:
-        return self.look(images.to(self.device)).float().cpu()
+        return on_cpu(self.look(images.to(self.device)))
 
     @abstractmethod
     def look(self, images: torch.Tensor) -> torch.Tensor:
         """Features of images uint8 [B, 3, H, W] on the device."""
 
 
+@encoder("inception-tf")
 class InceptionTensorflow(InceptionEncoder):
     """Inception as NVIDIA's code and torch-fidelity run it: resized as TensorFlow 1 did."""
 
-    name = "inception-tf"
     _published = SCRIPT
 
     def look(self, images: torch.Tensor) -> torch.Tensor:
         return self.network.features_resized(images)
 
 
+@encoder("inception-clean")
 class InceptionClean(InceptionEncoder):
     """Inception as clean-fid runs it: resized by Pillow's antialiased bicubic."""
 
-    name = "inception-clean"
     _published = SCRIPT
 
     def look(self, images: torch.Tensor) -> torch.Tensor:
         return self.network.features((resize_pillow(images.float(), SIDE) - 128) / 128)
 
 
+@encoder("inception-pytorch")
 class InceptionPytorch(InceptionEncoder):
     """Inception as pytorch-fid runs it: resized by PyTorch's bilinear."""
 
-    name = "inception-pytorch"
     _published = WEIGHTS
 
     def look(self, images: torch.Tensor) -> torch.Tensor:
@@ -143,7 +127,7 @@ class InceptionPytorch(InceptionEncoder):
         return self.network.features(2 * resized - 1)
 
 
-def open_network(path: str) -> Network:
+def open_inception(path: str) -> InceptionNetwork:
     """Inception from NVIDIA's TorchScript, a pickle around it, or a state_dict.
 
     A state_dict loads with `weights_only`. TorchScript is run by torch's interpreter for it, which
@@ -155,12 +139,11 @@ def open_network(path: str) -> Network:
     with open(path, "rb") as file:
         start = file.read(16)
     try:
-        if start.startswith(b"PK"):
-            scripted = _is_script(path)
-            return _Scripted(torch.jit.load(path, map_location="cpu")) if scripted else _plain(path)
-        if start.startswith(b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19"):  # torch.save's old form
-            return _plain(path)
-        return _Scripted(torch.jit.load(io.BytesIO(embedded_script(path)), map_location="cpu"))
+        zipped = start.startswith(b"PK")
+        if start.startswith(_OLD_TORCH) or (zipped and not _is_script(path)):
+            return _from_state(path)
+        script = path if zipped else io.BytesIO(embedded_script(path))
+        return ScriptedInception(torch.jit.load(script, map_location="cpu"))
     except HarnessError:
         raise
     except Exception as error:  # unpickling, missing keys, shapes: all mean the wrong file
@@ -189,14 +172,14 @@ def embedded_script(path: str) -> bytes:
     return found[0]
 
 
-class _Scripted:
-    """NVIDIA's TorchScript, which resizes by itself."""
+class ScriptedInception:
+    """NVIDIA's TorchScript, which resizes by itself; methods as of PlainInception."""
 
     def __init__(self, script: Any) -> None:
         self.script = script.eval()
         assert self.script.layers
 
-    def to(self, device: str) -> _Scripted:
+    def to(self, device: str) -> ScriptedInception:
         self.script = self.script.to(device)
         return self
 
@@ -216,16 +199,16 @@ class _Scripted:
         raise HarnessError("the TorchScript of Inception holds no weights of classes")
 
 
-def _plain(path: str) -> _Plain:
+def _from_state(path: str) -> PlainInception:
     import torch
 
     network = build_network()
     network.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
-    return _Plain(network)
+    return PlainInception(network)
 
 
-class _Plain:
-    """The network built here, from a state_dict."""
+class PlainInception:
+    """The network built here, with the weights of a state_dict."""
 
     def __init__(self, network: torch.nn.Module) -> None:
         import torch
@@ -235,7 +218,7 @@ class _Plain:
         self.network = _folded(network.eval()).requires_grad_(False)
         self.layout = torch.contiguous_format
 
-    def to(self, device: str) -> _Plain:
+    def to(self, device: str) -> PlainInception:
         import torch
 
         if torch.device(device).type == "cpu":  # where convolutions are faster so
@@ -244,14 +227,21 @@ class _Plain:
         return self
 
     def features(self, pixels: torch.Tensor) -> torch.Tensor:
+        """[B, 2048] of pixels [B, 3, 299, 299], float32 in [-1, 1]."""
         features: torch.Tensor = self.network(pixels.contiguous(memory_format=self.layout))
         return features
 
     def features_resized(self, images: torch.Tensor) -> torch.Tensor:
+        """[B, 2048] of images [B, 3, H, W] of whole numbers in [0, 255], resized as TensorFlow."""
         return self.features((resize_tensorflow(images.float(), SIDE) - 128) / 128)
 
     def head(self) -> torch.Tensor:
+        """The weights [2048, 1008] from features to classes, without the bias."""
         return self._head.T
+
+
+InceptionNetwork: TypeAlias = ScriptedInception | PlainInception
+"""Inception by either of its published files."""
 
 
 def _folded(network: torch.nn.Module) -> torch.nn.Module:
@@ -272,15 +262,20 @@ def build_network() -> torch.nn.Module:
     from cleanfid import inception_pytorch as blocks
     from torchvision.models import inception_v3
 
-    network = inception_v3(weights=None, num_classes=CLASSES, aux_logits=False, init_weights=False)
-    network.Mixed_5b = blocks.FIDInceptionA(192, pool_features=32)
-    network.Mixed_5c = blocks.FIDInceptionA(256, pool_features=64)
-    network.Mixed_5d = blocks.FIDInceptionA(288, pool_features=64)
-    network.Mixed_6b = blocks.FIDInceptionC(768, channels_7x7=128)
-    network.Mixed_6c = blocks.FIDInceptionC(768, channels_7x7=160)
-    network.Mixed_6d = blocks.FIDInceptionC(768, channels_7x7=160)
-    network.Mixed_6e = blocks.FIDInceptionC(768, channels_7x7=192)
-    network.Mixed_7b = blocks.FIDInceptionE_1(1280)
-    network.Mixed_7c = blocks.FIDInceptionE_2(2048)
-    built: torch.nn.Module = network
-    return built
+    network: torch.nn.Module = inception_v3(
+        weights=None, num_classes=CLASSES, aux_logits=False, init_weights=False
+    )
+    mixed = {
+        "5b": blocks.FIDInceptionA(192, pool_features=32),
+        "5c": blocks.FIDInceptionA(256, pool_features=64),
+        "5d": blocks.FIDInceptionA(288, pool_features=64),
+        "6b": blocks.FIDInceptionC(768, channels_7x7=128),
+        "6c": blocks.FIDInceptionC(768, channels_7x7=160),
+        "6d": blocks.FIDInceptionC(768, channels_7x7=160),
+        "6e": blocks.FIDInceptionC(768, channels_7x7=192),
+        "7b": blocks.FIDInceptionE_1(1280),
+        "7c": blocks.FIDInceptionE_2(2048),
+    }
+    for name, block in mixed.items():
+        setattr(network, f"Mixed_{name}", block)
+    return network

@@ -10,17 +10,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.metrics.base import Encoder, SetMetric, metric
-from harness.metrics.inception import CLASSES, InceptionTensorflow
-from harness.metrics.referred import INCEPTION, USUAL, WEIGHTS_LICENCE
-from harness.metrics.set_statistics import Rows, Statistic
-from harness.metrics.undefined import Undefined
+from harness.metrics import USUAL, Encoder, Rows, SetMetric, Statistic, Undefined, metric
+from harness.metrics.inception import CLASSES, INCEPTION, WEIGHTS_LICENCE, InceptionTensorflow
 
 _SEED = 2020
 
 
 @dataclass(frozen=True)
-class Diversity:
+class ClassDivergence:
     """Mean over `splits` parts of exp(mean KL(p(class | image) || p(class of the part))).
 
     `head` [F, C]: from features to logits. The images are shuffled (RandomState(2020)) before they
@@ -77,7 +74,7 @@ class InceptionScore(SetMetric):
 
     def statistic(self) -> Statistic[Any]:
         self.features.check()
-        return Diversity(_head(self.checkpoint), self.splits)
+        return ClassDivergence(_head(self.checkpoint), self.splits)
 
 
 @lru_cache(maxsize=2)

@@ -1,19 +1,28 @@
-"""Maximum mean discrepancy of two sets of features (Gretton et al. 2012), as in KID and CMMD."""
+"""Maximum mean discrepancy of two sets of features (Gretton et al. 2012): KID and CMMD."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from math import inf
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.core.errors import HarnessError
-from harness.metrics.frechet import Reference
-from harness.metrics.set_statistics import Rows
-from harness.metrics.undefined import Undefined
+from harness.metrics import (
+    Encoder,
+    Reference,
+    ReferenceMetric,
+    Rows,
+    Statistic,
+    Undefined,
+    make_encoder,
+    metric,
+)
+from harness.metrics.clip_features import CmmdFeatures
+from harness.metrics.inception import INCEPTION, WEIGHTS_LICENCE
 
 Features = NDArray[Any]
 Kernel = Callable[[Features, Features], NDArray[np.float64]]
@@ -49,7 +58,7 @@ class Mmd:
     scale: float
 
     def gather(self, features: Features) -> Rows:
-        return Rows.of(_like(self.reference, features))
+        return Rows.of(self.reference.accept(features))
 
     def value(self, state: Rows) -> float | Undefined:
         return self._value(state.n, *self._sums([state]), leave_out=None)
@@ -70,7 +79,7 @@ class Mmd:
                 among[i, j] = among[j, i] = kernel_sum(self.kernel, one, other)
             if self.unbiased:
                 among[i, i] -= diagonal_sum(self.kernel, one)
-        across = [kernel_sum(self.kernel, block, _held(self.reference)) for block in blocks]
+        across = [kernel_sum(self.kernel, block, self.reference.rows) for block in blocks]
         return among, np.array(across)
 
     def _value(
@@ -79,7 +88,7 @@ class Mmd:
         if leave_out is not None:
             among = np.delete(np.delete(among, leave_out, 0), leave_out, 1)
             across = np.delete(across, leave_out)
-        m = len(_held(self.reference))
+        m = len(self.reference.rows)
         if n < 2 or m < 2:
             return Undefined(f"{min(n, m)} images are too few for a mean over pairs of images")
         own = among.sum() / (n * (n - 1) if self.unbiased else n * n)
@@ -102,11 +111,11 @@ class SubsetMmd:
     size: int
 
     def gather(self, features: Features) -> Rows:
-        return Rows.of(_like(self.reference, features))
+        return Rows.of(self.reference.accept(features))
 
     def value(self, state: Rows) -> float | Undefined:
         rng = np.random.RandomState(_SEED)
-        ours, theirs = state.array, _held(self.reference)
+        ours, theirs = state.array, self.reference.rows
         least = min(len(ours), len(theirs))
         if least < self.size or self.size < 2:
             return Undefined(f"{least} images are too few for subsets of {self.size}")
@@ -142,7 +151,7 @@ def diagonal_sum(kernel: Kernel, x: Features) -> float:
 @lru_cache(maxsize=8)
 def _own_mean(reference: Reference, kernel: Kernel, unbiased: bool) -> float:
     """The mean over pairs of references; once for each of them."""
-    features = _held(reference)
+    features = reference.rows
     m = len(features)
     total = kernel_sum(kernel, features, features)
     if unbiased:
@@ -150,16 +159,63 @@ def _own_mean(reference: Reference, kernel: Kernel, unbiased: bool) -> float:
     return total / m**2
 
 
-def _held(reference: Reference) -> Features:
-    assert reference.features is not None
-    return reference.features
+@metric(
+    "kid",
+    title="KID",
+    direction="lower",
+    model=f"{INCEPTION}, resized as TensorFlow does; others by kid(net=...)",
+    paper="Binkowski et al. 2018, arXiv:1801.01401",
+    licence=WEIGHTS_LICENCE,
+)
+@dataclass
+class Kid(ReferenceMetric):
+    """Kernel distance: unbiased squared MMD of features by the kernel (x y / F + 1)^3, not scaled.
+
+    Over all pairs of images: exactly what the usual mean over random subsets estimates, with no
+    chance in it. `subsets`: that mean over so many subsets of `subset_size` images, drawn as
+    torch-fidelity draws them; without an interval. `net`: an encoder, as of fd.
+    """
+
+    reference: str = ""
+    net: str = "inception-tf"
+    subsets: int = 0
+    subset_size: int = 1000
+    keeps_features = True
+    enough = 0
+
+    def build_encoder(self) -> Encoder:
+        return make_encoder(self.net)
+
+    def statistic(self) -> Statistic[Any]:
+        if self.subsets:
+            return SubsetMmd(self.target(), polynomial, self.subsets, self.subset_size)
+        return Mmd(self.target(), polynomial, unbiased=True, scale=1)
 
 
-def _like(reference: Reference, features: Features) -> Features:
-    width = _held(reference).shape[1]
-    if features.shape[1] != width:
-        raise HarnessError(
-            f"these images have {features.shape[1]} features and the reference {width}: "
-            "they come from different encoders"
-        )
-    return features
+@metric(
+    "cmmd",
+    title="CMMD",
+    direction="lower",
+    range=(0, inf),
+    model="open_clip ViT-L-14-336, openai, 768 features",
+    paper="Jayasumana et al. 2024, arXiv:2401.09603",
+    licence="MIT (openai weights)",
+)
+@dataclass
+class Cmmd(ReferenceMetric):
+    """CLIP maximum mean discrepancy: 1000 times the squared MMD by a Gaussian kernel of sigma 10.
+
+    Of unit CLIP features, by the estimator of least variance, as the paper's code.
+    """
+
+    reference: str = ""
+    model: str = "ViT-L-14-336"
+    pretrained: str = "openai"
+    keeps_features = True
+    enough = 0
+
+    def build_encoder(self) -> Encoder:
+        return CmmdFeatures(self.model, self.pretrained)
+
+    def statistic(self) -> Statistic[Any]:
+        return Mmd(self.target(), gaussian, unbiased=False, scale=1000)

@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from harness.core.errors import HarnessError, unknown
 from harness.core.libraries import align
-from harness.metrics import weights
-from harness.metrics.base import per_batch
+from harness.metrics import on_cpu, per_batch, weights
 from harness.metrics.cosine import TwoTowers
 
 if TYPE_CHECKING:
@@ -200,15 +199,12 @@ class OpenClip(TwoTowers):
 
     @per_batch
     def encode(self, images: torch.Tensor) -> torch.Tensor:
-        features: torch.Tensor = self.network.encode_image(self.pixels(images), normalize=True)
-        return features.float().cpu()
+        return on_cpu(self.network.encode_image(self.pixels(images), normalize=True))
 
     def encode_text(self, text: str) -> torch.Tensor:
         """The unit vector [F] of one text, cut at the model's window."""
-        features: torch.Tensor = self.network.encode_text(
-            self.tokenizer([text]).to(self.device), normalize=True
-        )
-        return features[0].float().cpu()
+        tokens = self.tokenizer([text]).to(self.device)
+        return on_cpu(self.network.encode_text(tokens, normalize=True)[0])
 
     def truncates(self, text: str) -> bool:
         """Whether a text is longer than the model's window (77 tokens for most)."""

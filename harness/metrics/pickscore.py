@@ -11,12 +11,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harness.core.errors import HarnessError
 from harness.core.libraries import align, quiet
-from harness.metrics import weights
-from harness.metrics.base import ItemRow, metric, per_batch
+from harness.metrics import HarnessError, ItemRow, Undefined, metric, per_batch, weights
 from harness.metrics.cosine import CosineMetric, TwoTowers
-from harness.metrics.undefined import Undefined
 
 if TYPE_CHECKING:
     import torch

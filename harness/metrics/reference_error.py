@@ -11,10 +11,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from harness.core.errors import HarnessError
 from harness.core.run_spec import RunSpec
 from harness.core.shards import item_id
-from harness.metrics.base import ItemMetric, ItemRow, metric
+from harness.metrics import HarnessError, ItemMetric, ItemRow, metric
 
 if TYPE_CHECKING:
     import torch
@@ -88,42 +87,39 @@ class DistanceToReference(ItemMetric):
         }
         self._open: tuple[str, dict[str, ImageRow]] = ("", {})
 
-    def _row(self, row: ItemRow) -> ImageRow | None:
-        """The same item of the reference; a batch's items lie in one of its shards, or few."""
+    def _picture(self, row: ItemRow) -> bytes | str:
+        """The file of the reference's picture of the same item, or why there is none."""
+        from harness.store.pictures import Broken
         from harness.store.scores import image_rows
 
         item = item_id(row.prompt_id, row.seed)
         shard = self._shard_of.get(item)
         if shard is None:
-            return None
-        if shard != self._open[0]:
-            self._open = (shard, {r.item_id: r for r in image_rows(self.reference, shard)})
-        return self._open[1][item]
-
-    def unsuitable(self, row: ItemRow, size: tuple[int, int]) -> str | None:
-        from harness.store.pictures import Broken
-
-        found = self._row(row)
-        if found is None:
             return "the reference run lacks it"
+        if shard != self._open[0]:  # a batch's items lie in one of its shards, or few
+            self._open = (shard, {r.item_id: r for r in image_rows(self.reference, shard)})
+        found = self._open[1][item]
         if found.prompt != row.prompt:
             return "the reference run has another prompt for it"
-        if isinstance(data := found.read(), Broken):
+        data = found.read()
+        if isinstance(data, Broken):
             return f"the reference run has no picture of it: {data.reason}"
-        return None
+        return data
+
+    def unsuitable(self, row: ItemRow, size: tuple[int, int]) -> str | None:
+        found = self._picture(row)
+        return found if isinstance(found, str) else None
 
     def score(self, images: torch.Tensor, rows: Sequence[ItemRow]) -> Sequence[float]:
         return [
-            float(np.sqrt(np.square(image.numpy() - self._picture(row)).mean()) / 255)
+            float(np.sqrt(np.square(image.numpy() - self._pixels(row)).mean()) / 255)
             for image, row in zip(images, rows, strict=True)
         ]
 
-    def _picture(self, row: ItemRow) -> np.ndarray:
-        """The reference's pixels [3, H, W], float64."""
+    def _pixels(self, row: ItemRow) -> np.ndarray:
+        """The reference's pixels [3, H, W], float64, of an item that has a picture there."""
         from harness.store.pictures import decode
 
-        found = self._row(row)
-        assert found is not None
-        data = found.read()
+        data = self._picture(row)
         assert isinstance(data, bytes)
         return np.asarray(decode(data), dtype=np.float64)

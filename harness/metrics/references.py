@@ -1,4 +1,5 @@
-"""Reference statistics: read, found by name, and refused where they are of other features."""
+"""Reference statistics: read, found by name, refused where they are of other features; and the
+metrics that are measured against them."""
 
 from __future__ import annotations
 
@@ -10,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,9 +22,9 @@ from harness.fetch.download import PublicFile, cache_root
 from harness.fetch.pickles import arrays
 from harness.fetch.pickles.arrays import StoredArray
 from harness.fetch.pickles.machine import Budget, Machine, Refused, Symbol
-from harness.metrics.base import Encoder
-from harness.metrics.frechet import Reference
-from harness.metrics.set_statistics import Moments
+from harness.metrics.base import USUAL, SetMetric
+from harness.metrics.encoders import Encoder
+from harness.metrics.set_statistics import Moments, Reference
 
 log = logging.getLogger(__name__)
 
@@ -37,8 +38,31 @@ _CLEAN_FID = {
 _STEPS = 10_000
 
 
+class ReferenceMetric(SetMetric):
+    """A set metric against reference statistics: `reference` is a name of them, or a file.
+
+    `keeps_features`: whether it needs the features of the reference's images, not only their mean
+    and covariance.
+    """
+
+    reference: str
+    keeps_features: ClassVar[bool] = False
+    enough = USUAL
+
+    def target(self) -> Reference:
+        """What `reference` names, for this encoder; errors as of `find_reference`."""
+        return find_reference(
+            self.name, self.reference, self.features, features=self.keeps_features
+        )
+
+    def check(self) -> None:
+        reference = self.target()  # before weights are downloaded for nothing
+        self.features.check()
+        check_weights(self.reference, reference, self.features)
+
+
 @dataclass(frozen=True)
-class Published:
+class PublishedReference:
     """A row of the manifest: one public file of statistics, and what it was made with."""
 
     name: str
@@ -48,19 +72,15 @@ class Published:
     data: str
     source: str
 
-    @property
-    def file(self) -> PublicFile:
-        return PublicFile("references", self.url)
-
 
 @lru_cache
-def published() -> dict[str, Published]:
+def published() -> dict[str, PublishedReference]:
     """The public references by name."""
     import yaml
 
     rows = yaml.safe_load(data_path(MANIFEST).read_text())
     return {
-        name: Published(name, **{**row, "encoders": tuple(row["encoders"])})
+        name: PublishedReference(name, **{**row, "encoders": tuple(row["encoders"])})
         for name, row in rows.items()
     }
 
@@ -144,10 +164,10 @@ def _found(metric: str, name: str, encoder: Encoder) -> Reference:
     raise unknown("reference", name, [*own, *published()], where=metric)
 
 
-def _public(row: Published, encoder: Encoder) -> Reference:
+def _public(row: PublishedReference, encoder: Encoder) -> Reference:
     if encoder.convention not in row.encoders:
         raise _other_convention(row.name, " and ".join(row.encoders), encoder)
-    reference = read_reference(row.file.obtain(), encoder.convention)
+    reference = read_reference(PublicFile("references", row.url).obtain(), encoder.convention)
     meta = {"encoder": encoder.convention, **reference.meta}
     return replace(reference, n=reference.n or row.n, meta=meta)
 

@@ -1,4 +1,4 @@
-"""Functions over features that add up over shards, and the interval of such a function."""
+"""Functions over features that add up over shards, what they refer to, and their intervals."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import Any, Protocol, TypeVar, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
+from harness.core.errors import HarnessError
 from harness.metrics.undefined import Undefined
 
 S = TypeVar("S")
@@ -28,11 +29,9 @@ class Statistic(Protocol[S]):
 
     def gather(self, features: NDArray[Any]) -> S:
         """The state of features [n, F]."""
-        ...
 
     def value(self, state: S) -> float | Undefined:
         """The number, or why it is undefined (too few images)."""
-        ...
 
 
 @runtime_checkable
@@ -44,7 +43,6 @@ class LeavesOut(Protocol):
 
     def left_out(self, states: Sequence[Any]) -> Sequence[float | Undefined] | Undefined:
         """The value of all states but one, for each; Undefined where it has no such values."""
-        ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -103,6 +101,46 @@ class Moments:
     def covariance(self) -> NDArray[np.float64]:
         """The unbiased covariance [F, F]; needs n >= 2."""
         return self.scatter / (self.n - 1)
+
+
+@dataclass(frozen=True, eq=False)
+class Reference:
+    """What to measure against: `n` images' mean `mu` [F] and covariance `sigma` [F, F].
+
+    `n` is None where the file does not say. `features` [m, F] of the same images, or of m of them,
+    where they were kept. `meta` are words: encoder, hash of its weights, source.
+    """
+
+    mu: NDArray[np.float64]
+    sigma: NDArray[np.float64]
+    n: int | None
+    meta: dict[str, str]
+    features: NDArray[np.float32] | None = None
+
+    @cached_property
+    def root(self) -> NDArray[np.float64]:
+        """Some R with R R^T = sigma: Cholesky's, or of a singular sigma the symmetric one."""
+        try:
+            factor: NDArray[np.float64] = np.linalg.cholesky(self.sigma).astype(np.float64)
+            return factor
+        except np.linalg.LinAlgError:
+            values, vectors = np.linalg.eigh(self.sigma)
+            return vectors * np.sqrt(np.clip(values, 0, None))
+
+    @property
+    def rows(self) -> NDArray[np.float32]:
+        """The features [m, F] of a reference that is known to hold them."""
+        assert self.features is not None
+        return self.features
+
+    def accept(self, features: NDArray[Any]) -> NDArray[Any]:
+        """The features [n, F] of images, if they are as wide; HarnessError if they are not."""
+        if features.shape[1] != len(self.mu):
+            raise HarnessError(
+                f"these images have {features.shape[1]} features and the reference "
+                f"{len(self.mu)}: they come from different encoders"
+            )
+        return features
 
 
 def deal(groups: Sequence[str], blocks: int = BLOCKS) -> NDArray[np.intp] | None:

@@ -13,19 +13,19 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from harness.core.data import data_path
-from harness.core.errors import HarnessError
-from harness.metrics.base import (
+from harness.metrics import (
     Encoder,
+    HarnessError,
     ItemMetric,
     ItemRow,
     SetMetric,
+    Undefined,
     hash_file,
     metric,
     per_batch,
 )
 from harness.metrics.frechet import Frechet
 from harness.metrics.references import read_reference
-from harness.metrics.undefined import Undefined
 
 if TYPE_CHECKING:
     import torch

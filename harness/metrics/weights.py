@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness.core.errors import HarnessError
-from harness.metrics.base import hash_file
+from harness.metrics.encoders import hash_file
 
 if TYPE_CHECKING:
     import torch

@@ -19,8 +19,10 @@ from harness.core.errors import HarnessError
 from harness.core.run_spec import RunSpec
 from harness.core.shards import Prompt, Shard, item_id, plan_shards
 from harness.evaluation import by_seed_range, evaluate, pending, set_score
-from harness.metrics.base import METRICS, Encoder, ItemMetric, Metric, SetMetric, metric, per_batch
-from harness.metrics.frechet import Frechet, Reference
+from harness.metrics.base import METRICS, ItemMetric, Metric, SetMetric, metric
+from harness.metrics.encoders import Encoder, per_batch
+from harness.metrics.frechet import Frechet
+from harness.metrics.set_statistics import Reference
 from harness.metrics.undefined import Undefined
 from harness.store import files, index, schema
 from harness.store.run import Run

@@ -12,7 +12,8 @@ from torch import nn
 
 from harness.core.errors import HarnessError
 from harness.metrics.aesthetic import HEAD, Aesthetic
-from harness.metrics.base import ItemMetric, ItemRow, make_metric, make_metrics
+from harness.metrics.base import ItemMetric, make_metric, make_metrics
+from harness.metrics.encoders import ItemRow
 from harness.metrics.linear_head import LinearHead
 from harness.metrics.open_clip_encoder import OpenClip
 from tests.conftest import Certify

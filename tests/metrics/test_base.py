@@ -2,25 +2,31 @@
 
 from __future__ import annotations
 
+import math
+import re
 import subprocess
 import sys
+import textwrap
 from dataclasses import dataclass
+from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 from harness.core.errors import HarnessError
 from harness.metrics.base import (
     METRICS,
-    Encoder,
     ItemMetric,
+    SetMetric,
     checks,
     describe,
     make_metric,
     make_metrics,
     metric,
-    per_batch,
 )
+from harness.metrics.encoders import ENCODERS, Encoder, make_encoder, per_batch
+from harness.metrics.set_statistics import Reference
 
 
 class Brightness(Encoder):
@@ -162,3 +168,32 @@ def test_metrics_are_listed_without_heavy_libraries() -> None:
     )
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert out.stdout.strip() == "[]"
+
+
+def test_the_documentations_examples_are_whole_metrics(monkeypatch: pytest.MonkeyPatch) -> None:
+    import harness.metrics
+    from harness.metrics import base, encoders
+
+    ENCODERS.names()
+    monkeypatch.setattr(ENCODERS, "_entries", dict(ENCODERS._entries))
+    METRICS._entries.pop("contrast")  # the first example stands for it
+    names = {name: getattr(harness.metrics, name) for name in harness.metrics.__all__}
+    names |= {"dataclass": dataclass, "math": math, "np": np, "__name__": __name__}
+    for module in (base, encoders):
+        doc = Path(str(module.__file__)).read_text().split('"""')[1]
+        blocks = re.findall(r"^(?: {4}.*\n|\n)+", doc, re.M)
+        exec(textwrap.dedent("\n".join(blocks)), names)
+    images = torch.tensor([0, 255], dtype=torch.uint8).expand(2, 3, 4, 2)
+    item = make_metric("contrast")
+    assert isinstance(item, ItemMetric)
+    assert item.score(images, []) == pytest.approx([0.5, 0.5], abs=0.02)
+    encoder = make_encoder("mean-colour")
+    assert encoder.encode(images).tolist() == [[127.5] * 3] * 2
+    found = make_metric("clip-distance(reference=mine)")
+    assert isinstance(found, SetMetric)
+    assert found.features.convention == "clip"
+    with pytest.raises(HarnessError, match="unknown reference 'mine'"):
+        found.statistic()
+    statistic = names["MeanDistance"](Reference(np.zeros(3), np.eye(3), 9, {}))
+    state = statistic.gather(encoder.encode(images).numpy())
+    assert statistic.value(state) == pytest.approx(127.5 * 3**0.5)

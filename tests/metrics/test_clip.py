@@ -14,8 +14,9 @@ import torch
 from PIL import Image
 
 from harness.core.errors import HarnessError
-from harness.metrics.base import ItemMetric, ItemRow, make_metric, make_metrics
+from harness.metrics.base import ItemMetric, make_metric, make_metrics
 from harness.metrics.clip import Clip
+from harness.metrics.encoders import ItemRow
 from harness.metrics.open_clip_encoder import OpenClip
 from harness.metrics.pickscore import clip_tokenizer
 from tests.conftest import Certify, misaligned

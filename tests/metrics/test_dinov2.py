@@ -12,7 +12,7 @@ from PIL import Image
 
 from harness.core.errors import HarnessError
 from harness.metrics.base import make_metric
-from harness.metrics.dinov2 import MEAN, STD, Dinov2, open_network
+from harness.metrics.dinov2 import MEAN, STD, Dinov2, open_dinov2
 from tests.conftest import Certify
 from tests.metrics.random_weights import dinov2_state
 
@@ -86,7 +86,7 @@ def test_the_network_is_transformers(tmp_path: Path, certify: Certify) -> None:
     from transformers import Dinov2Config, Dinov2Model
 
     path = dinov2_state(tmp_path / "tiny.pth", grid=16)
-    network = open_network(str(path))
+    network = open_dinov2(str(path))
     theirs = Dinov2Model(
         Dinov2Config(
             hidden_size=64,
@@ -142,7 +142,7 @@ def _renamed(
 def test_positions_are_scaled_as_the_official_code_does(tmp_path: Path) -> None:
     """By (16 + 0.1) / 37: not the same as resizing to 16."""
     path = dinov2_state(tmp_path / "tiny.pth", grid=37)
-    found = open_network(str(path)).pos_embed
+    found = open_dinov2(str(path)).pos_embed
     planes = torch.load(path, weights_only=True)["pos_embed"][:, 1:].reshape(1, 37, 37, 64)
     planes = planes.permute(0, 3, 1, 2)
     at = (torch.arange(16) + 0.5) * 37 / 16.1 - 0.5

@@ -17,7 +17,8 @@ import torch
 from PIL import Image
 
 from harness.core.errors import HarnessError
-from harness.metrics.base import ItemMetric, ItemRow, make_metric
+from harness.metrics.base import ItemMetric, make_metric
+from harness.metrics.encoders import ItemRow
 from harness.metrics.hpsv2_package import VOCABULARY
 from tests.conftest import Certify
 
@@ -182,7 +183,8 @@ OURS = """
 import json, sys
 import numpy as np, open_clip, torch
 from PIL import Image
-from harness.metrics.base import ItemRow, make_metric
+from harness.metrics.base import make_metric
+from harness.metrics.encoders import ItemRow
 from harness.metrics.hpsv2_package import import_package
 folder, configs, checkpoint = sys.argv[1:]
 import_package()

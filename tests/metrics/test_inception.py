@@ -12,14 +12,14 @@ import torch
 from PIL import Image
 
 from harness.core.errors import HarnessError
-from harness.metrics.base import Encoder
+from harness.metrics.encoders import Encoder
 from harness.metrics.inception import (
     InceptionClean,
     InceptionPytorch,
     InceptionTensorflow,
     embedded_script,
 )
-from harness.metrics.inception_score import Diversity
+from harness.metrics.inception_score import ClassDivergence
 from harness.metrics.resizing import resize_pillow, resize_tensorflow
 from tests.conftest import Certify
 from tests.metrics.random_weights import inception_script, inception_state
@@ -158,7 +158,7 @@ def test_inception_score_of_logits_is_torch_fidelitys(certify: Certify) -> None:
     module = pytest.importorskip("torch_fidelity.metric_isc")
     logits = np.random.default_rng(2).normal(size=(503, 12)) * 3
     expected = module.isc_features_to_metric(torch.from_numpy(logits))
-    statistic = Diversity(np.eye(12), 10)
+    statistic = ClassDivergence(np.eye(12), 10)
     found = statistic.value(statistic.gather(logits))
     certify(
         "metric inception-score", found, expected["inception_score_mean"],

@@ -10,7 +10,8 @@ import torch
 from PIL import Image
 
 from harness.core.errors import HarnessError
-from harness.metrics.base import ItemMetric, ItemRow, make_metric
+from harness.metrics.base import ItemMetric, make_metric
+from harness.metrics.encoders import ItemRow
 from harness.metrics.pickscore import PickScoreEncoder, clip_tokenizer
 from tests.conftest import Certify, misaligned
 

@@ -9,10 +9,10 @@ import pytest
 import torch
 
 from harness.core.errors import HarnessError
-from harness.metrics import neighbours
-from harness.metrics.frechet import FrechetInfinity, Reference, frechet_distance
+from harness.metrics.frechet import FrechetInfinity, frechet_distance
 from harness.metrics.mmd import Mmd, SubsetMmd, gaussian, polynomial
-from harness.metrics.set_statistics import BLOCKS, LeavesOut, Rows, delete_one
+from harness.metrics.precision_recall import BallsWithImages, ImagesInBalls, ReferencesInBalls
+from harness.metrics.set_statistics import BLOCKS, LeavesOut, Reference, Rows, delete_one
 from harness.metrics.undefined import Undefined
 from tests.conftest import Certify
 
@@ -83,8 +83,14 @@ def test_neighbours_are_prdcs(k: int, certify: Certify) -> None:
     prdc = pytest.importorskip("prdc")
     ours, base = sets()
     expected = prdc.compute_prdc(base.features, ours, k)
-    for name in ("precision", "recall", "density", "coverage"):
-        found = value(getattr(neighbours, name.capitalize())(base, k), ours)
+    statistics = {
+        "precision": ImagesInBalls(base, k),
+        "recall": ReferencesInBalls(base, k),
+        "density": ImagesInBalls(base, k, density=True),
+        "coverage": BallsWithImages(base, k),
+    }
+    for name, statistic in statistics.items():
+        found = value(statistic, ours)
         assert 0 < found < 1.5
         certify(f"metric {name}", found, expected[name], atol=1e-12, reference="prdc")
 
@@ -92,10 +98,10 @@ def test_neighbours_are_prdcs(k: int, certify: Certify) -> None:
 STATISTICS = [
     lambda base: Mmd(base, polynomial, unbiased=True, scale=1),
     lambda base: Mmd(base, gaussian, unbiased=False, scale=1000),
-    lambda base: neighbours.Precision(base, 3),
-    lambda base: neighbours.Density(base, 3),
-    lambda base: neighbours.Coverage(base, 3),
-    lambda base: neighbours.Recall(base, 3),
+    lambda base: ImagesInBalls(base, 3),
+    lambda base: ImagesInBalls(base, 3, density=True),
+    lambda base: BallsWithImages(base, 3),
+    lambda base: ReferencesInBalls(base, 3),
 ]
 
 

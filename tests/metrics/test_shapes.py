@@ -18,7 +18,8 @@ from harness.core.run_spec import RunSpec
 from harness.core.shards import Prompt, item_id, plan_shards
 from harness.evaluation import evaluate, set_score
 from harness.metrics import shapes_clip, shapes_judge
-from harness.metrics.base import ItemMetric, ItemRow, make_metric
+from harness.metrics.base import ItemMetric, make_metric
+from harness.metrics.encoders import ItemRow
 from harness.metrics.references import read_reference
 from harness.store import schema
 from harness.store.run import Run

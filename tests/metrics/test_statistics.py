@@ -9,9 +9,9 @@ import pytest
 from scipy import linalg
 
 from harness.core.errors import HarnessError
-from harness.metrics.frechet import Frechet, Reference, frechet_distance
+from harness.metrics.frechet import Frechet, frechet_distance
 from harness.metrics.references import read_reference
-from harness.metrics.set_statistics import BLOCKS, Moments, deal, delete_one, jackknife
+from harness.metrics.set_statistics import BLOCKS, Moments, Reference, deal, delete_one, jackknife
 from harness.metrics.undefined import Undefined
 
 

@@ -18,8 +18,10 @@ from PIL import Image
 
 from harness.core.errors import HarnessError
 from harness.evaluation import evaluate
-from harness.metrics.base import METRICS, Encoder, ItemMetric, SetMetric, metric
-from harness.metrics.frechet import Frechet, Reference
+from harness.metrics.base import METRICS, ItemMetric, SetMetric, metric
+from harness.metrics.encoders import Encoder
+from harness.metrics.frechet import Frechet
+from harness.metrics.set_statistics import Reference
 from harness.prompts.base import load_prompts
 from harness.runs.importing import import_images
 from harness.runs.manifest import Declared

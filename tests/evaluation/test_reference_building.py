@@ -14,8 +14,9 @@ from PIL import Image
 
 from harness import cli
 from harness.core.errors import HarnessError
-from harness.evaluation.building import build_references, encoders_of
-from harness.metrics.base import Encoder, make_metric
+from harness.evaluation.reference_building import build_references, encoders_of
+from harness.metrics.base import make_metric
+from harness.metrics.encoders import Encoder
 from harness.metrics.inception import InceptionTensorflow
 from harness.metrics.references import find_reference, read_reference
 from harness.metrics.set_statistics import Moments

@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.core.errors import HarnessError
-from harness.metrics.base import Encoder, SetMetric, make_metrics
-from harness.metrics.encoders import make_encoder
-from harness.metrics.referred import Referred
+from harness.metrics.base import make_metrics
+from harness.metrics.encoders import Encoder, make_encoder
+from harness.metrics.references import ReferenceMetric
 from harness.metrics.set_statistics import Moments
 from harness.store import files
 from harness.store.collections import Images
@@ -40,7 +40,7 @@ def encoders_of(metrics: Sequence[str], encoders: Sequence[str]) -> list[Wanted]
     """
     found: dict[str, Wanted] = {}
     for metric in make_metrics(metrics):
-        if not isinstance(metric, SetMetric) or not isinstance(metric, Referred):
+        if not isinstance(metric, ReferenceMetric):
             raise HarnessError(f"{metric.name} is not measured against reference statistics")
         encoder = metric.features
         known = found.get(encoder.label, Wanted(encoder, False))

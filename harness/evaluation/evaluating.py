@@ -1,0 +1,187 @@
+"""From image shards to score and feature shards.
+
+Whatever is missing is computed, nothing else: a stored shard is valid while it names the same items
+as the image shard and was made by the same version, parameters and weights of the metric. A batch
+is (a part of) one shard, so scores do not depend on ranks, order or interruptions.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field
+from itertools import chain, groupby
+from operator import attrgetter
+from typing import Literal
+
+from harness.core.errors import HarnessError
+from harness.evaluation.batches import batches
+from harness.evaluation.jobs import MetricJob, ShardResults, make_jobs
+from harness.metrics.base import ItemMetric, Metric, checks, make_metrics
+from harness.store import scores
+from harness.store.run import Run
+
+
+@dataclass
+class Outcome:
+    """What became of one metric on the shards that an evaluation went through.
+
+    `undefined` counts the items without a number by reason; `truncated` those whose prompt is
+    longer than the metric can read. What is stored for a metric of features are these: it is
+    `encoded`, and computed when runs are compared.
+    """
+
+    metric: str
+    verb: Literal["scored", "encoded"] = "scored"
+    computed_shards: int = 0
+    reused_shards: int = 0
+    scored: int = 0
+    truncated: int = 0
+    undefined: Counter[str] = field(default_factory=Counter)
+
+    @property
+    def items(self) -> int:
+        return self.scored + self.undefined.total()
+
+    def __str__(self) -> str:
+        text = f"{self.metric}: {self.scored} of {self.items} images {self.verb}"
+        text += "".join(f"; {n} not: {why}" for why, n in self.undefined.most_common(3))
+        rest = len(self.undefined) - 3
+        text += f"; and {rest} more reasons" if rest > 0 else ""
+        return text + (f"; {self.truncated} prompts truncated" if self.truncated else "")
+
+    def add(self, run: Run, shard: str, job: MetricJob, computed: bool) -> None:
+        """Count a stored shard, which was computed now or before."""
+        self.computed_shards += computed
+        self.reused_shards += not computed
+        reasons = Counter(run.read(job.kind, shard, ["reason"])["reason"].to_pylist())
+        self.scored += reasons.pop(None, 0)
+        self.undefined.update(reasons)
+        self.truncated += int(scores.metadata(run, job.kind, shard)["truncated"])
+
+
+@dataclass(frozen=True)
+class EvaluationReport:
+    """By metric label: what was done, and why metrics could not run (what to download where)."""
+
+    outcomes: dict[str, Outcome]
+    missing: dict[str, str]
+
+
+@dataclass(frozen=True, eq=False)
+class _Due:
+    """A shard whose images have this key, and the jobs that have yet to see them."""
+
+    shard: str
+    key: str
+    jobs: list[MetricJob]
+
+
+def evaluate(
+    run: Run,
+    metrics: Sequence[str],
+    *,
+    device: str = "cpu",
+    batch_size: int = 64,
+    progress: Callable[[int], object] = lambda images: None,
+    shards: Iterable[str] | None = None,
+    threads: int = 1,
+) -> EvaluationReport:
+    """Compute what `scores/` and `features/` of a run lack for `metrics` (`clip(model=ViT-B-32)`).
+
+    `progress` is called with numbers of images as they are done. `shards` yields the names of
+    those to go through, one by one (None: all). `threads` is torch's number of threads, set for
+    the whole process, since the last bits of a score on a CPU depend on it. With all shards gone
+    through, the run's index is brought up to date.
+    Raises HarnessError for unknown metrics and parameters, and if no metric can run here; where
+    only some cannot, the report says why and the others run.
+    """
+    if not metrics:
+        raise HarnessError("no metric is named: see `harness list metrics`")
+    if not run.shards("images"):
+        raise HarnessError(f"{run.path} holds no images to evaluate: generate them first")
+    usable, missing = _usable(run, metrics)
+    if not usable:
+        raise HarnessError("\n".join(missing.values()))
+    jobs = make_jobs(usable)
+    outcomes = [
+        Outcome(str(metric.call), "scored" if isinstance(metric, ItemMetric) else "encoded")
+        for metric in usable
+    ]
+
+    def count(shard: str, due: Sequence[MetricJob]) -> None:
+        for job, outcome in zip(jobs, outcomes, strict=True):
+            outcome.add(run, shard, job, computed=job in due)
+
+    def due_shards() -> Iterator[_Due]:
+        for shard in run.shards("images") if shards is None else shards:
+            key = scores.images_key(run, shard)
+            due = [job for job in dict.fromkeys(jobs) if not job.done(run, shard, key)]
+            if due:
+                yield _Due(shard, key, due)
+                continue
+            count(shard, due)
+            progress(run.read("images", shard, ["item_id"]).num_rows)
+
+    stream = batches(due_shards(), lambda due: scores.image_rows(run, due.shard), batch_size)
+    with closing(stream):
+        for now, parts in groupby(stream, attrgetter("shard")):
+            _set_threads(threads)
+            first = next(parts)
+            results = ShardResults(
+                run, now.shard, now.key, now.jobs, first.rows, first.broken, device
+            )
+            for batch in chain([first], parts):
+                results.add(batch)
+                progress(len(batch.places) + (len(batch.broken) if batch is first else 0))
+            results.write()
+            count(now.shard, now.jobs)
+    if shards is None:
+        run.update_index()
+    labels = [metric.label for metric in usable]
+    return EvaluationReport(dict(zip(labels, outcomes, strict=True)), missing)
+
+
+def _set_threads(threads: int) -> None:
+    import torch
+
+    torch.set_num_threads(threads)
+
+
+def _usable(run: Run, texts: Sequence[str]) -> tuple[list[Metric], dict[str, str]]:
+    """The metrics that can run here, on this run's images, and why others cannot, by label."""
+    made = make_metrics(texts)
+    missing = _problems(run, made)
+    return [metric for metric in made if metric.label not in missing], missing
+
+
+def _problems(run: Run, metrics: Sequence[Metric]) -> dict[str, str]:
+    found = checks(metrics, run.spec)
+    asking = [m for m in metrics if m.about.needs_prompts and m.label not in found]
+    if asking and not _has_prompts(run):
+        found |= {
+            metric.label: f"{metric.name} needs prompts, and the images of {run.path} have none: "
+            "say which image is whose with --prompts, a table with the columns file,prompt,seed"
+            for metric in asking
+        }
+    return found
+
+
+def _has_prompts(run: Run) -> bool:
+    return any(
+        text and text.strip()
+        for shard in run.shards("images")
+        for text in run.read("images", shard, ["prompt"])["prompt"].to_pylist()
+    )
+
+
+def pending(run: Run, metrics: Sequence[str]) -> list[str]:
+    """Image shards that some metric that can run here has yet to see."""
+    usable, _ = _usable(run, metrics)
+    jobs = set(make_jobs(usable))
+    return [
+        shard
+        for shard in run.shards("images")
+        if any(not job.done(run, shard, scores.images_key(run, shard)) for job in jobs)
+    ]
