@@ -11,9 +11,9 @@ from pydantic import BeforeValidator
 from pydantic_core import PydanticCustomError
 
 from harness.core.errors import HarnessError
-from harness.fetch.checkpoints import find_checkpoint, wrong_file
-from harness.fetch.download import PublicFile
-from harness.metrics.base import Encoder, hash_file, per_batch
+from harness.fetch.download import PublicFile, hash_file
+from harness.fetch.weights import find_checkpoint, wrong_file
+from harness.metrics.base import Encoder, per_batch
 from harness.metrics.resizing import resize_pillow
 
 if TYPE_CHECKING:

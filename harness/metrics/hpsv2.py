@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-from harness.metrics import weights
+from harness.fetch import hub_files, weights
 from harness.metrics.base import ItemRow, metric, per_batch
 from harness.metrics.cosine import CosineMetric
 from harness.metrics.hpsv2_package import HpsPackage
@@ -69,7 +69,7 @@ def checkpoint(path: str, file: str) -> str:
     if path:
         return weights.named_file(path, "HPSv2 weights")
     parameter = f"{'hpsv2.1' if '2.1' in file else 'hpsv2'}(checkpoint=PATH)"
-    return weights.hub_files(f"the HPSv2 weights {file}", _REPO, [file], parameter)[0]
+    return hub_files.fetch_files(f"the HPSv2 weights {file}", _REPO, [file], parameter)[0]
 
 
 @dataclass

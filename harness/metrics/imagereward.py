@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from harness.core.errors import HarnessError
 from harness.core.libraries import quiet
-from harness.metrics import weights
+from harness.fetch import hub_files, weights
 from harness.metrics.base import ItemMetric, ItemRow, metric
 from harness.metrics.linear_head import LinearHead
 from harness.metrics.undefined import Undefined
@@ -74,12 +74,14 @@ class ImageReward(ItemMetric):
         checkpoint = (
             weights.named_file(self.checkpoint, _WHAT)
             if self.checkpoint
-            else weights.hub_files(_WHAT, "THUDM/ImageReward", ["ImageReward.pt"], parameters)[0]
+            else hub_files.fetch_files(_WHAT, "THUDM/ImageReward", ["ImageReward.pt"], parameters)[
+                0
+            ]
         )
         vocabulary = (
             weights.named_file(self.vocabulary, words)
             if self.vocabulary
-            else weights.hub_files(
+            else hub_files.fetch_files(
                 words, "google-bert/bert-base-uncased", ["vocab.txt"], parameters
             )[0]
         )

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from harness.core.errors import HarnessError
 from harness.core.libraries import align, quiet
-from harness.metrics import weights
+from harness.fetch import hub_files, weights
 from harness.metrics.base import ItemRow, metric, per_batch
 from harness.metrics.cosine import CosineMetric, TwoTowers
 from harness.metrics.undefined import Undefined
@@ -46,7 +46,7 @@ class PickScoreEncoder(TwoTowers):
         """The folder of the model's files, downloaded if need be."""
         if not self.folder:
             what, parameter = "the PickScore weights", "pickscore(folder=PATH)"
-            return Path(weights.hub_files(what, _REPO, _FILES, parameter)[0]).parent
+            return Path(hub_files.fetch_files(what, _REPO, _FILES, parameter)[0]).parent
         for name in _FILES:
             if not (Path(self.folder) / name).is_file():
                 raise HarnessError(

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 from harness.core.errors import HarnessError
 from harness.core.libraries import align, quiet
-from harness.metrics.base import ItemRow, hash_file, metric, per_batch
+from harness.fetch.download import hash_file
+from harness.metrics.base import ItemRow, metric, per_batch
 from harness.metrics.cosine import CosineMetric, TwoTowers
 from harness.metrics.shapes_judge import not_a_caption
 

@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from harness.core.data import data_path
 from harness.core.errors import HarnessError
+from harness.fetch.download import hash_file
 from harness.metrics.base import (
     Encoder,
     ItemMetric,
     ItemRow,
     SetMetric,
-    hash_file,
     metric,
     per_batch,
 )
