@@ -18,7 +18,7 @@ CLASSES: dict[str, Callable[..., nn.Module]] = {
     "VPPrecond": precond.VPPrecond,
     "VEPrecond": precond.VEPrecond,
     "iDDPMPrecond": precond.IDDPMPrecond,
-    "Precond": edm2.Precond,
+    "Precond": edm2.EDM2Precond,
 }
 """Networks by the published class name."""
 

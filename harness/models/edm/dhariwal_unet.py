@@ -10,7 +10,13 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from harness.models.edm.layers import Block, Conv, PositionalEmbedding, begin_zero, group_norm
+from harness.models.edm.layers import (
+    Conv,
+    PositionalEmbedding,
+    ResidualBlock,
+    begin_zero,
+    group_norm,
+)
 from harness.models.edm.song_unet import drop_labels
 
 _HEAD = 64  # channels of an attention head
@@ -52,7 +58,7 @@ class DhariwalUNet(nn.Module):
             self.map_label = nn.Linear(label_dim, embedding, bias=False)
             nn.init.normal_(self.map_label.weight)
         block: Any = partial(
-            Block,
+            ResidualBlock,
             embedding=embedding,
             adaptive=True,
             eps=1e-5,
@@ -108,7 +114,7 @@ class DhariwalUNet(nn.Module):
         embedding = self._embedding(noise_labels, class_labels, augment_labels)
         kept: list[torch.Tensor] = []
         for layer in self.enc.values():
-            x = layer(x, embedding) if isinstance(layer, Block) else layer(x)
+            x = layer(x, embedding) if isinstance(layer, ResidualBlock) else layer(x)
             kept.append(x)
         for name, layer in self.dec.items():
             x = torch.cat([x, kept.pop()], dim=1) if "block" in name else x

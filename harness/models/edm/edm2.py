@@ -15,7 +15,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from harness.models.edm.network import EdmNetwork
+from harness.models.edm.edm_network import EdmNetwork
 
 UNIT_EPSILON = 1e-4
 SILU_RMS = 0.596  # of silu(n), n unit normal
@@ -86,8 +86,8 @@ class Fourier(nn.Module):
         return angles.cos() * sqrt(2)
 
 
-class Block(nn.Module):
-    """One block of the encoder or the decoder; figure 21 of the paper."""
+class MPBlock(nn.Module):
+    """A magnitude-preserving block of the encoder or the decoder; figure 21 of the paper."""
 
     kernel: torch.Tensor
 
@@ -199,10 +199,12 @@ class UNet(nn.Module):
                 self.enc[f"{side}x{side}_conv"] = Layer(width, wanted, 3, 3)
                 width = wanted
             else:
-                self.enc[f"{side}x{side}_down"] = Block(width, width, emb, resample="down", **block)
+                self.enc[f"{side}x{side}_down"] = MPBlock(
+                    width, width, emb, resample="down", **block
+                )
             skips.append(width)
             for index in range(num_blocks):
-                self.enc[f"{side}x{side}_block{index}"] = Block(
+                self.enc[f"{side}x{side}_block{index}"] = MPBlock(
                     width, wanted, emb, attention=side in attn_resolutions, **block
                 )
                 width = wanted
@@ -213,13 +215,13 @@ class UNet(nn.Module):
         for level, wanted in reversed(list(enumerate(widths))):
             side = img_resolution >> level
             if level == len(widths) - 1:
-                self.dec[f"{side}x{side}_in0"] = Block(width, width, emb, attention=True, **block)
-                self.dec[f"{side}x{side}_in1"] = Block(width, width, emb, **block)
+                self.dec[f"{side}x{side}_in0"] = MPBlock(width, width, emb, attention=True, **block)
+                self.dec[f"{side}x{side}_in1"] = MPBlock(width, width, emb, **block)
             else:
-                self.dec[f"{side}x{side}_up"] = Block(width, width, emb, resample="up", **block)
+                self.dec[f"{side}x{side}_up"] = MPBlock(width, width, emb, resample="up", **block)
             for index in range(num_blocks + 1):
                 attention = side in attn_resolutions
-                self.dec[f"{side}x{side}_block{index}"] = Block(
+                self.dec[f"{side}x{side}_block{index}"] = MPBlock(
                     width + skips.pop(), wanted, emb, attention=attention, **block
                 )
                 width = wanted
@@ -235,7 +237,7 @@ class UNet(nn.Module):
         x = torch.cat([x, torch.ones_like(x[:, :1])], 1)
         skips = []
         for module in self.enc.values():
-            x = module(x, emb) if isinstance(module, Block) else module(x)
+            x = module(x, emb) if isinstance(module, MPBlock) else module(x)
             skips.append(x)
         for name, module in self.dec.items():
             if "block" in name:
@@ -244,13 +246,13 @@ class UNet(nn.Module):
         return self.out_conv(x)
 
 
-class Precond(EdmNetwork):
+class EDM2Precond(EdmNetwork):
     """D(x; sigma) of EDM2, equation 4 of Karras et al. 2022; weights come by `load_state_dict`.
 
     Any level is known. `logvar_*` estimate the loss in training; only their weights are kept.
     """
 
-    parts = (UNet, Block)  # that the further arguments are of
+    parts = (UNet, MPBlock)  # that the further arguments are of
     state_dtype = torch.float32
     steps, batch_size = 32, 32
 
@@ -281,7 +283,7 @@ class Precond(EdmNetwork):
         """
         result = super().load_state_dict(state_dict, strict, assign)
         self.unet.out_conv.fix(self.unet.out_gain)
-        blocks = [module for module in self.modules() if isinstance(module, Block)]
+        blocks = [module for module in self.modules() if isinstance(module, MPBlock)]
         for block in blocks:
             block.fix()
         gained = [self.unet.out_conv, *(block.emb_linear for block in blocks)]

@@ -15,12 +15,12 @@ from harness.models.pipelines.local import files_fingerprint
 if TYPE_CHECKING:
     import torch
 
-    from harness.models.edm.model import EdmLevels, EdmModel
-    from harness.models.edm.network import EdmNetwork
+    from harness.models.edm.edm_model import EdmLevels, EdmModel
+    from harness.models.edm.edm_network import EdmNetwork
 
 
 @dataclass(frozen=True)
-class Stored:
+class NetworkFile:
     """A stored network: its class, the arguments it was made with, and how to read its weights.
 
     `source` is named in messages; `revision` is a hash of the files.
@@ -54,7 +54,7 @@ def safetensors_entry(path: Path, name: str | None = None) -> ModelEntry:
     """
     description = path.with_suffix(".json")
     about = _read(description, path)
-    stored = Stored(
+    stored = NetworkFile(
         source=str(path),
         class_name=about["class_name"],
         init_kwargs=about["init_kwargs"],
@@ -69,7 +69,7 @@ def checkpoint_entry(path: Path) -> ModelEntry:
     from harness.models.edm.checkpoints import read_checkpoint
 
     network = read_checkpoint(path).network()
-    stored = Stored(
+    stored = NetworkFile(
         source=str(path),
         class_name=network.known_class(str(path)),
         init_kwargs=network.init_kwargs,
@@ -79,7 +79,7 @@ def checkpoint_entry(path: Path) -> ModelEntry:
     return stored_entry(path.stem, stored)
 
 
-def stored_entry(name: str, stored: Stored) -> ModelEntry:
+def stored_entry(name: str, stored: NetworkFile) -> ModelEntry:
     """The model entry of a stored network; builds it without weights, which checks its arguments.
 
     Default steps of EDM are 18 at every size: at 64x64 the paper's best numbers take 256 and churn.
@@ -89,12 +89,12 @@ def stored_entry(name: str, stored: Stored) -> ModelEntry:
 
     from harness.models.edm import edm2, latents
     from harness.models.edm.build import build
-    from harness.models.edm.network import EdmNetwork
+    from harness.models.edm.edm_network import EdmNetwork
 
     with torch.device("meta"):
         net = build(stored.class_name, stored.init_kwargs)
     assert isinstance(net, EdmNetwork)
-    latent = isinstance(net, edm2.Precond) and net.img_channels == 4
+    latent = isinstance(net, edm2.EDM2Precond) and net.img_channels == 4
     if net.img_channels not in (1, 3) and not latent:
         raise HarnessError(
             f"{stored.source}: pictures have 1 or 3 channels (and EDM2's latents 4), not "
@@ -142,12 +142,12 @@ def _check_vae(overrides: dict[str, Any]) -> None:
     find_vae(overrides.get("vae"))
 
 
-def _load(request: LoadRequest, name: str, stored: Stored, latent: bool) -> Model:
+def _load(request: LoadRequest, name: str, stored: NetworkFile, latent: bool) -> Model:
     import torch
 
     from harness.models.edm.build import build, load_weights
+    from harness.models.edm.edm_network import EdmNetwork
     from harness.models.edm.latent_model import LatentModel
-    from harness.models.edm.network import EdmNetwork
 
     if request.dtype == "float64":
         raise HarnessError(f"model {name} computes in float32 or less, not in float64")
@@ -165,7 +165,7 @@ def _load(request: LoadRequest, name: str, stored: Stored, latent: bool) -> Mode
 
 def _family(net: EdmNetwork) -> tuple[type[EdmLevels], type[EdmModel]]:
     """What adapts a network, without and with its weights."""
-    from harness.models.edm.model import EdmLevels, EdmModel
+    from harness.models.edm.edm_model import EdmLevels, EdmModel
     from harness.models.edm.pfgmpp import PfgmLevels, PfgmModel
 
     return (PfgmLevels, PfgmModel) if net.extra_dimensions else (EdmLevels, EdmModel)

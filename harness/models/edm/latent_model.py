@@ -9,8 +9,8 @@ import torch
 
 from harness.core.errors import HarnessError
 from harness.models.edm import latents
-from harness.models.edm.model import EdmModel
-from harness.models.edm.network import EdmNetwork
+from harness.models.edm.edm_model import EdmModel
+from harness.models.edm.edm_network import EdmNetwork
 
 
 class LatentModel(EdmModel):

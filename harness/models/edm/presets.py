@@ -18,7 +18,7 @@ from harness.fetch.download import PublicFile
 from harness.models.base import MODELS, LoadRequest, Model, ModelEntry
 
 if TYPE_CHECKING:
-    from harness.models.edm.model import EdmLevels
+    from harness.models.edm.edm_model import EdmLevels
 
 _HOME = "https://nvlabs-fi-cdn.nvidia.com"
 _LICENCE = "CC BY-NC-SA 4.0"
@@ -55,8 +55,8 @@ def _entry(
     name: str, file: PublicFile, title: str, side: int, classes: int, latent: bool = False
 ) -> ModelEntry:
     def ladders(overrides: dict[str, Any]) -> EdmLevels:
-        from harness.models.edm.model import EdmLevels
-        from harness.models.edm.network import EdmNetwork
+        from harness.models.edm.edm_model import EdmLevels
+        from harness.models.edm.edm_network import EdmNetwork
 
         for key in overrides:
             if not (latent and key == "vae"):

@@ -12,10 +12,10 @@ from torch import nn
 from torch.nn import functional as F
 
 from harness.models.edm.layers import (
-    Block,
     Conv,
     FourierEmbedding,
     PositionalEmbedding,
+    ResidualBlock,
     begin_xavier,
     group_norm,
 )
@@ -64,7 +64,7 @@ class SongUNet(nn.Module):
         self.map_layer0 = nn.Linear(noise, embedding)
         self.map_layer1 = nn.Linear(embedding, embedding)
         block: Any = partial(
-            Block,
+            ResidualBlock,
             embedding=embedding,
             taps=resample_filter,
             project_resampled=True,
@@ -128,7 +128,7 @@ class SongUNet(nn.Module):
             if "aux_residual" in name:
                 x = kept[-1] = aux = (x + layer(aux)) * sqrt(0.5)
                 continue
-            x = layer(x, embedding) if isinstance(layer, Block) else layer(x)
+            x = layer(x, embedding) if isinstance(layer, ResidualBlock) else layer(x)
             kept.append(x)
         for name, layer in self.dec.items():
             if "aux_norm" in name:

@@ -11,8 +11,8 @@ from torch.nn import functional as F
 from harness.core.errors import HarnessError, unknown
 from harness.models.base import Condition, Network
 from harness.models.class_labels import encode_classes
+from harness.models.edm.edm_network import EdmNetwork
 from harness.models.edm.grids import GRIDS, RANGES
-from harness.models.edm.network import EdmNetwork
 from harness.models.ladders import check_ladder, rho_grid
 
 
