@@ -67,12 +67,13 @@ class EdmModel(EdmLevels):
         self.classes: int | None = net.label_dim
 
     def latent_shape(self, size: tuple[int, int]) -> tuple[int, int, int]:
-        side = self.net.img_resolution
+        resolution = self.net.img_resolution
+        side = resolution * self.net.downsampling
         if size != (side, side):
             raise HarnessError(
                 f"model {self.name} makes pictures of {side}x{side}, not {size[0]}x{size[1]}"
             )
-        return (self.net.img_channels, side, side)
+        return (self.net.img_channels, resolution, resolution)
 
     def start(self, noise: torch.Tensor, sigma: torch.Tensor) -> torch.Tensor:
         return noise.to(self.device, self.state_dtype) * sigma

@@ -7,7 +7,6 @@ from typing import Any
 
 import torch
 
-from harness.core.errors import HarnessError
 from harness.models.edm import latents
 from harness.models.edm.edm_model import EdmModel
 from harness.models.edm.edm_network import EdmNetwork
@@ -22,14 +21,6 @@ class LatentModel(EdmModel):
     def __init__(self, name: str, net: EdmNetwork, device: str, vae: str | None) -> None:
         super().__init__(name, net, device)
         self._vae_folder = vae
-
-    def latent_shape(self, size: tuple[int, int]) -> tuple[int, int, int]:
-        side = self.net.img_resolution * latents.DOWNSAMPLING
-        if size != (side, side):
-            raise HarnessError(
-                f"model {self.name} makes pictures of {side}x{side}, not {size[0]}x{size[1]}"
-            )
-        return (self.net.img_channels, self.net.img_resolution, self.net.img_resolution)
 
     @cached_property
     def _vae(self) -> Any:
