@@ -11,7 +11,7 @@ import torch
 
 from harness.core.errors import HarnessError
 from harness.core.objects import Object, ObjectRequest
-from harness.prompts.objects import find_objects
+from harness.prompts.target_objects import find_objects
 
 log = logging.getLogger(__name__)
 

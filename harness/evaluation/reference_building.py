@@ -17,7 +17,7 @@ from harness.metrics.encoders import Encoder, make_encoder
 from harness.metrics.references import ReferenceMetric
 from harness.metrics.set_statistics import Moments
 from harness.store import files
-from harness.store.collections import Images
+from harness.store.image_files import Images
 from harness.store.pictures import Broken
 
 log = logging.getLogger(__name__)

@@ -1,19 +1,22 @@
-"""Files from the network, and where they are kept on this machine."""
+"""Files from URLs: downloaded once, kept on this machine, and checked by their sha256 ever after.
+
+A kept file has its checksum beside it (`FILE.sha256`, as `sha256sum` writes it) from the first time
+on, and is refused when it no longer has it.
+"""
 
 from __future__ import annotations
 
-import hashlib
-import http.client
+import contextlib
 import logging
 import os
+import sys
 import tempfile
-import urllib.error
 import urllib.parse
-import urllib.request
+import zipfile
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import IO
 
 from harness.core.errors import HarnessError
 
@@ -29,131 +32,223 @@ def cache_root() -> Path:
     return Path(chosen).expanduser() if chosen else Path.home() / ".cache" / "sampler-harness"
 
 
-def fetch(url: str, into: IO[bytes]) -> None:
-    """Copy what an http(s) URL serves; shows a progress bar on a terminal.
+def download(url: str, path: Path) -> None:
+    """Download an http(s) URL to `path`, whole or not at all; a progress bar on a terminal.
 
     Raises HarnessError if it cannot be reached, refuses, or ends early.
     """
-    from rich.console import Console
-    from rich.progress import wrap_file
+    import pooch
 
-    request = urllib.request.Request(url, headers={"User-Agent": "sampler-harness"})
-    console = Console(stderr=True)
+    log.info("downloading %s", url)
+    pooch.get_logger().setLevel("WARNING")
+    headers = {"User-Agent": "sampler-harness", "Accept-Encoding": "identity"}
+    get = pooch.HTTPDownloader(sys.stderr.isatty(), 1 << 20, timeout=TIMEOUT, headers=headers)
     try:
-        with urllib.request.urlopen(request, timeout=TIMEOUT) as answer:
-            size = int(answer.headers.get("Content-Length") or 0)
-            name = url.split("?")[0].rsplit("/", 1)[-1]
-            quiet = not console.is_terminal or size < 1 << 20
-            with wrap_file(answer, size, description=name, console=console, disable=quiet) as body:
-                got = _copy(body, into)
-    except (OSError, ValueError, http.client.HTTPException) as error:
-        reason = error.reason if type(error) is urllib.error.URLError else error
-        raise HarnessError(f"cannot download {url}: {reason}") from None
-    if size and got != size:
-        raise HarnessError(f"cannot download {url}: it ended after {got} of {size} bytes")
+        pooch.retrieve(url, None, path.name, path.parent, downloader=get)
+        path.chmod(0o644)  # pooch's temporary file is its owner's alone, a cache may be shared
+    except (OSError, ValueError) as error:
+        raise HarnessError(f"cannot download {url}: {_reason(error)}") from None
 
 
-def _copy(source: IO[bytes], into: IO[bytes]) -> int:
-    total = 0
-    while chunk := source.read(1 << 20):
-        into.write(chunk)
-        total += len(chunk)
-    return total
+def _reason(error: BaseException) -> str:
+    """The answer's status, or what happened below requests and urllib3."""
+    if (answer := getattr(error, "response", None)) is not None:
+        return f"HTTP Error {answer.status_code}: {answer.reason}"
+    while error.__context__ is not None:
+        error = error.__context__
+    return str(error)
 
 
-def sum_path(path: Path) -> Path:
-    """Where the sha256 of a kept file is recorded, as `sha256sum` writes it."""
+def read_url(url: str) -> bytes:
+    """All that a URL holds: http(s) directly, any other scheme (`s3://`, `file://`) by fsspec."""
+    if url.startswith(("http://", "https://")):
+        with tempfile.TemporaryDirectory() as folder:
+            whole = Path(folder, "whole")
+            download(url, whole)
+            return whole.read_bytes()
+    import fsspec
+
+    try:
+        with fsspec.open(url, "rb") as opened:
+            return bytes(opened.read())
+    except Exception as error:  # each file system has its own errors
+        raise HarnessError(f"cannot read {url}: {error or type(error).__name__}") from None
+
+
+def hash_file(path: str | Path) -> str:
+    """The sha256 of a file in hexadecimal; read once for each state of it."""
+    stat = os.stat(path)
+    return _hash_file(str(path), stat.st_size, stat.st_mtime_ns)
+
+
+@lru_cache
+def _hash_file(path: str, size: int, changed: int) -> str:
+    import pooch
+
+    return str(pooch.file_hash(path))
+
+
+def _sums(path: Path) -> Path:
+    """Where the sha256 of a kept file is recorded."""
     return path.with_name(path.name + ".sha256")
 
 
-def recorded(path: Path, digest: str) -> bool:
-    """Whether the sha256 of the file at `path` is recorded beside it.
-
-    Raises HarnessError if another one is.
-    """
-    sums = sum_path(path)
-    if not sums.is_file():
-        return False
-    found = sums.read_text(errors="replace").split()[:1]
+def _checked(path: Path) -> str:
+    """The sha256 of a kept file; HarnessError if another one is recorded beside it."""
+    digest, sums = hash_file(path), _sums(path)
+    found = sums.read_text(errors="replace").split()[:1] if sums.is_file() else [digest]
     if found != [digest]:
         raise HarnessError(
             f"{path} has changed since it was kept: its sha256 is {digest}, recorded is "
             f"{''.join(found) or 'none'}. Delete it to download it again, or delete "
             f"{sums.name} to accept it as it is"
         )
-    return True
+    return digest
+
+
+def _record(path: Path) -> str:
+    """`_checked`, and the sha256 is recorded from now on, where the folder can be written."""
+    digest, sums = _checked(path), _sums(path)
+    if not sums.is_file() and os.access(sums.parent, os.W_OK):
+        sums.write_text(f"{digest}  {path.name}\n")
+    return digest
+
+
+@contextlib.contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    """While the file at `path` is written into the cache: its folder is there, or HarnessError."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield
+    except OSError as error:
+        raise HarnessError(
+            f"cannot write to the cache {path.parent}: {error.strerror}. "
+            "Set HARNESS_CACHE to a folder that can be written"
+        ) from None
 
 
 @dataclass(frozen=True)
 class PublicFile:
-    """One published file; `folder` places it in the cache (`models/edm`)."""
+    """One published file.
+
+    `folder` places it in the cache (`models/edm`), by default under the name that its URL has.
+    `member` is its path inside the zip archive that the URL leads to; `aliases` are other names it
+    is known under, looked for in a user's folder.
+    """
 
     folder: str
     url: str
+    name: str = ""
+    member: str = ""
+    aliases: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        last = urllib.parse.unquote(self.url.rsplit("/", 1)[-1])
+        object.__setattr__(self, "name", self.name or last)
 
     @property
     def path(self) -> Path:
-        return cache_root() / self.folder / urllib.parse.unquote(self.url.rsplit("/", 1)[-1])
+        """Where it is kept on this machine."""
+        return cache_root() / self.folder / self.name
 
     def obtain(self) -> Path:
         """The file on this machine, downloaded if it is not; HarnessError if it cannot be had.
 
-        Its sha256 is kept beside it (`FILE.sha256`, as `sha256sum` writes it) the first time, and
-        the file refused if it no longer has it.
+        Ranks on one machine start together: one downloads, the others wait.
         """
-        _checked(self, self.path)
+        self.digest()
         return self.path
 
     def digest(self) -> str:
-        """The file's sha256, in hexadecimal; obtains it."""
-        return _checked(self, self.path)
+        """The sha256 of the file, in hexadecimal; obtains it."""
+        from filelock import FileLock
 
-
-@lru_cache
-def _checked(published: PublicFile, path: Path) -> str:
-    """The sha256 of the file at `path`, once a process: there are gigabytes to read."""
-    from filelock import FileLock
-
-    if not path.is_file():
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            # ranks on one machine start together: one downloads, the others wait
-            with FileLock(path.with_name(f".{path.name}.lock")):
+        path = self.path
+        if not path.is_file():
+            with _writing(path), FileLock(path.with_name(f".{path.name}.lock")):
                 if not path.is_file():
-                    _download(published, path)
-        except OSError as error:
+                    self._download(path, f"put it at {path} (HARNESS_CACHE is the cache's folder)")
+                    _sums(path).unlink(missing_ok=True)
+        return _record(path)
+
+    def read(self, folder: str | None = None, *, downloads: bool = True) -> Obtained:
+        """The file out of `folder` if that is given, else out of the cache, else downloaded.
+
+        Nothing is written before `Obtained.keep`. Raises HarnessError if the file is in none of the
+        places or has changed since it was kept.
+        """
+        if folder is not None:
+            found = self._in(Path(folder).expanduser())
+            return Obtained(self, _read(found), str(found), keeps=False)
+        if self.path.is_file():
+            _checked(self.path)
+            return Obtained(self, _read(self.path), str(self.path))
+        by_hand = f"name its folder with --prompts-folder DIR, or put it at {self.path}"
+        if not downloads:
             raise HarnessError(
-                f"cannot write to the cache {path.parent}: {error.strerror}. "
-                "Set HARNESS_CACHE to a folder that can be written"
+                f"{self.name} is not in the cache and downloads are off: get it from {self.url} "
+                f"and {by_hand}"
+            )
+        with tempfile.TemporaryDirectory() as aside:
+            whole = Path(aside, "whole")
+            self._download(whole, by_hand)
+            return Obtained(self, self._member(whole) if self.member else _read(whole), self.url)
+
+    def _in(self, folder: Path) -> Path:
+        if not folder.is_dir():
+            message = f"there is no folder {folder}: give the folder that holds {self.name}"
+            raise HarnessError(message)
+        names = [self.name, *self.aliases]
+        places = [folder / name for name in names]
+        places += [folder / Path(self.folder).name / name for name in names]
+        if found := next((place for place in places if place.is_file()), None):
+            return found
+        raise HarnessError(
+            f"{folder} does not hold {' or '.join(names)}. It can be had from {self.url}"
+        )
+
+    def _download(self, path: Path, by_hand: str) -> None:
+        try:
+            download(self.url, path)
+        except HarnessError as error:
+            inside = f" (in it: {self.member})" if self.member else ""
+            raise HarnessError(
+                f"{error}. Get {self.name}{inside} in another way and {by_hand}"
             ) from None
-    with path.open("rb") as file:
-        digest = _sha256(file)
-    if not recorded(path, digest) and os.access(path.parent, os.W_OK):
-        sum_path(path).write_text(f"{digest}  {path.name}\n")
-    return digest
+
+    def _member(self, archive: Path) -> bytes:
+        try:
+            with zipfile.ZipFile(archive) as opened:
+                return opened.read(self.member)
+        except (zipfile.BadZipFile, KeyError) as error:
+            raise HarnessError(f"no {self.member} in the archive {self.url}: {error}") from None
 
 
-def _download(published: PublicFile, path: Path) -> None:
-    """All of the file or nothing."""
-    log.info("downloading %s", published.url)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+@dataclass(frozen=True)
+class Obtained:
+    """The bytes of a public file and where they come from; `keeps`: the cache, or it may."""
+
+    file: PublicFile
+    data: bytes
+    origin: str
+    keeps: bool = True
+
+    def keep(self) -> None:
+        """Have them and their sha256 in the cache, once they proved to be what they should be."""
+        path = self.file.path
+        if not self.keeps:
+            return
+        with _writing(path):
+            if not path.is_file():
+                part = path.with_name(f".{path.name}.{os.getpid()}")
+                part.write_bytes(self.data)
+                part.replace(path)
+                _sums(path).unlink(missing_ok=True)
+            _record(path)
+
+
+def _read(path: Path) -> bytes:
     try:
-        with os.fdopen(handle, "wb") as file:
-            fetch(published.url, file)
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except BaseException as error:
-        Path(temporary).unlink(missing_ok=True)
-        if isinstance(error, HarnessError):
-            raise HarnessError(
-                f"{error}. Get {path.name} in another way and put it at {path} "
-                "(HARNESS_CACHE is the cache's folder)"
-            ) from None
-        raise
-
-
-def _sha256(file: IO[bytes]) -> str:
-    digest = hashlib.sha256()
-    while block := file.read(1 << 20):
-        digest.update(block)
-    return digest.hexdigest()
+        return path.read_bytes()
+    except OSError as error:
+        raise HarnessError(f"cannot read {path}: {error.strerror}") from None

@@ -1,15 +1,17 @@
 """Files of the Hugging Face hub: which revision, what is small, and weights when they are needed.
 
-A hub id is `OWNER/NAME`, or `OWNER/NAME@REVISION` with a commit, tag or branch.
+A hub id is `OWNER/NAME`, or `OWNER/NAME@REVISION` with a commit, tag or branch. Nothing that the
+hub's cache holds is asked for again.
 """
 
 from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 from harness.core.errors import HarnessError
 
@@ -21,23 +23,37 @@ def is_hub_id(name: str) -> bool:
     return re.fullmatch(r"\w[\w.-]*/\w[\w.-]*(@[\w./-]+)?", name) is not None
 
 
+def cached_file(repo: str, names: Iterable[str]) -> str | None:
+    """The path of the first of these files that the hub's cache holds."""
+    from huggingface_hub import try_to_load_from_cache
+
+    name, wanted = _split(repo)
+    found = (try_to_load_from_cache(name, file, revision=wanted) for file in names)
+    return next((path for path in found if isinstance(path, str)), None)
+
+
+def ask(repo: str) -> Any:
+    """What the hub says of a repository; raises whatever its client does, after seconds.
+
+    Ask before a download, for which the client tries for a minute where there is no network.
+    """
+    from huggingface_hub import HfApi
+
+    name, wanted = _split(repo)
+    return HfApi().model_info(name, revision=wanted, timeout=_NO_NETWORK_AFTER)
+
+
 @lru_cache
 def revision(repo: str) -> str:
     """The commit of a hub id: the one in the local cache, else what the hub says.
 
     Raises HarnessError if it is in neither.
     """
-    from huggingface_hub import HfApi, try_to_load_from_cache
-
-    name, wanted = _split(repo)
     for file in ("model_index.json", "unet/config.json", "transformer/config.json", "config.json"):
-        cached = try_to_load_from_cache(name, file, revision=wanted)
-        if isinstance(cached, str):
-            snapshot = Path(cached).parents[file.count("/")]
-            return snapshot.name
+        if cached := cached_file(repo, [file]):
+            return Path(cached).parents[file.count("/")].name
     with _hub(repo):
-        info = HfApi().model_info(name, revision=wanted, timeout=_NO_NETWORK_AFTER)
-    return str(info.sha)
+        return str(ask(repo).sha)
 
 
 @lru_cache
@@ -161,4 +177,44 @@ def _unreachable(repo: str, error: Exception) -> HarnessError:
 
 
 def _line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0]
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
+def fetch_files(what: str, repo: str, names: Sequence[str], parameter: str) -> list[str]:
+    """Paths of single files of a repository, fetched if they are not in the hub's cache.
+
+    Raises HarnessError where they cannot be had, which says what to download and how to name it:
+    `what` are "the weights of ...", `parameter` is `hpsv2(checkpoint=PATH)`.
+    """
+    from huggingface_hub import hf_hub_download
+
+    held = [path for name in names if (path := cached_file(repo, [name]))]
+    if len(held) == len(names):
+        return held
+    try:
+        ask(repo)
+        return [str(hf_hub_download(repo, name)) for name in names]
+    except Exception as error:  # whatever the network does, say what to get from where
+        raise absent(what, error, place(repo, names), parameter) from None
+
+
+def absent(what: str, reason: Exception, where: str, parameter: str) -> HarnessError:
+    """The error for weights that cannot be had, with what to do."""
+    from huggingface_hub import constants
+
+    why = "HF_HUB_OFFLINE is set" if constants.HF_HUB_OFFLINE else _line(reason)
+    several = " and " in where
+    return HarnessError(
+        f"{what} are not on this machine and cannot be fetched: {why}. Download {where} where "
+        f"there is a network, and name the {'folder' if several else 'file'} as a parameter: "
+        f"{parameter}"
+    )
+
+
+def place(repo: str, names: Sequence[str]) -> str:
+    """Where files are to be had, in words."""
+    from huggingface_hub import constants
+
+    many = len(names) > 1
+    files = f"files {', '.join(names[:-1])} and {names[-1]}" if many else f"file {names[0]}"
+    return f"{constants.ENDPOINT}/{repo} ({files})"

@@ -1,12 +1,12 @@
 """Metrics: one file each. What a file of a metric imports of the harness is here; see base.py."""
 
 from harness.core.errors import HarnessError
+from harness.fetch.download import hash_file
 from harness.metrics.base import USUAL, ItemMetric, PromptMetric, SetMetric, metric
 from harness.metrics.encoders import (
     Encoder,
     ItemRow,
     encoder,
-    hash_file,
     make_encoder,
     on_cpu,
     per_batch,

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+from harness.fetch import weights
 from harness.fetch.download import PublicFile
-from harness.metrics import Encoder, ItemMetric, ItemRow, Undefined, metric, weights
+from harness.metrics import Encoder, ItemMetric, ItemRow, Undefined, metric
 from harness.metrics.linear_head import LinearHead
 from harness.metrics.open_clip_encoder import OpenClip
 

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import BeforeValidator
 from pydantic_core import PydanticCustomError
 
-from harness.fetch.checkpoints import find_checkpoint, wrong_file
 from harness.fetch.download import PublicFile
+from harness.fetch.weights import find_checkpoint, wrong_file
 from harness.metrics import Encoder, HarnessError, encoder, hash_file, on_cpu, per_batch
 from harness.metrics.resizing import resize_pillow
 

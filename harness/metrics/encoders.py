@@ -18,11 +18,10 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import lru_cache, wraps
+from functools import wraps
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, get_type_hints
 
 from harness.core.call import Call, parse_call
@@ -176,21 +175,6 @@ def per_batch(method: Callable[[Any, torch.Tensor], T]) -> Callable[[Any, torch.
         return last[1]
 
     return remembered
-
-
-def hash_file(path: str) -> str:
-    """SHA-256 of a file; read once for each state of it."""
-    stat = os.stat(path)
-    return _hash_file(path, stat.st_size, stat.st_mtime_ns)
-
-
-@lru_cache
-def _hash_file(path: str, size: int, changed: int) -> str:
-    digest = hashlib.sha256()
-    with open(path, "rb") as file:
-        while piece := file.read(1 << 20):
-            digest.update(piece)
-    return digest.hexdigest()
 
 
 def _digest(value: Any) -> str:

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Literal
 
-from harness.metrics import ItemRow, Undefined, metric, on_cpu, per_batch, weights
+from harness.fetch import hub_files, weights
+from harness.metrics import ItemRow, Undefined, metric, on_cpu, per_batch
 from harness.metrics.cosine import CosineMetric
 from harness.metrics.hpsv2_package import HpsPackage
 from harness.metrics.open_clip_encoder import OpenClip
@@ -66,7 +67,7 @@ def checkpoint(path: str, file: str) -> str:
     if path:
         return weights.named_file(path, "HPSv2 weights")
     parameter = f"{'hpsv2.1' if '2.1' in file else 'hpsv2'}(checkpoint=PATH)"
-    return weights.hub_files(f"the HPSv2 weights {file}", _REPO, [file], parameter)[0]
+    return hub_files.fetch_files(f"the HPSv2 weights {file}", _REPO, [file], parameter)[0]
 
 
 @metric(

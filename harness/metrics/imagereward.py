@@ -9,7 +9,8 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from harness.core.libraries import quiet
-from harness.metrics import HarnessError, ItemMetric, ItemRow, Undefined, metric, weights
+from harness.fetch import hub_files, weights
+from harness.metrics import HarnessError, ItemMetric, ItemRow, Undefined, metric
 from harness.metrics.linear_head import LinearHead
 
 if TYPE_CHECKING:
@@ -71,12 +72,14 @@ class ImageReward(ItemMetric):
         checkpoint = (
             weights.named_file(self.checkpoint, _WHAT)
             if self.checkpoint
-            else weights.hub_files(_WHAT, "THUDM/ImageReward", ["ImageReward.pt"], parameters)[0]
+            else hub_files.fetch_files(_WHAT, "THUDM/ImageReward", ["ImageReward.pt"], parameters)[
+                0
+            ]
         )
         vocabulary = (
             weights.named_file(self.vocabulary, words)
             if self.vocabulary
-            else weights.hub_files(
+            else hub_files.fetch_files(
                 words, "google-bert/bert-base-uncased", ["vocab.txt"], parameters
             )[0]
         )

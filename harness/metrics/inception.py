@@ -19,8 +19,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
 
-from harness.fetch.checkpoints import find_checkpoint, wrong_file
 from harness.fetch.download import PublicFile
+from harness.fetch.weights import find_checkpoint, wrong_file
 from harness.metrics import Encoder, HarnessError, encoder, hash_file, on_cpu, per_batch
 from harness.metrics.resizing import resize_pillow, resize_tensorflow
 

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from harness.core.errors import HarnessError, unknown
 from harness.core.libraries import align
-from harness.metrics import on_cpu, per_batch, weights
+from harness.fetch import hub_files, weights
+from harness.metrics import on_cpu, per_batch
 from harness.metrics.cosine import TwoTowers
 
 if TYPE_CHECKING:
@@ -117,21 +118,20 @@ class OpenClip(TwoTowers):
 
         repo, _, file = str(self._tag.get("hf_hub") or "").rpartition("/")
         names = dict.fromkeys([*_FILES, file] if file else _FILES)
-        if repo and (found := weights.cached(repo, names)):
+        if repo and (found := hub_files.cached_file(repo, names)):
             return found
-        reason = weights.hub_problem() if repo else None
-        if reason is None:
-            try:
-                return str(download_pretrained(self._tag))
-            except Exception as error:  # whatever the network does, say what to get from where
-                reason = str(error)
-        where = weights.place(repo, [file or _FILES[0]]) if repo else self._tag["url"]
-        raise weights.absent(
-            f"the weights of {self.model} ({self.pretrained})",
-            reason,
-            where,
-            f"(model={self.model}, pretrained={self.pretrained}:PATH)",
-        )
+        try:
+            if repo:
+                hub_files.ask(repo)
+            return str(download_pretrained(self._tag))
+        except Exception as error:  # whatever the network does, say what to get from where
+            where = hub_files.place(repo, [file or _FILES[0]]) if repo else self._tag["url"]
+            raise hub_files.absent(
+                f"the weights of {self.model} ({self.pretrained})",
+                error,
+                where,
+                f"(model={self.model}, pretrained={self.pretrained}:PATH)",
+            ) from None
 
     @property
     def _tag(self) -> dict[str, Any]:

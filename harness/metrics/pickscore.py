@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.core.libraries import align, quiet
-from harness.metrics import HarnessError, ItemRow, Undefined, metric, per_batch, weights
+from harness.fetch import hub_files, weights
+from harness.metrics import HarnessError, ItemRow, Undefined, metric, per_batch
 from harness.metrics.cosine import CosineMetric, TwoTowers
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ class PickScoreEncoder(TwoTowers):
         """The folder of the model's files, downloaded if need be."""
         if not self.folder:
             what, parameter = "the PickScore weights", "pickscore(folder=PATH)"
-            return Path(weights.hub_files(what, _REPO, _FILES, parameter)[0]).parent
+            return Path(hub_files.fetch_files(what, _REPO, _FILES, parameter)[0]).parent
         for name in _FILES:
             if not (Path(self.folder) / name).is_file():
                 raise HarnessError(

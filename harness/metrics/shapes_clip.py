@@ -37,7 +37,7 @@ class DualEncoder(TwoTowers):
             raise HarnessError(
                 f"the dual encoder's weights in {self.folder} are missing: they are part of the "
                 "package; install it again, or train them with "
-                "python -m harness.training.shapes.dual"
+                "python -m harness.training.shapes.train_dual"
             )
 
     def weights(self) -> str:

@@ -69,7 +69,7 @@ class ShapesJudge(Encoder):
         if not WEIGHTS.exists():
             raise HarnessError(
                 f"the judge's weights {WEIGHTS} are missing: they are part of the package; install "
-                "it again, or train them with python -m harness.training.shapes.judge"
+                "it again, or train them with python -m harness.training.shapes.train_judge"
             )
 
     def weights(self) -> str:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 from harness.models.base import MODELS, ModelEntry
-from harness.models.edm.entries import safetensors_entry
+from harness.models.edm.entries import edm_entry, safetensors_entry
 from harness.models.pipelines.configurations import PIXEL_ABILITIES
 from harness.models.pipelines.families import load_pipeline
 from harness.models.pipelines.local import fingerprint, read_ladders
@@ -35,11 +35,27 @@ MODELS.add(
 _EDM = Path(__file__).parent / "shapes_edm"
 
 
-def _edm(name: str, file: str, title: str) -> None:
-    entry = safetensors_entry(_EDM / f"{file}.safetensors", name)
-    source, licence = "ships with the package", "Apache-2.0"
-    MODELS.add(name, replace(entry, title=title, source=source, licence=licence))
+def _edm(name: str, file: str, title: str, classes: int) -> None:
+    @cache
+    def stored() -> ModelEntry:  # which builds the network
+        return safetensors_entry(_EDM / f"{file}.safetensors", name)
+
+    entry = edm_entry(
+        name,
+        side=32,
+        classes=classes,
+        title=title,
+        source="ships with the package",
+        licence="Apache-2.0",
+        steps=18,
+        batch_size=64,
+        dtype="float32",
+        revision=lambda: stored().revision(),
+        ladders=lambda overrides: stored().ladders(overrides),
+        load=lambda request: stored().load(request),
+    )
+    MODELS.add(name, entry)
 
 
-_edm("shapes-edm", "cond", "embedded EDM network (32x32 coloured shapes, 48 classes)")
-_edm("shapes-edm-uncond", "uncond", "its unconditional partner, to guide away from")
+_edm("shapes-edm", "cond", "embedded EDM network (32x32 coloured shapes, 48 classes)", 48)
+_edm("shapes-edm-uncond", "uncond", "its unconditional partner, to guide away from", 0)

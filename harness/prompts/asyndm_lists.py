@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from functools import partial
 
 from harness.core.shards import Prompt
+from harness.fetch.download import PublicFile
 from harness.prompts.base import PromptSource, register
 from harness.prompts.columns import build_prompts
 from harness.prompts.items import read_items, with_items
-from harness.prompts.public_files import PublicFile
 from harness.prompts.readers import read_rows
 
 _HOME = "https://github.com/hu-zijing/AsynDM"
@@ -54,7 +54,7 @@ for _name, (_what, _sha256) in _LISTS.items():
             categories=1,
             parse=partial(_parse, _name),
             files=tuple(
-                PublicFile("asyndm", file, f"{_FILES}/{file}")
+                PublicFile("prompts/asyndm", f"{_FILES}/{file}")
                 for file in (f"{_name}.json", f"{_name}_item.json")
             ),
             sha256=_sha256,

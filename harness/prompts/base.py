@@ -17,9 +17,9 @@ from harness.core.call import Call, parse_call
 from harness.core.errors import HarnessError, unknown
 from harness.core.registry import Registry
 from harness.core.shards import Prompt
+from harness.fetch.download import Obtained, PublicFile, read_url
 from harness.prompts.columns import build_prompts
 from harness.prompts.items import read_items, with_items
-from harness.prompts.public_files import Obtained, PublicFile, keep, obtain, read_url
 from harness.prompts.readers import READERS, reader_of, suffix_of
 from harness.prompts.split import in_split
 
@@ -86,14 +86,13 @@ class PromptSource:
     sha256: str = ""
 
     def load(self, folder: str | None = None, download: bool = True) -> PromptSet:
-        """The set, out of `folder`, the cache, or its public home; see `cache.obtain`."""
+        """The set, out of `folder`, the cache, or its public home; see `PublicFile.read`."""
         if folder is not None and not self.files:
             raise HarnessError(f"prompt set {self.name!r} is embedded: it takes no prompts folder")
-        obtained = [obtain(file, folder, download) for file in self.files]
+        obtained = [file.read(folder, downloads=download) for file in self.files]
         found = self._parsed(obtained)
         for one in obtained:
-            if one.keep:
-                keep(one)
+            one.keep()
         return found
 
     @property

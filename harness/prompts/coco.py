@@ -12,18 +12,18 @@ from collections.abc import Iterator, Mapping
 
 from harness.core.errors import HarnessError
 from harness.core.shards import Prompt
+from harness.fetch.download import PublicFile
 from harness.prompts.base import PromptSource, register
-from harness.prompts.public_files import PublicFile
 from harness.prompts.readers import decode, parse_json, read_rows
 
 _RELEASE = "https://github.com/boomb0om/text2image-benchmark/releases/download/v0.0.1"
 _LIST_NAME = "MS-COCO_val2014_30k_captions.csv"
-_LIST = PublicFile("coco", _LIST_NAME, f"{_RELEASE}/{_LIST_NAME}")
+_LIST = PublicFile("prompts/coco", f"{_RELEASE}/{_LIST_NAME}")
 
 _ANNOTATIONS = PublicFile(
-    "coco",
-    "captions_val2014.json",
+    "prompts/coco",
     "http://images.cocodataset.org/annotations/annotations_trainval2014.zip",
+    "captions_val2014.json",
     member="annotations/captions_val2014.json",
 )
 

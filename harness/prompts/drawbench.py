@@ -8,13 +8,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from harness.core.shards import Prompt
+from harness.fetch.download import PublicFile
 from harness.prompts.base import PromptSource, register
 from harness.prompts.columns import build_prompts
-from harness.prompts.public_files import PublicFile
 from harness.prompts.readers import read_rows
 
 _SHEET = "https://docs.google.com/spreadsheets/d/1y7nAbmR4FREi6npB1u-Bo3GFdwdOPYJc617rBOxIRHY"
-_FILE = PublicFile("drawbench", "drawbench.csv", f"{_SHEET}/gviz/tq?tqx=out:csv&sheet=Sheet1")
+_FILE = PublicFile(
+    "prompts/drawbench", f"{_SHEET}/gviz/tq?tqx=out:csv&sheet=Sheet1", "drawbench.csv"
+)
 
 
 def _parse(files: Mapping[str, bytes]) -> tuple[Prompt, ...]:

@@ -5,16 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from harness.core.shards import Prompt
+from harness.fetch.download import PublicFile
 from harness.prompts.base import PromptSource, register
 from harness.prompts.columns import build_prompts
-from harness.prompts.public_files import PublicFile
 from harness.prompts.readers import read_rows
 
 _COMMIT = "b636c3c59106a271435556eff5c567f8569a8d53"
 _NAME = "evaluation_metadata.jsonl"
 _FILE = PublicFile(
-    "geneval",
-    _NAME,
+    "prompts/geneval",
     f"https://raw.githubusercontent.com/djghosh13/geneval/{_COMMIT}/prompts/{_NAME}",
     aliases=("geneval_metadata.jsonl",),
 )

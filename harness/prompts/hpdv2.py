@@ -10,16 +10,16 @@ from dataclasses import replace
 from itertools import chain
 
 from harness.core.shards import Prompt
+from harness.fetch.download import PublicFile
 from harness.prompts.base import PromptSource, register
 from harness.prompts.columns import build_prompts
-from harness.prompts.public_files import PublicFile
 from harness.prompts.readers import read_rows
 
 _STYLES = ("anime", "concept-art", "paintings", "photo")
 _HOME = "https://huggingface.co/datasets/zhwang/HPDv2"
 _COMMIT = "260dbde75ab1c68e86d32a8e7739f1b49b100578"
 _FILES = tuple(
-    PublicFile("hpdv2", f"{style}.json", f"{_HOME}/resolve/{_COMMIT}/benchmark/{style}.json")
+    PublicFile("prompts/hpdv2", f"{_HOME}/resolve/{_COMMIT}/benchmark/{style}.json")
     for style in _STYLES
 )
 

@@ -7,14 +7,13 @@ from collections.abc import Iterator, Mapping
 
 from harness.core.errors import HarnessError
 from harness.core.shards import Prompt
+from harness.fetch.download import PublicFile
 from harness.prompts.base import PromptSource, register
-from harness.prompts.public_files import PublicFile
 from harness.prompts.readers import decode
 
 _COMMIT = "2c99f6652cbc7f0d0441aa91f4c7e7055bcb0071"
 _FILE = PublicFile(
-    "partiprompts",
-    "PartiPrompts.tsv",
+    "prompts/partiprompts",
     f"https://raw.githubusercontent.com/google-research/parti/{_COMMIT}/PartiPrompts.tsv",
 )
 _HEADER = ["Prompt", "Category", "Challenge"]

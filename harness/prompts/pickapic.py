@@ -9,17 +9,16 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from harness.core.shards import Prompt
+from harness.fetch.download import PublicFile
 from harness.prompts.base import PromptSource, register
 from harness.prompts.columns import build_prompts
-from harness.prompts.public_files import PublicFile
 from harness.prompts.readers import read_rows
 
 _REPOSITORY = "xie-lab-ml/Weak-to-Strong-Diffusion-with-Reflection"
 _COMMIT = "91de66c55a30cf68976242212543c454ff4a80de"
 _NAME = "test_unique_caption_zh.csv"
 _FILE = PublicFile(
-    "pickapic",
-    _NAME,
+    "prompts/pickapic",
     f"https://raw.githubusercontent.com/{_REPOSITORY}/{_COMMIT}/datasets/{_NAME}",
     aliases=("pickapic_test_unique.csv",),
 )

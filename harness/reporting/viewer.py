@@ -11,8 +11,8 @@ import pandas as pd
 
 from harness.core.shards import item_id
 from harness.reporting import words
-from harness.store.collections import read_image
 from harness.store.comparison_tables import CANDIDATE, Comparison, MetricInfo, RunFacts
+from harness.store.image_files import read_image
 from harness.store.run import Run
 
 MOST = 60

@@ -14,7 +14,8 @@ from harness.core.errors import HarnessError
 from harness.core.run_spec import RunSpec
 from harness.runs.manifest import Declared, describe
 from harness.store import files
-from harness.store.collections import Entry, Images, is_image, open_images
+from harness.store.collections import is_image, open_images
+from harness.store.image_files import Entry, Images
 from harness.store.pictures import Broken
 from harness.store.rows import ImportedItem, imported_key, imported_table
 from harness.store.run import Run

@@ -19,7 +19,7 @@ from harness.prompts.base import load_prompts
 from harness.prompts.columns import CATEGORY_COLUMNS, PROMPT_COLUMNS, label_of, text_of
 from harness.prompts.readers import READERS, read_rows, suffix_of
 from harness.store import files
-from harness.store.collections import Entry, Images
+from harness.store.image_files import Entry, Images
 from harness.store.rows import ImportedItem
 
 FILE_COLUMNS = ("file", "file_name", "filename", "image", "path")

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from harness.core.shards import Prompt, Shard, item_id
 from harness.store import schema
-from harness.store.collections import Entry
+from harness.store.image_files import Entry
 from harness.store.pictures import Broken
 
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from harness.core.errors import HarnessError
 from harness.store import files, schema
-from harness.store.collections import current_stamp, read_image
+from harness.store.image_files import current_stamp, read_image
 from harness.store.index import Shards
 from harness.store.pictures import Broken, Unread
 from harness.store.run import Run

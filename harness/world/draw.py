@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.world.scenes import REACH, SIZE, Object, Scene
+from harness.world.scenes import REACH, SIZE, Scene, SceneObject
 
 Floats = NDArray[np.float32]
 
@@ -46,7 +46,7 @@ def _box(x: Floats, y: Floats, half_x: float, half_y: float) -> Floats:
     return outside + np.minimum(np.maximum(dx, dy), 0)
 
 
-def distance(obj: Object, x: Floats, y: Floats) -> Floats:
+def distance(obj: SceneObject, x: Floats, y: Floats) -> Floats:
     """Signed distance in pixels from points [P] to an object's outline, negative inside."""
     r, cos, sin = obj.radius, np.float32(np.cos(obj.angle)), np.float32(np.sin(obj.angle))
     px, py = x - np.float32(obj.x), y - np.float32(obj.y)

@@ -36,7 +36,7 @@ SOFT = ((228, 220, 198), (190, 205, 222), (190, 210, 190), (226, 204, 204), (206
 
 
 @dataclass(frozen=True)
-class Object:
+class SceneObject:
     """One shape in a picture; `angle` in radians, `rgb` 0-255."""
 
     colour: str
@@ -52,7 +52,7 @@ class Object:
 class Scene:
     """A picture to draw: a background of one colour (`background` is its name) and objects."""
 
-    objects: tuple[Object, ...]
+    objects: tuple[SceneObject, ...]
     background: str
     rgb: tuple[float, float, float]
 
@@ -94,10 +94,10 @@ def _jitter(
     return float(r), float(g), float(b)
 
 
-def _objects(spec: Spec, rng: np.random.Generator) -> tuple[Object, ...] | None:
+def _objects(spec: Spec, rng: np.random.Generator) -> tuple[SceneObject, ...] | None:
     """One try to place the objects of a spec without overlap; None where it fails."""
     total = sum(group.count for group in spec.groups)
-    placed_so_far: list[Object] = []
+    placed_so_far: list[SceneObject] = []
     for group in spec.groups:
         low, high = _radius_range(total, group.size)
         base = rng.uniform(low, high)
@@ -113,7 +113,7 @@ def _objects(spec: Spec, rng: np.random.Generator) -> tuple[Object, ...] | None:
                     return None
             if spec.place and not placed(x, y, spec.place):
                 return None
-            placed_so_far.append(Object(group.colour, group.shape, x, y, radius, angle, tint))
+            placed_so_far.append(SceneObject(group.colour, group.shape, x, y, radius, angle, tint))
     if spec.relation:
         first, second = placed_so_far
         if not related(first.x - second.x, first.y - second.y, spec.relation):

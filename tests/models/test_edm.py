@@ -14,7 +14,7 @@ from harness.core.errors import HarnessError
 from harness.engine.ensemble import Ensemble
 from harness.engine.noise import NoiseStreams
 from harness.models.edm.build import build, load_weights
-from harness.models.edm.model import EdmLevels, EdmModel
+from harness.models.edm.edm_model import EdmLevels, EdmModel
 from harness.models.load import find, load
 from harness.samplers.base import resolve
 

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import IO
 
 import numpy as np
 import pytest
 import torch
 
 from harness.core.errors import HarnessError
-from harness.fetch import download
-from harness.fetch.download import PublicFile
 from harness.models.base import MODELS
 from harness.models.load import find, load
 from harness.runs.folder import Settings
@@ -95,30 +92,3 @@ def test_a_preset_brings_its_guide_and_weight_without_a_download() -> None:
     assert plan("edm2-img512-s-guid-fid", "edm(guidance=1)").spec.guide is None
     other = plan("edm2-img64-s-fid", "edm(guidance=2)", guide="edm2-img64-xs-0134217-0.110")
     assert (other.spec.guide, other.nfe) == ("edm2-img64-xs-0134217-0.110", 126)
-
-
-def test_published_weights_are_kept_with_their_checksum(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("HARNESS_CACHE", str(tmp_path))
-    asked = []
-
-    def fetch(url: str, into: IO[bytes]) -> None:
-        asked.append(url)
-        if "absent" in url:
-            raise HarnessError(f"cannot download {url}: Not Found")
-        into.write(b"weights")
-
-    monkeypatch.setattr(download, "fetch", fetch)
-    file = PublicFile("models/edm2", "https://example.org/a.pkl")
-    assert file.obtain().read_bytes() == b"weights"
-    assert file.obtain() == tmp_path / "models" / "edm2" / "a.pkl"
-    assert len(asked) == 1
-    assert file.digest() in (tmp_path / "models" / "edm2" / "a.pkl.sha256").read_text()
-    file.path.write_bytes(b"other")
-    download._checked.cache_clear()  # another process
-    with pytest.raises(HarnessError, match="has changed since it was kept"):
-        file.obtain()
-    with pytest.raises(HarnessError, match=r"Not Found. Get absent.pkl in another way and put it"):
-        PublicFile("models/edm2", "https://example.org/absent.pkl").obtain()
-    assert not list((tmp_path / "models" / "edm2").glob("*absent.pkl.*tmp*"))

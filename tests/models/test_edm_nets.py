@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from harness.core.errors import HarnessError
 from harness.models.edm.build import build, load_weights
-from harness.models.edm.layers import Block
+from harness.models.edm.layers import ResidualBlock
 
 SMALL = {
     "img_resolution": 8,
@@ -27,7 +27,9 @@ SMALL = {
 def test_attention_is_the_formula(heads: int) -> None:
     """softmax(q k / sqrt(c)) v by hand, with channels laid out [head, channel, (q, k, v)]."""
     torch.manual_seed(0)
-    block = Block(24, 24, 8, heads=heads, adaptive=True, eps=1e-5, residual_scale=1, dropout=0)
+    block = ResidualBlock(
+        24, 24, 8, heads=heads, adaptive=True, eps=1e-5, residual_scale=1, dropout=0
+    )
     x = torch.randn(2, 24, 4, 4)
     with torch.no_grad():
         qkv = block.qkv(block.norm2(x)).reshape(2 * heads, 24 // heads, 3, 16)

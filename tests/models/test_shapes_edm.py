@@ -15,7 +15,8 @@ from harness.models.base import MODELS
 from harness.models.edm.entries import safetensors_entry
 from harness.models.load import load
 from harness.samplers.base import resolve
-from harness.training.shapes_edm import export, network
+from harness.training.shapes_edm import export_networks as export
+from harness.training.shapes_edm import train_networks as network
 from harness.world.grammar import parse
 from harness.world.judge import grades, load_judge
 from harness.world.single_objects import class_caption

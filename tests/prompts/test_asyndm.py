@@ -10,7 +10,7 @@ import pytest
 
 from harness.core.errors import HarnessError
 from harness.prompts.base import PROMPT_SETS, load_prompts
-from harness.prompts.objects import find_objects
+from harness.prompts.target_objects import find_objects
 
 ITEMS = {
     "item_idx": {"a cat": [1], "a red dog.": [2]},

@@ -9,7 +9,7 @@ import pytest
 from harness.core.errors import HarnessError
 from harness.core.objects import ObjectRequest
 from harness.prompts.base import load_prompts
-from harness.prompts.objects import find_objects
+from harness.prompts.target_objects import find_objects
 
 
 def _named(prompt: str, notes: dict[str, Any] | None = None, asked: Any = None) -> list[str]:

@@ -17,7 +17,8 @@ import pytest
 from PIL import Image
 
 from harness.core.errors import HarnessError
-from harness.store.collections import current_stamp, open_images, read_image
+from harness.store.collections import open_images
+from harness.store.image_files import current_stamp, read_image
 from harness.store.pictures import Broken
 from tests.store.test_pictures import encoded
 

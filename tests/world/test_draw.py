@@ -10,12 +10,12 @@ import pytest
 from harness.world import scenes
 from harness.world.draw import distance, draw, draw_all
 from harness.world.grammar import SHAPES
-from harness.world.scenes import REACH, SIZE, Object, Scene
+from harness.world.scenes import REACH, SIZE, Scene, SceneObject
 
 
 def alone(shape: str, x: float = 32.0, y: float = 32.0, radius: float = 11.0) -> np.ndarray:
     """Coverage [64, 64] in [0, 1] of a white shape on black."""
-    obj = Object("red", shape, x, y, radius, 0.1, (255.0, 255.0, 255.0))
+    obj = SceneObject("red", shape, x, y, radius, 0.1, (255.0, 255.0, 255.0))
     return draw(Scene((obj,), "black", (0.0, 0.0, 0.0)))[0] / 255.0
 
 
@@ -30,7 +30,7 @@ def test_edges_are_anti_aliased_and_flat_elsewhere(shape: str) -> None:
 
 @pytest.mark.parametrize("shape", SHAPES)
 def test_coverage_is_the_area_and_moves_smoothly(shape: str) -> None:
-    obj = Object("red", shape, 32.0, 32.0, 11.0, 0.1, (255.0,) * 3)
+    obj = SceneObject("red", shape, 32.0, 32.0, 11.0, 0.1, (255.0,) * 3)
     fine = (np.arange(SIZE * 8, dtype=np.float32) + 0.5) / 8
     xs, ys = np.meshgrid(fine, fine)
     area = (distance(obj, xs.ravel(), ys.ravel()) < 0).mean() * SIZE**2

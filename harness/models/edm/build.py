@@ -12,18 +12,19 @@ from torch import nn
 from harness.core.errors import HarnessError, unknown
 from harness.core.libraries import aligned
 from harness.models.edm import edm2, precond
+from harness.models.edm.edm_network import EdmNetwork
 
-CLASSES: dict[str, Callable[..., nn.Module]] = {
+CLASSES: dict[str, Callable[..., EdmNetwork]] = {
     "EDMPrecond": precond.EDMPrecond,
     "VPPrecond": precond.VPPrecond,
     "VEPrecond": precond.VEPrecond,
     "iDDPMPrecond": precond.IDDPMPrecond,
-    "Precond": edm2.Precond,
+    "Precond": edm2.EDM2Precond,
 }
 """Networks by the published class name."""
 
 
-def build(class_name: str, init_kwargs: Mapping[str, Any]) -> nn.Module:
+def build(class_name: str, init_kwargs: Mapping[str, Any]) -> EdmNetwork:
     """The untrained network that a checkpoint's class name and arguments describe.
 
     On the device "meta" (see `torch.device`) it costs no memory, and knows its range of sigma.

@@ -10,8 +10,15 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from harness.models.edm.layers import Block, Conv, PositionalEmbedding, begin_zero, group_norm
+from harness.models.edm.layers import (
+    Conv,
+    PositionalEmbedding,
+    ResidualBlock,
+    begin_zero,
+    group_norm,
+)
 from harness.models.edm.song_unet import drop_labels
+from harness.models.edm.unet_plan import decoder_plan, encoder_plan
 
 _HEAD = 64  # channels of an attention head
 
@@ -52,7 +59,7 @@ class DhariwalUNet(nn.Module):
             self.map_label = nn.Linear(label_dim, embedding, bias=False)
             nn.init.normal_(self.map_label.weight)
         block: Any = partial(
-            Block,
+            ResidualBlock,
             embedding=embedding,
             adaptive=True,
             eps=1e-5,
@@ -60,41 +67,26 @@ class DhariwalUNet(nn.Module):
             dropout=dropout,
         )
         widths = [model_channels * mult for mult in channel_mult]
-        sizes = [img_resolution >> level for level in range(len(widths))]
-        heads = [
-            width // _HEAD if size in attn_resolutions else 0
-            for size, width in zip(sizes, widths, strict=True)
-        ]
-
-        width = widths[0]
-        first = Conv(in_channels, width, 3)
+        first = Conv(in_channels, widths[0], 3)
         self.enc = nn.ModuleDict({f"{img_resolution}x{img_resolution}_conv": first})
-        kept = [width]
-        for level, size in enumerate(sizes):
-            if level:
-                self.enc[f"{size}x{size}_down"] = block(width, width, to="down")
-                kept.append(width)
-            for i in range(num_blocks):
-                self.enc[f"{size}x{size}_block{i}"] = block(
-                    width, widths[level], heads=heads[level]
-                )
-                width = widths[level]
-                kept.append(width)
+        kept = [widths[0]]
+        for name, side, inputs, outputs in encoder_plan(
+            img_resolution, widths[0], widths, num_blocks
+        ):
+            attends = "block" in name and side in attn_resolutions
+            down = "down" if "down" in name else None
+            heads = outputs // _HEAD if attends else 0
+            self.enc[name] = block(inputs, outputs, to=down, heads=heads)
+            kept.append(outputs)
 
         self.dec = nn.ModuleDict()
-        for level, size in reversed(list(enumerate(sizes))):
-            if level == len(sizes) - 1:
-                self.dec[f"{size}x{size}_in0"] = block(width, width, heads=width // _HEAD)
-                self.dec[f"{size}x{size}_in1"] = block(width, width)
-            else:
-                self.dec[f"{size}x{size}_up"] = block(width, width, to="up")
-            for i in range(num_blocks + 1):
-                self.dec[f"{size}x{size}_block{i}"] = block(
-                    width + kept.pop(), widths[level], heads=heads[level]
-                )
-                width = widths[level]
-        self.out_norm = group_norm(width, 1e-5)
-        self.out_conv = Conv(width, out_channels, 3)
+        for name, side, inputs, outputs in decoder_plan(img_resolution, widths, num_blocks, kept):
+            attends = "in0" in name or ("block" in name and side in attn_resolutions)
+            up = "up" if "up" in name else None
+            heads = outputs // _HEAD if attends else 0
+            self.dec[name] = block(inputs, outputs, to=up, heads=heads)
+        self.out_norm = group_norm(widths[0], 1e-5)
+        self.out_conv = Conv(widths[0], out_channels, 3)
         begin_zero(self)
 
     def forward(
@@ -108,7 +100,7 @@ class DhariwalUNet(nn.Module):
         embedding = self._embedding(noise_labels, class_labels, augment_labels)
         kept: list[torch.Tensor] = []
         for layer in self.enc.values():
-            x = layer(x, embedding) if isinstance(layer, Block) else layer(x)
+            x = layer(x, embedding) if isinstance(layer, ResidualBlock) else layer(x)
             kept.append(x)
         for name, layer in self.dec.items():
             x = torch.cat([x, kept.pop()], dim=1) if "block" in name else x

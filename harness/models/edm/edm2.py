@@ -15,7 +15,9 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from harness.models.edm.network import EdmNetwork
+from harness.models.edm.edm_network import EdmNetwork
+from harness.models.edm.latents import DOWNSAMPLING
+from harness.models.edm.unet_plan import decoder_plan, encoder_plan
 
 UNIT_EPSILON = 1e-4
 SILU_RMS = 0.596  # of silu(n), n unit normal
@@ -86,8 +88,8 @@ class Fourier(nn.Module):
         return angles.cos() * sqrt(2)
 
 
-class Block(nn.Module):
-    """One block of the encoder or the decoder; figure 21 of the paper."""
+class MPBlock(nn.Module):
+    """A magnitude-preserving block of the encoder or the decoder; figure 21 of the paper."""
 
     kernel: torch.Tensor
 
@@ -191,39 +193,27 @@ class UNet(nn.Module):
         self.emb_label = Layer(label_dim, emb) if label_dim else None
         self.out_gain = nn.Parameter(torch.empty([]), requires_grad=False)
 
-        self.enc, skips = nn.ModuleDict(), []
-        width = img_channels + 1
-        for level, wanted in enumerate(widths):
-            side = img_resolution >> level
-            if level == 0:
-                self.enc[f"{side}x{side}_conv"] = Layer(width, wanted, 3, 3)
-                width = wanted
-            else:
-                self.enc[f"{side}x{side}_down"] = Block(width, width, emb, resample="down", **block)
-            skips.append(width)
-            for index in range(num_blocks):
-                self.enc[f"{side}x{side}_block{index}"] = Block(
-                    width, wanted, emb, attention=side in attn_resolutions, **block
-                )
-                width = wanted
-                skips.append(width)
+        first = Layer(img_channels + 1, widths[0], 3, 3)
+        self.enc = nn.ModuleDict({f"{img_resolution}x{img_resolution}_conv": first})
+        skips = [widths[0]]
+        for name, side, inputs, outputs in encoder_plan(
+            img_resolution, widths[0], widths, num_blocks
+        ):
+            attention = "block" in name and side in attn_resolutions
+            down = "down" if "down" in name else None
+            self.enc[name] = MPBlock(
+                inputs, outputs, emb, resample=down, attention=attention, **block
+            )
+            skips.append(outputs)
 
-        self.dec = nn.ModuleDict()
-        block = {"decoder": True, **block}
-        for level, wanted in reversed(list(enumerate(widths))):
-            side = img_resolution >> level
-            if level == len(widths) - 1:
-                self.dec[f"{side}x{side}_in0"] = Block(width, width, emb, attention=True, **block)
-                self.dec[f"{side}x{side}_in1"] = Block(width, width, emb, **block)
-            else:
-                self.dec[f"{side}x{side}_up"] = Block(width, width, emb, resample="up", **block)
-            for index in range(num_blocks + 1):
-                attention = side in attn_resolutions
-                self.dec[f"{side}x{side}_block{index}"] = Block(
-                    width + skips.pop(), wanted, emb, attention=attention, **block
-                )
-                width = wanted
-        self.out_conv = Layer(width, img_channels, 3, 3)
+        self.dec, block = nn.ModuleDict(), {"decoder": True, **block}
+        for name, side, inputs, outputs in decoder_plan(img_resolution, widths, num_blocks, skips):
+            attention = "in0" in name or ("block" in name and side in attn_resolutions)
+            up = "up" if "up" in name else None
+            self.dec[name] = MPBlock(
+                inputs, outputs, emb, resample=up, attention=attention, **block
+            )
+        self.out_conv = Layer(widths[0], img_channels, 3, 3)
 
     def forward(
         self, x: torch.Tensor, noise_level: torch.Tensor, labels: torch.Tensor | None
@@ -235,7 +225,7 @@ class UNet(nn.Module):
         x = torch.cat([x, torch.ones_like(x[:, :1])], 1)
         skips = []
         for module in self.enc.values():
-            x = module(x, emb) if isinstance(module, Block) else module(x)
+            x = module(x, emb) if isinstance(module, MPBlock) else module(x)
             skips.append(x)
         for name, module in self.dec.items():
             if "block" in name:
@@ -244,13 +234,13 @@ class UNet(nn.Module):
         return self.out_conv(x)
 
 
-class Precond(EdmNetwork):
+class EDM2Precond(EdmNetwork):
     """D(x; sigma) of EDM2, equation 4 of Karras et al. 2022; weights come by `load_state_dict`.
 
     Any level is known. `logvar_*` estimate the loss in training; only their weights are kept.
     """
 
-    parts = (UNet, Block)  # that the further arguments are of
+    parts = (UNet, MPBlock)  # that the further arguments are of
     state_dtype = torch.float32
     steps, batch_size = 32, 32
 
@@ -267,6 +257,7 @@ class Precond(EdmNetwork):
         super().__init__()
         self.img_resolution, self.img_channels = img_resolution, img_channels
         self.label_dim, self.use_fp16 = label_dim, bool(use_fp16)
+        self.downsampling = DOWNSAMPLING if img_channels == 4 else 1
         self.sigma_data, self.dtype = sigma_data, torch.float32
         self.unet = UNet(img_resolution, img_channels, label_dim, **unet)
         self.logvar_fourier = Fourier(logvar_channels)
@@ -281,7 +272,7 @@ class Precond(EdmNetwork):
         """
         result = super().load_state_dict(state_dict, strict, assign)
         self.unet.out_conv.fix(self.unet.out_gain)
-        blocks = [module for module in self.modules() if isinstance(module, Block)]
+        blocks = [module for module in self.modules() if isinstance(module, MPBlock)]
         for block in blocks:
             block.fix()
         gained = [self.unet.out_conv, *(block.emb_linear for block in blocks)]

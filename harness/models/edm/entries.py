@@ -15,12 +15,12 @@ from harness.models.pipelines.local import files_fingerprint
 if TYPE_CHECKING:
     import torch
 
-    from harness.models.edm.model import EdmLevels, EdmModel
-    from harness.models.edm.network import EdmNetwork
+    from harness.models.edm.edm_model import EdmLevels, EdmModel
+    from harness.models.edm.edm_network import EdmNetwork
 
 
 @dataclass(frozen=True)
-class Stored:
+class NetworkFile:
     """A stored network: its class, the arguments it was made with, and how to read its weights.
 
     `source` is named in messages; `revision` is a hash of the files.
@@ -31,6 +31,15 @@ class Stored:
     init_kwargs: Mapping[str, Any]
     weights: Callable[[], Mapping[str, torch.Tensor]]
     revision: Callable[[], str]
+
+    def build(self) -> EdmNetwork:
+        """The network without weights and memory; HarnessError for arguments it cannot have."""
+        import torch
+
+        from harness.models.edm.build import build
+
+        with torch.device("meta"):
+            return build(self.class_name, self.init_kwargs)
 
 
 def file_entry(path: Path) -> ModelEntry:
@@ -54,7 +63,7 @@ def safetensors_entry(path: Path, name: str | None = None) -> ModelEntry:
     """
     description = path.with_suffix(".json")
     about = _read(description, path)
-    stored = Stored(
+    stored = NetworkFile(
         source=str(path),
         class_name=about["class_name"],
         init_kwargs=about["init_kwargs"],
@@ -69,7 +78,7 @@ def checkpoint_entry(path: Path) -> ModelEntry:
     from harness.models.edm.checkpoints import read_checkpoint
 
     network = read_checkpoint(path).network()
-    stored = Stored(
+    stored = NetworkFile(
         source=str(path),
         class_name=network.known_class(str(path)),
         init_kwargs=network.init_kwargs,
@@ -79,57 +88,64 @@ def checkpoint_entry(path: Path) -> ModelEntry:
     return stored_entry(path.stem, stored)
 
 
-def stored_entry(name: str, stored: Stored) -> ModelEntry:
+def edm_entry(
+    name: str, *, side: int, classes: int, latent: bool = False, **about: Any
+) -> ModelEntry:
+    """A model entry with what all EDM networks have in common; `about` is all else.
+
+    Networks of latents take `vae`, the folder of their autoencoder.
+    """
+    return ModelEntry(
+        name=name,
+        size=(side, side),
+        size_multiple=side,
+        guidance=1.0,
+        classes=classes,
+        unconditional=False,
+        decodable=_check_vae if latent else lambda overrides: None,
+        **about,
+    )
+
+
+def stored_entry(name: str, stored: NetworkFile) -> ModelEntry:
     """The model entry of a stored network; builds it without weights, which checks its arguments.
 
     Default steps of EDM are 18 at every size: at 64x64 the paper's best numbers take 256 and churn.
-    Networks of latents take `vae`, the folder of their autoencoder.
     """
-    import torch
-
-    from harness.models.edm import edm2, latents
-    from harness.models.edm.build import build
-    from harness.models.edm.network import EdmNetwork
-
-    with torch.device("meta"):
-        net = build(stored.class_name, stored.init_kwargs)
-    assert isinstance(net, EdmNetwork)
-    latent = isinstance(net, edm2.Precond) and net.img_channels == 4
+    net = stored.build()
+    latent = net.downsampling > 1
     if net.img_channels not in (1, 3) and not latent:
         raise HarnessError(
             f"{stored.source}: pictures have 1 or 3 channels (and EDM2's latents 4), not "
             f"{net.img_channels}"
         )
-    side = net.img_resolution * (latents.DOWNSAMPLING if latent else 1)
-    classes = net.label_dim
+    side, classes = net.img_resolution * net.downsampling, net.label_dim
 
     def ladders(overrides: dict[str, Any]) -> EdmLevels:
-        _check(overrides, latent, name)
+        check_overrides(overrides, latent, name)
         levels, _ = _family(net)
         return levels(name, net)
 
-    return ModelEntry(
-        name=name,
+    return edm_entry(
+        name,
+        side=side,
+        classes=classes,
+        latent=latent,
         title=f"{stored.class_name} network of {side}x{side} pictures, "
         + (f"{classes} classes" if classes else "unconditional"),
         source=stored.source,
         licence="see where it was published",
-        size=(side, side),
-        size_multiple=side,
         steps=net.steps,
-        guidance=1.0,
         batch_size=net.batch_size,
         dtype=None if net.use_fp16 else "float32",
-        classes=classes,
-        unconditional=False,
         revision=stored.revision,
         ladders=ladders,
-        load=lambda request: _load(request, name, stored, latent),
-        decodable=lambda overrides: _check_vae(overrides) if latent else None,
+        load=lambda request: _load(request, name, stored),
     )
 
 
-def _check(overrides: dict[str, Any], latent: bool, name: str) -> None:
+def check_overrides(overrides: dict[str, Any], latent: bool, name: str) -> None:
+    """Raise HarnessError for a setting that the model `name` does not have."""
     allowed = ["vae"] if latent else []
     for key in overrides:
         if key not in allowed:
@@ -142,20 +158,18 @@ def _check_vae(overrides: dict[str, Any]) -> None:
     find_vae(overrides.get("vae"))
 
 
-def _load(request: LoadRequest, name: str, stored: Stored, latent: bool) -> Model:
+def _load(request: LoadRequest, name: str, stored: NetworkFile) -> Model:
     import torch
 
-    from harness.models.edm.build import build, load_weights
+    from harness.models.edm.build import load_weights
     from harness.models.edm.latent_model import LatentModel
-    from harness.models.edm.network import EdmNetwork
 
     if request.dtype == "float64":
         raise HarnessError(f"model {name} computes in float32 or less, not in float64")
-    _check(request.overrides, latent, name)
-    with torch.device("meta"):
-        net = build(stored.class_name, stored.init_kwargs)
+    net = stored.build()
+    latent = net.downsampling > 1
+    check_overrides(request.overrides, latent, name)
     load_weights(net, stored.weights(), stored.source)
-    assert isinstance(net, EdmNetwork)
     net.float().compute_in(getattr(torch, request.dtype))
     if latent:
         return LatentModel(name, net, request.device, request.overrides.get("vae"))
@@ -165,7 +179,7 @@ def _load(request: LoadRequest, name: str, stored: Stored, latent: bool) -> Mode
 
 def _family(net: EdmNetwork) -> tuple[type[EdmLevels], type[EdmModel]]:
     """What adapts a network, without and with its weights."""
-    from harness.models.edm.model import EdmLevels, EdmModel
+    from harness.models.edm.edm_model import EdmLevels, EdmModel
     from harness.models.edm.pfgmpp import PfgmLevels, PfgmModel
 
     return (PfgmLevels, PfgmModel) if net.extra_dimensions else (EdmLevels, EdmModel)

@@ -7,10 +7,9 @@ from typing import Any
 
 import torch
 
-from harness.core.errors import HarnessError
 from harness.models.edm import latents
-from harness.models.edm.model import EdmModel
-from harness.models.edm.network import EdmNetwork
+from harness.models.edm.edm_model import EdmModel
+from harness.models.edm.edm_network import EdmNetwork
 
 
 class LatentModel(EdmModel):
@@ -22,14 +21,6 @@ class LatentModel(EdmModel):
     def __init__(self, name: str, net: EdmNetwork, device: str, vae: str | None) -> None:
         super().__init__(name, net, device)
         self._vae_folder = vae
-
-    def latent_shape(self, size: tuple[int, int]) -> tuple[int, int, int]:
-        side = self.net.img_resolution * latents.DOWNSAMPLING
-        if size != (side, side):
-            raise HarnessError(
-                f"model {self.name} makes pictures of {side}x{side}, not {size[0]}x{size[1]}"
-            )
-        return (self.net.img_channels, self.net.img_resolution, self.net.img_resolution)
 
     @cached_property
     def _vae(self) -> Any:

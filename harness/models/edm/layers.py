@@ -116,7 +116,7 @@ def _waves(angle: torch.Tensor) -> torch.Tensor:
     return torch.cat([angle.cos(), angle.sin()], dim=1)
 
 
-class Block(nn.Module):
+class ResidualBlock(nn.Module):
     """A residual block conditioned on an embedding, with attention where `heads` is above 0.
 
     Conditions by scale and shift where `adaptive`, else by addition. Ho et al. 2020, appendix B;

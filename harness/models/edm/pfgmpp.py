@@ -12,7 +12,7 @@ from math import sqrt
 
 import torch
 
-from harness.models.edm.model import EdmLevels, EdmModel
+from harness.models.edm.edm_model import EdmLevels, EdmModel
 
 
 class PfgmLevels(EdmLevels):

@@ -9,8 +9,8 @@ import torch
 from torch import nn
 
 from harness.models.edm.dhariwal_unet import DhariwalUNet
+from harness.models.edm.edm_network import EdmNetwork
 from harness.models.edm.grids import cosine_levels
-from harness.models.edm.network import EdmNetwork
 from harness.models.edm.song_unet import SongUNet
 
 UNETS: dict[str, type[nn.Module]] = {"SongUNet": SongUNet, "DhariwalUNet": DhariwalUNet}

@@ -13,12 +13,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harness.core.errors import unknown
 from harness.fetch.download import PublicFile
-from harness.models.base import MODELS, LoadRequest, Model, ModelEntry
+from harness.models.base import MODELS, ModelEntry
+from harness.models.edm.entries import check_overrides, checkpoint_entry, edm_entry
 
 if TYPE_CHECKING:
-    from harness.models.edm.model import EdmLevels
+    from harness.models.edm.edm_model import EdmLevels
 
 _HOME = "https://nvlabs-fi-cdn.nvidia.com"
 _LICENCE = "CC BY-NC-SA 4.0"
@@ -55,41 +55,25 @@ def _entry(
     name: str, file: PublicFile, title: str, side: int, classes: int, latent: bool = False
 ) -> ModelEntry:
     def ladders(overrides: dict[str, Any]) -> EdmLevels:
-        from harness.models.edm.model import EdmLevels
-        from harness.models.edm.network import EdmNetwork
+        from harness.models.edm.edm_model import EdmLevels
+        from harness.models.edm.edm_network import EdmNetwork
 
-        for key in overrides:
-            if not (latent and key == "vae"):
-                raise unknown("parameter", key, ["vae"] if latent else [], where=f"model {name}")
+        check_overrides(overrides, latent, name)
         return EdmLevels(name, EdmNetwork())
 
-    def load(request: LoadRequest) -> Model:
-        from harness.models.edm.entries import checkpoint_entry
-
-        return checkpoint_entry(file.obtain()).load(request)
-
-    def decodable(overrides: dict[str, Any]) -> None:
-        from harness.models.edm.latents import find_vae
-
-        if latent:
-            find_vae(overrides.get("vae"))
-
-    return ModelEntry(
-        name=name,
+    return edm_entry(
+        name,
+        side=side,
+        classes=classes,
+        latent=latent,
         title=title,
         source=file.url,
         licence=_LICENCE,
-        size=(side, side),
-        size_multiple=side,
         steps=18,
-        guidance=1.0,
         batch_size=64,
-        classes=classes,
-        unconditional=False,
         revision=lambda: file.digest()[:16],
         ladders=ladders,
-        load=load,
-        decodable=decodable,
+        load=lambda request: checkpoint_entry(file.obtain()).load(request),
     )
 
 

@@ -12,13 +12,14 @@ from torch import nn
 from torch.nn import functional as F
 
 from harness.models.edm.layers import (
-    Block,
     Conv,
     FourierEmbedding,
     PositionalEmbedding,
+    ResidualBlock,
     begin_xavier,
     group_norm,
 )
+from harness.models.edm.unet_plan import decoder_plan, encoder_plan
 
 
 class SongUNet(nn.Module):
@@ -64,7 +65,7 @@ class SongUNet(nn.Module):
         self.map_layer0 = nn.Linear(noise, embedding)
         self.map_layer1 = nn.Linear(embedding, embedding)
         block: Any = partial(
-            Block,
+            ResidualBlock,
             embedding=embedding,
             taps=resample_filter,
             project_resampled=True,
@@ -74,43 +75,29 @@ class SongUNet(nn.Module):
             dropout=dropout,
         )
         widths = [model_channels * mult for mult in channel_mult]
-        sizes = [img_resolution >> level for level in range(len(widths))]
-        heads = [int(size in attn_resolutions) for size in sizes]
-
         first = Conv(in_channels, model_channels, 3)
         self.enc = nn.ModuleDict({f"{img_resolution}x{img_resolution}_conv": first})
-        kept, width, aux = [model_channels], model_channels, in_channels
-        for level, size in enumerate(sizes):
-            if level:
-                self.enc[f"{size}x{size}_down"] = block(width, width, to="down")
-                kept.append(width)
-                if encoder_type == "residual":
-                    shrink = Conv(aux, width, 3, "down", resample_filter, fused=True)
-                    self.enc[f"{size}x{size}_aux_residual"] = shrink
-                    aux = width
-            for i in range(num_blocks):
-                self.enc[f"{size}x{size}_block{i}"] = block(
-                    width, widths[level], heads=heads[level]
-                )
-                width = widths[level]
-                kept.append(width)
+        kept, aux = [model_channels], in_channels
+        for name, side, inputs, outputs in encoder_plan(
+            img_resolution, model_channels, widths, num_blocks
+        ):
+            down = "down" if "down" in name else None
+            heads = int("block" in name and side in attn_resolutions)
+            self.enc[name] = block(inputs, outputs, to=down, heads=heads)
+            kept.append(outputs)
+            if down and encoder_type == "residual":
+                shrink = Conv(aux, outputs, 3, "down", resample_filter, fused=True)
+                self.enc[f"{side}x{side}_aux_residual"] = shrink
+                aux = outputs
 
-        self.dec = nn.ModuleDict()
-        for level, size in reversed(list(enumerate(sizes))):
-            if level == len(sizes) - 1:
-                self.dec[f"{size}x{size}_in0"] = block(width, width, heads=1)
-                self.dec[f"{size}x{size}_in1"] = block(width, width)
-            else:
-                self.dec[f"{size}x{size}_up"] = block(width, width, to="up")
-            for i in range(num_blocks + 1):
-                self.dec[f"{size}x{size}_block{i}"] = block(
-                    width + kept.pop(),
-                    widths[level],
-                    heads=heads[level] if i == num_blocks else 0,
-                )
-                width = widths[level]
-        self.dec[f"{img_resolution}x{img_resolution}_aux_norm"] = group_norm(width, 1e-6)
-        self.dec[f"{img_resolution}x{img_resolution}_aux_conv"] = Conv(width, out_channels, 3)
+        self.dec, last = nn.ModuleDict(), f"block{num_blocks}"
+        for name, side, inputs, outputs in decoder_plan(img_resolution, widths, num_blocks, kept):
+            up = "up" if "up" in name else None
+            heads = int("in0" in name or (name.endswith(last) and side in attn_resolutions))
+            self.dec[name] = block(inputs, outputs, to=up, heads=heads)
+        end = f"{img_resolution}x{img_resolution}_aux"
+        self.dec[f"{end}_norm"] = group_norm(widths[0], 1e-6)
+        self.dec[f"{end}_conv"] = Conv(widths[0], out_channels, 3)
         begin_xavier(self)
 
     def forward(
@@ -128,7 +115,7 @@ class SongUNet(nn.Module):
             if "aux_residual" in name:
                 x = kept[-1] = aux = (x + layer(aux)) * sqrt(0.5)
                 continue
-            x = layer(x, embedding) if isinstance(layer, Block) else layer(x)
+            x = layer(x, embedding) if isinstance(layer, ResidualBlock) else layer(x)
             kept.append(x)
         for name, layer in self.dec.items():
             if "aux_norm" in name:

@@ -18,7 +18,7 @@ from harness.fetch.hub_files import fetch_network, is_hub_id
 from harness.models.base import LoadRequest
 from harness.models.pipelines.configurations import read_json
 from harness.models.pipelines.distilled import distilled_guidance
-from harness.models.pipelines.model import PipelineModel, Schedule
+from harness.models.pipelines.pipeline_model import PipelineModel, Schedule
 
 _UNUSED = ("safety_checker", "feature_extractor", "image_encoder")
 

@@ -9,7 +9,7 @@ import torch
 
 from harness.models.base import Condition
 from harness.models.pipelines.families import PIPELINES, Family
-from harness.models.pipelines.model import PipelineModel
+from harness.models.pipelines.pipeline_model import PipelineModel
 from harness.models.pipelines.schedule import read_schedule
 
 _CLIP_TOKENS, _T5_TOKENS = 77, 256  # what the pipeline lets its text encoders read

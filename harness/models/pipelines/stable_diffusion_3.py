@@ -24,7 +24,7 @@ from harness.models.pipelines.hooks.object_columns import (
     token_weights,
 )
 from harness.models.pipelines.hooks.token_time import token_time
-from harness.models.pipelines.model import PipelineModel
+from harness.models.pipelines.pipeline_model import PipelineModel
 
 _T5_TOKENS = 256  # what the pipeline lets T5 read
 

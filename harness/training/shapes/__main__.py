@@ -11,15 +11,15 @@ from pathlib import Path
 from harness.training.shapes.common import run_stages
 
 STAGES = (
-    ("vae", "--steps 9000 --batch 8"),
-    ("decoder", "--steps 12000 --batch 8"),
-    ("text", "--steps 1500 --batch 96"),
-    ("judge", "--steps 3000 --batch 32"),
-    ("dual", "--steps 2000 --batch 64"),
-    ("latents", "--pictures 100000"),
-    ("unet", "--steps 12000 --batch 48"),
-    ("export", ""),
-    ("reference", "--pictures 25000"),
+    ("train_vae", "--steps 9000 --batch 8"),
+    ("train_decoder", "--steps 12000 --batch 8"),
+    ("train_text", "--steps 1500 --batch 96"),
+    ("train_judge", "--steps 3000 --batch 32"),
+    ("train_dual", "--steps 2000 --batch 64"),
+    ("cache_latents", "--pictures 100000"),
+    ("train_unet", "--steps 12000 --batch 48"),
+    ("export_pipeline", ""),
+    ("make_reference", "--pictures 25000"),
 )
 
 
@@ -30,7 +30,7 @@ def main() -> None:
     args = parser.parse_args()
 
     def more(stage: str) -> list[str]:
-        return ["--workers", str(args.workers)] if stage == "unet" else []
+        return ["--workers", str(args.workers)] if stage == "train_unet" else []
 
     run_stages("harness.training.shapes", STAGES, args.out, more)
 

@@ -11,9 +11,9 @@ from pathlib import Path
 from harness.training.shapes.common import run_stages
 
 STAGES = (
-    ("network", "--steps 16000"),
-    ("export", ""),
-    ("reference", "--pictures 4800"),
+    ("train_networks", "--steps 16000"),
+    ("export_networks", ""),
+    ("make_class_reference", "--pictures 4800"),
 )
 
 

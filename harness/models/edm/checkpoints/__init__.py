@@ -1,5 +1,5 @@
 """Published checkpoints (`.pkl`, `.pt`), read without executing anything in them."""
 
-from harness.models.edm.checkpoints.checkpoint import Checkpoint, Network, read_checkpoint
+from harness.models.edm.checkpoints.checkpoint import Checkpoint, StoredNetwork, read_checkpoint
 
-__all__ = ["Checkpoint", "Network", "read_checkpoint"]
+__all__ = ["Checkpoint", "StoredNetwork", "read_checkpoint"]

@@ -27,7 +27,7 @@ _MISSING = object()
 
 
 @dataclass(frozen=True)
-class Network:
+class StoredNetwork:
     """A network of a checkpoint, as what its class needs to be built again and filled.
 
     `class_name` is None where the file holds tensors by name only. `attributes` are the plain
@@ -66,7 +66,7 @@ class Checkpoint:
 
     path: Path
     form: str
-    networks: Mapping[str, Network]
+    networks: Mapping[str, StoredNetwork]
     others: Mapping[str, Any]
 
     @property
@@ -76,7 +76,7 @@ class Checkpoint:
             return "ema"
         return next(iter(self.networks)) if len(self.networks) == 1 else None
 
-    def network(self, key: str | None = None) -> Network:
+    def network(self, key: str | None = None) -> StoredNetwork:
         """The network of a key; without one, the default.
 
         Raises HarnessError where there is none, or several and neither a key nor `ema`.
@@ -182,7 +182,7 @@ class _Assembly:
                 others[key] = None if plain is _MISSING else plain
         return Checkpoint(path, form, networks, others)
 
-    def _network(self, value: Any) -> Network | None:
+    def _network(self, value: Any) -> StoredNetwork | None:
         """The network that a value is, if it is one: something with parameters."""
         if type(value) is dict and value and all(isinstance(k, str) for k in value):
             if not all(isinstance(tensor, StoredTensor) for tensor in value.values()):
@@ -190,7 +190,7 @@ class _Assembly:
             for part in ".".join(value).split("."):
                 self._check_name(part)
             self._check_size(value)
-            return Network(None, {}, {}, dict(value))
+            return StoredNetwork(None, {}, {}, dict(value))
         if not isinstance(value, Instance):
             return None
         tensors: dict[str, StoredTensor] = {}
@@ -203,7 +203,7 @@ class _Assembly:
         named = isinstance(kwargs, dict) and all(isinstance(name, str) for name in kwargs)
         if state.get("_init_args") not in (None, (), []) or not named:
             raise Refused(f"its {value.class_name} was not made by keyword arguments alone")
-        return Network(value.class_name, kwargs, self._attributes(state), tensors)
+        return StoredNetwork(value.class_name, kwargs, self._attributes(state), tensors)
 
     def _check_size(self, tensors: Mapping[str, StoredTensor]) -> None:
         """Tensors that share one storage many times over would fill the memory."""

@@ -24,7 +24,7 @@ from harness.training.shapes.common import (
     save,
     set_rate,
 )
-from harness.training.shapes.vae import decibels
+from harness.training.shapes.train_vae import decibels
 from harness.world.scenes import any_scene, training_scene
 
 SEED = 13

@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 from transformers import CLIPTextModel, CLIPTokenizer
 
 from harness.training.shapes.common import PIPELINE, WEIGHTS, arguments
-from harness.training.shapes.unet import build, scheduler
+from harness.training.shapes.train_unet import build, scheduler
 
 LIMIT = 15_000_000
 """Bytes of all weights together."""

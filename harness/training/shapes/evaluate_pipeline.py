@@ -15,7 +15,7 @@ from diffusers import DDIMScheduler, StableDiffusionPipeline
 from PIL import Image
 from torch import Tensor
 
-from harness.training.shapes.export import average, pipeline
+from harness.training.shapes.export_pipeline import average, pipeline
 from harness.world.grammar import CATEGORIES, benchmark_prompts, parse
 from harness.world.judge import grades, load_judge
 

@@ -12,7 +12,7 @@ from diffusers import AutoencoderTiny
 from transformers import CLIPTextModel, CLIPTokenizer
 
 from harness.training.shapes.common import arguments, pictures
-from harness.training.shapes.text import tokenize
+from harness.training.shapes.train_text import tokenize
 from harness.world.grammar import captions
 from harness.world.scenes import training_scene
 

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from transformers import CLIPConfig, CLIPModel, CLIPTextModel, CLIPTokenizer
 
 from harness.training.shapes.common import Log, arguments, cosine, pictures, restore, save, set_rate
-from harness.training.shapes.text import OPPOSITE, configuration, tokenize
+from harness.training.shapes.train_text import OPPOSITE, configuration, tokenize
 from harness.world.grammar import (
     BACKGROUNDS,
     COLOURS,
@@ -53,7 +53,7 @@ def build(words: CLIPTokenizer) -> CLIPModel:
     return model
 
 
-class Readers(nn.Module):
+class ImageProbes(nn.Module):
     """Linear probes that keep the picture embedding [B, 64] readable."""
 
     def __init__(self) -> None:
@@ -202,7 +202,7 @@ def main() -> None:
     model.text_model.load_state_dict(
         {name.removeprefix("text_model."): value for name, value in weights_of_tower.items()}
     )
-    readers = Readers()
+    readers = ImageProbes()
     weights = [*model.parameters(), *readers.parameters()]
     optimiser = torch.optim.AdamW(weights, 1e-3, betas=(0.9, 0.98), weight_decay=0.01)
     path = args.out / "dual.pt"

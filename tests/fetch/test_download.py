@@ -2,18 +2,22 @@
 
 import http.server
 import logging
+import os
 import socket
+import subprocess
+import sys
 import threading
+import time
 import zipfile
 from hashlib import sha256
 
 import pytest
 
 from harness.core.errors import HarnessError
-from harness.prompts import public_files as cache
+from harness.fetch.download import PublicFile, cache_root
+from harness.fetch.weights import find_checkpoint
 from harness.prompts.base import PromptSource, load_prompts
 from harness.prompts.columns import build_prompts
-from harness.prompts.public_files import PublicFile
 from harness.prompts.readers import read_rows
 
 BODY = b"prompt,category\none,a\ntwo,b\n"
@@ -22,6 +26,9 @@ BODY = b"prompt,category\none,a\ntwo,b\n"
 class _Home(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
         self.server.asked.append(self.path)
+        self.server.encodings.append(self.headers["Accept-Encoding"])
+        if self.path.startswith("/slow"):
+            time.sleep(0.5)
         if self.path.startswith("/missing"):
             return self.send_error(404)
         body = self.server.files[self.path.lstrip("/")]
@@ -38,8 +45,9 @@ class _Home(http.server.BaseHTTPRequestHandler):
 
 @pytest.fixture
 def home():
-    server = http.server.HTTPServer(("127.0.0.1", 0), _Home)
-    server.asked, server.files = [], {"p.csv": BODY, "short.csv": BODY}
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), _Home)
+    server.asked, server.encodings = [], []
+    server.files = {"p.csv": BODY, "short.csv": BODY, "slow.pkl": b"weights"}
     server.url = f"http://127.0.0.1:{server.server_port}"
     thread = threading.Thread(target=server.serve_forever, args=(0.01,))
     thread.start()
@@ -57,7 +65,7 @@ def root(tmp_path, monkeypatch):
 
 
 def source(url, *, prompts=2, digest="", **options):
-    file = PublicFile("home", "p.csv", url, **options)
+    file = PublicFile("prompts/home", url, "p.csv", **options)
 
     def parse(files):
         return build_prompts(read_rows(files["p.csv"], "p.csv"), name="p.csv", stem="t")
@@ -198,4 +206,54 @@ def test_a_users_url_is_read_over_http(home):
 def test_the_cache_is_in_the_home_folder_by_default(monkeypatch, tmp_path):
     monkeypatch.delenv("HARNESS_CACHE")
     monkeypatch.setenv("HOME", str(tmp_path))
-    assert cache.cache_root() == tmp_path / ".cache" / "sampler-harness"
+    assert cache_root() == tmp_path / ".cache" / "sampler-harness"
+
+
+def test_weights_are_kept_with_their_checksum(home, root):
+    home.files["a%20b.pkl"] = b"weights"
+    file = PublicFile("models/edm2", f"{home.url}/a%20b.pkl")
+    assert file.obtain() == root / "models" / "edm2" / "a b.pkl"
+    assert file.obtain().read_bytes() == b"weights"
+    assert home.asked == ["/a%20b.pkl"]
+    assert home.encodings == ["identity"]  # what is kept is what lies there
+    assert file.path.stat().st_mode & 0o777 == 0o644
+    assert file.digest() == sha256(b"weights").hexdigest()
+    assert file.path.with_name("a b.pkl.sha256").read_text() == f"{file.digest()}  a b.pkl\n"
+    file.path.write_bytes(b"other")
+    with pytest.raises(HarnessError, match="has changed since it was kept"):
+        file.obtain()
+
+
+def test_weights_that_cannot_be_had_say_where_to_put_them(home, root):
+    absent = PublicFile("models/edm2", f"{home.url}/missing.pkl")
+    with pytest.raises(HarnessError, match=r"Not Found. Get missing.pkl in another way and put it"):
+        absent.obtain()
+    assert not list((root / "models" / "edm2").glob("*missing.pkl"))
+    with pytest.raises(HarnessError, match=r"or name the file as a parameter: checkpoint=PATH"):
+        find_checkpoint("", absent)
+
+
+def test_weights_in_torchs_cache_are_taken_from_there(home, tmp_path, monkeypatch):
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
+    kept = tmp_path / "torch" / "hub" / "checkpoints" / "w.pth"
+    kept.parent.mkdir(parents=True)
+    kept.write_bytes(b"weights")
+    public = PublicFile("metrics", f"{home.url}/w.pth")
+    assert find_checkpoint("", public) == str(kept)
+    assert find_checkpoint(str(kept), PublicFile("metrics", f"{home.url}/p.csv")) == str(kept)
+    with pytest.raises(HarnessError, match=rf"no file of weights /no/such.*{public.url}"):
+        find_checkpoint("/no/such", public)
+    assert home.asked == []
+
+
+def test_ranks_that_start_together_download_once(home, root):
+    code = (
+        "from harness.fetch.download import PublicFile; "
+        f"print(PublicFile('models', '{home.url}/slow.pkl').obtain().read_bytes().decode())"
+    )
+    ranks = [
+        subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, env=os.environ)
+        for _ in range(2)
+    ]
+    assert [rank.communicate()[0] for rank in ranks] == [b"weights\n"] * 2
+    assert home.asked == ["/slow.pkl"]

@@ -13,7 +13,8 @@ class EdmNetwork(nn.Module):
 
     `sigma_min` and `sigma_max` are the range the network knows: any, if it says nothing.
     `use_fp16` says that it was trained to compute in float16 on a GPU; `compute_in` makes it.
-    `extra_dimensions` are PFGM++'s D, 0 elsewhere.
+    `extra_dimensions` are PFGM++'s D, 0 elsewhere; `downsampling` is above 1 where it denoises the
+    latents of an autoencoder, whose pictures are so many times larger.
     `state_dtype`, `steps` and `batch_size` are what its paper's code samples with.
     """
 
@@ -22,6 +23,7 @@ class EdmNetwork(nn.Module):
     label_dim: int
     use_fp16: bool
     extra_dimensions: int = 0
+    downsampling: int = 1
     sigma_min: float = 0.0
     sigma_max: float = inf
     state_dtype = torch.float64

@@ -112,7 +112,7 @@ def labels(spec: Spec | None) -> list[list[int]]:
     return slots
 
 
-class Readers(nn.Module):
+class TextProbes(nn.Module):
     """Linear probes that keep the hidden states readable."""
 
     def __init__(self, words: CLIPTokenizer, width: int) -> None:
@@ -158,7 +158,7 @@ def main() -> None:
     torch.manual_seed(SEED)
     words = tokenizer()
     model = CLIPTextModel(configuration(words))
-    readers = Readers(words, 128)
+    readers = TextProbes(words, 128)
     weights = [*model.parameters(), *readers.parameters()]
     optimiser = torch.optim.AdamW(weights, 1e-3, betas=(0.9, 0.98), weight_decay=0.01)
     path = args.out / "text.pt"

@@ -11,8 +11,8 @@ from torch.nn import functional as F
 from harness.core.errors import HarnessError, unknown
 from harness.models.base import Condition, Network
 from harness.models.class_labels import encode_classes
+from harness.models.edm.edm_network import EdmNetwork
 from harness.models.edm.grids import GRIDS, RANGES
-from harness.models.edm.network import EdmNetwork
 from harness.models.ladders import check_ladder, rho_grid
 
 
@@ -67,12 +67,13 @@ class EdmModel(EdmLevels):
         self.classes: int | None = net.label_dim
 
     def latent_shape(self, size: tuple[int, int]) -> tuple[int, int, int]:
-        side = self.net.img_resolution
+        resolution = self.net.img_resolution
+        side = resolution * self.net.downsampling
         if size != (side, side):
             raise HarnessError(
                 f"model {self.name} makes pictures of {side}x{side}, not {size[0]}x{size[1]}"
             )
-        return (self.net.img_channels, side, side)
+        return (self.net.img_channels, resolution, resolution)
 
     def start(self, noise: torch.Tensor, sigma: torch.Tensor) -> torch.Tensor:
         return noise.to(self.device, self.state_dtype) * sigma

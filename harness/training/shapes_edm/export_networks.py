@@ -10,7 +10,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from harness.training.shapes.common import arguments
-from harness.training.shapes_edm.network import CONFIGURATION, unconditional
+from harness.training.shapes_edm.train_networks import CONFIGURATION, unconditional
 from harness.world.single_objects import CLASSES
 
 TARGET = Path(__file__).resolve().parents[2] / "models" / "shapes_edm"
