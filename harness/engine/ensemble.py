@@ -62,9 +62,9 @@ class Ensemble:
             if "model" in setting
         }
         guide = self._told(self._guide, texts, negatives) if self._guide else None
-        objects = None
-        if "attention maps" in SAMPLERS.get(call.name).needs:
-            objects = Targets(cast(TextModel, self.model), texts, notes or [{}] * len(texts))
+        targets = None
+        if "targets" in SAMPLERS.get(call.name).needs:
+            targets = Targets(cast(TextModel, self.model), texts, notes or [{}] * len(texts))
         return run_sampler(
             self.model,
             call,
@@ -73,7 +73,7 @@ class Ensemble:
             noise,
             guide,
             others,
-            objects,
+            targets,
             applied,
             scales,
         )
@@ -147,7 +147,8 @@ def check_guide(main: ModelEntry, guide: ModelEntry) -> None:
 
 def check_needs(entry: ModelEntry, call: Call) -> None:
     """Raise HarnessError if a sampler asks for what a model cannot do."""
-    missing = [need for need in SAMPLERS.get(call.name).needs if need not in entry.abilities]
+    asked = SAMPLERS.get(call.name).abilities
+    missing = [ability for ability in asked if ability not in entry.abilities]
     if missing:
         raise HarnessError(
             f"{call.name} needs {' and '.join(missing)}, which {entry.name} does not have: it runs "

@@ -13,6 +13,7 @@ from harness.core.objects import ObjectRequest
 from harness.engine.batch import parts_of, variants_of
 from harness.engine.branches import Conditioned
 from harness.engine.denoiser import Denoiser
+from harness.engine.needs import apply
 from harness.models.base import Condition, Ladders
 from harness.samplers.base import SAMPLERS, Noise
 
@@ -56,11 +57,10 @@ def rehearsed(
     stub = Conditioned(_Stub(), row, row if unconditional else None)
     others = dict.fromkeys(variants_of(call), stub)
     guide = stub if guided else None
-    denoise = kind(
-        stub.network, row, stub.negative, policy, others, guide, ladders, _rehearsed_objects
-    )
-    draws = noise or _Silence(x)
-    return denoise, sigmas, SAMPLERS.get(call.name).run(denoise, x, sigmas, draws, **own)
+    denoise = kind(stub.network, row, stub.negative, policy, others, guide)
+    start = x, sigmas, noise or _Silence(x)
+    sampler = SAMPLERS.get(call.name)
+    return denoise, sigmas, apply(sampler, denoise, start, own, ladders, _rehearsed_objects)
 
 
 class _Silence:
@@ -91,9 +91,6 @@ class _Stub:
 
     def denoised(self, x: torch.Tensor, sigma: torch.Tensor, output: torch.Tensor) -> torch.Tensor:
         return output
-
-    def start(self, noise: torch.Tensor, sigma: torch.Tensor) -> torch.Tensor:
-        return noise
 
     @contextmanager
     def attention_maps(self, size: tuple[int, int], rows: slice) -> Iterator[_StubMaps]:

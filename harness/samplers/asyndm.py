@@ -13,7 +13,7 @@ from torch.nn import functional
 
 from harness.core.errors import HarnessError
 from harness.core.objects import ObjectRequest
-from harness.samplers.base import Denoise, Noise, epsilon, sampler
+from harness.samplers.base import Attention, Clock, Denoise, Noise, Targets, epsilon, sampler
 
 Strength = Annotated[float, Field(ge=0, lt=1)]
 
@@ -42,7 +42,7 @@ def _check(params: dict[str, Any]) -> None:
     ladder=("spacing",),
     check=_check,
     complete=lambda params: {"spacing": "even", **params},
-    needs=("pixel levels", "attention maps"),
+    needs=("pixel levels", "attention", "clock", "targets"),
 )
 def asyndm(
     denoise: Denoise,
@@ -50,6 +50,9 @@ def asyndm(
     sigmas: torch.Tensor,
     noise: Noise,
     *,
+    attention: Attention,
+    clock: Clock,
+    targets: Targets,
     guidance: float = 5.0,
     eta: Annotated[float, Field(ge=0, le=1)] = 0.0,
     curve: Literal["bin", "lin", "exp"] = "bin",
@@ -73,30 +76,30 @@ def asyndm(
     token_time.py and joint_maps.py in models/pipelines/hooks, and `Schedule`, say what it is.
     """
     request = ObjectRequest(objects, object_tokens, strength, released_tokens)
-    tokens, kappa = denoise.objects(request)
-    schedule = Schedule.of(denoise, sigmas, curve)
-    if denoise.times:
+    tokens, kappa = targets(request)
+    schedule = Schedule.of(clock, sigmas, curve)
+    if clock.times:
         schedule.check(float(kappa.max()))
     draws = [noise() if eta > 0 else None for _ in sigmas[1:]]
     if mask == "static":
         levels = sigmas[: schedule.steps]
-        maps = _mean_maps(denoise, x, levels, guidance=guidance, eta=eta, draws=draws)
+        maps = _mean_maps(attention, x, levels, guidance=guidance, eta=eta, draws=draws)
         pull = pull_map(maps, tokens, kappa, threshold)
     else:
         whole = kappa.amax(1) if mask == "everywhere" else of_last_object(tokens, kappa)
         pull = whole.reshape(-1, 1, 1, 1)
-    level = partial(_level, denoise, sigmas, size=x.shape[-2:])
+    level = partial(_level, clock, sigmas, size=x.shape[-2:])
     state, left = schedule.beginning(pull), schedule.steps
-    if denoise.times:  # the network does not know the beginning
+    if clock.times:  # the network does not know the beginning
         state, left = schedule.move(state, left, pull), left - 1
     s = level(state)
-    x = denoise.begin(x, sigmas[0], s)
+    x = x * ((1 + s**2) / (1 + sigmas[0] ** 2)).sqrt().to(x)
     for i, draw in enumerate(draws):
         state = schedule.move(state, left - i, pull)
         behind = len(draws) - 1 - i
         t = level(state) if behind else sigmas[-1]
         if mask == "dynamic" and behind > 1:  # what this step sees acts on the next one's end
-            denoised, maps = denoise.maps(x, s, guidance=guidance, step=sigmas[i])
+            denoised, maps = attention(x, s, guidance=guidance, step=sigmas[i])
             pull = pull_map(maps, tokens, kappa, threshold)
         else:
             denoised = denoise(x, s, guidance=guidance, step=sigmas[i])
@@ -122,13 +125,13 @@ class Schedule:
     last: int
 
     @classmethod
-    def of(cls, denoise: Denoise, sigmas: torch.Tensor, curve: str) -> Schedule:
+    def of(cls, clock: Clock, sigmas: torch.Tensor, curve: str) -> Schedule:
         """On a model's times. A ladder that ends at the last timestep leaves out a step that would
         not move."""
-        if denoise.times is None:
+        if clock.times is None:
             return cls(curve, len(sigmas) - 1, len(sigmas) - 1, 0)
-        last, first = denoise.times
-        stands = float(sigmas[-1]) == float(denoise.sigma_of(torch.tensor(last)))
+        last, first = clock.times
+        stands = float(sigmas[-1]) == float(clock.sigma_of(torch.tensor(last)))
         return cls(curve, len(sigmas) - 1 + int(stands), first, last)
 
     def beginning(self, pull: torch.Tensor) -> torch.Tensor:
@@ -187,7 +190,7 @@ def pull_map(
 
 
 def _level(
-    denoise: Denoise, sigmas: torch.Tensor, state: torch.Tensor, size: torch.Size
+    clock: Clock, sigmas: torch.Tensor, state: torch.Tensor, size: torch.Size
 ) -> torch.Tensor:
     """The level of a state that the network knows; [B, 1, 1, 1], or of every pixel.
 
@@ -195,11 +198,11 @@ def _level(
     """
     if state.shape[-1] > 1:
         state = functional.interpolate(state, size)
-    if denoise.times:
-        return denoise.sigma_of(state.round())
-    times = denoise.time_of(sigmas.flip(0)).to(state.device)
+    if clock.times:
+        return clock.sigma_of(state.round())
+    times = clock.time_of(sigmas.flip(0)).to(state.device)
     below = state.floor().clamp(0, len(times) - 2).long()
-    return denoise.sigma_of(torch.lerp(times[below], times[below + 1], state.double() - below))
+    return clock.sigma_of(torch.lerp(times[below], times[below + 1], state.double() - below))
 
 
 def _ddim_step(
@@ -217,7 +220,7 @@ def _ddim_step(
 
 
 def _mean_maps(
-    denoise: Denoise,
+    attention: Attention,
     x: torch.Tensor,
     levels: torch.Tensor,
     *,
@@ -228,7 +231,7 @@ def _mean_maps(
     """The mean attention over a run of plain DDIM from the same noise."""
     total = torch.zeros(())
     for i, s in enumerate(levels):
-        denoised, maps = denoise.maps(x, s, guidance=guidance)
+        denoised, maps = attention(x, s, guidance=guidance)
         total = total.to(maps) + maps
         if i + 1 < len(levels):
             x = _ddim_step(x, denoised, s, levels[i + 1], eta, draws[i])
