@@ -19,7 +19,7 @@ from harness.engine.policies.like import check_alone
 from harness.engine.resolve import split_parameters
 from harness.models.base import Condition, Ladders, Model
 from harness.models.class_labels import DRAWN
-from harness.samplers.base import SAMPLERS, Noise, Targets
+from harness.samplers.base import SAMPLERS, FindTargets, Noise
 
 Evaluations = dict[tuple[str, str], list[int]]
 """(network, branch): evaluations of each sample."""
@@ -53,7 +53,7 @@ def run_sampler(
     noise: Streams,
     guide: Conditioned | None = None,
     others: Mapping[str, Conditioned] | None = None,
-    targets: Targets | None = None,
+    targets: FindTargets | None = None,
     applied: Applied | None = None,
     scales: torch.Tensor | None = None,
 ) -> Batch:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any, cast
 
 import torch
@@ -12,7 +13,7 @@ from harness.core.errors import HarnessError
 from harness.engine.applied import Applied
 from harness.engine.batch import Batch, Streams, run_sampler, variants_of
 from harness.engine.branches import Conditioned
-from harness.engine.targets import Targets, TextModel
+from harness.engine.targets import TextModel, find_targets
 from harness.models.base import Condition, Model, ModelEntry
 from harness.models.load import load
 from harness.samplers.base import SAMPLERS
@@ -64,7 +65,8 @@ class Ensemble:
         guide = self._told(self._guide, texts, negatives) if self._guide else None
         targets = None
         if "targets" in SAMPLERS.get(call.name).needs:
-            targets = Targets(cast(TextModel, self.model), texts, notes or [{}] * len(texts))
+            model = cast(TextModel, self.model)
+            targets = partial(find_targets, model, texts, notes or [{}] * len(texts))
         return run_sampler(
             self.model,
             call,

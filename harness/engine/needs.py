@@ -9,7 +9,7 @@ import torch
 
 from harness.core.errors import HarnessError
 from harness.engine.denoiser import Denoiser
-from harness.samplers.base import HANDED, Noise, Sampler, Targets
+from harness.samplers.base import HANDED, FindTargets, Noise, Sampler
 
 
 def apply(
@@ -18,7 +18,7 @@ def apply(
     start: tuple[torch.Tensor, torch.Tensor, Noise],
     own: dict[str, Any],
     clock: Any = None,
-    targets: Targets | None = None,
+    targets: FindTargets | None = None,
 ) -> torch.Tensor:
     """The last state of a sampler that begins at `start`: its x [B, ...], sigmas [N+1] and noise.
 
@@ -101,7 +101,7 @@ class CrossAttention:
         return denoised, maps.mean
 
 
-def _no_targets(name: str) -> Targets:
+def _no_targets(name: str) -> FindTargets:
     def refuse(request: Any) -> Any:
         raise HarnessError(f"{name} takes no text, so there are no objects in it")
 

@@ -15,7 +15,7 @@ from harness.engine.branches import Conditioned
 from harness.engine.denoiser import Denoiser
 from harness.engine.needs import apply
 from harness.models.base import Condition, Ladders
-from harness.samplers.base import SAMPLERS, Noise
+from harness.samplers.base import SAMPLERS, Noise, Targets
 
 
 def rehearse(
@@ -60,7 +60,7 @@ def rehearsed(
     denoise = kind(stub.network, row, stub.negative, policy, others, guide)
     start = x, sigmas, noise or _Silence(x)
     sampler = SAMPLERS.get(call.name)
-    return denoise, sigmas, apply(sampler, denoise, start, own, ladders, _rehearsed_objects)
+    return denoise, sigmas, apply(sampler, denoise, start, own, ladders, _rehearsed_targets)
 
 
 class _Silence:
@@ -101,7 +101,7 @@ class _StubMaps:
     mean = torch.ones(1, 1, 2, 2)
 
 
-def _rehearsed_objects(request: ObjectRequest) -> tuple[torch.Tensor, torch.Tensor]:
+def _rehearsed_targets(request: ObjectRequest) -> Targets:
     """As many objects as there are strengths; prompts' own are not known yet."""
     strengths = torch.tensor(request.strength or 0.0).reshape(1, -1)
-    return torch.ones(1, strengths.shape[1], 1), strengths
+    return Targets(torch.ones(1, strengths.shape[1], 1), strengths, float(strengths.max()))

@@ -18,7 +18,7 @@ What only some samplers need is declared, and comes as keyword arguments of the 
     def restart(denoise, x, sigmas, noise, *, clock, renoise, guidance: float = 1.0, ...):
 
 `clock` is a Clock, `variant` a Variant, `renoise` a Renoise, `attention` an Attention and `targets`
-a Targets, see below; "pixel levels" declares that `denoise` is called with a map of levels.
+a FindTargets, see below; "pixel levels" declares that `denoise` is called with a map of levels.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Protocol, get_type_hints
+from typing import Annotated, Any, NamedTuple, Protocol, get_type_hints
 
 import torch
 from pydantic import Field
@@ -115,9 +115,20 @@ class Attention(Protocol):
     ) -> tuple[torch.Tensor, torch.Tensor]: ...
 
 
-Targets = Callable[[ObjectRequest], tuple[torch.Tensor, torch.Tensor]]
-"""The prompts' target objects: weights [B, objects, tokens] over the tokens of attention maps, on
-the state's device, and strengths [B, objects], on the CPU; see engine/targets.py."""
+class Targets(NamedTuple):
+    """The prompts' target objects, on the state's device.
+
+    `tokens` [B, objects, tokens] weigh the tokens of attention maps, `strengths` [B, objects] are
+    zero where a prompt has fewer objects than others; `strongest` is the largest of them.
+    """
+
+    tokens: torch.Tensor
+    strengths: torch.Tensor
+    strongest: float
+
+
+FindTargets = Callable[[ObjectRequest], Targets]
+"""Finds what users ask for, or what the prompts' notes say: see engine/targets.py."""
 
 HANDED = ("clock", "variant", "renoise", "attention", "targets")
 """Needs that come as keyword arguments."""
