@@ -73,6 +73,7 @@ def print_table(
 
 def _samplers() -> None:
     from harness.core.call import show_value
+    from harness.engine.resolve import parameters
     from harness.samplers.base import SAMPLERS
 
     def settings(parameters: dict[str, object]) -> str:
@@ -83,7 +84,7 @@ def _samplers() -> None:
 
     print_table(
         ["name", "title", "parameters (with defaults)", "paper"],
-        [(name, s.title, settings(s.parameters), s.paper) for name, s in SAMPLERS],
+        [(name, s.title, settings(parameters(s)), s.paper) for name, s in SAMPLERS],
     )
 
 

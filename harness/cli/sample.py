@@ -82,7 +82,7 @@ def sample(
     prompts = sampling.prompts_of(job.entry, prompt or [], class_ or [])
     recorded = sampling.read_noise(noise) if noise else None
     rows = None if recorded is None else len(recorded[0])
-    if objects and "objects" not in SAMPLERS.get(job.spec.sampler.name).parameters:
+    if objects and "objects" not in SAMPLERS.get(job.spec.sampler.name).own:
         raise HarnessError(f"--objects is for asyndm; sampler {job.spec.sampler.name} has none")
     chosen = parse_seeds(",".join(seed or ["0"]))
     request = sampling.expand(prompts, negative or [], chosen, rows, objects or [])

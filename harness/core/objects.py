@@ -12,11 +12,11 @@ Span = tuple[int, int]
 @dataclass(frozen=True)
 class Object:
     """One target object: where the prompt names it, or its token, counted from 0 without the start
-    token. `strength` is how strongly AsynDM holds it back, in [0, 1), where it is known."""
+    token. `strength` is how strongly AsynDM holds it back, in [0, 1)."""
 
     spans: tuple[Span, ...] = ()
     token: int | None = None
-    strength: float | None = None
+    strength: float = 0.7
 
 
 @dataclass(frozen=True)

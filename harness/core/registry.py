@@ -2,7 +2,7 @@
 
 The modules of the registry's own package, and of packages inside it, are imported when a name is
 first asked for, so one new file is enough to add an entry. Installed packages add theirs through an
-entry point group of the package's name (for example `harness.samplers`).
+entry point group of the package's name (for example `harness.samplers`), or of another name.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ T = TypeVar("T")
 class Registry(Generic[T]):
     """Entries of one kind, found in the modules of `package` and in its entry points."""
 
-    def __init__(self, kind: str, package: str) -> None:
+    def __init__(self, kind: str, package: str, group: str | None = None) -> None:
         self.kind = kind
-        self.package = package
+        self.package, self.group = package, group or package
         self._entries: dict[str, T] = {}
         self._loaded = False
 
@@ -71,7 +71,7 @@ class Registry(Generic[T]):
         package = importlib.import_module(self.package)
         for module in pkgutil.walk_packages(package.__path__, self.package + "."):
             importlib.import_module(module.name)
-        for point in entry_points(group=self.package):
+        for point in entry_points(group=self.group):
             self._load_point(point)
         self._loaded = True
 

@@ -8,9 +8,10 @@ import torch
 class Applied:
     """The scale applied at each evaluation and how far its branches were apart, in order.
 
-    A list entry is one evaluation's [B], float64: `scales`, w of u + w (c - u), for a policy that
-    is no such sum the projection on c - u; and `pushes`, the norm of c - u as predictions of unit
-    noise, NaN where only one of the two was evaluated.
+    A list entry is one evaluation's [B]: `scales`, w of u + w (c - u), for a policy that is no such
+    sum the projection on c - u; and `pushes`, the norm of c - u as predictions of unit noise, NaN
+    where only one of the two was evaluated. They stay where they are, on the CPU or the state's
+    device, until the batch is done.
     """
 
     def __init__(self) -> None:
@@ -28,22 +29,32 @@ class Applied:
     ) -> None:
         """Take note of one evaluation: of D_u, D_c and the guided D, where `both` [B] are known.
 
-        `at` is the state x and its level sigma.
+        `at` is the state x and its level sigma; `weight` and `both` are on the CPU.
         """
-        sigma = at[1]
-        u, c, guided = (estimate.flatten(1).double() for estimate in estimates)
-        level = sigma.to(u).expand(estimates[0].shape) if sigma.ndim else sigma.to(u)
-        toward = (estimates[1] - estimates[0]).double() / level
-        push = torch.linalg.vector_norm(toward.flatten(1), dim=1)
-        apart = c - u
-        square = (apart**2).sum(1)
-        scale = weight.to(u).expand(len(u))
+        self.scales.append(weight.double())
+        self.pushes.append(torch.full((len(weight),), torch.nan, dtype=torch.float64))
+        if not bool(both.any()):
+            return
+        u, c, guided = estimates
+        apart, sigma = c - u, at[1]
+        level = float(sigma) if sigma.ndim == 0 else sigma.to(u)
+        push = torch.linalg.vector_norm((apart / level).flatten(1), dim=1)
+        known = both.to(u.device, non_blocking=True)
+        self.pushes[-1] = push if bool(both.all()) else torch.where(known, push, torch.nan)
         if not plain:
-            projected = ((guided - u) * apart).sum(1) / square
-            scale = torch.where(both.to(u.device) & (square > 0), projected, scale)
-        self.scales.append(scale)
-        self.pushes.append(torch.where(both.to(u.device), push, torch.nan))
+            across = apart.flatten(1)
+            square = (across**2).sum(1)
+            projected = ((guided - u).flatten(1) * across).sum(1) / square
+            weight = weight.to(projected, non_blocking=True)
+            self.scales[-1] = torch.where(known & (square > 0), projected, weight)
 
     def stacked(self) -> tuple[torch.Tensor, torch.Tensor]:
-        """Scales and pushes [K, B], on the CPU."""
-        return torch.stack(self.scales).cpu(), torch.stack(self.pushes).cpu()
+        """Scales and pushes [K, B], float64 on the CPU."""
+        return _on_cpu(self.scales), _on_cpu(self.pushes)
+
+
+def _on_cpu(rows: list[torch.Tensor]) -> torch.Tensor:
+    """All rows together, in one copy from their device."""
+    devices = [row.device for row in rows if row.device.type != "cpu"]
+    device = devices[0] if devices else torch.device("cpu")
+    return torch.stack([row.to(device, torch.float64, non_blocking=True) for row in rows]).cpu()

@@ -12,11 +12,14 @@ from harness.core.call import Call
 from harness.core.errors import HarnessError
 from harness.engine.applied import Applied
 from harness.engine.branches import Conditioned
-from harness.engine.denoiser import Denoiser, Objects
-from harness.engine.policies import make_guidance
+from harness.engine.denoiser import Denoiser
+from harness.engine.needs import apply
+from harness.engine.policies.classifier_free import ClassifierFree, make_guidance
+from harness.engine.policies.like import check_alone
+from harness.engine.resolve import split_parameters
 from harness.models.base import Condition, Ladders, Model
 from harness.models.class_labels import DRAWN
-from harness.samplers.base import SAMPLERS, Noise, split_parameters
+from harness.samplers.base import SAMPLERS, FindTargets, Noise
 
 Evaluations = dict[tuple[str, str], list[int]]
 """(network, branch): evaluations of each sample."""
@@ -50,15 +53,15 @@ def run_sampler(
     noise: Streams,
     guide: Conditioned | None = None,
     others: Mapping[str, Conditioned] | None = None,
-    objects: Objects | None = None,
+    targets: FindTargets | None = None,
     applied: Applied | None = None,
     scales: torch.Tensor | None = None,
 ) -> Batch:
     """Run a resolved sampler on a batch; `noise()` gives unit normals [B, *latent_shape].
 
     Guidance leads away from `guide` where there is one; `others` are the sampler's variants that
-    are models of their own; `objects` are those of the batch's prompts. What guidance does is noted
-    in `applied`, or a new one. `scales` [B] are those that `guidance_like` gives the samples.
+    are models of their own; `targets` finds the objects of the batch's prompts. What guidance does
+    is noted in `applied`, or a new one. `scales` [B] are those that `guidance_like` gives.
     """
     if scales is None:
         check_alone(call)
@@ -72,24 +75,15 @@ def run_sampler(
     lora = {k: v for k, v in variants_of(call).items() if "lora" in v}
     for name, network in (model.variants(lora) if lora else {}).items():
         variants[name] = Conditioned(network, condition, negative)
-    denoise = Denoiser(model, condition, negative, policy, variants, guide, None, objects, applied)
-    x = model.start(first, sigmas[0])
-    x = SAMPLERS.get(call.name).run(denoise, x, sigmas, noise, **own)
+    denoise = Denoiser(model, condition, negative, policy, variants, guide, applied)
+    start = model.start(first, sigmas[0]), sigmas, noise
+    x = apply(SAMPLERS.get(call.name), denoise, start, own, model, targets)
     return Batch(
         model.native(x, sigmas[-1]),
         {key: count.tolist() for key, count in denoise.evaluations.items()},
         condition["class"].tolist() if "class" in condition else None,
         denoise.applied,
     )
-
-
-def check_alone(call: Call) -> None:
-    """Raise HarnessError for a sampler that needs another run beside the one that is made."""
-    if like := call.params.get("guidance_like"):
-        raise HarnessError(
-            f"guidance_like={like} names a run in the same folder, which has each image's scale: "
-            "it goes with harness generate and harness bench, not with single pictures"
-        )
 
 
 def variants_of(call: Call) -> dict[str, dict[str, Any]]:
@@ -112,14 +106,9 @@ def _with_classes(condition: Condition, noise: Streams, classes: int) -> Conditi
 
 def parts_of(
     ladders: Ladders, call: Call, scales: torch.Tensor | None = None
-) -> tuple[torch.Tensor, Any, dict[str, Any]]:
+) -> tuple[torch.Tensor, ClassifierFree, dict[str, Any]]:
+    """A resolved sampler's ladder, its guidance, and the parameters of its function."""
     ladder, policy, own = split_parameters(call)
-    sigmas, factors = ladders.ladder(**ladder), None
-    if policy.pop("guidance_like", None):
-        policy.pop("guidance_estimate", None)
-        factors = (ANY_SCALE if scales is None else scales) / own["guidance"]
-    return sigmas, make_guidance(sigmas, **policy, factors=factors), own
-
-
-ANY_SCALE = torch.tensor([2.0], dtype=torch.float64)
-"""Stands for an image's own guidance scale where there is no image: it takes both branches."""
+    sigmas = ladders.ladder(**ladder)
+    guidance = make_guidance(sigmas, guidance=own.get("guidance"), scales=scales, **policy)
+    return sigmas, guidance, own

@@ -1,13 +1,15 @@
-"""A network's branches: its outputs for those samples of a batch that need them."""
+"""A network's branches: its outputs for those samples of a batch that need them.
+
+Which samples these are is known on the CPU, so that no device is waited for.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from functools import cached_property
 
 import torch
 
-from harness.core.errors import HarnessError
 from harness.models.base import Condition, Network, join, take
 
 Levels = tuple[torch.Tensor, torch.Tensor]
@@ -22,77 +24,80 @@ class Conditioned:
     condition: Condition
     negative: Condition | None = None
 
+    @cached_property
+    def both(self) -> Condition:
+        """The conditions of both branches of every sample, the unconditional first."""
+        assert self.negative is not None
+        return join([self.negative, self.condition])
 
-def spread(
-    one: torch.Tensor, need: torch.Tensor, other: torch.Tensor, need_other: torch.Tensor
-) -> torch.Tensor:
+
+class Rows:
+    """The samples of a batch that need a branch; `need` [B] is a mask on the CPU."""
+
+    def __init__(self, need: torch.Tensor, device: torch.device) -> None:
+        self.need, self.count = need, int(need.sum())
+        self.all = self.count == len(need)
+        self.index: torch.Tensor | None = None
+        if not self.all:
+            self.index = need.nonzero()[:, 0].to(device, non_blocking=True)
+
+    def of(self, tensor: torch.Tensor) -> torch.Tensor:
+        """These rows of a tensor [B, ...]; a scalar as it is."""
+        return tensor if self.index is None or tensor.ndim == 0 else tensor[self.index]
+
+    def told(self, condition: Condition) -> Condition:
+        return condition if self.index is None else take(condition, self.index)
+
+
+def spread(one: torch.Tensor, rows: Rows, other: torch.Tensor, others: Rows) -> torch.Tensor:
     """A branch's outputs for the whole batch; the other branch's where it was not needed."""
-    if len(one) == len(need) or not len(other):
+    if rows.index is None or not others.count:
         return one
-    if not len(one):
+    if not rows.count:
         return other
-    full = one.new_empty(len(need), *one.shape[1:])
-    full[need_other.to(full.device)] = other
-    full[need.to(full.device)] = one
+    full = one.new_empty(len(rows.need), *one.shape[1:])
+    full[slice(None) if others.index is None else others.index] = other
+    full[rows.index] = one
     return full
 
 
 def both(
-    own: Conditioned, x: torch.Tensor, levels: Levels, need_u: torch.Tensor, need_c: torch.Tensor
+    own: Conditioned, x: torch.Tensor, levels: Levels, u: Rows, c: Rows
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Raw outputs of the two branches in one network call, unconditional rows first."""
-    rows = torch.cat([need_u.nonzero()[:, 0], need_c.nonzero()[:, 0]]).to(x.device)
-    cut = int(need_u.sum())
-    parts = []
-    if own.negative is not None and cut:
-        parts.append(take(own.negative, rows[:cut]))
-    if len(rows) > cut:
-        parts.append(take(own.condition, rows[cut:]))
-    raw = _raw(own.network, x, levels, rows, join(parts))
-    return raw[:cut], raw[cut:]
+    if not u.count:
+        found = _raw(own.network, c.of(x), levels, [c], c.told(own.condition))
+        return found[:0], found
+    if own.negative is None or not c.count:
+        assert own.negative is not None
+        found = _raw(own.network, u.of(x), levels, [u], u.told(own.negative))
+        return found, found[:0]
+    condition = own.both
+    if not (u.all and c.all):
+        condition = join([u.told(own.negative), c.told(own.condition)])
+    found = _raw(own.network, torch.cat([u.of(x), c.of(x)]), levels, [u, c], condition)
+    return found[: u.count], found[u.count :]
 
 
-def estimate(one: Conditioned, x: torch.Tensor, levels: Levels, need: torch.Tensor) -> torch.Tensor:
-    """D of one network, conditioned, for the samples that need it.
-
-    Two networks may predict different things, so they meet as estimates of x0.
-    """
-    rows = need.nonzero()[:, 0].to(x.device)
-    if not len(rows):
-        return x[rows]
-    raw = _raw(one.network, x, levels, rows, take(one.condition, rows))
-    return denoised(one.network, x, levels[0], need, raw)
-
-
-def perturbed(
-    own: Conditioned, x: torch.Tensor, levels: Levels, need: torch.Tensor, layers: tuple[str, ...]
-) -> torch.Tensor:
-    """Raw conditional outputs under perturbed attention (hooks/perturbed.py) in `layers`."""
-    network: Any = own.network
-    if not hasattr(network, "perturbed"):
-        raise HarnessError(
-            f"{network.name} has no self-attention to perturb: pag_scale needs a diffusers "
-            "pipeline, such as a Stable Diffusion"
-        )
-    rows = need.nonzero()[:, 0].to(x.device)
-    return _raw(network.perturbed(layers), x, levels, rows, take(own.condition, rows))
+def alone(one: Conditioned, x: torch.Tensor, levels: Levels, rows: Rows) -> torch.Tensor:
+    """Raw conditional outputs of one network, for the samples that need it."""
+    if not rows.count:
+        return rows.of(x)
+    return _raw(one.network, rows.of(x), levels, [rows], rows.told(one.condition))
 
 
 def _raw(
-    network: Network, x: torch.Tensor, levels: Levels, rows: torch.Tensor, condition: Condition
+    network: Network, x: torch.Tensor, levels: Levels, parts: list[Rows], condition: Condition
 ) -> torch.Tensor:
-    sigma, time = (_rows(level, rows) for level in levels)
-    return network.network(x[rows], sigma, time, condition).to(x.dtype)
+    sigma, time = (
+        level if level.ndim == 0 else torch.cat([rows.of(level) for rows in parts])
+        for level in levels
+    )
+    return network.network(x, sigma, time, condition).to(x.dtype)
 
 
 def denoised(
-    network: Network, x: torch.Tensor, sigma: torch.Tensor, need: torch.Tensor, raw: torch.Tensor
+    network: Network, x: torch.Tensor, sigma: torch.Tensor, rows: Rows, raw: torch.Tensor
 ) -> torch.Tensor:
     """D of raw outputs of the samples that needed them."""
-    rows = need.nonzero()[:, 0].to(x.device)
-    return network.denoised(x[rows], _rows(sigma, rows), raw)
-
-
-def _rows(level: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
-    """A scalar level as it is; a level per sample or pixel, for the chosen rows."""
-    return level if level.ndim == 0 else level.to(rows.device)[rows]
+    return network.denoised(rows.of(x), rows.of(sigma), raw) if rows.count else raw

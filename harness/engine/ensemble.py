@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any, cast
 
 import torch
@@ -12,7 +13,7 @@ from harness.core.errors import HarnessError
 from harness.engine.applied import Applied
 from harness.engine.batch import Batch, Streams, run_sampler, variants_of
 from harness.engine.branches import Conditioned
-from harness.engine.targets import Targets, TextModel
+from harness.engine.targets import TextModel, find_targets
 from harness.models.base import Condition, Model, ModelEntry
 from harness.models.load import load
 from harness.samplers.base import SAMPLERS
@@ -62,9 +63,10 @@ class Ensemble:
             if "model" in setting
         }
         guide = self._told(self._guide, texts, negatives) if self._guide else None
-        objects = None
-        if "attention maps" in SAMPLERS.get(call.name).needs:
-            objects = Targets(cast(TextModel, self.model), texts, notes or [{}] * len(texts))
+        targets = None
+        if "targets" in SAMPLERS.get(call.name).needs:
+            model = cast(TextModel, self.model)
+            targets = partial(find_targets, model, texts, notes or [{}] * len(texts))
         return run_sampler(
             self.model,
             call,
@@ -73,7 +75,7 @@ class Ensemble:
             noise,
             guide,
             others,
-            objects,
+            targets,
             applied,
             scales,
         )
@@ -147,7 +149,8 @@ def check_guide(main: ModelEntry, guide: ModelEntry) -> None:
 
 def check_needs(entry: ModelEntry, call: Call) -> None:
     """Raise HarnessError if a sampler asks for what a model cannot do."""
-    missing = [need for need in SAMPLERS.get(call.name).needs if need not in entry.abilities]
+    asked = SAMPLERS.get(call.name).abilities
+    missing = [ability for ability in asked if ability not in entry.abilities]
     if missing:
         raise HarnessError(
             f"{call.name} needs {' and '.join(missing)}, which {entry.name} does not have: it runs "

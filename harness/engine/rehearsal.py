@@ -13,8 +13,9 @@ from harness.core.objects import ObjectRequest
 from harness.engine.batch import parts_of, variants_of
 from harness.engine.branches import Conditioned
 from harness.engine.denoiser import Denoiser
+from harness.engine.needs import apply
 from harness.models.base import Condition, Ladders
-from harness.samplers.base import SAMPLERS, Noise
+from harness.samplers.base import SAMPLERS, Noise, Targets
 
 
 def rehearse(
@@ -56,11 +57,10 @@ def rehearsed(
     stub = Conditioned(_Stub(), row, row if unconditional else None)
     others = dict.fromkeys(variants_of(call), stub)
     guide = stub if guided else None
-    denoise = kind(
-        stub.network, row, stub.negative, policy, others, guide, ladders, _rehearsed_objects
-    )
-    draws = noise or _Silence(x)
-    return denoise, sigmas, SAMPLERS.get(call.name).run(denoise, x, sigmas, draws, **own)
+    denoise = kind(stub.network, row, stub.negative, policy, others, guide)
+    start = x, sigmas, noise or _Silence(x)
+    sampler = SAMPLERS.get(call.name)
+    return denoise, sigmas, apply(sampler, denoise, start, own, ladders, _rehearsed_targets)
 
 
 class _Silence:
@@ -92,9 +92,6 @@ class _Stub:
     def denoised(self, x: torch.Tensor, sigma: torch.Tensor, output: torch.Tensor) -> torch.Tensor:
         return output
 
-    def start(self, noise: torch.Tensor, sigma: torch.Tensor) -> torch.Tensor:
-        return noise
-
     @contextmanager
     def attention_maps(self, size: tuple[int, int], rows: slice) -> Iterator[_StubMaps]:
         yield _StubMaps()
@@ -104,7 +101,7 @@ class _StubMaps:
     mean = torch.ones(1, 1, 2, 2)
 
 
-def _rehearsed_objects(request: ObjectRequest) -> tuple[torch.Tensor, torch.Tensor]:
+def _rehearsed_targets(request: ObjectRequest) -> Targets:
     """As many objects as there are strengths; prompts' own are not known yet."""
     strengths = torch.tensor(request.strength or 0.0).reshape(1, -1)
-    return torch.ones(1, strengths.shape[1], 1), strengths
+    return Targets(torch.ones(1, strengths.shape[1], 1), strengths, float(strengths.max()))

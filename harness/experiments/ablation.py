@@ -10,11 +10,11 @@ from typing import Any
 
 from harness.core.call import Call, parse_call
 from harness.core.errors import HarnessError
+from harness.engine.resolve import portable
 from harness.experiments.bench import Order
 from harness.experiments.benchmark import Candidate
 from harness.experiments.survey import run_survey
 from harness.experiments.varying import told
-from harness.samplers.base import portable
 from harness.store.survey_table import Survey
 
 

@@ -19,6 +19,7 @@ from harness.comparison.same_model import check_models
 from harness.core.call import Call, parse_call
 from harness.core.errors import HarnessError
 from harness.core.shards import Shard, asked_items, parse_seeds, plan_shards
+from harness.engine.resolve import portable
 from harness.experiments.benchmark import Benchmark
 from harness.experiments.fair_baselines import (
     BOTH,
@@ -45,7 +46,6 @@ from harness.runs.make import generate
 from harness.runs.plan import Job, plan
 from harness.runs.progress import Progress
 from harness.runs.workers import Ranks, run_child
-from harness.samplers.base import portable
 from harness.store import comparison_tables as tables
 from harness.store.comparison_tables import Comparison, MetricInfo
 from harness.store.run import Run

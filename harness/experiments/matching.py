@@ -65,7 +65,7 @@ def match_cost(
         )
     matched = with_parameters(call, steps=steps)
     if not _same_ends(dry_run(matched)[0], sigmas):
-        if "sigma_max" not in SAMPLERS.get(call.name).parameters:
+        if "sigma_max" not in SAMPLERS.get(call.name).ladder:
             raise HarnessError(f"{call.name} cannot be told where its ladder begins")
         matched = with_parameters(matched, sigma_max=float(sigmas[0]))
     ladder, evaluations = dry_run(matched)

@@ -15,6 +15,7 @@ from harness.comparison.decisions import holm
 from harness.core.call import parse_call
 from harness.core.errors import HarnessError
 from harness.core.shards import Shard
+from harness.engine.resolve import Mistyped
 from harness.experiments import bench
 from harness.experiments.bench import Order, SetScores
 from harness.experiments.benchmark import Candidate, load_published
@@ -31,7 +32,6 @@ from harness.experiments.varying import expand, series_of, told
 from harness.metrics.base import METRICS, Metric, SetMetric
 from harness.runs.folder import open_run
 from harness.runs.plan import Job
-from harness.samplers.base import Mistyped
 from harness.store import files
 from harness.store.comparison_tables import CANDIDATE, Comparison, Primary, RunFacts
 from harness.store.run import Run

@@ -9,11 +9,11 @@ from dataclasses import dataclass, replace
 
 from harness.core.call import Call, parse_call
 from harness.core.errors import HarnessError
+from harness.engine.resolve import portable
 from harness.experiments.bench import Order, run_bench
 from harness.experiments.sweep import run_sweep
 from harness.experiments.varying import Vary, expand
 from harness.prompts.split import with_split
-from harness.samplers.base import portable
 from harness.store import files
 from harness.store.comparison_tables import Comparison
 from harness.store.survey_table import Row, Survey

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from harness.core.errors import HarnessError
@@ -17,27 +18,42 @@ def find_objects(
 ) -> list[Object]:
     """The objects of a prompt: those asked for, by tokens or names ("cat, hat"), else those in its
     notes, else the last word of each run of content words ("a big red car" is about a car). Their
-    strengths are the notes' own, not the request's.
+    strengths are those asked for, else the notes' own, else 0.7.
 
     Notes are `objects` (a list of phrases, or one text with commas) and `strength` (one number each
     or one for all), or AsynDM's `item_idx` (word indices) and `item_k`. With `released_tokens`,
     item_idx is taken for token indices, as the published code does; the two differ behind a comma,
     a digit or a word of several tokens. Raises HarnessError for an object that is not there.
     """
+    own = None
     if request.tokens is not None:
-        return [Object(token=token) for token in request.tokens]
-    if request.names is not None:
-        return [Object(_named(prompt, phrase)) for phrase in _phrases(request.names)]
-    if "item_idx" in notes:
-        indices = notes["item_idx"]
-        found = [Object(token=index) for index in indices]
-        if not request.released_tokens:
-            found = [_word(prompt, index) for index in indices]
-        return _strengthened(prompt, found, notes.get("item_k"))
-    if "objects" in notes:
+        found = [Object(token=token) for token in request.tokens]
+    elif request.names is not None:
+        found = [Object(_named(prompt, phrase)) for phrase in _phrases(request.names)]
+    elif "item_idx" in notes:
+        released, own = request.released_tokens, notes.get("item_k")
+        found = [Object(token=i) if released else _word(prompt, i) for i in notes["item_idx"]]
+    elif "objects" in notes:
+        own = notes.get("strength")
         found = [Object(_named(prompt, phrase)) for phrase in _phrases(notes["objects"])]
-        return _strengthened(prompt, found, notes.get("strength"))
-    return [Object((span,)) for span in _heads(prompt)]
+    else:
+        found = [Object((span,)) for span in _heads(prompt)]
+    if own is not None:
+        found = _strengthened(
+            found,
+            own,
+            lambda n: f"the notes of {prompt!r} give {n} strengths for {len(found)} objects",
+        )
+    if request.strength is None:
+        return found
+    return _strengthened(
+        found,
+        request.strength,
+        lambda n: (
+            f"strength gives {n} numbers, but the prompt {prompt!r} has {len(found)} "
+            "objects: give one number for all, or name the objects"
+        ),
+    )
 
 
 def _phrases(objects: str | Sequence[str]) -> list[str]:
@@ -67,18 +83,14 @@ def _word(prompt: str, index: int) -> Object:
     return Object(((first + bare.start(), first + bare.end()) if bare else (first, last),))
 
 
-def _strengthened(prompt: str, objects: list[Object], strengths: Any) -> list[Object]:
-    if strengths is None:
-        return objects
-    listed = strengths if isinstance(strengths, list) else [strengths] * len(objects)
+def _strengthened(
+    objects: list[Object], strengths: Any, problem: Callable[[int], str]
+) -> list[Object]:
+    """Objects with one strength for all, or one each; `problem` says how many are too many."""
+    listed = [*strengths] if isinstance(strengths, list | tuple) else [strengths] * len(objects)
     if len(listed) != len(objects):
-        raise HarnessError(
-            f"the notes of {prompt!r} give {len(listed)} strengths for {len(objects)} objects"
-        )
-    return [
-        Object(found.spans, found.token, float(strength))
-        for found, strength in zip(objects, listed, strict=True)
-    ]
+        raise HarnessError(problem(len(listed)))
+    return [replace(one, strength=float(k)) for one, k in zip(objects, listed, strict=True)]
 
 
 def _heads(prompt: str) -> Iterator[Span]:

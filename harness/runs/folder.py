@@ -13,8 +13,8 @@ import torch
 
 from harness import __version__
 from harness.core.shards import Shard
+from harness.engine.resolve import source_of
 from harness.runs.plan import Job, unscaled
-from harness.samplers.base import source_of
 from harness.store.run import MODEL_AT, NO_GUIDANCE, Run
 
 

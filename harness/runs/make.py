@@ -33,11 +33,11 @@ from harness.engine.probes.coefficients import (
 )
 from harness.engine.probes.ga_eval import ALTERING, GaEval
 from harness.engine.probes.macs import count_macs
+from harness.engine.resolve import resolve
 from harness.models.base import LoadRequest, Model
 from harness.models.load import load
 from harness.runs.folder import Settings
 from harness.runs.plan import Job
-from harness.samplers.base import resolve
 from harness.store.item_guidance import NOMINAL, image_scales, run_beside
 from harness.store.rows import Guidance, guidance_table, image_table, timing_table
 from harness.store.run import Run

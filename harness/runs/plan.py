@@ -22,10 +22,11 @@ from harness.engine.probes.coefficients import (
 )
 from harness.engine.probes.independence import check_independent
 from harness.engine.rehearsal import rehearse
+from harness.engine.resolve import resolve
 from harness.models.base import DTYPES, ModelEntry
 from harness.models.class_labels import encode_classes
 from harness.models.load import find
-from harness.samplers.base import SAMPLERS, resolve
+from harness.samplers.base import SAMPLERS
 
 log = logging.getLogger(__name__)
 

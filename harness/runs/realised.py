@@ -21,7 +21,7 @@ import torch
 
 from harness.core.call import Call
 from harness.core.errors import HarnessError
-from harness.engine.batch import check_alone
+from harness.engine.policies.like import check_alone
 from harness.engine.probes.coefficients import Coefficients, nominal_guidance, sampler_coefficients
 from harness.engine.probes.ga_eval import ALTERING, GaEval
 from harness.models.base import Network

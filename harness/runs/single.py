@@ -12,8 +12,9 @@ import numpy as np
 import torch
 
 from harness.core.errors import HarnessError
-from harness.engine.batch import Batch, check_alone
+from harness.engine.batch import Batch
 from harness.engine.noise import NoiseStreams, RecordedNoise, stream_key
+from harness.engine.policies.like import check_alone
 from harness.models.base import Model, ModelEntry
 from harness.runs.folder import Settings
 from harness.runs.make import open_models

@@ -1,4 +1,4 @@
-"""What a sampler is, how one is registered, and how its parameters are read and checked.
+"""What a sampler is, and how one is registered.
 
 A sampler is a plain function over sigma, registered by a decorator:
 
@@ -8,9 +8,17 @@ A sampler is a plain function over sigma, registered by a decorator:
         return x
 
 It sees `denoise(x, sigma, guidance=w, time=None, step=None)`, the first state `x` [B, ...], the
-ladder `sigmas` [N+1] (float64, decreasing) and `noise()`, each sample's next unit normals. It knows
-of no device, file, progress bar or random generator. Its keyword parameters, with the paper's
-defaults, are the parameters that users may set; annotations are checked.
+ladder `sigmas` [N+1] (float64, decreasing, on the CPU) and `noise()`, each sample's next unit
+normals. It knows of no device, file, progress bar or random generator. Its keyword parameters, with
+the paper's defaults, are the parameters that users may set; annotations are checked.
+
+What only some samplers need is declared, and comes as keyword arguments of the same names:
+
+    @sampler("restart", ..., needs=("clock", "renoise"))
+    def restart(denoise, x, sigmas, noise, *, clock, renoise, guidance: float = 1.0, ...):
+
+`clock` is a Clock, `variant` a Variant, `renoise` a Renoise, `attention` an Attention and `targets`
+a FindTargets, see below; "pixel levels" declares that `denoise` is called with a map of levels.
 """
 
 from __future__ import annotations
@@ -19,19 +27,14 @@ import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, Protocol, get_args, get_type_hints
+from typing import Annotated, Any, NamedTuple, Protocol, get_type_hints
 
 import torch
-from pydantic import Field, TypeAdapter, ValidationError
+from pydantic import Field
 
-from harness.core.call import Call
-from harness.core.errors import HarnessError, unknown
+from harness.core.errors import unknown
 from harness.core.objects import ObjectRequest
 from harness.core.registry import Registry
-
-
-class Mistyped(HarnessError):
-    """A parameter's value is of another kind than the parameter: a slip of the hand."""
 
 
 class Denoise(Protocol):
@@ -44,47 +47,13 @@ class Denoise(Protocol):
         guidance: torch.Tensor | float = 1.0,
         time: torch.Tensor | float | None = None,
         step: torch.Tensor | float | None = None,
-    ) -> torch.Tensor: ...
-
-    def variant(self, name: str) -> Denoise:
-        """The same with another network, as the sampler's `variants` declares it."""
-
-    def time_of(self, sigma: torch.Tensor) -> torch.Tensor:
-        """The (fractional) timestep of sigma, where the model has discrete ones."""
-
-    def sigma_of(self, time: torch.Tensor) -> torch.Tensor:
-        """Sigma of a (fractional) timestep, where the model has discrete ones."""
-
-    def round(self, sigma: torch.Tensor) -> torch.Tensor:
-        """The nearest levels that the model knows."""
-
-    def renoise(
-        self, x: torch.Tensor, low: torch.Tensor, high: torch.Tensor, noise: Noise, scale: float
     ) -> torch.Tensor:
-        """The state x of level `low` raised to `high` by fresh noise, `scale` times as strong."""
+        """D [B, ...] at state `x` of level `sigma`.
 
-    @property
-    def times(self) -> tuple[int, int] | None:
-        """Of a model that knows whole times only: at which a run ends and above which it begins."""
-
-    def begin(self, x: torch.Tensor, sigma: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
-        """The first state `x` of level sigma as one of another level, which may be a map."""
-
-    def maps(
-        self,
-        x: torch.Tensor,
-        sigma: torch.Tensor | float,
-        guidance: torch.Tensor | float = 1.0,
-        step: torch.Tensor | float | None = None,
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """The estimate, and the conditional branch's cross-attention [B, tokens, h, w].
-
-        For samplers that need "attention maps", as `objects` is.
+        `guidance` is a scale, or one a sample [B]; `time` the level that the network is told, where
+        that is not sigma; `step` the level at which the current step began, by which guidance
+        policies decide (sigma where it is not given).
         """
-
-    def objects(self, request: ObjectRequest) -> tuple[torch.Tensor, torch.Tensor]:
-        """The prompts' objects: weights [B, objects, tokens] and strengths [B, objects]; see
-        harness/engine/targets.py."""
 
 
 class Noise(Protocol):
@@ -96,9 +65,79 @@ class Noise(Protocol):
         """Let a draw of the sample's own shape go by."""
 
 
+class Clock(Protocol):
+    """The model's own times and levels; HarnessError from the first three where it has none."""
+
+    def time_of(self, sigma: torch.Tensor) -> torch.Tensor:
+        """The (fractional) timesteps of levels sigma, float64."""
+
+    def sigma_of(self, time: torch.Tensor) -> torch.Tensor:
+        """The levels of (fractional) timesteps, float64."""
+
+    @property
+    def times(self) -> tuple[int, int] | None:
+        """Of a model that knows whole times only: at which a run ends and above which it begins."""
+
+    def round(self, sigma: torch.Tensor) -> torch.Tensor:
+        """The levels nearest to sigma that the model knows; sigma where it knows all."""
+
+
+Variant = Callable[[str], Denoise]
+"""`denoise` with another network, as the sampler's `variants` declares it by name; with the model's
+own where it declares none of that name."""
+
+
+class Renoise(Protocol):
+    """The state x of level `low` raised to `high` by fresh noise, `scale` times as strong."""
+
+    def __call__(
+        self,
+        x: torch.Tensor,
+        low: torch.Tensor,
+        high: torch.Tensor,
+        noise: Noise,
+        scale: float = 1.0,
+    ) -> torch.Tensor: ...
+
+
+class Attention(Protocol):
+    """`denoise` that also gives the conditional branch's cross-attention [B, tokens, h, w].
+
+    HarnessError where guidance leaves that branch out.
+    """
+
+    def __call__(
+        self,
+        x: torch.Tensor,
+        sigma: torch.Tensor | float,
+        guidance: torch.Tensor | float = 1.0,
+        step: torch.Tensor | float | None = None,
+    ) -> tuple[torch.Tensor, torch.Tensor]: ...
+
+
+class Targets(NamedTuple):
+    """The prompts' target objects, on the state's device.
+
+    `tokens` [B, objects, tokens] weigh the tokens of attention maps, `strengths` [B, objects] are
+    zero where a prompt has fewer objects than others; `strongest` is the largest of them.
+    """
+
+    tokens: torch.Tensor
+    strengths: torch.Tensor
+    strongest: float
+
+
+FindTargets = Callable[[ObjectRequest], Targets]
+"""Finds what users ask for, or what the prompts' notes say: see engine/targets.py."""
+
+HANDED = ("clock", "variant", "renoise", "attention", "targets")
+"""Needs that come as keyword arguments."""
+
+_ABILITIES = {"pixel levels": "pixel levels", "attention": "attention maps"}
+"""What of a model (models/base.py) a need asks for."""
+
 Positive = Annotated[float, Field(gt=0)]
 Count = Annotated[int, Field(ge=1)]
-Level = Annotated[list[float], Field(min_length=2, max_length=2)]
 
 LADDER: dict[str, Any] = {
     "spacing": str | None,
@@ -107,21 +146,6 @@ LADDER: dict[str, Any] = {
     "rho": Positive | None,
 }
 """Parameters of the model's ladder, beside `steps`; a sampler declares which it exposes."""
-
-POLICY: dict[str, Any] = {
-    "guidance_rescale": Annotated[float, Field(ge=0, le=1)] | None,
-    "interval": Annotated[list[float], Field(min_length=2, max_length=2)] | None,
-    "interval_steps": Annotated[list[int], Field(min_length=2, max_length=2)] | None,
-    "guidance_schedule": Annotated[list[Level], Field(min_length=1)] | None,
-    "guidance_like": Annotated[str, Field(pattern=r"^[^/\\]+$")] | None,
-    "guidance_estimate": Literal["nominal", "ga_eval"] | None,
-    "apg_eta": Annotated[float, Field(ge=0, le=1)] | None,
-    "apg_threshold": Positive | None,
-    "apg_momentum": Annotated[float, Field(gt=-1, lt=1)] | None,
-    "pag_scale": Annotated[float, Field(ge=0)] | None,
-    "pag_layers": Annotated[list[str], Field(min_length=1)] | None,
-}
-"""Parameters that every sampler has: guidance policies, see guidance.py."""
 
 
 @dataclass(frozen=True)
@@ -146,13 +170,12 @@ class Source:
 
 @dataclass(frozen=True)
 class Sampler:
-    """A registered sampler. `check` sees all parameters and raises HarnessError for bad ones.
+    """A registered sampler.
 
-    `complete` gives, from the parameters that are set, all of them with what follows from others.
-
-    `variants` tells from the parameters which networks `denoise.variant(name)` must give, each with
-    its settings (`lora`, `scale`); "main" replaces the model's own. `needs` are abilities of a
-    model (models/base.py).
+    `check` sees all parameters and raises HarnessError for bad ones. `complete` gives, from the
+    parameters that are set, all of them with what follows from others. `variants` tells from the
+    parameters which networks `variant(name)` must give, each with its settings (`lora`, `scale`, or
+    `model`); "main" replaces the model's own. `own` are the function's parameters.
     """
 
     name: str
@@ -168,69 +191,9 @@ class Sampler:
     source: Source | None = None  # of one that comes from a user's file
 
     @property
-    def parameters(self) -> dict[str, Any]:
-        """Every parameter that may be set, with its default (None: the model's or the ladder's)."""
-        common = dict.fromkeys(["steps", *self.ladder, *POLICY])
-        return {**common, **{name: default for name, (_, default) in self.own.items()}}
-
-    def resolve(self, params: dict[str, Any], defaults: dict[str, Any]) -> Call:
-        """All parameters with their values, checked; those that are None are left out.
-
-        `defaults` (of the model or the benchmark) fill in for `steps` and `guidance` where `params`
-        does not give them. Raises HarnessError for unknown names and values of a wrong kind.
-        """
-        kinds = {"steps": Count, **{name: LADDER[name] for name in self.ladder}, **POLICY}
-        kinds |= {name: kind for name, (kind, _) in self.own.items()}
-        for name in params:
-            if name not in kinds:
-                raise unknown("parameter", name, kinds, where=f"sampler {self.name}")
-        values = {name: default for name, (_, default) in self.own.items()}
-        values |= {name: value for name, value in defaults.items() if name in kinds} | params
-        if values.get("steps") is None:
-            raise HarnessError(f"sampler {self.name} needs steps: write {self.name}(steps=20)")
-        checked = {name: self._checked(name, kinds[name], values[name]) for name in values}
-        checked = self.complete({k: value for k, value in checked.items() if value is not None})
-        checked = {n: self._checked(n, kinds[n], checked[n]) for n in kinds if n in checked}
-        _check_policies(checked)
-        if self.check:
-            self.check(checked)
-        return Call(self.name, checked)
-
-    def _checked(self, name: str, kind: Any, value: Any) -> Any:
-        if value is None and "none" in get_args(kind):
-            value = "none"  # the word, where it is one of the choices
-        try:
-            return TypeAdapter(kind).validate_python(value, strict=True)
-        except ValidationError as error:
-            found = error.errors()[0]
-            problem = found["msg"].removeprefix("Input ")
-            mistyped = found["type"].endswith("_type") or found["type"] == "literal_error"
-            raise (Mistyped if mistyped else HarnessError)(
-                f"sampler {self.name}: parameter {name}={value!r} {problem}"
-            ) from None
-
-
-def _check_policies(params: dict[str, Any]) -> None:
-    if params.get("interval") and params.get("interval_steps"):
-        raise HarnessError("interval and interval_steps contradict each other: give one")
-    if like := params.get("guidance_like"):
-        if not params.get("guidance"):
-            raise HarnessError(
-                f"guidance_like={like} gives each image a guidance of its own in place of the "
-                "sampler's, so that needs a parameter guidance that is not 0"
-            )
-        if params.get("guidance_schedule"):
-            raise HarnessError("guidance_like and guidance_schedule contradict each other")
-    elif params.get("guidance_estimate"):
-        raise HarnessError("guidance_estimate has no effect without guidance_like: give both")
-    apg = [name for name in params if name.startswith("apg_")]
-    if apg and params.get("guidance_rescale"):
-        raise HarnessError(
-            f"guidance_rescale and {apg[0]} contradict each other: both bound what guidance adds, "
-            "give one"
-        )
-    if params.get("pag_layers") and not params.get("pag_scale"):
-        raise HarnessError("pag_layers has no effect without pag_scale: give both, or neither")
+    def abilities(self) -> list[str]:
+        """What it asks of a model, see ModelEntry."""
+        return [_ABILITIES[need] for need in self.needs if need in _ABILITIES]
 
 
 SAMPLERS: Registry[Sampler] = Registry("sampler", "harness.samplers")
@@ -251,49 +214,25 @@ def sampler(
 
     def register(function: Callable[..., torch.Tensor]) -> Callable[..., torch.Tensor]:
         hints = get_type_hints(function, include_extras=True)
-        own = {
+        named = {
             key: (hints.get(key, Any), parameter.default)
             for key, parameter in inspect.signature(function).parameters.items()
             if parameter.kind is inspect.Parameter.KEYWORD_ONLY
         }
+        for need in needs:
+            if need not in (known := {*HANDED, *_ABILITIES}):
+                raise unknown("need", need, known, where=f"sampler {name}")
+            if need in HANDED and need not in named:
+                raise TypeError(f"sampler {name} needs {need}: it must take a parameter {need}")
+        own = {key: about for key, about in named.items() if key not in needs}
         if missing := [key for key in own if own[key][1] is inspect.Parameter.empty]:
-            raise TypeError(f"sampler {name}: parameter {missing[0]} needs a default")
+            hint = f", or needs=('{missing[0]}',)" if missing[0] in HANDED else ""
+            raise TypeError(f"sampler {name}: parameter {missing[0]} needs a default{hint}")
         entry = Sampler(name, title, paper, function, ladder, check, complete, variants, own, needs)
         SAMPLERS.add(name, entry)
         return function
 
     return register
-
-
-def resolve(call: Call, defaults: dict[str, Any]) -> Call:
-    """The call of a sampler with every parameter filled in and checked.
-
-    The sampler is a registered one, or a function of a file, `PATH.py:FUNCTION`: see file.py.
-    """
-    from harness.samplers.file import is_file_sampler, load_sampler
-
-    if call.name not in SAMPLERS and is_file_sampler(call.name):
-        return load_sampler(call.name).resolve(call.params, defaults)
-    return SAMPLERS.get(call.name).resolve(call.params, defaults)
-
-
-def source_of(call: Call) -> Source | None:
-    """The file that a resolved call's sampler comes from; None for those of packages."""
-    return SAMPLERS.get(call.name).source
-
-
-def portable(call: Call) -> Call:
-    """A resolved call that means the same in another process on this machine."""
-    source = source_of(call)
-    return Call(source.location, call.params) if source else call
-
-
-def split_parameters(call: Call) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
-    """A resolved call's parameters for the ladder, the guidance policy and the function itself."""
-    ladder = {k: v for k, v in call.params.items() if k == "steps" or k in LADDER}
-    policy = {k: v for k, v in call.params.items() if k in POLICY}
-    own = {k: v for k, v in call.params.items() if k not in ladder and k not in policy}
-    return ladder, policy, own
 
 
 def epsilon(x: torch.Tensor, denoised: torch.Tensor, sigma: torch.Tensor | float) -> torch.Tensor:

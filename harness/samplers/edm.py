@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 import torch
 from pydantic import Field
 
-from harness.samplers.base import Denoise, Noise, sampler
+from harness.samplers.base import Clock, Denoise, Noise, sampler
 from harness.samplers.heun import heun_step
 
 NotNegative = Annotated[float, Field(ge=0)]
@@ -19,6 +19,7 @@ NotNegative = Annotated[float, Field(ge=0)]
     "edm",
     title="EDM",
     paper="Karras et al. 2022, Elucidating the Design Space (EDM), arXiv:2206.00364",
+    needs=("clock",),
 )
 def edm(
     denoise: Denoise,
@@ -26,6 +27,7 @@ def edm(
     sigmas: torch.Tensor,
     noise: Noise,
     *,
+    clock: Clock,
     guidance: float = 1.0,
     s_churn: NotNegative = 0.0,
     s_min: NotNegative = 0.0,
@@ -39,7 +41,7 @@ def edm(
     most = churn(s_churn, len(sigmas) - 1)
     for s, t in pairwise(sigmas):
         gamma = most if s_min <= s <= (inf if s_max is None else s_max) else 0.0
-        hat = denoise.round(s + gamma * s).clamp(min=s)
+        hat = clock.round(s + gamma * s).clamp(min=s)
         if gamma > 0:
             x = x + (hat**2 - s**2).sqrt() * s_noise * noise()
         elif draw == "always":

@@ -11,7 +11,7 @@ import torch
 from pydantic import Field
 
 from harness.core.errors import HarnessError
-from harness.samplers.base import Denoise, Noise, sampler
+from harness.samplers.base import Clock, Denoise, Noise, sampler
 from harness.samplers.edm import NotNegative, churn
 
 Bounds = Annotated[list[Annotated[float, Field(gt=0)]], Field(min_length=2, max_length=2)]
@@ -21,6 +21,7 @@ Bounds = Annotated[list[Annotated[float, Field(gt=0)]], Field(min_length=2, max_
     "edm_general",
     title="EDM, general",
     paper="Karras et al. 2022, Elucidating the Design Space (EDM), arXiv:2206.00364",
+    needs=("clock",),
 )
 def edm_general(
     denoise: Denoise,
@@ -28,6 +29,7 @@ def edm_general(
     sigmas: torch.Tensor,
     noise: Noise,
     *,
+    clock: Clock,
     guidance: float = 1.0,
     solver: Literal["heun", "euler"] = "heun",
     schedule: Literal["linear", "vp", "ve"] = "linear",
@@ -53,20 +55,20 @@ def edm_general(
             f"edm_general: the VP schedule needs two levels to be fitted to, found {low:.6g} and "
             f"{high:.6g}: take 2 steps or more, or vp_range=[0.002, 80], the smaller first"
         )
-    clocks: dict[str, Vp | Ve | Linear] = {"ve": Ve(), "linear": Linear()}
-    clock = Vp.fit(low, high) if schedule == "vp" else clocks[schedule]
+    own_times: dict[str, Vp | Ve | Linear] = {"ve": Ve(), "linear": Linear()}
+    own = Vp.fit(low, high) if schedule == "vp" else own_times[schedule]
     most = churn(s_churn, len(sigmas) - 1)
 
     def size(t: torch.Tensor) -> torch.Tensor:
-        return (1 + clock.sigma(t) ** 2).rsqrt() if scaling == "vp" else torch.ones_like(t)
+        return (1 + own.sigma(t) ** 2).rsqrt() if scaling == "vp" else torch.ones_like(t)
 
     def slope(z: torch.Tensor, t: torch.Tensor, step: torch.Tensor) -> torch.Tensor:
-        sigma, rate, s = clock.sigma(t), clock.rate(t), size(t)
+        sigma, rate, s = own.sigma(t), own.rate(t), size(t)
         shrink = -sigma * rate * s**2 if scaling == "vp" else 0.0  # s'/s
         d = denoise(z / s, sigma, guidance=guidance, step=step)
         return (rate / sigma + shrink) * z - rate * s / sigma * d
 
-    times = clock.time(sigmas) * (sigmas > 0)  # a fitted schedule may be 0 twice
+    times = own.time(sigmas) * (sigmas > 0)  # a fitted schedule may be 0 twice
     z = x * size(times[0])
     for i, (t, ahead) in enumerate(pairwise(times)):
         begin = sigmas[i]
@@ -75,8 +77,8 @@ def edm_general(
         if gamma == 0:
             noise.skip()
         else:
-            hat = clock.time(denoise.round(begin * (1 + gamma)).clamp(min=begin))
-            added = (clock.sigma(hat) ** 2 - begin**2).clamp(min=0).sqrt()
+            hat = own.time(clock.round(begin * (1 + gamma)).clamp(min=begin))
+            added = (own.sigma(hat) ** 2 - begin**2).clamp(min=0).sqrt()
             z = size(hat) / size(t) * z + added * size(hat) * s_noise * noise()
         h = ahead - hat
         first = slope(z, hat, begin)

@@ -22,7 +22,7 @@ from typing import Any
 import torch
 
 from harness.core.errors import HarnessError, unknown
-from harness.samplers.base import SAMPLERS, Denoise, Noise, Sampler, Source, sampler
+from harness.samplers.base import HANDED, SAMPLERS, Denoise, Noise, Sampler, Source, sampler
 
 _FORM = re.compile(r"(?P<path>.+\.py)(?::(?P<function>\w*))?(?:@(?P<digest>[0-9a-f]+))?")
 _LOOKS = "def {}(denoise, x, sigmas, noise, *, guidance: float = 5.0)"
@@ -114,7 +114,7 @@ def _check_signature(function: Callable[..., torch.Tensor], source: Source) -> N
         problem = f"there must be a * before its parameter {positional[4].name}"
     elif len(positional) != 4:
         problem = f"it takes {len(positional)} positional arguments, not 4"
-    elif bare := [p.name for p in own if p.default is kinds.empty]:
+    elif bare := [p.name for p in own if p.default is kinds.empty and p.name not in HANDED]:
         problem = f"its parameter {bare[0]} needs a default"
     if problem:
         line = function.__code__.co_firstlineno
@@ -125,10 +125,12 @@ def _check_signature(function: Callable[..., torch.Tensor], source: Source) -> N
 
 
 def _plain(function: Callable[..., torch.Tensor], source: Source) -> Sampler:
-    """An entry for a function that is not decorated."""
+    """An entry for a function that is not decorated; its parameters tell what it needs."""
+    parameters = inspect.signature(function).parameters.values()
+    needs = tuple(p.name for p in parameters if p.name in HANDED and p.default is p.empty)
     title = (inspect.getdoc(function) or source.function).splitlines()[0]
     try:
-        sampler(source.name, title=title, paper=source.path)(function)
+        sampler(source.name, title=title, paper=source.path, needs=needs)(function)
     except Exception as error:  # annotations that mean nothing
         line = function.__code__.co_firstlineno
         raise HarnessError(

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 import torch
 from pydantic import Field
 
-from harness.samplers.base import Denoise, Noise, sampler
+from harness.samplers.base import Clock, Denoise, Noise, Renoise, sampler
 from harness.samplers.edm import NotNegative, churn
 from harness.samplers.heun import heun_step
 from harness.samplers.restart_intervals import (
@@ -55,6 +55,7 @@ def _complete(params: dict[str, Any]) -> dict[str, Any]:
     paper="Xu et al. 2023, Restart Sampling for Improving Generative Processes, arXiv:2306.14878",
     ladder=("spacing", "sigma_min", "sigma_max", "rho"),
     complete=_complete,
+    needs=("clock", "renoise"),
 )
 def restart(
     denoise: Denoise,
@@ -62,6 +63,8 @@ def restart(
     sigmas: torch.Tensor,
     noise: Noise,
     *,
+    clock: Clock,
+    renoise: Renoise,
     guidance: float = 1.0,
     intervals: list[Interval] | str | None = None,
     grid: Literal["karras", "time"] | None = None,
@@ -83,8 +86,8 @@ def restart(
     """
     assert isinstance(intervals, list)  # see _complete
     if grid == "time":
-        restarts = restarts_in_time(denoise, sigmas, intervals)
-        floor = denoise.sigma_of(torch.tensor(1.5))
+        restarts = restarts_in_time(clock, sigmas, intervals)
+        floor = clock.sigma_of(torch.tensor(1.5))
     else:
         restarts, floor = restarts_in_sigma(sigmas, intervals, inner_rho), torch.tensor(0.0)
     lowest, highest = churn_range or (0.0, inf)
@@ -94,7 +97,7 @@ def restart(
     ) -> torch.Tensor:
         gamma = churned if lowest <= s <= highest else 0.0
         fresh = noise() if gamma > 0 or grid == "karras" else 0.0
-        hat = denoise.round(s * (1 + gamma)).clamp(min=s)
+        hat = clock.round(s * (1 + gamma)).clamp(min=s)
         x = x + (hat**2 - s**2).sqrt() * s_noise * fresh
         return heun_step(denoise, x, (s, hat, t), guidance, second=second)
 
@@ -103,7 +106,7 @@ def restart(
         x = step(x, s, t, churn(s_churn, last + 1), second=solver == "heun" and i < last)
         times, inner = restarts.get(i + 1, (0, sigmas))
         for _ in range(times):
-            x = denoise.renoise(x, inner[-1], inner[0], noise, s_noise)
+            x = renoise(x, inner[-1], inner[0], noise, s_noise)
             for p, q in pairwise(inner):
                 x = step(x, p, q, inner_churn, second=bool(q > floor))
     return x

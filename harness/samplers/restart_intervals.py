@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from harness.core.errors import HarnessError
-from harness.samplers.base import Denoise
+from harness.samplers.base import Clock
 
 Restarts = dict[int, tuple[int, torch.Tensor]]
 """Ladder index after which to restart: (how often, the inner levels [N] down to that index's)."""
@@ -115,20 +115,18 @@ def restarts_in_sigma(sigmas: torch.Tensor, intervals: list[list[float]], rho: f
     }
 
 
-def restarts_in_time(
-    denoise: Denoise, sigmas: torch.Tensor, intervals: list[list[float]]
-) -> Restarts:
+def restarts_in_time(clock: Clock, sigmas: torch.Tensor, intervals: list[list[float]]) -> Restarts:
     """Inner levels even in the model's timestep, rounded, as the published Stable Diffusion code's.
 
     t_max is snapped to the nearest timestep of the model, of its ladder or not.
     """
     for interval in intervals:
-        most = _reachable(denoise, interval[3])
+        most = _reachable(clock, interval[3])
         if interval[3] > most * (1 + 1e-6):
             raise HarnessError(f"{_label(interval)} lies above the model's highest sigma {most:g}")
     found: Restarts = {}
     for index, (count, times, high) in snap(sigmas, intervals).items():
-        ends = denoise.time_of(torch.stack([torch.tensor(high).double(), sigmas[index]])).round()
+        ends = clock.time_of(torch.stack([torch.tensor(high).double(), sigmas[index]])).round()
         first, last = ends.tolist()
         if first - last < count - 1:
             raise HarnessError(
@@ -136,23 +134,23 @@ def restarts_in_time(
                 f"timesteps {first:g} and {last:g}"
             )
         grid = torch.linspace(first, last, count, dtype=torch.float64).round()
-        levels = denoise.sigma_of(grid)
+        levels = clock.sigma_of(grid)
         levels[-1] = sigmas[index]
         found[index] = (times, levels)
     return found
 
 
-def _reachable(denoise: Denoise, sigma: float) -> float:
+def _reachable(clock: Clock, sigma: float) -> float:
     """Sigma, or the model's highest where it is lower."""
     try:
-        time = denoise.time_of(torch.tensor(sigma, dtype=torch.float64))
+        time = clock.time_of(torch.tensor(sigma, dtype=torch.float64))
     except HarnessError as error:
         raise HarnessError(
             f"restart in the model's own time, as the published intervals for Stable Diffusion "
             f"are: {error}. Elsewhere give intervals=[[N, K, t_min, t_max], ...] in sigma, for "
             "example [[3, 2, 0.06, 0.30]]"
         ) from None
-    return float(denoise.sigma_of(time))
+    return float(clock.sigma_of(time))
 
 
 def snap(sigmas: torch.Tensor, intervals: list[list[float]]) -> dict[int, tuple[int, int, float]]:

@@ -8,7 +8,7 @@ from typing import Any, Literal
 import torch
 
 from harness.core.errors import HarnessError
-from harness.samplers.base import Denoise, Noise, epsilon, sampler
+from harness.samplers.base import Denoise, Noise, Variant, epsilon, sampler
 from harness.samplers.released import check_released, released_inversion
 
 
@@ -37,6 +37,7 @@ def _variants(params: dict[str, Any]) -> dict[str, dict[str, Any]]:
     paper="Bai et al. 2025, Weak-to-Strong Diffusion with Reflection, arXiv:2502.00473",
     check=_check,
     variants=_variants,
+    needs=("variant",),
 )
 def w2sd(
     denoise: Denoise,
@@ -44,6 +45,7 @@ def w2sd(
     sigmas: torch.Tensor,
     noise: Noise,
     *,
+    variant: Variant,
     guidance: float = 5.5,
     strong_guidance: float = 5.5,
     weak_guidance: float = 1.0,
@@ -60,7 +62,7 @@ def w2sd(
     """
     if inversion == "released":
         check_released(sigmas)
-    strong, weak = denoise.variant("strong"), denoise.variant("weak")
+    strong, weak = variant("strong"), variant("weak")
     for i, (s, t) in enumerate(pairwise(sigmas)):
         if i < len(sigmas) - 2:
             z = x + (t - s) * epsilon(x, strong(x, s, guidance=strong_guidance), s)

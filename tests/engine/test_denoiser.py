@@ -6,8 +6,11 @@ import torch
 from harness.core.errors import HarnessError
 from harness.engine.branches import Conditioned
 from harness.engine.denoiser import Denoiser
-from harness.engine.policies import Guidance, Interval, Rescale, make_guidance
-from harness.models.base import Condition, Model
+from harness.engine.policies.base import PolicyContext
+from harness.engine.policies.classifier_free import ClassifierFree
+from harness.engine.policies.interval import Interval
+from harness.engine.policies.rescale import Rescale
+from harness.models.base import Condition
 
 
 class Recorder:
@@ -28,15 +31,22 @@ class Recorder:
         return output
 
 
-def _denoiser(policy: Guidance | None = None, batch: int = 3) -> tuple[Recorder, Denoiser]:
+def _denoiser(policy: ClassifierFree | None = None, batch: int = 3) -> tuple[Recorder, Denoiser]:
     network = Recorder()
     condition = {"value": torch.arange(1.0, batch + 1).reshape(-1, 1)}
     negative = {"value": -torch.arange(1.0, batch + 1).reshape(-1, 1)}
-    return network, Denoiser(network, condition, negative, policy or Guidance())
+    return network, Denoiser(network, condition, negative, policy or ClassifierFree())
 
 
 def _counts(denoise: Denoiser) -> dict[str, list[int]]:
     return {branch: n.tolist() for (_, branch), n in denoise.evaluations.items()}
+
+
+AT = PolicyContext(torch.tensor([3.0, 2.0, 1.5, 1.0, 0.5, 0.0], dtype=torch.float64))
+
+
+def _interval(low: float, high: float) -> Interval:
+    return Interval(AT, interval=[low, high])
 
 
 X = torch.randn(3, 2, 2, 2, generator=torch.Generator().manual_seed(0))
@@ -69,7 +79,7 @@ def test_each_sample_has_its_own_guidance_and_its_own_count() -> None:
 
 
 def test_outside_an_interval_the_scale_is_one_even_for_an_inversion() -> None:
-    _, denoise = _denoiser(Interval(1.0, 2.0, Guidance()))
+    _, denoise = _denoiser(ClassifierFree(_interval(1.0, 2.0)))
     torch.testing.assert_close(denoise(X, 3.0, guidance=5.0), X + C)
     torch.testing.assert_close(denoise(X, 1.0, guidance=5.0), X + C)
     torch.testing.assert_close(denoise(X, 1.5, guidance=0.0, step=3.0), X + C)
@@ -78,7 +88,7 @@ def test_outside_an_interval_the_scale_is_one_even_for_an_inversion() -> None:
 
 
 def test_rescaled_guidance_keeps_the_conditional_deviation() -> None:
-    _, denoise = _denoiser(Rescale(1.0))
+    _, denoise = _denoiser(ClassifierFree(Rescale(AT, guidance_rescale=1.0)))
     noise = torch.randn(3, 2, 8, 8, generator=torch.Generator().manual_seed(1))
     out = denoise(noise, 1.0, guidance=4.0)
     torch.testing.assert_close(out.std((1, 2, 3)), (noise + C).std((1, 2, 3)))
@@ -89,42 +99,10 @@ def test_rescaled_guidance_keeps_the_conditional_deviation() -> None:
 
 
 def test_a_network_without_a_null_branch_says_so() -> None:
-    denoise = Denoiser(Recorder(), {"value": torch.ones(3, 1)}, None, Guidance())
+    denoise = Denoiser(Recorder(), {"value": torch.ones(3, 1)}, None, ClassifierFree())
     assert torch.equal(denoise(X, 1.0, guidance=1.0), X + 1)
     with pytest.raises(HarnessError, match="guidance must be 1, not 2"):
         denoise(X, 1.0, guidance=2.0)
-
-
-SIGMAS = torch.tensor([8.0, 4.0, 2.0, 1.0, 0.0], dtype=torch.float64)
-
-
-def test_an_intervals_printed_bounds_are_levels_of_the_ladder() -> None:
-    policy = make_guidance(SIGMAS, interval=[1.01, 3.98])
-    assert isinstance(policy, Interval)
-    assert (policy.low, policy.high) == (1.0, 4.0)
-    between = make_guidance(SIGMAS, interval=[0.9, 4.3])
-    assert isinstance(between, Interval)
-    assert (between.low, between.high) == (0.9, 4.3)
-    steps = make_guidance(SIGMAS, interval_steps=[1, 2])
-    assert isinstance(steps, Interval)
-    assert (steps.low, steps.high) == (1.0, 4.0)
-    last = make_guidance(SIGMAS, interval_steps=[3, 3])
-    assert isinstance(last, Interval)
-    assert (last.low, last.high) == (0.0, 1.0)
-
-
-@pytest.mark.parametrize(
-    ("arguments", "words"),
-    [
-        ({"interval": [2.0, 1.0]}, "smaller first"),
-        ({"interval": [9.0, 10.0]}, "begin below"),
-        ({"interval": [1.2, 1.8]}, "holds no step"),
-        ({"interval_steps": [2, 4]}, "within steps 0 to 3"),
-    ],
-)
-def test_bad_intervals_are_refused(arguments: dict[str, list[float]], words: str) -> None:
-    with pytest.raises(HarnessError, match=words):
-        make_guidance(SIGMAS, **arguments)  # type: ignore[arg-type]
 
 
 class Constant(Recorder):
@@ -149,7 +127,7 @@ def test_a_guide_is_what_guidance_leads_away_from(weight: float, calls: tuple[in
     main, guide = Constant(5.0), Constant(2.0)
     condition = {"value": torch.ones(3, 1)}
     away = Conditioned(guide, {"value": torch.zeros(3, 1)})
-    denoise = Denoiser(main, condition, None, Guidance(), guide=away)
+    denoise = Denoiser(main, condition, None, ClassifierFree(), guide=away)
     out = denoise(X, 1.0, guidance=weight)
     torch.testing.assert_close(out, torch.full_like(X, 2.0 + weight * 3.0))
     assert (len(main.calls), len(guide.calls)) == calls
@@ -160,15 +138,6 @@ def test_a_guide_is_what_guidance_leads_away_from(weight: float, calls: tuple[in
 
 
 def test_without_a_second_branch_guidance_is_refused() -> None:
-    denoise = Denoiser(Recorder(), {"value": torch.ones(3, 1)}, None, Guidance())
+    denoise = Denoiser(Recorder(), {"value": torch.ones(3, 1)}, None, ClassifierFree())
     with pytest.raises(HarnessError, match=r"no unconditional branch.*--guide"):
         denoise(X, 1.0, guidance=2.0)
-
-
-def test_levels_and_times_are_the_models_own(shapes: Model) -> None:
-    condition = {"value": torch.ones(1, 1)}
-    denoise = Denoiser(shapes, condition, None, Guidance())
-    times = torch.tensor([0.0, 1.0, 20.5, 500.0, 999.0], dtype=torch.float64)
-    torch.testing.assert_close(denoise.time_of(denoise.sigma_of(times)), times, atol=1e-9, rtol=0)
-    with pytest.raises(HarnessError, match="needs a model with discrete times"):
-        Denoiser(Recorder(), condition, None, Guidance()).sigma_of(times)

@@ -12,13 +12,13 @@ from harness import cli
 from harness.comparison.decisions import holm
 from harness.core.call import parse_call
 from harness.core.errors import HarnessError
+from harness.engine.resolve import resolve
 from harness.experiments import benchmark
 from harness.reporting.published import beside_published
 from harness.reporting.survey_curves import against_best, along_curves
 from harness.reporting.survey_page import SETTINGS, primaries, runs, verdicts
 from harness.reporting.words import NONE
 from harness.runs.plan import plan
-from harness.samplers.base import resolve
 from harness.store.comparison_tables import MetricInfo
 from harness.store.survey_table import Published, Row, Score, Survey, load_survey
 

@@ -13,10 +13,10 @@ from harness.core.call import parse_call
 from harness.core.errors import HarnessError
 from harness.engine.ensemble import Ensemble
 from harness.engine.noise import NoiseStreams
+from harness.engine.resolve import resolve
 from harness.models.edm.build import build, load_weights
 from harness.models.edm.edm_model import EdmLevels, EdmModel
 from harness.models.load import find, load
-from harness.samplers.base import resolve
 
 NETS = Path(__file__).parent.parent / "golden" / "restart" / "nets"
 

@@ -13,9 +13,9 @@ from harness.core.call import parse_call
 from harness.engine.ensemble import Ensemble
 from harness.engine.noise import NoiseStreams
 from harness.engine.rehearsal import rehearse
+from harness.engine.resolve import resolve
 from harness.models.edm.pfgmpp import jump, spread
 from harness.models.load import find, load
-from harness.samplers.base import resolve
 
 NET = Path(__file__).parent.parent / "golden" / "restart" / "nets" / "samp_pfgmpp.safetensors"
 RESTART = "restart(steps=5, intervals=[[3, 2, 0.1, 5.0]])"

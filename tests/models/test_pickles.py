@@ -22,10 +22,10 @@ from harness.core.call import parse_call
 from harness.core.errors import HarnessError
 from harness.engine.ensemble import Ensemble
 from harness.engine.noise import NoiseStreams
+from harness.engine.resolve import resolve
 from harness.models.edm.checkpoints import checkpoint, read_checkpoint
 from harness.models.edm.checkpoints.convert import convert
 from harness.models.load import load
-from harness.samplers.base import resolve
 from tests.models import hostile, published
 
 

@@ -11,10 +11,10 @@ import torch
 from harness.core.call import parse_call
 from harness.engine.ensemble import Ensemble
 from harness.engine.noise import NoiseStreams
+from harness.engine.resolve import resolve
 from harness.models.base import MODELS
 from harness.models.edm.entries import safetensors_entry
 from harness.models.load import load
-from harness.samplers.base import resolve
 from harness.training.shapes_edm import export_networks as export
 from harness.training.shapes_edm import train_networks as network
 from harness.world.grammar import parse

@@ -15,8 +15,8 @@ from harness.core.errors import HarnessError
 from harness.engine.batch import run_sampler
 from harness.engine.noise import NoiseStreams
 from harness.engine.rehearsal import rehearse
+from harness.engine.resolve import resolve
 from harness.models.load import find, load
-from harness.samplers.base import resolve
 from tests.models.tiny_pipelines import stable_diffusion_3
 
 PROMPTS = ["a red cat on the house", "blue dog"]

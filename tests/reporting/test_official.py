@@ -6,9 +6,9 @@ import pytest
 
 from harness.core.call import parse_call
 from harness.engine.probes.coefficients import sampler_coefficients
+from harness.engine.resolve import resolve
 from harness.models.load import find
 from harness.reporting.official import official_count
-from harness.samplers.base import resolve
 
 
 @pytest.mark.parametrize(

@@ -12,13 +12,13 @@ from harness.comparison.guidance_scales import guidance_scale
 from harness.core.call import parse_call
 from harness.core.errors import HarnessError
 from harness.core.shards import Prompt, plan_shards
+from harness.engine.resolve import resolve
 from harness.experiments.fair_baselines import BOTH, GUIDED, MATCHED, Pair, fair_baselines
 from harness.runs.folder import Settings, open_run
 from harness.runs.make import generate
 from harness.runs.plan import Job, plan
 from harness.runs.realised import realised_guidance
 from harness.runs.single import draw, expand
-from harness.samplers.base import resolve
 from harness.store.item_guidance import GA_EVAL, image_scales
 from harness.store.run import Run
 from tests.conftest import harness

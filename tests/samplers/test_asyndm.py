@@ -13,10 +13,10 @@ from harness.core.objects import ObjectRequest
 from harness.engine.batch import Batch
 from harness.engine.ensemble import Ensemble
 from harness.engine.noise import NoiseStreams
-from harness.engine.targets import Targets
+from harness.engine.targets import find_targets
 from harness.models.base import Model
 from harness.runs.plan import plan
-from harness.samplers.asyndm import Schedule, of_last_object, pull_map
+from harness.samplers.asyndm import PixelTimes, of_last_object, pull_map
 
 PROMPTS = ["a red circle and a blue square", "a green star"]
 
@@ -36,7 +36,7 @@ def _run(
 
 
 def _path(curve: str, steps: int, pull: float) -> torch.Tensor:
-    schedule = Schedule(curve, steps, 1000, 1)
+    schedule = PixelTimes(curve, steps, 1000, 1)
     kappa = torch.tensor([pull])
     states = [schedule.beginning(kappa)]
     for left in range(steps, 0, -1):
@@ -70,7 +70,7 @@ def test_the_three_curves_have_closed_forms(pull: float) -> None:
 def test_too_strong_is_refused_with_the_largest_strength(
     curve: str, steps: int, largest: float
 ) -> None:
-    schedule = Schedule(curve, steps, 1000, 1)
+    schedule = PixelTimes(curve, steps, 1000, 1)
     schedule.check(largest - 0.002)
     with pytest.raises(HarnessError, match="at most") as refused:
         schedule.check(largest + 0.002)
@@ -131,14 +131,15 @@ def test_few_steps_and_guidance_of_one_branch_work(ensemble: Ensemble, steps: in
 
 def test_tokens_of_a_words_pieces_are_averaged(ensemble: Ensemble) -> None:
     model: Any = ensemble.model
-    targets = Targets(model, ["a red hat, a zebra"], [{"item_idx": [4, 2], "item_k": [0.3, 0.5]}])
-    weights, kappa = targets(ObjectRequest())
+    about = model, ["a red hat, a zebra"], [{"item_idx": [4, 2], "item_k": [0.3, 0.5]}]
+    weights, kappa, strongest = find_targets(*about, ObjectRequest())
+    assert strongest == 0.5
     pieces = len(model.pipeline.tokenizer("zebra", add_special_tokens=False).input_ids)
     assert pieces > 1
     torch.testing.assert_close(weights.sum(2), torch.ones(1, 2))
     assert int((weights[0, 0] > 0).sum()) == pieces
     torch.testing.assert_close(kappa, torch.tensor([[0.3, 0.5]]))
-    released, _ = targets(ObjectRequest(released_tokens=True))
+    released = find_targets(*about, ObjectRequest(released_tokens=True)).tokens
     assert [int(row.argmax()) for row in released[0]] == [5, 3]
 
 

@@ -13,11 +13,11 @@ from harness.core.objects import ObjectRequest
 from harness.engine.batch import Batch
 from harness.engine.ensemble import Ensemble
 from harness.engine.noise import NoiseStreams
-from harness.engine.targets import Targets
+from harness.engine.targets import find_targets
 from harness.models.load import load
 from harness.models.pipelines.flow import FlowSchedule
 from harness.runs.plan import plan
-from harness.samplers.asyndm import Schedule
+from harness.samplers.asyndm import PixelTimes
 from tests.models.tiny_pipelines import hunyuan_dit, stable_diffusion_3
 
 PROMPTS = ["a red cat on the house", "blue dog"]
@@ -110,7 +110,7 @@ def test_objects_lag_behind_and_the_rest_keeps_its_pace(
 
 @pytest.mark.parametrize("curve", ["bin", "lin", "exp"])
 def test_curves_start_and_end_with_the_ladder(curve: str) -> None:
-    schedule = Schedule(curve, 40, 40, 0)
+    schedule = PixelTimes(curve, 40, 40, 0)
     pull = torch.tensor([0.0, 0.4, 0.95])
     states = [schedule.beginning(pull)]
     for left in range(40, 0, -1):
@@ -136,7 +136,7 @@ def test_a_sample_does_not_depend_on_its_batch(ensemble: Ensemble, folder: str, 
 def test_an_object_is_half_in_clips_text_and_half_in_t5s(ensemble: Ensemble, folder: str) -> None:
     model: Any = ensemble.model
     asked = ObjectRequest("cat, house")
-    weights, kappa = Targets(model, PROMPTS[:1], [{}])(asked)
+    weights, kappa, _ = find_targets(model, PROMPTS[:1], [{}], asked)
     assert weights.shape == (1, 2, 77 + 256)
     assert model.encode(PROMPTS[:1])["text"].shape[1] == 77 + 256
     torch.testing.assert_close(weights[..., :77].sum(2), torch.full((1, 2), 0.5))
@@ -147,17 +147,17 @@ def test_an_object_is_half_in_clips_text_and_half_in_t5s(ensemble: Ensemble, fol
     chosen = [words[int(row.argmax())] for row in weights[0, :, 77:]]
     assert [word.strip("▁") for word in chosen] == ["cat", "house"]
     torch.testing.assert_close(kappa, torch.full((1, 2), 0.7))
-    numbered, _ = Targets(model, PROMPTS[:1], [{}])(ObjectRequest(tokens=[2]))
+    numbered = find_targets(model, PROMPTS[:1], [{}], ObjectRequest(tokens=[2])).tokens
     assert numbered.nonzero().tolist() == [[0, 0, 3]]
     late = "a " * 100 + "cat"  # behind what CLIP reads
-    cut, _ = Targets(model, [late], [{}])(ObjectRequest("cat"))
+    cut = find_targets(model, [late], [{}], ObjectRequest("cat")).tokens
     assert float(cut[..., :77].sum()) == 0
     assert float(cut[0, 0, 77 + 100]) == 1
 
 
 def test_without_t5_an_object_is_in_clips_text(folder: str) -> None:
     model: Any = load(f"{folder}(text_encoder_3=none)")
-    weights, _ = Targets(model, PROMPTS[:1], [{}])(ObjectRequest("cat"))
+    weights = find_targets(model, PROMPTS[:1], [{}], ObjectRequest("cat")).tokens
     assert weights.shape == (1, 1, 77 + 256)
     torch.testing.assert_close(weights[..., :77].sum(), torch.tensor(1.0))
     batch = _run(Ensemble(model), folder, "asyndm(steps=3, guidance=4, objects=cat)", slice(0, 1))

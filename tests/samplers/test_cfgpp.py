@@ -10,8 +10,8 @@ from harness.core.call import parse_call
 from harness.core.errors import HarnessError
 from harness.engine.batch import run_sampler
 from harness.engine.noise import NoiseStreams
+from harness.engine.resolve import resolve
 from harness.models.base import Model
-from harness.samplers.base import resolve
 
 CHOSEN = ["class 1", "class 4"]
 

@@ -9,8 +9,9 @@ from harness.core.call import Call
 from harness.core.errors import HarnessError
 from harness.engine.batch import run_sampler
 from harness.engine.noise import NoiseStreams
+from harness.engine.resolve import resolve
 from harness.models.base import Model
-from harness.samplers.base import SAMPLERS, resolve
+from harness.samplers.base import SAMPLERS
 
 MUST_WORK = {"ddim", "ddpm", "euler_ancestral", "heun", "edm", "dpmpp_2m", "unipc", "zigzag"}
 MUST_WORK |= {"cfgpp", "w2sd"}

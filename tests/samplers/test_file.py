@@ -11,12 +11,13 @@ import torch
 from harness.core.call import parse_call
 from harness.core.errors import HarnessError
 from harness.core.shards import Prompt, plan_shards
+from harness.engine.resolve import portable, resolve
 from harness.experiments import bench
 from harness.experiments.rerun import Fairly, compare_runs_fairly
 from harness.runs.folder import Settings, open_run
 from harness.runs.make import generate
 from harness.runs.plan import plan
-from harness.samplers.base import SAMPLERS, portable, resolve
+from harness.samplers.base import SAMPLERS
 from harness.store.run import Run
 from tests.conftest import harness
 

@@ -84,7 +84,7 @@ def test_the_official_run_comes_out(
     job = _plan(case, kind)
     states: list[torch.Tensor] = []
     pulls: list[torch.Tensor] = []
-    move, pull_map = asyndm.Schedule.move, asyndm.pull_map
+    move, pull_map = asyndm.PixelTimes.move, asyndm.pull_map
 
     def moved(self: Any, *arguments: Any) -> torch.Tensor:
         states.append(move(self, *arguments))
@@ -94,8 +94,8 @@ def test_the_official_run_comes_out(
         pulls.append(pull_map(*arguments))
         return pulls[-1]
 
-    monkeypatch.setattr(asyndm.Schedule, "check", lambda self, strength: None)  # it moves, too
-    monkeypatch.setattr(asyndm.Schedule, "move", moved)
+    monkeypatch.setattr(asyndm.PixelTimes, "check", lambda self, strength: None)  # it moves, too
+    monkeypatch.setattr(asyndm.PixelTimes, "move", moved)
     monkeypatch.setattr(asyndm, "pull_map", pulled)
     batch = _run(models, job, name)
     theirs = recorded[f"final_{kind}"]

@@ -16,12 +16,14 @@ from torch import nn
 from harness.core.call import Call
 from harness.engine.branches import Conditioned
 from harness.engine.denoiser import Denoiser
+from harness.engine.needs import apply
 from harness.engine.noise import NoiseStreams, RecordedNoise
-from harness.engine.policies import Guidance, make_guidance
+from harness.engine.policies.classifier_free import ClassifierFree, make_guidance
+from harness.engine.resolve import resolve, split_parameters
 from harness.models.base import Condition
 from harness.models.edm.build import build, load_weights
 from harness.models.ladders import close_ladder, rho_grid
-from harness.samplers.base import SAMPLERS, resolve, split_parameters
+from harness.samplers.base import SAMPLERS
 from tests.conftest import Certify
 
 FOLDER = Path(__file__).parent.parent / "golden" / "edm2"
@@ -112,7 +114,7 @@ def run(case: dict[str, Any], data: Any, **changes: Any) -> tuple[torch.Tensor, 
     draws = torch.from_numpy(data["noises"]) if "noises" in data else None
     noise = RecordedNoise(torch.from_numpy(data["latents"]), draws, "cpu")
     x = noise().double() * sigmas[0]
-    out = SAMPLERS.get(call.name).run(denoise, x, sigmas, noise, **own)
+    out = apply(SAMPLERS.get(call.name), denoise, (x, sigmas, noise), own)
     noise.close()
     return out, denoise
 
@@ -165,10 +167,10 @@ def test_exact_bounds_carry_over_to_other_step_counts(steps: str) -> None:
         assert steps_of(make_guidance(sigmas, interval=[low, high]), sigmas) == theirs
 
 
-def steps_of(guidance: Guidance, sigmas: torch.Tensor) -> list[int]:
+def steps_of(guidance: ClassifierFree, sigmas: torch.Tensor) -> list[int]:
     """The indices of the steps at which a weight of 2 is applied."""
     two = torch.full((1,), 2.0)
-    return [i for i, s in enumerate(sigmas[:-1]) if float(guidance.scale(two, s)) == 2]
+    return [i for i, s in enumerate(sigmas[:-1]) if float(guidance.scale(two, float(s))) == 2]
 
 
 def test_both_evaluations_of_a_step_are_decided_at_its_start() -> None:

@@ -13,11 +13,13 @@ import torch
 from harness.core.call import Call
 from harness.core.errors import HarnessError
 from harness.engine.denoiser import Denoiser
+from harness.engine.needs import apply
 from harness.engine.noise import NoiseStreams, RecordedNoise
-from harness.engine.policies import Guidance
+from harness.engine.policies.classifier_free import ClassifierFree
+from harness.engine.resolve import resolve
 from harness.models.edm.grids import iddpm_grid, vp_grid
 from harness.models.load import load
-from harness.samplers.base import SAMPLERS, resolve
+from harness.samplers.base import SAMPLERS
 from harness.samplers.edm_general import Vp
 from tests.conftest import Certify
 from tests.samplers.test_golden_restart import RANGES, Toy
@@ -94,11 +96,11 @@ def test_the_official_samples_come_out(
     noise = RecordedNoise(latents, recorded.get(f"{name}/noise"), "cpu")
     toy = {"bias": torch.zeros(len(latents), dtype=torch.float64)}
     condition = toy if kind == "toy" else {"class": torch.full((len(latents),), -1)}
-    denoise = Denoiser(Toy() if kind == "toy" else net, condition, None, Guidance(), clock=net)
+    denoise = Denoiser(Toy() if kind == "toy" else net, condition, None, ClassifierFree())
     own = {key: value for key, value in call.params.items() if key != "steps"}
     with torch.inference_mode():
         x = noise().double() * sigmas[0]
-        ours = SAMPLERS.get("edm_general").run(denoise, x, sigmas, noise, **own)
+        ours = apply(SAMPLERS.get("edm_general"), denoise, (x, sigmas, noise), own, net)
     noise.close()
     # the official code adds the square root of a rounding error as noise, where it should add none;
     # networks are float32, whose sums another machine takes in another order
@@ -115,10 +117,10 @@ def test_its_linear_schedule_is_edms_sampler(
     sigmas = nets["edm"].ladder(8)[:levels]
     outs = []
     for name in ("edm", "edm_general"):
-        denoise = Denoiser(Toy(), {"bias": torch.zeros(2)}, None, Guidance())
+        denoise = Denoiser(Toy(), {"bias": torch.zeros(2)}, None, ClassifierFree())
         noise = NoiseStreams([0, 1], (3, 8, 8), dtype=torch.float64)
         own = {"s_churn": 20.0, "s_noise": 1.003, "solver": solver}
-        outs.append(SAMPLERS.get(name).run(denoise, 80 * noise().double(), sigmas, noise, **own))
+        outs.append(apply(SAMPLERS.get(name), denoise, (80 * noise().double(), sigmas, noise), own))
     torch.testing.assert_close(outs[0], outs[1], rtol=0, atol=1e-12)
 
 
@@ -126,17 +128,17 @@ def test_every_schedule_finds_the_same_solution_above_zero(nets: dict[str, Any])
     sigmas = nets["edm"].ladder(60)[:-1]
     outs = []
     for schedule, scaling in (("linear", "none"), ("vp", "vp"), ("ve", "vp")):
-        denoise = Denoiser(Toy(), {"bias": torch.zeros(2)}, None, Guidance())
+        denoise = Denoiser(Toy(), {"bias": torch.zeros(2)}, None, ClassifierFree())
         noise = NoiseStreams([0, 1], (3, 8, 8), dtype=torch.float64)
         x, own = 80 * noise().double(), {"schedule": schedule, "scaling": scaling}
-        outs.append(SAMPLERS.get("edm_general").run(denoise, x, sigmas, noise, **own))
+        outs.append(apply(SAMPLERS.get("edm_general"), denoise, (x, sigmas, noise), own))
     torch.testing.assert_close(outs[0], outs[1], rtol=0, atol=0.02)
     torch.testing.assert_close(outs[0], outs[2], rtol=0, atol=0.05)
 
 
 def test_a_vp_schedule_needs_two_levels() -> None:
-    denoise = Denoiser(Toy(), {"bias": torch.zeros(1)}, None, Guidance())
+    denoise = Denoiser(Toy(), {"bias": torch.zeros(1)}, None, ClassifierFree())
     noise = NoiseStreams([0], (3, 8, 8), dtype=torch.float64)
-    run, sigmas = SAMPLERS.get("edm_general").run, torch.tensor([80.0, 0.0])
+    start = noise(), torch.tensor([80.0, 0.0]), noise
     with pytest.raises(HarnessError, match="two levels"):
-        run(denoise, noise(), sigmas, noise, schedule="vp")
+        apply(SAMPLERS.get("edm_general"), denoise, start, {"schedule": "vp"})

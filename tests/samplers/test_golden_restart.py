@@ -14,11 +14,13 @@ import torch
 from harness.core.call import Call
 from harness.core.errors import HarnessError
 from harness.engine.denoiser import Denoiser
+from harness.engine.needs import apply
 from harness.engine.noise import RecordedNoise
-from harness.engine.policies import Guidance
+from harness.engine.policies.classifier_free import ClassifierFree
+from harness.engine.resolve import resolve
 from harness.models.base import Condition
 from harness.models.ladders import close_ladder, rho_grid
-from harness.samplers.base import SAMPLERS, resolve
+from harness.samplers.base import SAMPLERS
 from harness.samplers.restart_intervals import restarts_in_sigma, snap
 from tests.conftest import Certify
 
@@ -80,11 +82,11 @@ def test_the_official_samples_come_out(name: str, certify: Certify) -> None:
     if f"{name}/labels" in data.files:
         labels = torch.from_numpy(data[f"{name}/labels"]).double()
         bias = labels @ torch.linspace(-1, 1, labels.shape[1], dtype=torch.float64)
-    denoise = Denoiser(Toy(), {"bias": bias}, None, Guidance())
+    denoise = Denoiser(Toy(), {"bias": bias}, None, ClassifierFree())
     recorded = RecordedNoise(latents, noise, "cpu")
     own = {key: value for key, value in call.params.items() if key != "steps"}
     x = recorded().double() * sigmas[0]
-    out = SAMPLERS.get(call.name).run(denoise, x, sigmas, recorded, **own)
+    out = apply(SAMPLERS.get(call.name), denoise, (x, sigmas, recorded), own)
     recorded.close()
     # float64 throughout, but the official inner grid of Restart is float32
     atol = 1e-10 if call.name == "edm" else 1e-6

@@ -18,8 +18,9 @@ from PIL import Image
 from harness.cli import main
 from harness.engine.batch import run_sampler
 from harness.engine.denoiser import Denoiser
+from harness.engine.needs import apply
 from harness.engine.noise import RecordedNoise
-from harness.engine.policies import Guidance
+from harness.engine.policies.classifier_free import ClassifierFree
 from harness.models.load import load
 from harness.samplers.base import SAMPLERS
 from tests.conftest import Certify
@@ -64,13 +65,13 @@ def test_the_official_samples_come_out(name: str, certify: Certify) -> None:
     else:
         classes = data["labels"].argmax(1) if "labels" in data else torch.full((3,), -1)
         condition = {"class": classes}
-    denoise = Denoiser(Toy() if kind == "toy" else net, condition, None, Guidance(), clock=net)
+    denoise = Denoiser(Toy() if kind == "toy" else net, condition, None, ClassifierFree())
     noise = RecordedNoise(latents, list(draws(case, data)), "cpu")
     own = {key: value for key, value in call.params.items() if key != "steps"}
     # those of PFGM++ are first states already
     x = noise().double() * (1.0 if "global0" in data else sigmas[0])
     with torch.inference_mode():
-        out = SAMPLERS.get(call.name).run(denoise, x, sigmas, noise, **own)
+        out = apply(SAMPLERS.get(call.name), denoise, (x, sigmas, noise), own, net)
     noise.close()
     expected = data["out"]
     # networks are float32, whose sums another machine takes in another order; float32 is the

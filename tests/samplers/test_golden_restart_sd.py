@@ -14,9 +14,9 @@ import torch
 from harness.core.call import Call
 from harness.engine.batch import run_sampler
 from harness.engine.noise import RecordedNoise
+from harness.engine.resolve import resolve
 from harness.models.pipelines.schedule import SchedulerSettings
 from harness.models.pipelines.stable_diffusion import StableDiffusion
-from harness.samplers.base import resolve
 
 FOLDER = Path(__file__).parent.parent / "golden" / "restart"
 CASES: dict[str, dict[str, Any]] = json.loads((FOLDER / "cases_sd.json").read_text())

@@ -10,8 +10,8 @@ import torch
 
 from harness.core.call import Call, parse_call
 from harness.core.errors import HarnessError
+from harness.engine.resolve import resolve
 from harness.runs.plan import plan
-from harness.samplers.base import resolve
 from tests.conftest import TINY_SDXL
 
 CIFAR = (

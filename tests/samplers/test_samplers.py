@@ -12,9 +12,10 @@ from harness.core.errors import HarnessError
 from harness.engine.batch import run_sampler
 from harness.engine.noise import NoiseStreams
 from harness.engine.rehearsal import rehearse
+from harness.engine.resolve import resolve
 from harness.models.base import Condition, Model
 from harness.models.gmm import GaussianMixture
-from harness.samplers.base import SAMPLERS, resolve
+from harness.samplers.base import SAMPLERS
 
 
 def _run(model: Model, text: str, prompts: list[str] | None = None, keys: Any = None) -> Any:

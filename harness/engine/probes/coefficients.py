@@ -26,7 +26,7 @@ import torch
 from harness.core.call import Call
 from harness.core.errors import HarnessError
 from harness.engine.applied import Applied
-from harness.engine.denoiser import Denoiser
+from harness.engine.denoiser import Denoiser, level_of
 from harness.engine.probes.independence import dry_images
 from harness.engine.rehearsal import rehearsed
 from harness.models.base import Ladders
@@ -166,10 +166,9 @@ class _Answering(Denoiser):
         step: torch.Tensor | float | None = None,
     ) -> torch.Tensor:
         super().__call__(x, sigma, guidance, time, step)
-        level = torch.as_tensor(sigma if step is None else step, dtype=torch.float64)
+        began = level_of(sigma if step is None else step)
         asked = torch.as_tensor(guidance, dtype=torch.float64).reshape(1)
-        began = level.reshape(-1)[0]
-        self.calls.append((float(began), float(self.policy.scale(asked, began))))
+        self.calls.append((began, float(self.policy.scale(asked, began))))
         return x - torch.as_tensor(sigma).to(x) * self.prediction(x)
 
 

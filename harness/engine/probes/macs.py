@@ -9,10 +9,10 @@ from torch.utils.flop_counter import FlopCounterMode
 from harness.core.call import Call
 from harness.core.run_spec import RunSpec
 from harness.core.shards import Prompt
-from harness.engine.batch import ANY_SCALE
 from harness.engine.ensemble import Ensemble
 from harness.engine.noise import NoiseStreams
-from harness.samplers.base import resolve
+from harness.engine.policies.like import ANY_SCALE
+from harness.engine.resolve import resolve
 
 
 @dataclass(frozen=True)

@@ -21,13 +21,14 @@ from harness.engine.probes.coefficients import (
     sampler_coefficients,
 )
 from harness.engine.rehearsal import rehearse
+from harness.engine.resolve import resolve
 from harness.models.base import Ladders
 from harness.models.gmm import GaussianMixture
 from harness.models.load import find
 from harness.runs.folder import Settings, open_run
 from harness.runs.make import generate
 from harness.runs.plan import plan
-from harness.samplers.base import SAMPLERS, resolve
+from harness.samplers.base import SAMPLERS
 
 RESTART = "intervals=[[3, 2, 0.06, 0.30], [2, 4, 1.0, 5.0]]"
 

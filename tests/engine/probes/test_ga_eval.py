@@ -11,9 +11,11 @@ import torch
 from harness.core.call import parse_call
 from harness.engine.branches import Conditioned
 from harness.engine.denoiser import Denoiser
-from harness.engine.policies import make_guidance
+from harness.engine.needs import apply
+from harness.engine.policies.classifier_free import make_guidance
 from harness.engine.probes.coefficients import sampler_coefficients
 from harness.engine.probes.ga_eval import GaEval
+from harness.engine.resolve import resolve, split_parameters
 from harness.models.base import Condition
 from harness.models.load import find
 from harness.models.pipelines.flow import FlowSchedule
@@ -22,7 +24,7 @@ from harness.runs.folder import Settings
 from harness.runs.plan import plan
 from harness.runs.realised import realised_guidance
 from harness.runs.single import expand
-from harness.samplers.base import SAMPLERS, resolve, split_parameters
+from harness.samplers.base import SAMPLERS
 from tests.conftest import harness
 
 LADDERS = find("shapes").ladders({})
@@ -56,7 +58,8 @@ def _seen(text: str, u: torch.Tensor, apart: torch.Tensor) -> tuple[GaEval, dict
     variants = dict.fromkeys(["weak", "strong"], Conditioned(network, *rows))
     denoise = Denoiser(network, *rows, policies, variants, applied=found)
     x = torch.randn(2, *u.shape, generator=torch.Generator().manual_seed(3)).double() * sigmas[0]
-    SAMPLERS.get(call.name).run(denoise, x, sigmas, lambda shape=None: torch.zeros_like(x), **own)
+    start: Any = x, sigmas, lambda shape=None: torch.zeros_like(x)
+    apply(SAMPLERS.get(call.name), denoise, start, own)
     return found, own
 
 

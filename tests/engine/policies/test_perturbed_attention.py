@@ -12,8 +12,8 @@ from harness.core.errors import HarnessError
 from harness.engine.batch import Batch, run_sampler
 from harness.engine.noise import NoiseStreams
 from harness.engine.rehearsal import rehearse
+from harness.engine.resolve import resolve
 from harness.models.base import Model
-from harness.samplers.base import resolve
 
 PROMPTS = ["a cat in the car", "a red hat"]
 

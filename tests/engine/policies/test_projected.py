@@ -1,4 +1,4 @@
-"""Guidance policies: what they select, compute and refuse."""
+"""Adaptive projected guidance against diffusers' own, and with everything else."""
 
 from __future__ import annotations
 
@@ -10,40 +10,12 @@ import torch
 from diffusers.guiders.adaptive_projected_guidance import MomentumBuffer, normalized_guidance
 
 from harness.core.call import parse_call
-from harness.core.errors import HarnessError
 from harness.engine.batch import run_sampler
 from harness.engine.denoiser import Denoiser
 from harness.engine.noise import NoiseStreams
-from harness.engine.policies import make_guidance
+from harness.engine.policies.classifier_free import make_guidance
+from harness.engine.resolve import resolve
 from harness.models.base import Condition, Model
-from harness.models.ladders import close_ladder, rho_grid
-from harness.samplers.base import resolve
-
-EDM2, SDXL = (0.002, 80.0, 7.0), (0.03, 14.61, 3.0)  # sigma_min, sigma_max, rho
-
-
-@pytest.mark.parametrize(
-    ("grid", "printed", "steps"),
-    [
-        (EDM2, [0.19, 1.61], range(17, 23)),
-        (EDM2, [0.60, 5.00], range(13, 20)),
-        (EDM2, [0.28, 2.90], range(15, 22)),  # read as exact bounds: 16 to 22
-        (SDXL, [0.28, 5.42], range(10, 26)),  # read as exact bounds: 10 to 26
-    ],
-)
-def test_intervals_as_papers_print_them_select_the_papers_steps(
-    grid: tuple[float, float, float], printed: list[float], steps: range
-) -> None:
-    """Kynkäänniemi et al. 2024 round the bounds of an interval (lo, hi] to two digits."""
-    low, high, rho = grid
-    sigmas = close_ladder(lambda n: rho_grid(n, low, high, rho), 32, low, 0.0)
-    policy = make_guidance(sigmas, interval=printed)
-    by_step = make_guidance(sigmas, interval_steps=[steps[0], steps[-1]])
-    asked = torch.full((1,), 3.0, dtype=torch.float64)
-    guided = [i for i in range(32) if policy.scale(asked, sigmas[i]) != 1]
-    assert guided == list(steps)
-    assert guided == [i for i in range(32) if by_step.scale(asked, sigmas[i]) != 1]
-
 
 APG = {  # eta, threshold, momentum: the paper's for EDM2 and SDXL, and each alone
     "edm2": (0.0, 2.5, -0.75),
@@ -143,19 +115,3 @@ def test_projected_guidance_does_not_depend_on_the_batch(gmm: Model, sampler: st
     together = _run(gmm, text).native
     torch.testing.assert_close(_run(gmm, text, ("class 1",)).native[0], together[0])
     assert bool(together.isfinite().all())
-
-
-@pytest.mark.parametrize(
-    ("policies", "words"),
-    [
-        ("apg_eta=0, guidance_rescale=0.7", "guidance_rescale and apg_eta contradict"),
-        ("interval=[1, 2], interval_steps=[0, 1]", "interval and interval_steps contradict"),
-        ("apg_eta=2", "apg_eta=2"),
-        ("apg_threshold=0", "apg_threshold=0"),
-        ("apg_momentum=-1", "apg_momentum=-1"),
-        ("apg_norm=3", "did you mean 'apg_"),
-    ],
-)
-def test_policies_that_contradict_or_make_no_sense_are_refused(policies: str, words: str) -> None:
-    with pytest.raises(HarnessError, match=words):
-        resolve(parse_call(f"ddim(steps=4, {policies})"), {})

@@ -1,0 +1,1 @@
+"""Guidance policies: how a network's branches become one output, a file each."""

@@ -1,0 +1,142 @@
+"""What a guidance policy is, and how one is registered.
+
+A policy changes how the conditional output c and the unconditional output u become one. It is a
+class whose keyword parameters every sampler then has:
+
+    @policy("rescale", title="Guidance rescale", paper="Lin et al. 2023, arXiv:2305.08891")
+    class Rescale(GuidancePolicy):
+        def __init__(self, at: PolicyContext, *, guidance_rescale: float | None = None): ...
+
+It is made for every batch, where one of its parameters is given, and so may remember earlier steps.
+Annotations are checked, defaults are None. What a policy does not define stays as it is in plain
+guidance, u + w (c - u): see classifier_free.py, which puts all of them together.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, TypeVar, get_type_hints
+
+import torch
+
+from harness.core.registry import Registry
+from harness.models.base import Network
+
+
+@dataclass(frozen=True)
+class PolicyContext:
+    """The run that a policy is made for.
+
+    `sigmas` [N+1] is the ladder, `guidance` the sampler's own scale where it has one, `scales` [B]
+    each image's scale in another run where the sampler is to take that (see like.py).
+    """
+
+    sigmas: torch.Tensor
+    guidance: float | None = None
+    scales: torch.Tensor | None = None
+
+
+class GuidancePolicy:
+    """A change to classifier-free guidance; by itself, none.
+
+    A step's policy depends on the level `step` at which it began, a number; scales are float64 on
+    the CPU, so that what is evaluated is decided without a look at the state's device.
+    """
+
+    linear = True
+    """Whether the output stays u + w (c - u), with w of `scale`."""
+    estimates = False
+    """Whether it combines estimates of x0 rather than the network's outputs."""
+    conditional = False
+    """Whether it needs the conditional output where w = 0, too."""
+    branch: str | None = None
+    """What a further evaluation is counted as: c of the network that `altered` gives, p."""
+    strength = 0.0
+    """The weight of (c - p), which is added to the guided output."""
+
+    def __init__(self, at: PolicyContext, **parameters: Any) -> None: ...
+
+    def acts(self, step: float) -> bool:
+        """Whether guidance acts at a step; where not, the output is the conditional one alone."""
+        return True
+
+    def scale(self, scale: torch.Tensor, step: float) -> torch.Tensor:
+        """The scale w [B] in place of what the sampler asks for."""
+        return scale
+
+    def altered(self, network: Network) -> Network:
+        """The network whose conditional output is p; HarnessError if it cannot be altered so."""
+        raise NotImplementedError
+
+    def combined(
+        self,
+        guided: torch.Tensor,
+        branches: tuple[torch.Tensor, torch.Tensor],
+        scale: torch.Tensor,
+        step: float,
+    ) -> torch.Tensor:
+        """The guided output [B, ...], before (c - p) is added; `branches` are u and c.
+
+        Of samples that need one branch only, what it gives is not used.
+        """
+        return guided
+
+    def adjusted(self, guided: torch.Tensor, c: torch.Tensor) -> torch.Tensor:
+        """The output [B, ...] in place of the guided one with all that is added."""
+        return guided
+
+
+P = TypeVar("P", bound=type[GuidancePolicy])
+
+
+@dataclass(frozen=True)
+class PolicyEntry:
+    """A registered policy.
+
+    `parameters` are their annotations by name, `place` orders them in a sampler's text, and `check`
+    sees all parameters of a sampler and raises HarnessError for those that contradict each other.
+    """
+
+    name: str
+    title: str
+    paper: str
+    make: type[GuidancePolicy]
+    parameters: dict[str, Any]
+    check: Callable[[dict[str, Any]], None]
+    place: int
+
+
+POLICIES: Registry[PolicyEntry] = Registry(
+    "policy", "harness.engine.policies", group="harness.policies"
+)
+
+
+def policies() -> list[PolicyEntry]:
+    """Every policy, in the order of their parameters."""
+    return sorted((entry for _, entry in POLICIES), key=lambda entry: entry.place)
+
+
+def policy(
+    name: str,
+    *,
+    title: str,
+    paper: str,
+    check: Callable[[dict[str, Any]], None] = lambda params: None,
+    place: int = 100,
+) -> Callable[[P], P]:
+    """Register a class as the policy `name`; the module's text says what it must look like."""
+
+    def register(made: P) -> P:
+        hints = get_type_hints(made.__init__, include_extras=True)
+        own = [
+            parameter.name
+            for parameter in inspect.signature(made.__init__).parameters.values()
+            if parameter.kind is inspect.Parameter.KEYWORD_ONLY
+        ]
+        parameters = {key: hints.get(key, Any) for key in own}
+        POLICIES.add(name, PolicyEntry(name, title, paper, made, parameters, check, place))
+        return made
+
+    return register

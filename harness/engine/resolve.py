@@ -1,0 +1,100 @@
+"""A sampler's text with every parameter filled in and checked: its own, the ladder's, policies'."""
+
+from __future__ import annotations
+
+from typing import Any, get_args
+
+from pydantic import TypeAdapter, ValidationError
+
+from harness.core.call import Call
+from harness.core.errors import HarnessError, unknown
+from harness.engine.policies.base import policies
+from harness.samplers.base import LADDER, SAMPLERS, Count, Sampler, Source
+from harness.samplers.file import is_file_sampler, load_sampler
+
+
+class Mistyped(HarnessError):
+    """A parameter's value is of another kind than the parameter: a slip of the hand."""
+
+
+def resolve(call: Call, defaults: dict[str, Any]) -> Call:
+    """The call of a sampler with every parameter filled in and checked.
+
+    The sampler is a registered one, or a function of a file, `PATH.py:FUNCTION`: see
+    samplers/file.py. `defaults` (of the model or the benchmark) fill in for `steps` and `guidance`
+    where the call does not give them; parameters that are None are left out. Raises HarnessError
+    for unknown names, values of a wrong kind, and parameters that contradict each other.
+    """
+    if call.name not in SAMPLERS and is_file_sampler(call.name):
+        return _resolved(load_sampler(call.name), call.params, defaults)
+    return _resolved(SAMPLERS.get(call.name), call.params, defaults)
+
+
+def _resolved(sampler: Sampler, params: dict[str, Any], defaults: dict[str, Any]) -> Call:
+    kinds = _kinds(sampler)
+    for name in params:
+        if name not in kinds:
+            raise unknown("parameter", name, kinds, where=f"sampler {sampler.name}")
+    values = {name: default for name, (_, default) in sampler.own.items()}
+    values |= {name: value for name, value in defaults.items() if name in kinds} | params
+    if values.get("steps") is None:
+        raise HarnessError(f"sampler {sampler.name} needs steps: write {sampler.name}(steps=20)")
+    checked = {name: _checked(sampler, name, kinds[name], values[name]) for name in values}
+    checked = sampler.complete({k: value for k, value in checked.items() if value is not None})
+    checked = {n: _checked(sampler, n, kinds[n], checked[n]) for n in kinds if n in checked}
+    for policy in policies():
+        policy.check(checked)
+    if sampler.check:
+        sampler.check(checked)
+    return Call(sampler.name, checked)
+
+
+def parameters(sampler: Sampler) -> dict[str, Any]:
+    """Every parameter that may be set, with its default (None: the model's or the ladder's)."""
+    return {name: sampler.own.get(name, (None, None))[1] for name in _kinds(sampler)}
+
+
+def _kinds(sampler: Sampler) -> dict[str, Any]:
+    """The annotations of a sampler's parameters, in the order in which they are written."""
+    kinds = {"steps": Count, **{name: LADDER[name] for name in sampler.ladder}}
+    owners = [(f"policy {entry.name}", entry.parameters) for entry in policies()]
+    owners += [(f"sampler {sampler.name}", {key: kind for key, (kind, _) in sampler.own.items()})]
+    for owner, found in owners:
+        if taken := [name for name in found if name in kinds]:
+            raise HarnessError(f"{owner}: there is a parameter {taken[0]} already, rename it")
+        kinds |= found
+    return kinds
+
+
+def _checked(sampler: Sampler, name: str, kind: Any, value: Any) -> Any:
+    if value is None and "none" in get_args(kind):
+        value = "none"  # the word, where it is one of the choices
+    try:
+        return TypeAdapter(kind).validate_python(value, strict=True)
+    except ValidationError as error:
+        found = error.errors()[0]
+        problem = found["msg"].removeprefix("Input ")
+        mistyped = found["type"].endswith("_type") or found["type"] == "literal_error"
+        raise (Mistyped if mistyped else HarnessError)(
+            f"sampler {sampler.name}: parameter {name}={value!r} {problem}"
+        ) from None
+
+
+def source_of(call: Call) -> Source | None:
+    """The file that a resolved call's sampler comes from; None for those of packages."""
+    return SAMPLERS.get(call.name).source
+
+
+def portable(call: Call) -> Call:
+    """A resolved call that means the same in another process on this machine."""
+    source = source_of(call)
+    return Call(source.location, call.params) if source else call
+
+
+def split_parameters(call: Call) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
+    """A resolved call's parameters for the ladder, the guidance policies and the function."""
+    names = {name for entry in policies() for name in entry.parameters}
+    ladder = {k: v for k, v in call.params.items() if k == "steps" or k in LADDER}
+    policy = {k: v for k, v in call.params.items() if k in names}
+    own = {k: v for k, v in call.params.items() if k not in ladder and k not in policy}
+    return ladder, policy, own
