@@ -54,7 +54,7 @@ def winning_rate(outcomes: Floats, prompts: Codes) -> WinningRate:
 
     `outcomes` [n] are as of `outcome`, or between for means of several; `prompts` [n] codes >= 0.
 
-    The interval is the score interval of Tango (1998) for outcomes of three values, see `ScoreTest`,
+    The interval is the score interval of Tango (1998) for outcomes of three values (`ScoreTest`),
     with two changes for clusters. Its variance is multiplied by the design effect as in Rao and
     Scott (1992), and its normal quantile is Student's, of as many degrees of freedom as there are
     prompts, less one.

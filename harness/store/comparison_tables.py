@@ -295,6 +295,7 @@ def load_comparison(out: str) -> Comparison:
             f"{folder} was written by another version of the harness: make the comparison again "
             "(harness bench or harness compare; pictures and scores are kept)"
         )
+    tables = {name: results.typed(frame, _TABLES[name]) for name, frame in frames.items()}
     runs = {
         name: {**run, "path": _absolute(run["path"], folder)}
         for name, run in record["runs"].items()
@@ -302,10 +303,10 @@ def load_comparison(out: str) -> Comparison:
     return Comparison(
         TypeAdapter(dict[str, RunFacts]).validate_python(runs),
         [MetricInfo(**metric) for metric in record["metrics"]],
-        results.typed(frames["pairs"], results.PAIRS),
-        results.read_rows(Result, frames["winning_rates"]),
-        results.read_rows(Mean, frames["summary"]),
-        results.read_rows(SetResult, frames["set_scores"]),
+        tables["pairs"],
+        results.read_rows(Result, tables["winning_rates"]),
+        results.read_rows(Mean, tables["summary"]),
+        results.read_rows(SetResult, tables["set_scores"]),
         record["absent"],
         record["commands"],
         Primary(**record["primary"]) if record["primary"] else None,
