@@ -56,7 +56,7 @@ def main() -> None:
     baselines = {"own": runs[0]}
     took = timed(lambda: found.append(compare(runs[1], baselines, metrics, str(asked.folder))))
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-    pairs = int(found[0].rate("own", metrics[0].name)["pairs"])
+    pairs = found[0].rate("own", metrics[0].name).pairs
     about = f"{pairs:,} pairs x {len(metrics)} metrics, shards of {asked.shard}"
     print(f"{about}: {took}, {peak:.2f} GiB at most")
     print(f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}")

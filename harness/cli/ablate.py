@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from harness.cli import app, options
-from harness.cli.judging import show_survey
+from harness.cli.judging import show
 
 
 @app.command(
@@ -70,4 +70,4 @@ def ablate(
         workers=workers,
         match=match,
     )
-    show_survey(*run_ablation(order, change, notes()))
+    show(*run_ablation(order, change, notes()))

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from harness.cli import app, options
-from harness.cli.judging import show, show_survey
+from harness.cli.judging import show
 
 
 @app.command(
@@ -74,6 +74,6 @@ def bench(
         curve=curve,
     )
     if order.benchmark.candidates and sampler is None:
-        show_survey(*run_survey(order, notes()))
+        show(*run_survey(order, notes()))
     else:
         show(*run_bench(order, notes()))

@@ -13,11 +13,11 @@ from harness.cli import app, options
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from harness.comparison.matrix import Matrix
     from harness.evaluation import EvaluationReport
     from harness.runs.manifest import Declared
     from harness.runs.workers import Ranks
     from harness.store.comparison_tables import Comparison
+    from harness.store.matrix_table import Matrix
     from harness.store.run import Run
     from harness.store.survey_table import Survey
     from harness.store.votes import Votes
@@ -146,7 +146,7 @@ def _say(report: EvaluationReport, run: Run) -> None:
     for label, score in scores_of(
         run, [outcome.metric for outcome in report.outcomes.values()]
     ).items():
-        value = estimate(score.value, score.low, score.high, score.reason)
+        value = estimate(score.estimate)
         typer.echo(f"  {label}: {value}, n = {score.n:,}")
 
 
@@ -229,7 +229,7 @@ def compare(
         )
     if matrix:
         everybody = _named([Run.open(candidate), *opened])
-        _show_matrix(compare_everybody(everybody, make_metrics(names), folder), folder)
+        show(compare_everybody(everybody, make_metrics(names), folder), folder)
         return
     run, votes = Run.open(candidate), None
     if "human" in names:
@@ -241,8 +241,8 @@ def compare(
 
 def _votes(folder: str, candidate: Run, baselines: list[Run]) -> Votes:
     """People's votes on two runs; HarnessError where there are none."""
+    from harness.comparison.human_votes import preferences
     from harness.core.errors import HarnessError
-    from harness.store.votes import preferences
 
     if len(baselines) > 1:
         raise HarnessError("votes are on two runs: name one baseline with the metric human")
@@ -292,7 +292,7 @@ def report(
     from harness.store.survey_table import holds_survey, load_survey
 
     if holds_survey(folder):
-        show_survey(load_survey(folder), folder)
+        show(load_survey(folder), folder)
         return
     comparison = load_comparison(folder)
     show(comparison, folder)
@@ -300,27 +300,12 @@ def report(
         typer.echo(said)
 
 
-def _show_matrix(found: Matrix, folder: str) -> None:
-    from harness.reporting.matrix_page import matrix_tables, write_matrix
-
-    page = write_matrix(found.ranking, found.matrix, found.metrics, folder)
-    _print(matrix_tables(found.ranking, found.metrics), page)
-
-
-def show(comparison: Comparison, folder: str) -> None:
-    """Write a comparison's report and print its tables."""
+def show(found: Comparison | Survey | Matrix, folder: str) -> None:
+    """Write the report of what was compared and print its tables."""
     from harness.reporting import console_tables, write_report
 
-    page = write_report(comparison, folder)
-    _print(console_tables(comparison, folder), page)
-
-
-def show_survey(survey: Survey, folder: str) -> None:
-    """Write the report of several samplers and print its tables."""
-    from harness.reporting.survey_page import survey_tables, write_survey
-
-    page = write_survey(survey, folder)
-    _print(survey_tables(survey), page)
+    page = write_report(found, folder)
+    _print(console_tables(found, folder), page)
 
 
 def _print(tables: Iterable[RenderableType], page: str) -> None:

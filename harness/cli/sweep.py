@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from harness.cli import app, options
-from harness.cli.judging import show_survey
+from harness.cli.judging import show
 
 
 @app.command(
@@ -80,4 +80,4 @@ def sweep(
         workers=workers,
         match=cost,
     )
-    show_survey(*run_sweep(order, samplers, varied, notes()))
+    show(*run_sweep(order, samplers, varied, notes()))

@@ -5,7 +5,7 @@ from harness.store.comparison_tables import (
     Comparison,
     MetricInfo,
     Primary,
-    SetScore,
+    RunScore,
     load_comparison,
 )
 
@@ -13,7 +13,7 @@ __all__ = [
     "Comparison",
     "MetricInfo",
     "Primary",
-    "SetScore",
+    "RunScore",
     "compare",
     "load_comparison",
     "tabulate",

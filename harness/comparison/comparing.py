@@ -4,27 +4,26 @@ from __future__ import annotations
 
 import os
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from harness.comparison import pairs, rating
+from harness.comparison import human_votes, pairs, rating
 from harness.comparison.cost import run_cost
 from harness.comparison.guidance_scales import guided_run, run_guidance
-from harness.comparison.summary import summary
+from harness.comparison.summary import mean_scores
 from harness.core.errors import HarnessError, unknown
 from harness.metrics.base import PromptMetric
 from harness.metrics.set_statistics import jackknife
-from harness.store import comparison_tables as tables
 from harness.store.comparison_tables import (
     CANDIDATE,
     Comparison,
     MetricInfo,
     Primary,
     RunFacts,
-    SetScore,
+    RunScore,
 )
+from harness.store.results import Estimate, Mean, Result, SetResult
 from harness.store.run import Run
 from harness.store.votes import HUMAN, Votes
 
@@ -34,7 +33,7 @@ def compare(
     baselines: Mapping[str, Run | None],
     metrics: Sequence[MetricInfo],
     out: str,
-    set_scores: Sequence[SetScore] = (),
+    set_scores: Sequence[RunScore] = (),
     absent: Mapping[str, str] | None = None,
     commands: Sequence[str] = (),
     *,
@@ -80,7 +79,7 @@ def compare(
         check_same_metrics(candidate, run, scored[CANDIDATE], scored[name])
     tabled = {name: side.items for name, side in scored.items()}
     if HUMAN in metrics:
-        tabled = pairs.with_votes(tabled, votes or {})
+        tabled = human_votes.with_votes(tabled, votes or {})
     plain = guided_run([*present.values()])
     runs = {
         name: _facts(run, scored[name], None if run is plain else plain)
@@ -89,25 +88,25 @@ def compare(
     shared, same = candidate.spec.noise_key == "seed", dict(same or {})
     decides = primary and (primary.metric, same.get(primary.comparison, primary.comparison))
     paired: list[pd.DataFrame] = []
-    rates: list[dict[str, Any]] = []
+    results: list[Result] = []
     for name in present:
         join = pairs.join if candidate.paired and present[name].paired else pairs.cross
         joined = join(tabled[CANDIDATE], tabled[name], (candidate.path, present[name].path))
         if HUMAN in metrics:
-            joined = pairs.voted(joined, votes or {})
+            joined = human_votes.voted(joined, votes or {})
         for metric in metrics:
             frame = pairs.outcomes(joined, metric, name)
             paired.append(frame)
             role = "primary" if (metric.name, name) == decides else "exploratory"
-            rates.extend(rating.rates(frame, joined, metric, shared, role, margin))
+            results.extend(rating.results(frame, joined, metric, shared, role, margin))
     why = {name: (absent or {}).get(name, "no baseline run") for name in baselines}
     result = Comparison(
         runs=runs,
         metrics=list(metrics),
         pairs=pd.concat(paired, ignore_index=True),
-        rates=tables.typed(rates, tables.RATES),
-        summary=summary(runs, tabled, metrics),
-        set_scores=_set_scores(runs, set_scores),
+        results=results,
+        means=mean_scores(runs, tabled, metrics),
+        set_results=_set_results(runs, set_scores),
         absent={name: why[name] for name in why if name not in present and name not in same},
         commands=list(commands),
         primary=primary,
@@ -123,15 +122,15 @@ def tabulate(
     metrics: Sequence[MetricInfo],
     items: Collection[str] | None = None,
     by_prompt: Mapping[str, PromptMetric] | None = None,
-) -> tuple[dict[str, RunFacts], pd.DataFrame]:
-    """Facts and mean scores (a table as SUMMARY) of runs by name, each by itself.
+) -> tuple[dict[str, RunFacts], list[Mean]]:
+    """Facts and mean scores of runs by name, each by itself.
 
     `items` and `by_prompt` as for `compare`.
     """
     scored = {n: pairs.read_items(run, metrics, items, by_prompt) for n, run in sides.items()}
     tabled = {name: side.items for name, side in scored.items()}
     runs = {name: _facts(run, scored[name], None) for name, run in sides.items()}
-    return runs, summary(runs, tabled, metrics)
+    return runs, mean_scores(runs, tabled, metrics)
 
 
 def _facts(run: Run, scored: pairs.Scored, plain: Run | None) -> RunFacts:
@@ -141,7 +140,7 @@ def _facts(run: Run, scored: pairs.Scored, plain: Run | None) -> RunFacts:
 
 
 def _check(
-    baselines: Mapping[str, Run], metrics: Sequence[MetricInfo], set_scores: Sequence[SetScore]
+    baselines: Mapping[str, Run], metrics: Sequence[MetricInfo], set_scores: Sequence[RunScore]
 ) -> None:
     if not metrics:
         raise HarnessError("nothing to compare: name at least one metric that scores single images")
@@ -213,13 +212,13 @@ def check_same_metrics(candidate: Run, baseline: Run, a: pairs.Scored, b: pairs.
             )
 
 
-def _set_scores(runs: Mapping[str, RunFacts], scores: Sequence[SetScore]) -> pd.DataFrame:
-    """Set scores as a table, with a warning where they cannot be set beside the candidate's."""
+def _set_results(runs: Mapping[str, RunFacts], scores: Sequence[RunScore]) -> list[SetResult]:
+    """Set scores beside the candidate's, with a warning where they cannot be set beside it."""
     own = {score.metric.name: score for score in scores if score.run == CANDIDATE}
     failed = {name: sum(run.failed.values()) for name, run in runs.items()}
-    rows = []
+    found = []
     for score in scores:
-        ours = own.get(score.metric.name)
+        metric, ours = score.metric, own.get(score.metric.name)
         warning = None
         if ours is not None and ours.n != score.n:
             warning = f"over {score.n} images, the candidate's over {ours.n}: not comparable"
@@ -228,39 +227,28 @@ def _set_scores(runs: Mapping[str, RunFacts], scores: Sequence[SetScore]) -> pd.
                 f"{failed[score.run]} images failed, {failed[CANDIDATE]} of the candidate's: "
                 "the sets differ"
             )
-        rows.append(
-            {
-                "run": score.run,
-                "run_id": runs[score.run].run_id,
-                "metric": score.metric.name,
-                "title": score.metric.title,
-                "about": score.metric.about,
-                "direction": score.metric.direction,
-                "value": score.value,
-                "low": score.low,
-                "high": score.high,
-                "images": score.n,
-                "failed": failed[score.run],
-                "reason": score.reason,
-                "warning": warning,
-                **_set_difference(ours, score),
-            }
-        )
-    return tables.typed(rows, tables.SET_SCORES)
+        about = (metric.name, metric.title, metric.about, metric.direction)
+        gap = _set_difference(ours, score)
+        found.append(SetResult(score.run, *about, score.estimate, warning, gap))
+    return found
 
 
-def _set_difference(ours: SetScore | None, score: SetScore) -> dict[str, Any]:
+def _set_difference(ours: RunScore | None, score: RunScore) -> Estimate:
     """The candidate's set score minus another, over the same images, with a jackknife interval."""
+
+    def null(reason: str | None) -> Estimate:
+        return Estimate(None, None, None, score.n, reason)
+
     if ours is None or score.run == CANDIDATE:
-        return {}
+        return null(None)
     if ours.value is None or score.value is None:
-        return {"difference_reason": "undefined on a side"}
+        return null("undefined on a side")
     if ours.n != score.n:
-        return {"difference_reason": f"not comparable: over {ours.n:,} and {score.n:,} images"}
+        return null(f"not comparable: over {ours.n:,} and {score.n:,} images")
     if ours.items != score.items:
-        return {"difference_reason": "not comparable: over different prompts and seeds"}
+        return null("not comparable: over different prompts and seeds")
     value = ours.value - score.value
     if not (ours.left_out and score.left_out):
-        return {"difference": value, "difference_reason": score.reason or ours.reason}
-    low, high = jackknife(value, np.subtract(ours.left_out, score.left_out))
-    return {"difference": value, "difference_low": low, "difference_high": high}
+        return Estimate(value, None, None, score.n, score.reason or ours.reason)
+    ends = jackknife(value, np.subtract(ours.left_out, score.left_out))
+    return Estimate(value, *ends, score.n)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from harness.comparison.statistics import LEVEL, Estimate
+from harness.comparison.statistics import LEVEL
+from harness.store.results import Estimate
 
 
 def verdict(rate: Estimate, p_value: float | None, margin: float | None = None) -> str:

@@ -13,7 +13,9 @@ from collections.abc import Callable
 import numpy as np
 from scipy import stats
 
-from harness.comparison.statistics import LEVEL, Codes, Estimate, Floats, Mask, dense, winning_rate
+from harness.comparison.outcome import TIE, outcome
+from harness.comparison.statistics import LEVEL, Codes, Floats, Mask, dense, winning_rate
+from harness.store.results import Estimate
 
 _FEW_SEEDS = 16
 
@@ -77,8 +79,8 @@ def unpaired_rate(
 ) -> Estimate:
     """How often the candidate beats the baseline at another seed of the same prompt, in [0, 1].
 
-    Mean over prompts of the share of all pairs of two different seeds, ties one half: the winning
-    rate without common noise. `a` and `b` [n] belong to the same items, with `sign` -1 where lower
+    Mean over prompts of the share won of all pairs of two different seeds: the winning rate without
+    common noise. `a` and `b` [n] belong to the same items, with `sign` -1 where lower
     is better; failed images (masks) lose. Items without a score on a side whose image did not fail
     are left out, and prompts with one seed; null without others.
     """
@@ -93,8 +95,7 @@ def unpaired_rate(
     codes, counts = dense(prompts[kept])
     few = counts.max() <= _FEW_SEEDS
     wins = _beaten_by_pairs(x, y, codes) if few else _beaten_by_ranks(x, y, codes)
-    same = (np.sign(_gap(x, y)) + 1) / 2
-    shares = _sums(wins - same, codes, len(counts)) / (counts * (counts - 1))
+    shares = _sums(wins - outcome(_gap(x, y)), codes, len(counts)) / (counts * (counts - 1))
     return winning_rate(shares, np.arange(len(shares)))
 
 
@@ -105,7 +106,7 @@ def _gap(x: Floats, y: Floats) -> Floats:
 
 
 def _beaten_by_pairs(x: Floats, y: Floats, codes: Codes) -> Floats:
-    """How many of its prompt's y each x beats, ties one half; for few seeds, without sorting."""
+    """How many of its prompt's y each x beats, with ties; for few seeds, without sorting."""
     counts = np.bincount(codes)
     order = np.argsort(codes, kind="stable")
     place = np.empty(len(codes), np.int64)
@@ -115,7 +116,7 @@ def _beaten_by_pairs(x: Floats, y: Floats, codes: Codes) -> Floats:
     wins = np.zeros(len(x))
     for row in table:
         other = row[codes]
-        wins += (x > other) + (x == other) / 2
+        wins += (x > other) + TIE * (x == other)
     return wins
 
 
@@ -135,7 +136,7 @@ def _beaten_by_ranks(x: Floats, y: Floats, codes: Codes) -> Floats:
     place = np.empty(len(order), np.int64)
     place[order] = run
     mine = place[: len(x)]
-    return first[mine] - earlier + ties[mine] / 2
+    return first[mine] - earlier + TIE * ties[mine]
 
 
 def _jackknife(value: Callable[..., Floats], sums: list[Floats]) -> Estimate:

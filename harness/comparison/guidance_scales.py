@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.store.comparison_tables import Guidance
+from harness.store.comparison_tables import NominalScale
 from harness.store.run import NO_GUIDANCE, Run
 from harness.store.scores import Selection, select
 
@@ -34,16 +34,16 @@ class GuidanceScale:
     declared: bool = False
 
 
-def run_guidance(selection: Selection, reference: Run | None = None) -> Guidance:
+def run_guidance(selection: Selection, reference: Run | None = None) -> NominalScale:
     """As `guidance_scale`, without the curve: from what is stored with the images, if it is."""
     if selection.run.imported:
-        return Guidance(None, 0, "no guidance scale: its images were made elsewhere")
+        return NominalScale(None, 0, "no guidance scale: its images were made elsewhere")
     if selection.run.shards("guidance"):
         stored = selection.frame(["guidance_scale"])["guidance_scale"]
         if stored.notna().all():
-            return Guidance(float(stored.mean()), len(stored), None, _sd(stored.to_numpy()))
+            return NominalScale(float(stored.mean()), len(stored), None, _sd(stored.to_numpy()))
     scale = _scale(selection, reference)
-    return Guidance(scale.value, scale.n, scale.reason, scale.sd)
+    return NominalScale(scale.value, scale.n, scale.reason, scale.sd)
 
 
 def _sd(values: Floats) -> float | None:

@@ -3,69 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from itertools import combinations
-from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from harness.comparison import bradley_terry, pairs, rating, statistics, two_way
 from harness.comparison.comparing import check_same_metrics, check_same_noise
+from harness.comparison.outcome import OUTCOMES, turned
 from harness.comparison.rating import Pairs
 from harness.comparison.statistics import Mask
 from harness.core.errors import HarnessError
 from harness.metrics.base import PromptMetric
-from harness.store import files
-from harness.store.comparison_tables import MetricInfo, typed
+from harness.store.comparison_tables import MetricInfo
+from harness.store.matrix_table import Duel, Matrix, Rank
+from harness.store.results import Estimate
 from harness.store.run import Run
-
-MATRIX = {
-    "metric": "string",
-    "category": "string",  # null: all categories together
-    "a": "string",
-    "b": "string",
-    "prompts": "int64",
-    "pairs": "int64",
-    "winning_rate": "float64",
-    "low": "float64",
-    "high": "float64",
-    "p_value": "float64",
-    "difference": "float64",
-    "difference_low": "float64",
-    "difference_high": "float64",
-    "reason": "string",
-}
-"""`matrix.parquet`: one row an ordered pair of samplers, metric and category; columns as RATES."""
-
-RANKING = {
-    "metric": "string",
-    "category": "string",
-    "run": "string",
-    "prompts": "int64",
-    "winning_rate": "float64",  # mean over the other samplers
-    "low": "float64",
-    "high": "float64",
-    "strength": "float64",  # log, Bradley and Terry with Davidson's ties; the mean is 0
-    "strength_low": "float64",
-    "strength_high": "float64",
-}
-"""`ranking.parquet`: one row a sampler, metric and category."""
-
-
-@dataclass(frozen=True)
-class Matrix:
-    """The tables MATRIX and RANKING; `runs` are the samplers' names and texts, in order."""
-
-    runs: dict[str, str]
-    metrics: list[MetricInfo]
-    matrix: pd.DataFrame
-    ranking: pd.DataFrame
-
-    def save(self, out: str) -> None:
-        """Write both tables into `compare/` below `out`."""
-        for name, frame in (("matrix", self.matrix), ("ranking", self.ranking)):
-            files.write_frame(files.join(out, "compare", f"{name}.parquet"), frame)
 
 
 def compare_all(
@@ -93,8 +47,8 @@ def compare_all(
         check_same_metrics(first, run, next(iter(read.values())), read[name])
     common = _common({name: side.items for name, side in read.items()})
     shared = first.spec.noise_key == "seed"
-    found: list[dict[str, Any]] = []
-    ranked: list[dict[str, Any]] = []
+    duels: list[Duel] = []
+    ranks: list[Rank] = []
     for metric in metrics:
         joined = {
             (a, b): _pairs(common, a, b, metric, shared, runs) for a, b in combinations(runs, 2)
@@ -104,11 +58,10 @@ def compare_all(
         parts += [(name, some.categories == at) for at, name in enumerate(some.category_names)]
         for category, kept in parts:
             here = {names: each.part(kept) for names, (each, _) in joined.items()}
-            key = {"metric": metric.name, "category": category}
-            found += [key | row for row in _matrix(here, metric)]
-            ranked += [key | row for row in _ranking(here, list(runs))]
+            duels += _duels(here, metric, category)
+            ranks += _ranks(here, list(runs), metric, category)
     shown = {name: str(run.spec.sampler) for name, run in runs.items()}
-    return Matrix(shown, list(metrics), typed(found, MATRIX), typed(ranked, RANKING))
+    return Matrix(shown, list(metrics), duels, ranks)
 
 
 def _common(sides: dict[str, pd.DataFrame]) -> dict[str, pd.DataFrame]:
@@ -135,26 +88,24 @@ def _pairs(
     return Pairs.of(pairs.outcomes(joined, metric, f"{a} vs {b}"), joined, shared), joined
 
 
-def _matrix(
-    joined: Mapping[tuple[str, str], Pairs], metric: MetricInfo
-) -> Iterator[dict[str, Any]]:
+def _duels(
+    joined: Mapping[tuple[str, str], Pairs], metric: MetricInfo, category: str | None
+) -> Iterator[Duel]:
     """Both orders of each pair: the second is the first turned round."""
     for (a, b), each in joined.items():
-        row = rating.rate(each, metric)
-        yield {**row, "a": a, "b": b}
-        turned = {"a": b, "b": a, "winning_rate": _less(1, row["winning_rate"])}
-        turned |= {"low": _less(1, row["high"]), "high": _less(1, row["low"])}
-        turned |= {"difference": _less(0, row["difference"])}
-        turned |= {"difference_low": _less(0, row["difference_high"])}
-        turned |= {"difference_high": _less(0, row["difference_low"])}
-        yield {**row, **turned}
+        found = rating.result(each, metric, f"{a} vs {b}")
+        about = (found.pairs, found.p_value)
+        rate, gap = found.winning_rate, found.difference
+        yield Duel(metric.name, category, a, b, *about, rate, gap)
+        yield Duel(metric.name, category, b, a, *about, rate.turned(1), gap.turned(0))
 
 
-def _less(whole: float, part: float | None) -> float | None:
-    return None if part is None else whole - part
-
-
-def _ranking(joined: Mapping[tuple[str, str], Pairs], names: list[str]) -> Iterator[dict[str, Any]]:
+def _ranks(
+    joined: Mapping[tuple[str, str], Pairs],
+    names: list[str],
+    metric: MetricInfo,
+    category: str | None,
+) -> Iterator[Rank]:
     """Over the items on which every pair counts; nothing where there are none."""
     outcome = np.stack([each.outcome for each in joined.values()], 1)
     counted = ~np.isnan(outcome.sum(axis=1))
@@ -163,7 +114,7 @@ def _ranking(joined: Mapping[tuple[str, str], Pairs], names: list[str]) -> Itera
         return
     some = next(iter(joined.values())).part(counted)
     _, prompts, sizes = np.unique(some.prompts, return_inverse=True, return_counts=True)
-    results = np.stack([outcome == value for value in (1.0, 0.5, 0.0)], 2).astype(np.float64)
+    results = np.stack([outcome == value for value in OUTCOMES], 2).astype(np.float64)
     by_prompt = np.zeros((len(sizes), *results.shape[1:]))
     np.add.at(by_prompt, prompts, results)
     by_prompt /= sizes[:, None, None]
@@ -173,7 +124,7 @@ def _ranking(joined: Mapping[tuple[str, str], Pairs], names: list[str]) -> Itera
     alone = len(sizes) == 1 or some.shared
     for at, name in enumerate(names):
         wins = [
-            outcome[:, k] if a == name else 1 - outcome[:, k]
+            outcome[:, k] if a == name else turned(outcome[:, k])
             for k, (a, b) in enumerate(joined)
             if name in (a, b)
         ]
@@ -183,13 +134,6 @@ def _ranking(joined: Mapping[tuple[str, str], Pairs], names: list[str]) -> Itera
             if some.shared
             else statistics.winning_rate(mean, prompts)
         )
-        yield {
-            "run": name,
-            "prompts": found.prompts,
-            "winning_rate": found.value,
-            "low": found.low,
-            "high": found.high,
-            "strength": strengths[at],
-            "strength_low": None if alone else low[at],
-            "strength_high": None if alone else high[at],
-        }
+        strength = Estimate(strengths[at], low[at], high[at], found.n)
+        strength = replace(strength, low=None, high=None) if alone else strength
+        yield Rank(metric.name, category, name, found, strength)

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
+from harness.comparison.outcome import outcome
 from harness.comparison.prompt_scores import prompt_identity, prompt_scores
 from harness.comparison.statistics import Codes
 from harness.core.errors import HarnessError
 from harness.metrics.base import PromptMetric
-from harness.store import comparison_tables as tables
-from harness.store.comparison_tables import CANDIDATE, MetricInfo
+from harness.store.comparison_tables import MetricInfo
+from harness.store.results import PAIRS, typed
 from harness.store.run import Run
 from harness.store.scores import Selection, select
-from harness.store.votes import HUMAN, Votes
+from harness.store.votes import HUMAN
 
 _ITEM = ["item_id", "prompt_id", "prompt", "category", "seed", "failed", "nfe"]
 _KEY = ["prompt_id", "seed"]
@@ -103,39 +104,6 @@ def read_items(
     return Scored(selection, pd.concat([items, *scores], axis=1), identities)
 
 
-def with_votes(sides: Mapping[str, pd.DataFrame], votes: Votes) -> dict[str, pd.DataFrame]:
-    """The items of a candidate and its one baseline with the shares of votes for each as scores."""
-    if len(sides) != 2:
-        raise HarnessError("votes are on two runs: compare with one baseline at a time")
-    found = {}
-    for place, (name, frame) in enumerate(sides.items()):
-        given = pd.DataFrame(
-            {
-                "item": [images[place] for images in votes],
-                "share": [share if name == CANDIDATE else 1 - share for share in votes.values()],
-            }
-        )
-        values = frame["item_id"].map(given.groupby("item")["share"].mean())
-        found[name] = frame.assign(**_human(values))
-    return found
-
-
-def voted(joined: Joined, votes: Votes) -> Joined:
-    """The pairs with their own votes as scores of both sides: images may be in several pairs."""
-    items = joined.items
-    own = items["prompt_id"] + "/" + items["seed"].astype(str)
-    keys = zip(own, items["item_id_b"], strict=True)
-    shares = pd.Series([votes.get(key) for key in keys], items.index, float)
-    columns = {f"{key}_a": value for key, value in _human(shares).items()}
-    columns |= {f"{key}_b": value for key, value in _human(1 - shares).items()}
-    return replace(joined, items=items.assign(**columns))
-
-
-def _human(values: pd.Series) -> dict[str, pd.Series]:
-    reasons = pd.Series("no vote", values.index).where(values.isna())
-    return {f"value:{HUMAN.name}": values.astype(float), f"reason:{HUMAN.name}": reasons}
-
-
 def join(a: pd.DataFrame, b: pd.DataFrame, names: tuple[str, str]) -> Joined:
     """Pair the items of two runs on (prompt, seed); columns get the endings `_a` and `_b`.
 
@@ -204,23 +172,23 @@ def _span(items: pd.DataFrame) -> str:
 
 
 def outcomes(joined: Joined, metric: MetricInfo, comparison: str) -> pd.DataFrame:
-    """The pairs on one metric, with columns as in `store.comparison.PAIRS`.
+    """The pairs on one metric, with columns as in `store.results.PAIRS`.
 
-    The better value wins (1, else 0; equal values 0.5). A failed image loses, two failed tie. Where
-    both sides have a picture and one has no score, the pair is left out (null, with the reason). So
-    is a pair without a vote, failed or not: see `arena.Ballot`.
+    The better value wins, equal values tie; a failed image loses, two failed tie. Where both sides
+    have a picture and one has no score, the pair is left out (null, with the reason). So is a pair
+    without a vote, failed or not: see `arena.Ballot`.
     """
     items = joined.items
     a, b = items[f"value:{metric.name}_a"], items[f"value:{metric.name}_b"]
     a_failed, b_failed = items["failed_a"].notna(), items["failed_b"].notna()
     sign = 1.0 if metric.direction == "higher" else -1.0
-    scored = np.where(a.notna() & b.notna(), (np.sign(sign * (a - b)) + 1) / 2, np.nan)
-    lost = (b_failed.astype(float) - a_failed.astype(float) + 1) / 2
-    outcome = pd.Series(np.where(a_failed | b_failed, lost, scored), index=items.index)
+    stands = b_failed.astype(float) - a_failed.astype(float)  # 1: the candidate's alone is there
+    ahead = np.where(a_failed | b_failed, stands, sign * (a - b))
+    found = pd.Series(outcome(ahead), items.index)
     if metric == HUMAN:
-        outcome = outcome.where(a.notna())
+        found = found.where(a.notna())
     reasons = items[f"reason:{metric.name}_a"].where(a.isna(), items[f"reason:{metric.name}_b"])
-    return tables.typed(
+    return typed(
         {
             "comparison": comparison,
             "metric": metric.name,
@@ -234,8 +202,8 @@ def outcomes(joined: Joined, metric: MetricInfo, comparison: str) -> pd.DataFram
             "b_value": b.where(~b_failed),
             "a_failed": items["failed_a"],
             "b_failed": items["failed_b"],
-            "outcome": outcome,
-            "left_out": reasons.fillna("no score").where(outcome.isna()),
+            "outcome": found,
+            "left_out": reasons.fillna("no score").where(found.isna()),
         },
-        tables.PAIRS,
+        PAIRS,
     )

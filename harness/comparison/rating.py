@@ -11,10 +11,15 @@ import pandas as pd
 
 from harness.comparison import effects, statistics, two_way
 from harness.comparison.decisions import verdict
+from harness.comparison.outcome import OUTCOMES, balance
+from harness.comparison.outcome import outcome as outcome_of
 from harness.comparison.pairs import Joined
 from harness.comparison.sample_size import detectable
-from harness.comparison.statistics import Codes, Estimate, Floats, Mask
+from harness.comparison.statistics import Codes, Floats, Mask
 from harness.store.comparison_tables import MetricInfo
+from harness.store.results import Estimate, Result, WinningRate
+
+_FLAGS = ("shared", "crossed")
 
 
 @dataclass(frozen=True)
@@ -53,18 +58,9 @@ class Pairs:
         )
 
     def part(self, kept: Mask) -> Pairs:
-        return Pairs(
-            self.outcome[kept],
-            self.a[kept],
-            self.b[kept],
-            self.a_failed[kept],
-            self.b_failed[kept],
-            self.prompts[kept],
-            self.seeds[kept],
-            self.reasons[kept],
-            self.shared,
-            self.crossed,
-        )
+        """Those that a mask [n] keeps."""
+        rows = {name: value[kept] for name, value in vars(self).items() if name not in _FLAGS}
+        return replace(self, **rows)
 
     @property
     def binary(self) -> bool:
@@ -74,74 +70,68 @@ class Pairs:
         return bool(len(known)) and bool(((known == 0) | (known == 1)).all())
 
 
-def rates(
+def results(
     frame: pd.DataFrame,
     joined: Joined,
     metric: MetricInfo,
     shared: bool,
     role: str,
     margin: float | None,
-) -> Iterator[dict[str, Any]]:
-    """Rows of the winning rates (see RATES): over all, then by category in alphabetical order.
+) -> Iterator[Result]:
+    """What all pairs say on a metric, then those of each category in alphabetical order.
 
     Categories are always exploratory.
     """
-    everything = Pairs.of(frame, joined, shared)
-    common = {
-        "comparison": frame["comparison"].iloc[0],
-        "metric": metric.name,
-        "direction": metric.direction,
-    }
-    yield {
-        **common,
-        **rate(everything, metric, margin),
-        "role": role,
-        "a_unpaired": joined.a_alone,
-        "b_unpaired": joined.b_alone,
-    }
+    everything, name = Pairs.of(frame, joined, shared), str(frame["comparison"].iloc[0])
+    whole = result(everything, metric, name, margin)
+    yield replace(whole, role=role, a_unpaired=joined.a_alone, b_unpaired=joined.b_alone)
     for code, category in enumerate(joined.category_names):
         part = everything.part(joined.categories == code)
-        yield {
-            **common,
-            **rate(part, metric, margin),
-            "category": category,
-            "role": "exploratory",
-            "a_unpaired": 0,
-            "b_unpaired": 0,
-        }
+        yield replace(result(part, metric, name, margin), category=category)
 
 
-def rate(pairs: Pairs, metric: MetricInfo, margin: float | None = None) -> dict[str, Any]:
-    counts = ~np.isnan(pairs.outcome)
-    outcome = pairs.outcome[counts]
-    found, p_value, p_method = _winning_rate(pairs.part(counts))
-    seeds = statistics.distinct(pairs.seeds[counts])
-    return {
-        "prompts": statistics.distinct(pairs.prompts[counts]),
-        "seeds": seeds,
-        "pairs": len(outcome),
-        "wins": int((outcome == 1).sum()),
-        "ties": int((outcome == 0.5).sum()),
-        "losses": int((outcome == 0).sum()),
-        "a_failed": int(pairs.a_failed.sum()),
-        "b_failed": int(pairs.b_failed.sum()),
-        "left_out": int((~counts).sum()),
-        "winning_rate": found.value,
-        "low": found.low,
-        "high": found.high,
-        "effective": found.effective,
-        "p_value": p_value,
-        "p_method": p_method,
-        "verdict": verdict(found, p_value, margin),
-        "detectable": found.effective and detectable(found.effective, found.prompts - 1),
-        "reason": _why(found, pairs),
-        "warning": two_way.seed_warning(found.prompts, seeds) if pairs.shared and seeds else None,
-        **_difference(pairs, metric),
-        **_effects(pairs, 1.0 if metric.direction == "higher" else -1.0),
-    }
+def result(
+    pairs: Pairs, metric: MetricInfo, comparison: str, margin: float | None = None
+) -> Result:
+    """What some pairs say on a metric: exploratory, of no category, no item without a partner."""
+    counted = ~np.isnan(pairs.outcome)
+    outcome = pairs.outcome[counted]
+    found, p_value, p_method = _winning_rate(pairs.part(counted))
+    prompts, seeds = (statistics.distinct(c[counted]) for c in (pairs.prompts, pairs.seeds))
+    wins, ties, losses = (int((outcome == value).sum()) for value in OUTCOMES)
+    difference, about = _difference(pairs, metric)
+    effect, correlation, crossed = _effects(pairs, metric)
+    return Result(
+        comparison=comparison,
+        metric=metric.name,
+        direction=metric.direction,
+        category=None,
+        role="exploratory",
+        seeds=seeds,
+        pairs=len(outcome),
+        wins=wins,
+        ties=ties,
+        losses=losses,
+        a_failed=int(pairs.a_failed.sum()),
+        b_failed=int(pairs.b_failed.sum()),
+        left_out=int((~counted).sum()),
+        a_unpaired=0,
+        b_unpaired=0,
+        winning_rate=replace(found, n=prompts, reason=_why(found, pairs)),
+        p_value=p_value,
+        p_method=p_method,
+        verdict=verdict(found, p_value, margin),
+        detectable=found.effective and detectable(found.effective, found.n - 1),
+        warning=two_way.seed_warning(found.n, seeds) if pairs.shared and seeds else None,
+        difference=difference,
+        effect=effect,
+        correlation=correlation,
+        crossed=crossed,
+        **about,
+    )
 
 
-def _winning_rate(pairs: Pairs) -> tuple[Estimate, float | None, str]:
+def _winning_rate(pairs: Pairs) -> tuple[WinningRate, float | None, str]:
     """For pairs that count, with p-value and its method."""
     if pairs.shared:
         return two_way.shared_rate(pairs.outcome, pairs.prompts, pairs.seeds)
@@ -149,72 +139,51 @@ def _winning_rate(pairs: Pairs) -> tuple[Estimate, float | None, str]:
     return found, *statistics.sign_flip_p(pairs.outcome, pairs.prompts)
 
 
-def _difference(pairs: Pairs, metric: MetricInfo) -> dict[str, Any]:
-    """Mean difference over pairs with a score on both sides.
+def _difference(pairs: Pairs, metric: MetricInfo) -> tuple[Estimate, dict[str, Any]]:
+    """Mean difference over pairs with a score on both sides, and of how many pairs it is.
 
-    Of a binary metric it is the risk difference: half of it and one half is a winning rate, whose
-    interval and p-value serve (McNemar's exact test for one seed; with more, that by prompts).
+    Of a binary metric it is the risk difference: its sign is an outcome, whose rate has the
+    interval and the p-value (McNemar's exact test for one seed; with more, that by prompts).
     """
     gap = pairs.a - pairs.b
     scored = ~np.isnan(gap)
     gap, both = gap[scored], pairs.part(scored)
-    row: dict[str, Any] = {"difference_pairs": len(gap), "binary": pairs.binary}
+    about: dict[str, Any] = {"difference_pairs": len(gap), "binary": pairs.binary}
+    about |= dict.fromkeys(("only_a", "only_b", "mcnemar_p"))
     if pairs.binary:
-        moved = replace(both, outcome=(gap + 1) / 2)
-        half, row["mcnemar_p"], _ = _winning_rate(moved)
-        row |= {"only_a": int((gap == 1).sum()), "only_b": int((gap == -1).sum())}
-        found = half.through(lambda rate: 2 * rate - 1)
+        rate, about["mcnemar_p"], _ = _winning_rate(replace(both, outcome=outcome_of(gap)))
+        about |= {"only_a": int((gap == 1).sum()), "only_b": int((gap == -1).sum())}
+        found = rate.through(balance)
     elif pairs.shared:
         found = two_way.shared_mean(gap, both.prompts, both.seeds)
     else:
         found = statistics.mean(gap, both.prompts)
     if metric.least is not None and metric.most is not None:
         found = found.within(metric.least - metric.most, metric.most - metric.least)
-    return row | _estimate("difference", found, n="difference_prompts")
+    return found, about
 
 
-def _effects(pairs: Pairs, sign: float) -> dict[str, Any]:
+def _effects(pairs: Pairs, metric: MetricInfo) -> list[Estimate]:
+    """The difference in seed deviations, the correlation of a pair, and the rate at other seeds."""
     if pairs.crossed:
-        none = Estimate(None, None, None, 0, "images are not paired")
-        return {
-            **_estimate("effect", none),
-            **_estimate("correlation", none),
-            **_estimate("crossed", none, n="crossed_prompts"),
-        }
-    scored = ~(np.isnan(pairs.a) | np.isnan(pairs.b))
-    a, b, prompts = pairs.a[scored], pairs.b[scored], pairs.prompts[scored]
-    counts = ~np.isnan(pairs.outcome)
-    crossed = effects.unpaired_rate(
-        pairs.a[counts],
-        pairs.b[counts],
-        pairs.a_failed[counts],
-        pairs.b_failed[counts],
-        sign,
-        pairs.prompts[counts],
-    )
-    return {
-        **_estimate("effect", _apart(effects.standardised_difference(a, b, prompts), pairs.shared)),
-        **_estimate("correlation", _apart(effects.pair_correlation(a, b, prompts), pairs.shared)),
-        **_estimate("crossed", _apart(crossed, pairs.shared), n="crossed_prompts"),
-    }
+        return 3 * [Estimate(None, None, None, 0, "images are not paired")]
+    scored = pairs.part(~(np.isnan(pairs.a) | np.isnan(pairs.b)))
+    counted = pairs.part(~np.isnan(pairs.outcome))
+    sides = (counted.a, counted.b, counted.a_failed, counted.b_failed)
+    sign = 1.0 if metric.direction == "higher" else -1.0
+    found = [
+        effects.standardised_difference(scored.a, scored.b, scored.prompts),
+        effects.pair_correlation(scored.a, scored.b, scored.prompts),
+        effects.unpaired_rate(*sides, sign, counted.prompts),
+    ]
+    return [_apart(each) for each in found] if pairs.shared else found
 
 
-def _apart(found: Estimate, shared: bool) -> Estimate:
-    """Without its interval over prompts where prompts share their noise."""
-    if not shared or found.low is None:
+def _apart(found: Estimate) -> Estimate:
+    """Without its interval over prompts, which share their noise."""
+    if found.low is None:
         return found
-    reason = "no interval: prompts share their noise"
-    return Estimate(found.value, None, None, found.prompts, reason)
-
-
-def _estimate(name: str, found: Estimate, n: str | None = None) -> dict[str, Any]:
-    row: dict[str, Any] = {
-        name: found.value,
-        f"{name}_low": found.low,
-        f"{name}_high": found.high,
-        f"{name}_reason": found.reason,
-    }
-    return row | ({n: found.prompts} if n else {})
+    return Estimate(found.value, None, None, found.n, "no interval: prompts share their noise")
 
 
 def _why(found: Estimate, pairs: Pairs) -> str | None:

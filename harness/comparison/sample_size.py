@@ -8,6 +8,7 @@ whose outcomes share the part s of that variance count 1 / (1 + (seeds - 1) s) e
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
 from dataclasses import dataclass
 
 from scipy import stats
@@ -62,20 +63,13 @@ class Plan:
         self._possible(rate)
         if rate == 0.5:
             raise HarnessError("a winning rate of one half is no difference: nothing can show it")
-        enough = 2
-        while self.power(rate, enough, seeds) < POWER:
-            enough *= 2
-            if enough > _MOST_PROMPTS:
-                raise HarnessError(
-                    f"a winning rate of {rate:g} takes more than {_MOST_PROMPTS:,} prompts"
-                )
-        few = enough // 2
-        while enough - few > 1:
-            middle = (enough + few) // 2
-            few, enough = (
-                (few, middle) if self.power(rate, middle, seeds) >= POWER else (middle, enough)
+        every = range(2, _MOST_PROMPTS + 1)
+        at = bisect_left(every, POWER, key=lambda prompts: self.power(rate, prompts, seeds))
+        if at == len(every):
+            raise HarnessError(
+                f"a winning rate of {rate:g} takes more than {_MOST_PROMPTS:,} prompts"
             )
-        return enough
+        return every[at]
 
     def rate(self, prompts: int, seeds: int) -> float | None:
         """The smallest winning rate above one half that these show in 80 % of cases."""

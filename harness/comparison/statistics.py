@@ -8,14 +8,14 @@ Vectorised and, where it draws, seeded.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from harness.comparison.score import Score, coin_flips
+from harness.comparison.outcome import balance
+from harness.comparison.score_test import ScoreTest, coin_flips
+from harness.store.results import Estimate, WinningRate
 
 Floats = NDArray[np.float64]
 Codes = NDArray[np.int64]
@@ -25,38 +25,6 @@ LEVEL = 0.95
 _PSEUDO_PROMPTS = 0.25
 _EXACT_LIMIT = 20_000
 _DRAWS = 10_000
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """A number with its 95 % interval; `reason` says why a null is null.
-
-    `prompts` is the number of independent observations. `effective` is the number of plain coin
-    flips that would give an interval this wide (winning rates only).
-    """
-
-    value: float | None
-    low: float | None
-    high: float | None
-    prompts: int
-    reason: str | None = None
-    effective: float | None = None
-
-    def through(self, function: Callable[[float], float]) -> Estimate:
-        """Number and bounds through an increasing function."""
-        value, low, high = (
-            None if v is None else function(v) for v in (self.value, self.low, self.high)
-        )
-        return Estimate(value, low, high, self.prompts, self.reason)
-
-    def within(self, least: float | None, most: float | None) -> Estimate:
-        """Bounds cut off at the ends of what the number can be."""
-        low, high = self.low, self.high
-        if low is not None and least is not None:
-            low = max(low, least)
-        if high is not None and most is not None:
-            high = min(high, most)
-        return replace(self, low=low, high=high)
 
 
 def dense(codes: Codes) -> tuple[Codes, Codes]:
@@ -81,13 +49,12 @@ def prompt_means(values: Floats, prompts: Codes) -> tuple[Floats, Codes]:
     return np.bincount(prompts, weights=values)[held] / counts[held], counts[held]
 
 
-def winning_rate(outcomes: Floats, prompts: Codes) -> Estimate:
+def winning_rate(outcomes: Floats, prompts: Codes) -> WinningRate:
     """Mean over prompts of the within-prompt share of wins, in [0, 1], with its interval.
 
-    `outcomes` [n] are 1 (win), 0.5 (tie) or 0 (loss), or between for means of several; `prompts`
-    [n] codes >= 0.
+    `outcomes` [n] are as of `outcome`, or between for means of several; `prompts` [n] codes >= 0.
 
-    The interval is the score interval of Tango (1998) for outcomes of three values, see `Score`,
+    The interval is the score interval of Tango (1998) for outcomes of three values (`ScoreTest`),
     with two changes for clusters. Its variance is multiplied by the design effect as in Rao and
     Scott (1992), and its normal quantile is Student's, of as many degrees of freedom as there are
     prompts, less one.
@@ -103,14 +70,14 @@ def winning_rate(outcomes: Floats, prompts: Codes) -> Estimate:
     Null without prompts; without interval for one prompt.
     """
     if not len(outcomes):
-        return Estimate(None, None, None, 0, "no pairs")
+        return WinningRate(None, None, None, 0, "no pairs")
     test, m = score(outcomes, prompts)
     if m == 1:
-        return Estimate(test.value, None, None, 1, "one prompt: no interval")
+        return WinningRate(test.value, None, None, 1, "one prompt: no interval")
     return scored(test, m, m - 1)
 
 
-def score(outcomes: Floats, prompts: Codes) -> tuple[Score, int]:
+def score(outcomes: Floats, prompts: Codes) -> tuple[ScoreTest, int]:
     """The score test of the mean over prompts of their mean outcomes, and how many prompts.
 
     Its spread is one over the number of prompts, times the share of the outcomes' variance that
@@ -121,21 +88,21 @@ def score(outcomes: Floats, prompts: Codes) -> tuple[Score, int]:
     a mixture of them.
     """
     shares, _ = prompt_means(outcomes, prompts)
-    wins, _ = prompt_means(np.maximum(2 * outcomes - 1, 0), prompts)
+    wins, _ = prompt_means(np.maximum(balance(outcomes), 0), prompts)
     m, rate, win = len(shares), float(shares.mean()), float(wins.mean())
     loss = win - 2 * rate + 1
     total = max(0.0, (win + loss) / 4 - (rate - 0.5) ** 2)
     between = float(((shares - rate) ** 2).mean())
     pseudo = _PSEUDO_PROMPTS / m * (rate**2 + (1 - rate) ** 2) / 2
-    return Score(win, loss, (between + pseudo) / (total + pseudo) / m), m
+    return ScoreTest(win, loss, (between + pseudo) / (total + pseudo) / m), m
 
 
-def scored(test: Score, prompts: int, degrees: float) -> Estimate:
+def scored(test: ScoreTest, prompts: int, degrees: float) -> WinningRate:
     """The test's mean with its interval, by Student's t of so many degrees of freedom."""
     most = float(stats.t.ppf((1 + LEVEL) / 2, degrees))
     low, high = test.interval(most)
     flips = coin_flips(test.value, high - low, most)
-    return Estimate(test.value, low, high, prompts, effective=flips)
+    return WinningRate(test.value, low, high, prompts, effective=flips)
 
 
 def sign_flip_p(outcomes: Floats, prompts: Codes, seed: int = 0) -> tuple[float | None, str]:
@@ -151,7 +118,7 @@ def sign_flip_p(outcomes: Floats, prompts: Codes, seed: int = 0) -> tuple[float 
         return None, "no pairs"
     counts = np.bincount(prompts)
     held = counts > 0
-    excess = np.rint(np.bincount(prompts, weights=2 * outcomes - 1)[held]).astype(np.int64)
+    excess = np.rint(np.bincount(prompts, weights=balance(outcomes))[held]).astype(np.int64)
     scale = math.lcm(*(int(count) for count in np.unique(counts[held])))
     if scale > _EXACT_LIMIT:  # beyond int64 for many unequal counts
         sizes, copies = np.unique(np.abs(excess / counts[held]), return_counts=True)

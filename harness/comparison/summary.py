@@ -2,76 +2,44 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 
 from harness.comparison import statistics, two_way
-from harness.comparison.statistics import Codes, Estimate, Floats
-from harness.store import comparison_tables as tables
+from harness.comparison.statistics import Codes, Floats
 from harness.store.comparison_tables import MetricInfo, RunFacts
+from harness.store.results import Estimate, Mean
 
 BEST, TIED = "best", "tied"
 
 
-def summary(
+def mean_scores(
     runs: Mapping[str, RunFacts], items: Mapping[str, pd.DataFrame], metrics: Sequence[MetricInfo]
-) -> pd.DataFrame:
-    """A table as SUMMARY; `items` are the runs' images with `value:<metric>` columns."""
+) -> list[Mean]:
+    """A row a run and metric; `items` are the runs' images with `value:<metric>` columns."""
     rows = []
     for name, facts in runs.items():
-        frame = items[name]
-        codes, seeds = _codes(frame)
+        codes, seeds = _codes(items[name])
         for metric in metrics:
-            values = _values(frame, metric)
+            values = _values(items[name], metric)
             held = ~np.isnan(values)
             values, by_prompt, by_seed = values[held], codes[held], seeds[held]
             score = _score(values, by_prompt, by_seed, facts.noise_key == "seed", metric)
-            rows.append(
-                {
-                    "run": name,
-                    "run_id": facts.run_id,
-                    "metric": metric.name,
-                    "direction": metric.direction,
-                    "mean": score.value,
-                    "low": score.low,
-                    "high": score.high,
-                    "images": len(values),
-                    "prompts": score.prompts,
-                    "failed": sum(facts.failed.values()),
-                    "reason": score.reason,
-                    **_cost(facts),
-                    "se": standard_error(values, by_prompt),
-                    "seed_sd": seed_deviation(values, by_seed),
-                    "standing": None,
-                }
-            )
-    found = tables.typed(rows, tables.SUMMARY)
+            spread = standard_error(values, by_prompt), seed_deviation(values, by_seed)
+            rows.append(Mean(name, metric.name, metric.direction, score, len(values), *spread))
     aligned = _aligned(items)
     shared = any(facts.noise_key == "seed" for facts in runs.values())
-    for metric in metrics:
-        here = found["metric"] == metric.name
-        means = dict(zip(found.loc[here, "run"], found.loc[here, "mean"], strict=True))
-        standing = standings(aligned, means, metric, shared)
-        found.loc[here, "standing"] = found.loc[here, "run"].map(standing)
-    return found
-
-
-def _cost(facts: RunFacts) -> dict[str, Any]:
-    cost = facts.cost
-    return {
-        "nfe": cost.nfe,
-        "nfe_images": cost.nfe_images,
-        "nfe_by_branch": json.dumps(cost.nfe_by_branch),
-        "seconds": cost.seconds,
-        "timed_images": cost.timed_images,
-        "device": cost.device,
-        "macs": cost.macs,
+    standing = {
+        metric.name: standings(
+            aligned, {r.run: r.mean.value for r in rows if r.metric == metric.name}, metric, shared
+        )
+        for metric in metrics
     }
+    return [replace(row, standing=standing[row.metric][row.run]) for row in rows]
 
 
 def standard_error(values: Floats, prompts: Codes) -> float | None:
@@ -88,7 +56,7 @@ def seed_deviation(values: Floats, seeds: Codes) -> float | None:
 
 def standings(
     aligned: Mapping[str, pd.DataFrame],
-    means: Mapping[str, float],
+    means: Mapping[str, float | None],
     metric: MetricInfo,
     shared: bool,
 ) -> dict[str, str | None]:
@@ -98,7 +66,7 @@ def standings(
     have scored, has a 95 % interval that holds 0. `aligned` are the runs' images, row by row the
     same prompt and seed. `shared` noise makes seeds a sample, too.
     """
-    known = {name: value for name, value in means.items() if not pd.isna(value)}
+    known = {name: value for name, value in means.items() if value is not None}
     found: dict[str, str | None] = dict.fromkeys(aligned)
     if len(known) < 2:
         return found
@@ -131,7 +99,7 @@ def _score(
     found = _mean(values, prompts, seeds, shared)
     if found.low is not None and found.low == found.high:
         reason = "no interval: all prompts score the same"
-        return Estimate(found.value, None, None, found.prompts, reason)
+        return Estimate(found.value, None, None, found.n, reason)
     return found.within(metric.least, metric.most)
 
 

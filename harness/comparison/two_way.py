@@ -12,11 +12,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy import stats
 
-from harness.comparison.score import Score
+from harness.comparison.score_test import ScoreTest
 from harness.comparison.statistics import (
     LEVEL,
     Codes,
-    Estimate,
     Floats,
     dense,
     distinct,
@@ -24,6 +23,7 @@ from harness.comparison.statistics import (
     score,
     scored,
 )
+from harness.store.results import Estimate, WinningRate
 
 FEW_SEEDS = 10
 
@@ -70,7 +70,7 @@ def _crossed(values: Floats, prompts: Codes, seeds: Codes) -> _Crossed:
 
 def shared_rate(
     outcomes: Floats, prompts: Codes, seeds: Codes
-) -> tuple[Estimate, float | None, str]:
+) -> tuple[WinningRate, float | None, str]:
     """As `winning_rate`, for noise that depends on the seed alone; with p-value and its method.
 
     The spread of `winning_rate`'s score test grows by what seeds add to the variance, and Student's
@@ -80,11 +80,11 @@ def shared_rate(
     Simulated coverage is 93 % or more from 10 seeds on; `seed_warning` speaks up below.
     """
     if not len(outcomes):
-        return Estimate(None, None, None, 0, "no pairs"), None, "no pairs"
+        return WinningRate(None, None, None, 0, "no pairs"), None, "no pairs"
     several_prompts, several_seeds = distinct(prompts) > 1, distinct(seeds) > 1
     test, m = score(outcomes, prompts if several_prompts else seeds)
     if m == 1:
-        found = Estimate(test.value, None, None, 1, "one pair: no interval")
+        found = WinningRate(test.value, None, None, 1, "one pair: no interval")
         return found, None, "one pair: no p-value"
     if not (several_prompts and several_seeds):
         return _judged(test, m, m - 1)
@@ -96,7 +96,7 @@ def shared_rate(
     return _judged(test, m, degrees)
 
 
-def _judged(test: Score, m: int, degrees: float) -> tuple[Estimate, float, str]:
+def _judged(test: ScoreTest, m: int, degrees: float) -> tuple[WinningRate, float, str]:
     p_value = float(2 * stats.t.sf(test.distance(0.5), degrees))
     return scored(test, m, degrees), p_value, "score test"
 

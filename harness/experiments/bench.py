@@ -10,11 +10,9 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import pandas as pd
-
 from harness import evaluation
 from harness.comparison.comparing import compare, tabulate
-from harness.comparison.matrix import Matrix, compare_all
+from harness.comparison.matrix import compare_all
 from harness.comparison.same_model import check_models
 from harness.core.call import Call, parse_call
 from harness.core.errors import HarnessError
@@ -48,6 +46,7 @@ from harness.runs.progress import Progress
 from harness.runs.workers import Ranks, run_child
 from harness.store import comparison_tables as tables
 from harness.store.comparison_tables import Comparison, MetricInfo
+from harness.store.matrix_table import Matrix
 from harness.store.run import Run
 from harness.store.votes import HUMAN, Votes
 
@@ -186,13 +185,13 @@ class SetScores:
         self._items = items
         self._known: dict[tuple[str, str], evaluation.SetScore] = {}
 
-    def of(self, role: str, run: Run, metric: SetMetric) -> tables.SetScore:
+    def of(self, role: str, run: Run, metric: SetMetric) -> tables.RunScore:
         """As a comparison keeps it, for a run in this role."""
         key = (run.path, metric.label)
         if key not in self._known:
             self._known[key] = evaluation.set_score(run, metric, self._items)
         score = self._known[key]
-        return tables.SetScore(
+        return tables.RunScore(
             role,
             metric_info(metric),
             score.value,
@@ -206,24 +205,23 @@ class SetScores:
         )
 
 
-def scores_of(run: Run, metrics: Sequence[str]) -> dict[str, tables.SetScore]:
+def scores_of(run: Run, metrics: Sequence[str]) -> dict[str, tables.RunScore]:
     """An evaluated run's score on each metric, over all its images; means weigh prompts alike."""
     made = make_metrics(metrics)
     single = [metric_info(metric) for metric in made if not isinstance(metric, SetMetric)]
     means = {}
     if single:
-        _, summary = tabulate({tables.CANDIDATE: run}, single, by_prompt=by_prompt(made))
-        means = {row["metric"]: row for _, row in summary.iterrows()}
+        _, rows = tabulate({tables.CANDIDATE: run}, single, by_prompt=by_prompt(made))
+        means = {row.metric: row for row in rows}
     found = {}
     for metric in made:
         info = metric_info(metric)
         if isinstance(metric, SetMetric):
             found[f"{metric.call} {info.arrow}"] = SetScores(None).of(tables.CANDIDATE, run, metric)
             continue
-        row = means[info.name].to_dict()
-        value, low, high = (None if pd.isna(row[k]) else row[k] for k in ("mean", "low", "high"))
-        found[f"{metric.call} {info.arrow}"] = tables.SetScore(
-            tables.CANDIDATE, info, value, int(row["images"]), low, high, row["reason"]
+        mean, images = means[info.name].mean, means[info.name].images
+        found[f"{metric.call} {info.arrow}"] = tables.RunScore(
+            tables.CANDIDATE, info, mean.value, images, mean.low, mean.high, mean.reason
         )
     return found
 
@@ -244,7 +242,7 @@ def compare_runs(
 
     `items` are the ids to compare; None: all that the runs have in common. `set_scores` of the same
     items, shared by several comparisons. `benchmark` may declare what is primary, and a margin.
-    `votes` are people's: see `store.votes.preferences`. `same`: see `fairness.Fair`.
+    `votes` are people's: see `human_votes.preferences`. `same`: see `fairness.Fair`.
     """
     single = [metric_info(metric) for metric in metrics if not isinstance(metric, SetMetric)]
     if metrics and not single and votes is None:

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import shlex
 import sys
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
-
-import pandas as pd
 
 from harness.comparison.comparing import tabulate
 from harness.comparison.decisions import holm
@@ -34,6 +32,7 @@ from harness.runs.folder import open_run
 from harness.runs.plan import Job
 from harness.store import files
 from harness.store.comparison_tables import CANDIDATE, Comparison, Primary, RunFacts
+from harness.store.results import Mean
 from harness.store.run import Run
 from harness.store.survey_table import Point, Published, Rate, Row, Score, Survey
 
@@ -235,12 +234,12 @@ def _tabled(
             shown.setdefault(own.path, (f"baseline {call.name} ({steps} steps)", own, None))
     for at, entry in enumerate(entries):
         shown[f"{at}"] = (entry.candidate.name, entry.runs[CANDIDATE], entry)
-    facts, summary = tabulate(
+    facts, means = tabulate(
         {key: run for key, (_, run, _) in shown.items()}, paired, items, bench.by_prompt(metrics)
     )
     rows = []
     for key, (label, run, shown_entry) in shown.items():
-        scores = _means(summary[summary["run"] == key])
+        scores = _means(row for row in means if row.run == key)
         for metric in metrics:
             if isinstance(metric, SetMetric):
                 found = set_scores.of(CANDIDATE, run, metric)
@@ -259,17 +258,8 @@ def _tabled(
     )
 
 
-def _means(summary: pd.DataFrame) -> dict[str, Score]:
-    return {
-        str(row["metric"]): Score(
-            _number(row["mean"]),
-            _number(row["low"]),
-            _number(row["high"]),
-            int(row["images"]),
-            None if pd.isna(row["reason"]) else str(row["reason"]),
-        )
-        for _, row in summary.iterrows()
-    }
+def _means(rows: Iterable[Mean]) -> dict[str, Score]:
+    return {row.metric: Score.of(row.mean, row.images) for row in rows}
 
 
 def _row(
@@ -309,14 +299,17 @@ def _row(
 def _curve(along: Comparison) -> list[Point]:
     """The baseline's scores along its guidance scale, and the candidate's winning rates."""
     rates = _rates(along)
-    sets = along.set_scores.rename(columns={"value": "mean"})
-    frame = pd.concat([along.summary, sets]) if len(sets) else along.summary
+
+    def scores(role: str) -> dict[str, Score]:
+        sets = {r.metric: Score.of(r.value, r.value.n) for r in along.set_results if r.run == role}
+        return _means(row for row in along.means if row.run == role) | sets
+
     return [
         Point(
             baseline.sampler.params["guidance"],
             str(baseline.sampler),
             baseline.cost.nfe,
-            _means(frame[frame["run"] == role]),
+            scores(role),
             [rate for rate in rates if rate.setting == role],
         )
         for role, baseline in along.baselines.items()
@@ -325,31 +318,17 @@ def _curve(along: Comparison) -> list[Point]:
 
 def _rates(comparison: Comparison) -> list[Rate]:
     """By setting; those whose baseline is the same run have the same numbers."""
-    rates = []
     settings = {name: name for name in comparison.baselines} | comparison.same
-    for setting, compared in settings.items():
-        baseline = comparison.runs[compared]
-        for metric in comparison.metrics:
-            row = comparison.rate(setting, metric.name)
-            decides = comparison.primary == Primary(metric.name, setting)
-            rates.append(
-                Rate(
-                    setting,
-                    metric.name,
-                    _number(row["winning_rate"]),
-                    _number(row["low"]),
-                    _number(row["high"]),
-                    int(row["pairs"]),
-                    str(row["verdict"]),
-                    None if pd.isna(row["reason"]) else str(row["reason"]),
-                    baseline.cost.nfe,
-                    "primary" if decides else "exploratory",
-                    _number(row["p_value"]),
-                    None,
-                    *(_number(row[f"difference{end}"]) for end in ("", "_low", "_high")),
-                )
-            )
-    return rates
+    return [
+        Rate.of(
+            comparison.rate(setting, metric.name),
+            setting,
+            comparison.runs[compared].cost.nfe,
+            "primary" if comparison.primary == Primary(metric.name, setting) else "exploratory",
+        )
+        for setting, compared in settings.items()
+        for metric in comparison.metrics
+    ]
 
 
 def _with_holm(rows: list[Row]) -> list[Row]:
@@ -378,7 +357,3 @@ def _published(candidate: Candidate, metrics: Sequence[Metric]) -> list[Publishe
         for numbers, won in ((found.scores, False), (found.winning_rates, True))
         for metric, value in numbers.items()
     ]
-
-
-def _number(value: float | None) -> float | None:
-    return None if value is None or pd.isna(value) else float(value)

@@ -1,68 +1,57 @@
-"""A comparison as a page, as Markdown and in the terminal."""
+"""A comparison, a survey or a matrix as a page, as Markdown and in the terminal."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from types import ModuleType
+from typing import TYPE_CHECKING, TypeAlias
 
 from harness.store import files
-from harness.store.comparison_tables import CURVE, Comparison, holds_comparison, load_comparison
+from harness.store.comparison_tables import Comparison, load_comparison
+from harness.store.matrix_table import Matrix
+from harness.store.survey_table import Survey
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from harness.reporting.content import Content
+Reported: TypeAlias = Comparison | Survey | Matrix
 
 
-def write_report(comparison: Comparison, out: str) -> str:
-    """Write `report/` and `report.md` below `out`; returns the path of `report/index.html`.
+def write_report(found: Reported, out: str) -> str:
+    """Write the report below `out`: a page, Markdown, and files beside it; the page's path.
 
-    Beside the page: `figures/` as SVG and PDF, `tables/` as LaTeX and, with all digits, as CSV.
-    The page is one file that opens from a disk without a network. The runs' pictures are read from
-    where the comparison found them, its guidance curve from `curve/` below `out`, if there is one
-    of the same images.
+    Of a comparison: `report/index.html` and `report.md`, beside the page `figures/` as SVG and PDF,
+    `tables/` as LaTeX and, with all digits, as CSV. The page is one file that opens from a disk
+    without a network. The runs' pictures are read from where the comparison found them, its
+    guidance curve from `curve/` below `out`, if there is one of the same images. Of a survey:
+    `index.html`, `report.md`, `figures/`, and a report of its own for each candidate with a
+    guidance curve whose comparison lies below `out`. Of a matrix: `report/matrix.html` and
+    `matrix.md`.
     """
-    from harness.reporting.content import content
     from harness.reporting.drawing import write_drawings
+    from harness.reporting.html_page import html_page
     from harness.reporting.markdown import markdown
-    from harness.reporting.page import html_page
+    from harness.reporting.survey_page import own_comparisons
 
-    found = content(comparison, _curve(out))
-    page = files.join(out, "report", "index.html")
-    files.write_text(page, html_page(found))
-    files.write_text(files.join(out, "report.md"), markdown(found))
-    write_drawings(found.drawings, files.join(out, "report", "figures"))
-    _write_tables(found, files.join(out, "report", "tables"))
-    return page
-
-
-def _write_tables(found: Content, folder: str) -> None:
-    from harness.reporting.latex import latex_tables
-
-    comparison = found.comparison
-    frames = {"winning_rates": comparison.rates, "scores": comparison.summary}
-    frames |= {"set_scores": comparison.set_scores} if len(comparison.set_scores) else {}
-    if found.along is not None:
-        frames |= {"curve_winning_rates": found.along.rates, "curve_scores": found.along.summary}
-    for name, frame in frames.items():
-        files.write_text(files.join(folder, f"{name}.csv"), frame.to_csv(index=False))
-    for name, text in latex_tables(comparison).items():
-        files.write_text(files.join(folder, name), text)
+    for folder in own_comparisons(found, out) if isinstance(found, Survey) else []:
+        write_report(load_comparison(folder), folder)
+    page = _builder(found).full(found, out)
+    place = files.join(out, page.place)
+    files.write_text(files.join(out, page.html), html_page(page))
+    files.write_text(files.join(out, page.text), markdown(page))
+    write_drawings(page.drawings, files.join(place, "figures"))
+    for name, text in page.files.items():
+        files.write_text(files.join(place, name), text)
+    return files.join(out, page.html)
 
 
-def _curve(out: str) -> Comparison | None:
-    folder = files.join(out, CURVE)
-    if not holds_comparison(folder):
-        return None
-    return load_comparison(folder)
+def console_tables(found: Reported, out: str) -> list[RenderableType]:
+    """What to print at the end: tables, and what they say. `out` as of `write_report`."""
+    from harness.reporting.terminal import terminal
+
+    return terminal(_builder(found).brief(found, out))
 
 
-def console_tables(comparison: Comparison, out: str) -> list[RenderableType]:
-    """What to print at the end of a benchmark: a table a comparison, then a verdict line each.
+def _builder(found: Reported) -> ModuleType:
+    from harness.reporting import comparison_page, matrix_page, survey_page
 
-    `out` as of `write_report`.
-    """
-    from harness.reporting import console, curve
-
-    along = _curve(out)
-    fits = along is not None and curve.fits(comparison, along)
-    return console.console_tables(comparison, curve.against_best(along) if along and fits else None)
+    return {Comparison: comparison_page, Survey: survey_page, Matrix: matrix_page}[type(found)]

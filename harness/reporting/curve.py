@@ -6,13 +6,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import pandas as pd
+import numpy as np
 
 from harness.reporting import words
-from harness.reporting.drawing import COLOURS, INK, SOFT, Drawing, new_figure
-from harness.reporting.tables import Group, Table, set_metrics
+from harness.reporting.drawing import COLOURS, INK, SOFT, Drawing, dress, log_ticks, new_figure
+from harness.reporting.page import Table, Verdict, by_metric
 from harness.store import files
 from harness.store.comparison_tables import CANDIDATE, Comparison, MetricInfo
+from harness.store.results import Estimate, Result
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -27,8 +28,11 @@ class ScorePoint:
     """A run on one metric: its guidance scale, its score, and the candidate's winning rate."""
 
     weight: float | None
-    score: pd.Series  # value, low, high, reason
-    rate: pd.Series | None = None
+    score: Estimate
+    rate: Result | None = None
+
+
+UNKNOWN = Estimate(None, None, None, 0)
 
 
 def fits(comparison: Comparison, curve: Comparison) -> bool:
@@ -49,69 +53,60 @@ def best_at(values: Sequence[float], metric: MetricInfo) -> int:
     return best(range(len(values)), key=values.__getitem__)
 
 
-def against_best(curve: Comparison) -> tuple[str, str] | None:
-    """The verdict against the baseline with the guidance that scores best on the first metric, and
-    a sentence on it; None without scores."""
+def against_best(curve: Comparison) -> Verdict | None:
+    """Against the baseline with the guidance that scores best on the first metric; None without
+    scores."""
     metric = curve.metrics[0]
-    _, points = _points(curve, metric)
-    known = [p for p in points if p.rate is not None and not words.missing(p.score["value"])]
+    known = [
+        (p, p.rate, p.score.value)
+        for p in _points(curve, metric)[1]
+        if p.rate and p.score.value is not None
+    ]
     if not known:
         return None
-    best = known[best_at([float(p.score["value"]) for p in known], metric)]
-    assert best.rate is not None
-    score = words.estimate(best.score["value"], best.score["low"], best.score["high"])
+    best, rate, _ = known[best_at([value for *_, value in known], metric)]
     line = (
         f"At matched cost the baseline scores best on {words.label(metric)} with guidance "
-        f"{words.scale(best.weight)}: {score}. The candidate scores better than that in "
-        f"{words.rate(best.rate)} of pairs."
+        f"{words.scale(best.weight)}: {words.estimate(best.score)}. The candidate scores better "
+        f"than that in {words.rate(rate.winning_rate)} of pairs."
     )
     for verdict, told in (("wins", "beats"), ("loses", "loses to")):
-        scales = [
-            words.scale(p.weight)
-            for p in known
-            if p.rate is not None and p.rate["verdict"] == verdict
-        ]
+        scales = [words.scale(p.weight) for p, each, _ in known if each.verdict == verdict]
         line += f" It {told} guidance {words.joined(scales)}." if scales else ""
-    return str(best.rate["verdict"]), f"{line} {PICKED}"
+    return Verdict("best of the guidance curve", rate.verdict, f"{line} {PICKED}")
 
 
 def curve_figures(curve: Comparison) -> list[Drawing]:
     """A figure a metric and set metric that has a score."""
-    drawn = (_figure(curve, metric) for metric in [*curve.metrics, *set_metrics(curve)])
+    drawn = (_figure(curve, metric) for metric in [*curve.metrics, *curve.set_metrics])
     return [one for one in drawn if one is not None]
 
 
 def curve_table(curve: Comparison) -> Table:
     """The same in numbers: a row a guidance scale."""
-    groups = []
-    for metric in [*curve.metrics, *set_metrics(curve)]:
-        candidate, points = _points(curve, metric)
-        rows = [["candidate", *_cells(candidate)]]
-        rows += [[f"baseline at {words.scale(p.weight)}", *_cells(p)] for p in points]
-        groups.append(Group(words.label(metric), rows))
-    columns = ["run", "NFE", "score", "candidate's winning rate", "wins / ties / losses"]
-    columns += ["pairs (prompts)"]
-    facts = [*curve.runs.values()]
     nfe = {role: words.count(run.cost.nfe) for role, run in curve.runs.items()}
-    for group in groups:
-        for row, role in zip(group.rows, _ordered(curve), strict=True):
-            row.insert(1, nfe[role])
+
+    def rows(metric: MetricInfo) -> list[list[str]]:
+        candidate, points = _points(curve, metric)
+        names = ["candidate", *(f"baseline at {words.scale(p.weight)}" for p in points)]
+        both = zip(_ordered(curve), names, [candidate, *points], strict=True)
+        return [[name, nfe[role], *_cells(point)] for role, name, point in both]
+
+    columns = ["run", "NFE", "score", "candidate's winning rate", "wins / ties / losses"]
     return Table(
-        f"Against the baseline's guidance scale, at the cost of {facts[0].sampler.name}",
-        columns,
-        groups,
+        f"Against the baseline's guidance scale, at the cost of {curve.candidate.sampler.name}",
+        [*columns, "pairs (prompts)"],
+        by_metric([*curve.metrics, *curve.set_metrics], rows),
         "Every baseline has the fewest steps that cost at least as much as the candidate. 95 % "
         "intervals over prompts.",
     )
 
 
 def _cells(point: ScorePoint) -> list[str]:
-    score = point.score
-    shown = words.estimate(score["value"], score["low"], score["high"], score["reason"])
-    if point.rate is None:
+    shown, row = words.estimate(point.score), point.rate
+    if row is None:
         return [shown, words.NONE, words.NONE, words.NONE]
-    row = point.rate
-    return [shown, words.rate(row), words.outcomes(row), words.pairs(row)]
+    return [shown, words.rate(row.winning_rate), words.outcomes(row), words.pairs(row)]
 
 
 def _ordered(curve: Comparison) -> list[str]:
@@ -132,13 +127,10 @@ def weight(curve: Comparison, role: str) -> float | None:
 def _points(curve: Comparison, metric: MetricInfo) -> tuple[ScorePoint, list[ScorePoint]]:
     """The candidate, and the baselines by guidance scale."""
     paired = metric in curve.metrics
-    frame = curve.summary if paired else curve.set_scores
-    frame = frame[frame["metric"] == metric.name].rename(columns={"mean": "value"})
-    scores = frame.set_index("run").reindex(_ordered(curve))
 
     def point(role: str) -> ScorePoint:
         rate = curve.rate(role, metric.name) if paired and role != CANDIDATE else None
-        return ScorePoint(weight(curve, role), scores.loc[role], rate)
+        return ScorePoint(weight(curve, role), curve.scores(role).get(metric.name, UNKNOWN), rate)
 
     candidate, *baselines = map(point, _ordered(curve))
     return candidate, baselines
@@ -146,10 +138,10 @@ def _points(curve: Comparison, metric: MetricInfo) -> tuple[ScorePoint, list[Sco
 
 def _figure(curve: Comparison, metric: MetricInfo) -> Drawing | None:
     candidate, points = _points(curve, metric)
-    known = [p for p in points if p.weight and not words.missing(p.score["value"])]
+    known = [p for p in points if p.weight and p.score.value is not None]
     if not known:
         return None
-    rated = [p for p in known if p.rate is not None and not words.missing(p.rate["winning_rate"])]
+    rated = [p for p in known if p.rate and p.rate.winning_rate.value is not None]
     with new_figure(4.5 if rated else 2.7) as figure:
         upper, *lower = figure.subplots(2 if rated else 1, 1, sharex=True, squeeze=False)[:, 0]
         upper.set_xscale("log")
@@ -178,25 +170,24 @@ def scales(points: Sequence[ScorePoint]) -> list[float]:
 
 def draw_scores(axes: Axes, candidate: ScorePoint, points: Sequence[ScorePoint]) -> None:
     """The baseline's `points` joined, with a band of intervals, and the candidate."""
-    axes.plot(
-        scales(points), [p.score["value"] for p in points], "-o", color=_BASELINE, markersize=4.5
-    )
-    sure = [p for p in points if not words.missing(p.score["low"])]
-    low, high = ([float(p.score[end]) for p in sure] for end in ("low", "high"))
+    values: list[Any] = [p.score.value for p in points]
+    axes.plot(scales(points), values, "-o", color=_BASELINE, markersize=4.5)
+    sure = [p for p in points if p.score.ends]
+    low, high = ([p.score.ends[at] for p in sure if p.score.ends] for at in (0, 1))
     axes.fill_between(scales(sure), low, high, color=_BASELINE, alpha=0.18, linewidth=0)
-    if not words.missing(candidate.score["value"]):
-        _candidate(axes, candidate)
+    if (own := candidate.score.value) is not None:
+        _candidate(axes, candidate.weight, own, candidate.score.ends)
 
 
-def _candidate(axes: Axes, candidate: ScorePoint) -> None:
-    value, low, high = (candidate.score[key] for key in ("value", "low", "high"))
-    if candidate.weight is None:
+def _candidate(
+    axes: Axes, at: float | None, value: float, ends: tuple[float, float] | None
+) -> None:
+    if at is None:
         axes.axhline(value, color=_CANDIDATE, linestyle="--")
         return
-    at = candidate.weight
     axes.plot([at], [value], "D", color=_CANDIDATE, markersize=7, markeredgecolor="white")
-    if not words.missing(low):
-        axes.plot([at, at], [low, high], color=_CANDIDATE, linewidth=1.6, zorder=1.9)
+    if ends:
+        axes.plot([at, at], ends, color=_CANDIDATE, linewidth=1.6, zorder=1.9)
 
 
 def _legend(figure: Figure, candidate: ScorePoint) -> None:
@@ -216,36 +207,25 @@ def _rates(axes: Axes, points: Sequence[ScorePoint]) -> None:
     axes.axhline(50, color=INK, linewidth=0.9, linestyle=(0, (4, 3)))
     for p in points:
         assert p.rate is not None
-        rate, low, high = (p.rate[key] for key in ("winning_rate", "low", "high"))
-        axes.plot(scales([p]), [100 * rate], "D", color=_CANDIDATE, markersize=5)
-        if not words.missing(low):
-            ends = [100 * low, 100 * high]
-            axes.plot(2 * scales([p]), ends, color=_CANDIDATE, linewidth=1.4)
+        found = p.rate.winning_rate.through(lambda rate: 100 * rate)
+        axes.plot(scales([p]), np.array([found.value], float), "D", color=_CANDIDATE, markersize=5)
+        if found.ends:
+            axes.plot(2 * scales([p]), found.ends, color=_CANDIDATE, linewidth=1.4)
     axes.set_ylim(0, 100)
     axes.set_yticks([0, 25, 50, 75, 100])
     axes.set_ylabel("winning rate, %")
 
 
 def scale_ticks(panels: Sequence[Axes], weights: Sequence[float]) -> None:
-    """Labels at the scales that were run, as far as they do not run into each other."""
-    from matplotlib.ticker import NullLocator
-
-    shown: list[float] = []
-    for value in sorted(weights):
-        if not shown or value > 1.12 * shown[-1]:
-            shown.append(value)
+    """Labels at the scales that were run."""
     for axes in panels:
-        axes.xaxis.set_minor_locator(NullLocator())
-        axes.set_xticks(shown, [words.scale(value) for value in shown])
-        axes.tick_params(length=3, color="#bbb", labelsize=9, labelcolor=SOFT)
-        for side in ("top", "right"):
-            axes.spines[side].set_visible(False)
+        log_ticks(axes, weights, 1.12, words.scale)
+        dress(axes)
 
 
 def _said(metric: MetricInfo, points: Sequence[ScorePoint]) -> str:
     parts = []
     for p in points:
-        score = words.estimate(p.score["value"], p.score["low"], p.score["high"])
-        won = "" if p.rate is None else f", winning rate of the candidate {words.rate(p.rate)}"
-        parts.append(f"at {words.scale(p.weight)}: {score}{won}")
+        won = p.rate and f", winning rate of the candidate {words.rate(p.rate.winning_rate)}"
+        parts.append(f"at {words.scale(p.weight)}: {words.estimate(p.score)}{won or ''}")
     return f"{metric.label} of the baseline by guidance scale: {'; '.join(parts)}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import html
 import io
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from harness.store import files
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 # Okabe and Ito (2008): told apart with every common kind of colour vision.
@@ -88,3 +89,47 @@ def new_figure(height: float, width: float = WIDTH) -> Iterator[Figure]:
 
 def cut(text: str, limit: int = 26) -> str:
     return text if len(text) <= limit else text[: limit - 1] + "…"
+
+
+def bare(axes: Axes, *sides: str) -> None:
+    """Without the frame's sides."""
+    axes.spines[[*sides]].set_visible(False)
+
+
+def dress(axes: Axes) -> None:
+    """Quiet ticks, and a frame of two sides."""
+    axes.tick_params(length=3, color="#bbb", labelsize=9, labelcolor=SOFT)
+    bare(axes, "top", "right")
+
+
+def tiles(axes: Axes, across: Sequence[str], down: Sequence[str], labels: float) -> None:
+    """Room for a grid of tiles between axes that name its columns and rows, in a size."""
+    axes.set_xlim(-0.5, len(across) - 0.5)
+    axes.set_ylim(len(down) - 0.5, -0.5)
+    axes.set_xticks(range(len(across)), across)
+    axes.set_yticks(range(len(down)), down)
+    axes.tick_params(length=0, labelsize=labels)
+    bare(axes, *axes.spines)
+
+
+def tile(axes: Axes, at: tuple[int, int], colour: Any, framed: bool, frame: float) -> None:
+    """A cell of the grid, with a frame of a width or without one."""
+    from matplotlib.patches import Rectangle
+
+    corner, edge = (at[0] - 0.47, at[1] - 0.44), INK if framed else "none"
+    cell = Rectangle(corner, 0.94, 0.88, facecolor=colour, edgecolor=edge, linewidth=frame)
+    axes.add_patch(cell)
+
+
+def log_ticks(
+    axes: Axes, values: Sequence[float], apart: float, show: Callable[[float], str]
+) -> None:
+    """Labels at the values, as far as each is `apart` times the one before."""
+    from matplotlib.ticker import NullLocator
+
+    shown: list[float] = []
+    for value in sorted(values):
+        if not shown or value > apart * shown[-1]:
+            shown.append(value)
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.set_xticks(shown, [show(value) for value in shown])

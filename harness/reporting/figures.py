@@ -3,18 +3,30 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-import pandas as pd
-
 from harness.reporting import words
-from harness.reporting.drawing import COLOURS, INK, REST, SOFT, Drawing, cut, new_figure
+from harness.reporting.drawing import (
+    COLOURS,
+    INK,
+    REST,
+    SOFT,
+    Drawing,
+    bare,
+    cut,
+    new_figure,
+    tile,
+    tiles,
+)
 from harness.store import files
 from harness.store.comparison_tables import Comparison, MetricInfo
+from harness.store.results import Result
+from harness.store.survey_table import Rate
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.colors import Colormap
     from matplotlib.figure import Figure
 
 _TEXT = 102.0
@@ -41,17 +53,14 @@ def winning_rate_bars(comparison: Comparison) -> Drawing:
         legend,
         f"How often the image of {name} scores better than the baseline's "
         f"{'from the same prompt and noise' if _paired(comparison) else 'of the same prompt'}, "
-        "in percent. Ties count half. Whiskers: 95 % intervals over prompts; n: pairs.",
+        f"in percent. {words.TIES_COUNT}. Whiskers: 95 % intervals over prompts; n: pairs.",
     )
 
 
 def rate_bars(
-    entries: Mapping[str, Mapping[str, pd.Series]], legend: Mapping[str, str], caption: str
+    entries: Mapping[str, Mapping[str, Result | Rate]], legend: Mapping[str, str], caption: str
 ) -> Drawing:
-    """Groups of bars: `entries` by group and comparison, `legend` by comparison.
-
-    An entry has winning_rate, low, high, pairs and reason.
-    """
+    """Groups of bars: `entries` by group and comparison, `legend` by comparison."""
     looks = {
         role: (COLOURS[i % len(COLOURS)], _HATCHES[i % len(_HATCHES)])
         for i, role in enumerate(legend)
@@ -79,29 +88,21 @@ def category_map(comparison: Comparison, metric: MetricInfo) -> Drawing | None:
     """Winning rates as a map, categories by comparisons; None without categories."""
     from matplotlib.colors import LinearSegmentedColormap
 
-    rates = comparison.rates
-    rows = rates[(rates["metric"] == metric.name) & rates["category"].notna()]
-    if rows.empty:
+    rows = [row for row in comparison.results if row.metric == metric.name and row.category]
+    if not rows:
         return None
-    names = sorted(rows["category"].unique())
+    names = sorted({str(row.category) for row in rows})
     roles = list(comparison.baselines)
     colours = LinearSegmentedColormap.from_list("rates", [_LOSS, "#ffffff", _WIN])
     with new_figure(0.75 + 0.42 * len(names)) as figure:
         axes = figure.subplots()
-        for _, row in rows.iterrows():
-            place = roles.index(row["comparison"]), names.index(row["category"])
+        for row in rows:
+            place = roles.index(row.comparison), names.index(str(row.category))
             _cell(axes, place, row, colours)
-        axes.set_xlim(-0.5, len(roles) - 0.5)
-        axes.set_ylim(len(names) - 0.5, -0.5)
+        settings = [textwrap.fill(cut(words.setting(r), 48), 16) for r in roles]
+        tiles(axes, settings, [cut(name) for name in names], 9.5)
         axes.xaxis.tick_top()
-        axes.set_xticks(
-            range(len(roles)), [textwrap.fill(cut(words.setting(r), 48), 16) for r in roles]
-        )
-        axes.set_yticks(range(len(names)), [cut(str(name)) for name in names])
-        axes.tick_params(length=0, labelsize=9.5)
-        for side in axes.spines.values():
-            side.set_visible(False)
-    entries = [(str(row["category"]), str(row["comparison"]), row) for _, row in rows.iterrows()]
+    entries = [(str(row.category), row.comparison, row) for row in rows]
     return Drawing(
         files.file_name("categories", metric.name),
         figure,
@@ -111,48 +112,41 @@ def category_map(comparison: Comparison, metric: MetricInfo) -> Drawing | None:
     )
 
 
-def _cell(axes: Axes, place: tuple[int, int], row: pd.Series, colours: object) -> None:
+def _cell(axes: Axes, place: tuple[int, int], row: Result, colours: Colormap) -> None:
     """One category and comparison: colour, number, n, and a frame where the interval is clear."""
-    from matplotlib.patches import Rectangle
-
     x, y = place
-    if words.missing(row["winning_rate"]):
+    found, rate = row.winning_rate, row.winning_rate.value
+    if rate is None:
         axes.text(x, y, words.NONE, ha="center", va="center", color=SOFT)
         return
-    rate = float(row["winning_rate"])
-    sure = not words.missing(row["low"]) and not row["low"] <= 0.5 <= row["high"]
-    look = {"facecolor": colours(rate), "edgecolor": INK if sure else "none"}  # type: ignore[operator]
-    axes.add_patch(Rectangle((x - 0.47, y - 0.44), 0.94, 0.88, linewidth=1.6, **look))
+    sure = found.ends is not None and not found.ends[0] <= 0.5 <= found.ends[1]
+    tile(axes, place, colours(rate), sure, 1.6)
     ink = "#ffffff" if rate > 0.92 else INK
     text = f"{100 * rate:.0f}{' *' if sure else ''}"
     axes.text(x, y - 0.02, text, ha="center", va="bottom", color=ink, size=10)
-    axes.text(x, y + 0.08, f"n {row['pairs']:,}", ha="center", va="top", color=ink, size=7.5)
+    axes.text(x, y + 0.08, f"n {row.pairs:,}", ha="center", va="top", color=ink, size=7.5)
 
 
 def _paired(comparison: Comparison) -> bool:
     return all(words.paired(comparison, role) for role in comparison.baselines)
 
 
-def _bar(axes: Axes, at: float, row: pd.Series, colour: str, hatch: str) -> None:
+def _bar(axes: Axes, at: float, row: Result | Rate, colour: str, hatch: str) -> None:
     """One winning rate: bar, interval, and the same in text at the right."""
-    if words.missing(row["winning_rate"]):
-        axes.text(2, at, cut(str(row["reason"]), 60), va="center", color=SOFT, size=9)
+    found = row.winning_rate
+    if found.value is None:
+        axes.text(2, at, cut(str(found.reason), 60), va="center", color=SOFT, size=9)
         return
-    value = 100 * row["winning_rate"]
+    value = 100 * found.value
     axes.barh(at, value, height=0.78, color=colour, hatch=hatch, edgecolor="#ffffff66", linewidth=0)
-    if not words.missing(row["low"]):
-        low, high = 100 * row["low"], 100 * row["high"]
+    if found.ends:
+        low, high = (100 * end for end in found.ends)
         axes.plot([low, high], [at, at], color=INK, linewidth=1.3)
         for end in (low, high):
             axes.plot([end, end], [at - 0.18, at + 0.18], color=INK, linewidth=1.3)
-    axes.text(_TEXT, at, _short(row), va="center", size=9.5, color=INK)
-
-
-def _short(row: pd.Series) -> str:
-    value = f"{100 * row['winning_rate']:.1f}"
-    if words.missing(row["low"]):
-        return f"{value}, no interval, n {row['pairs']:,}"
-    return f"{value} [{100 * row['low']:.1f}, {100 * row['high']:.1f}], n {row['pairs']:,}"
+    bounds = f" {words.bounds(found)}" if words.bounds(found) else ", no interval"
+    text = f"{value:.1f}{bounds}, n {row.pairs:,}"
+    axes.text(_TEXT, at, text, va="center", size=9.5, color=INK)
 
 
 def _finish(axes: Axes, ticks: list[tuple[float, str]], bottom: float) -> None:
@@ -165,8 +159,7 @@ def _finish(axes: Axes, ticks: list[tuple[float, str]], bottom: float) -> None:
     axes.set_xlabel("winning rate, % (dashed: neither is better)", size=9, color=SOFT)
     axes.tick_params(length=0, labelsize=10)
     axes.tick_params("x", labelsize=9, labelcolor=SOFT)
-    for side in ("top", "right", "left"):
-        axes.spines[side].set_visible(False)
+    bare(axes, "top", "right", "left")
 
 
 def _legend(figure: Figure, looks: Mapping[str, tuple[str, str]], texts: Mapping[str, str]) -> None:
@@ -187,5 +180,7 @@ def _legend(figure: Figure, looks: Mapping[str, tuple[str, str]], texts: Mapping
     )
 
 
-def _spoken(entries: list[tuple[str, str, pd.Series]]) -> str:
-    return "; ".join(f"{name}, {words.setting(r)}: {words.rate(row)}" for name, r, row in entries)
+def _spoken(entries: Sequence[tuple[str, str, Result | Rate]]) -> str:
+    return "; ".join(
+        f"{name}, {words.setting(r)}: {words.rate(row.winning_rate)}" for name, r, row in entries
+    )

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 
 from harness.reporting.words import (
     joined,
-    missing,
     plural,
     primary_first,
     rate,
@@ -73,18 +72,16 @@ def _points(comparison: Comparison) -> str:
 
 
 def _verdict(comparison: Comparison, role: str) -> str:
-    return str(comparison.rate(role, comparison.metrics[0].name)["verdict"])
+    return comparison.rate(role, comparison.metrics[0].name).verdict
 
 
 def _declared(comparison: Comparison, role: str) -> bool:
-    return bool(comparison.rate(role, comparison.metrics[0].name)["role"] == "primary")
+    return comparison.rate(role, comparison.metrics[0].name).primary
 
 
 def _winning_rate(comparison: Comparison, role: str) -> str:
-    row = comparison.rate(role, comparison.metrics[0].name)
-    if missing(row["winning_rate"]):
-        return f" ({row['reason']})"
-    return f" (winning rate {rate(row)})"
+    found = comparison.rate(role, comparison.metrics[0].name).winning_rate
+    return f" ({found.reason})" if found.value is None else f" (winning rate {rate(found)})"
 
 
 def _names(comparison: Comparison) -> dict[str, str]:

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from harness.reporting import words
-from harness.reporting.tables import set_metrics
-from harness.store.comparison_tables import CANDIDATE, Comparison, MetricInfo
+from harness.store.comparison_tables import CANDIDATE, Comparison
+from harness.store.results import Mean
 
 if TYPE_CHECKING:
     from pandas.io.formats.style import Styler
@@ -34,24 +34,24 @@ def latex_tables(comparison: Comparison) -> dict[str, str]:
 def _scores(comparison: Comparison) -> str:
     """A row a run; the best mean bold, those not told apart from it underlined."""
     names, body, marks = words.run_names(comparison), [], []
-    deviates = bool(comparison.summary["seed_sd"].notna().any())
+    deviates = any(row.seed_sd is not None for row in comparison.means)
+    means = {(row.run, row.metric): row for row in comparison.means}
+    sets = {(row.run, row.metric): row.value for row in comparison.set_results}
     for role, run in comparison.runs.items():
         row = {"sampler": names[role], "run": _role(role), "NFE": words.count(run.cost.nfe)}
         row["MACs"] = words.macs(run.cost.macs)
-        mark = dict.fromkeys(row, "")
+        mark = {}
         for metric in comparison.metrics:
-            here = comparison.summary
-            found = here[(here["run"] == role) & (here["metric"] == metric.name)].iloc[0]
-            label = words.label(metric)
-            row[label] = _with_error(found)
-            mark[label] = "" if words.missing(found["standing"]) else _MARKS[found["standing"]]
+            found, label = means[role, metric.name], words.label(metric)
+            row[label], mark[label] = _with_error(found), _MARKS.get(found.standing or "", "")
             if deviates:
-                row[f"SD, {label}"], mark[f"SD, {label}"] = words.number(found["seed_sd"]), ""
-        for metric in set_metrics(comparison):
-            label = words.label(metric)
-            row[label], mark[label] = _set_score(comparison, role, metric), ""
+                row[f"SD, {label}"] = words.number(found.seed_sd)
+        for metric in comparison.set_metrics:  # nothing tells which are alike: none is marked
+            value = sets.get((role, metric.name))
+            undefined = value is None or value.value is None
+            row[words.label(metric)] = words.NONE if undefined else words.estimate(value)
         body.append(row)
-        marks.append(mark)
+        marks.append(dict.fromkeys(row, "") | mark)
     caption = (
         "Mean scores with their standard errors over prompts (SE) in brackets"
         + (f"; SD: standard deviation of the {_seeds(comparison)} seeds' means" if deviates else "")
@@ -63,20 +63,10 @@ def _scores(comparison: Comparison) -> str:
     return _latex(styler, caption, "tab:scores", prose=2)
 
 
-def _with_error(row: pd.Series) -> str:
-    if words.missing(row["mean"]):
+def _with_error(row: Mean) -> str:
+    if row.mean.value is None:
         return words.NONE
-    return f"{words.number(row['mean'])} ({words.number(row['se'])})"
-
-
-def _set_score(comparison: Comparison, role: str, metric: MetricInfo) -> str:
-    """A set metric's value with its interval; nothing tells which are alike, so none is marked."""
-    here = comparison.set_scores
-    rows = here[(here["run"] == role) & (here["metric"] == metric.name)]
-    if rows["value"].isna().all():
-        return words.NONE
-    found = rows.iloc[0]
-    return words.estimate(found["value"], found["low"], found["high"])
+    return f"{words.number(row.mean.value)} ({words.number(row.se)})"
 
 
 def _rates(comparison: Comparison) -> str:
@@ -86,28 +76,22 @@ def _rates(comparison: Comparison) -> str:
         {
             "metric": words.label(metric),
             "baseline": f"{names[role]}, {words.setting(role)}",
-            "winning rate": words.percent(row["winning_rate"]),
-            "95 % interval": _interval(row),
+            "winning rate": words.percent(row.winning_rate.value),
+            "95 % interval": words.bounds(row.winning_rate) or words.NONE,
             "wins / ties / losses": words.outcomes(row),
             "pairs (prompts)": words.pairs(row),
-            "p": words.p_value(row["p_value"]),
-            "verdict": str(row["verdict"]),
+            "p": words.p_value(row.p_value),
+            "verdict": row.verdict,
         }
         for metric in comparison.metrics
         for role in comparison.baselines
         for row in [comparison.rate(role, metric.name)]
     ]
     caption = (
-        f"Winning rates of {names[CANDIDATE]}, ties counted half, with 95 % intervals over "
+        f"Winning rates of {names[CANDIDATE]}, {words.TIES_COUNTED}, with 95 % intervals over "
         f"prompts. {_what(comparison)}"
     )
     return _latex(pd.DataFrame(body).style, caption, "tab:winning-rates", prose=2)
-
-
-def _interval(row: pd.Series) -> str:
-    if words.missing(row["low"]):
-        return words.NONE
-    return f"[{100 * row['low']:.1f}, {100 * row['high']:.1f}]"
 
 
 def _latex(styler: Styler, caption: str, label: str, prose: int) -> str:

@@ -1,53 +1,49 @@
-"""The same tables in Markdown."""
+"""A report in Markdown."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 
-from harness.reporting.content import Content
-from harness.reporting.tables import Table
+from harness.reporting.page import Page, Table
 
 
-def markdown(content: Content) -> str:
-    """`report.md`: verdict, what was run, all tables; figures are named by their files."""
-    comparison = content.comparison
-    lines = [f"# {escape(content.title)}", ""]
-    for verdict in content.verdicts:
+def markdown(page: Page) -> str:
+    """Verdicts, sentences, all tables; figures are named by their files."""
+    lines = [f"# {escape(page.title)}", ""]
+    for verdict in page.verdicts:
         said = f"{verdict.line} {verdict.others}".strip()
-        lines.append(f"- **{escape(verdict.setting)}: {verdict.verdict}.** {escape(said)}")
-    lines += [f"- {escape(line)}" for line in content.remarks]
-    for section in content.sections:
-        lines += ["", f"## {escape(section.title)}"]
+        lines.append(f"- **{escape(verdict.where)}: {verdict.verdict}.** {escape(said)}")
+    lines += [f"- {escape(line)}" for line in page.lines]
+    lines += ["", "Each candidate's own report:", ""] if page.links else []
+    lines += [f"- [{escape(text)}]({name}/report.md)" for text, name in page.links.items()]
+    for section in page.sections:
+        lines += ["", f"## {escape(section.title)}"] if section.title else []
         for drawing in section.figures:
-            lines += ["", f"![{escape(drawing.caption)}](report/figures/{drawing.name}.svg)"]
-        lines += [table_lines(table, 3) for table in [*section.tables, *section.details]]
-    if comparison.commands:
-        lines += ["", "```", *comparison.commands, "```"]
+            lines += ["", f"![{escape(drawing.caption)}]({page.place}figures/{drawing.name}.svg)"]
+        level = 3 if section.title else 2
+        lines += [_table(table, level) for table in [*section.tables, *section.details]]
+    commands = [command for section in page.sections for command in section.commands]
+    lines += ["", "```", *commands, "```"] if commands else []
     return "\n".join(lines) + "\n"
 
 
-def table_lines(table: Table, level: int = 2) -> str:
+def _table(table: Table, level: int) -> str:
     """A table with its caption as heading; a group's title is a row of its own in bold."""
     width = len(table.columns)
     rules = [":--" if at == 0 or c in table.prose else "--:" for at, c in enumerate(table.columns)]
-    lines = [
-        "",
-        f"{'#' * level} {escape(table.caption)}",
-        "",
-        _row(table.columns),
-        _row(rules, safe=True),
-    ]
+    lines = ["", f"{'#' * level} {escape(table.caption)}", ""]
+    lines += [_row(map(_cell, table.columns)), _row(rules)]
     for group in table.groups:
         if group.title:
-            lines.append(_row([f"**{escape(group.title)}**"] + [""] * (width - 1), safe=True))
-        lines += [_row(row) for row in group.rows]
-    if table.note:
-        lines += ["", escape(table.note)]
+            lines.append(_row([f"**{escape(group.title)}**"] + [""] * (width - 1)))
+        lines += [_row(map(_cell, row)) for row in group.rows]
+    lines += ["", escape(table.note)] if table.note else []
     return "\n".join(lines)
 
 
-def _row(cells: list[str], safe: bool = False) -> str:
-    return "| " + " | ".join(cells if safe else map(_cell, cells)) + " |"
+def _row(cells: Iterable[str]) -> str:
+    return f"| {' | '.join(cells)} |"
 
 
 def _cell(text: str) -> str:

@@ -1,108 +1,79 @@
-"""Several samplers against each other: rankings, winning rates and differences as tables."""
+"""The report of a matrix: rankings, winning rates and differences as tables."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
-
-import pandas as pd
+from collections.abc import Callable
 
 from harness.reporting import words
-from harness.reporting.markdown import escape, table_lines
-from harness.reporting.tables import Group, Table
-from harness.store import files
+from harness.reporting.page import Page, RowGroup, Section, Table
 from harness.store.comparison_tables import MetricInfo
-
-if TYPE_CHECKING:
-    from rich.console import RenderableType
+from harness.store.matrix_table import Duel, Matrix
 
 TITLE = "Each sampler against each other"
 
 
-def write_matrix(
-    ranking: pd.DataFrame, matrix: pd.DataFrame, metrics: Sequence[MetricInfo], folder: str
-) -> str:
-    """Write `report/matrix.html` and `matrix.md` below `folder`; the page's path.
-
-    `ranking` and `matrix` have the columns of compare.matrix.RANKING and MATRIX.
-    """
-    from harness.reporting.page import tables_page
-
-    shown = [rankings(ranking, metrics)]
-    for metric in metrics:
+def full(matrix: Matrix, out: str) -> Page:
+    """Everything."""
+    shown = [rankings(matrix)]
+    for metric in matrix.metrics:
         shown += [
-            crossed(matrix, metric, "winning_rate", "Winning rate of the row over the column"),
-            crossed(matrix, metric, "difference", "Mean difference, row minus column"),
+            _crossed(matrix, metric, "Winning rate of the row over the column", _rate),
+            _crossed(matrix, metric, "Mean difference, row minus column", _difference),
         ]
-    page = files.join(folder, "report", "matrix.html")
-    files.write_text(page, tables_page(TITLE, [], shown))
-    lines = [f"# {escape(TITLE)}", *(table_lines(table) for table in shown)]
-    files.write_text(files.join(folder, "matrix.md"), "\n".join(lines) + "\n")
-    return page
+    return Page(TITLE, [Section("", shown)], html="report/matrix.html", text="matrix.md")
 
 
-def matrix_tables(ranking: pd.DataFrame, metrics: Sequence[MetricInfo]) -> list[RenderableType]:
-    """What to print: the ranking on each metric over all categories."""
-    from rich.text import Text
-
-    from harness.reporting.console import plain_table
-
-    shown: list[RenderableType] = []
-    whole = rankings(ranking[ranking["category"].isna()], metrics)
-    for group in whole.groups:
-        table = Table(whole.caption, whole.columns, [Group("", group.rows)])
-        shown += [Text(group.title, style="bold"), plain_table(table)]
-    return shown
+def brief(matrix: Matrix, out: str) -> Page:
+    """The ranking on each metric over all categories."""
+    return Page("", [Section("", rankings(matrix, whole=True).apart())])
 
 
-def rankings(ranking: pd.DataFrame, metrics: Sequence[MetricInfo]) -> Table:
-    """Mean winning rates and strengths, best first, by metric and category."""
+def rankings(matrix: Matrix, whole: bool = False) -> Table:
+    """Mean winning rates and strengths, best first, by metric and (unless `whole`) category."""
     groups = []
-    for metric in metrics:
-        part = ranking[ranking["metric"] == metric.name]
-        for category in [None, *sorted(part["category"].dropna().unique())]:
-            here = part["category"].isna() if category is None else part["category"] == category
-            rows = part[here].sort_values("winning_rate", ascending=False, kind="stable")
+    for metric in matrix.metrics:
+        ranks = [rank for rank in matrix.ranks if rank.metric == metric.name]
+        categories = sorted({rank.category for rank in ranks if rank.category})
+        for category in [None, *([] if whole else categories)]:
+            rows = sorted(
+                (rank for rank in ranks if rank.category == category),
+                key=lambda rank: -(rank.winning_rate.value or 0),
+            )
             title = words.label(metric) + ("" if category is None else f", {category}")
             body = [
                 [
-                    str(row["run"]),
-                    words.rate(pd.Series({**row, "reason": "one prompt: no interval"})),
-                    words.estimate(
-                        row["strength"], row["strength_low"], row["strength_high"], signed=True
-                    ),
-                    f"{row['prompts']:,}",
+                    rank.run,
+                    words.rate(rank.winning_rate),
+                    words.estimate(rank.strength, signed=True),
+                    f"{rank.winning_rate.n:,}",
                 ]
-                for _, row in rows.iterrows()
+                for rank in rows
             ]
-            groups += [Group(title, body)] if body else []
+            groups += [RowGroup(title, body)] if body else []
     return Table(
         "Mean winning rate over the other samplers, and strength",
         ["run", "mean winning rate", "strength (log)", "prompts"],
         groups,
-        "Ties count half; 95 % intervals over prompts. Strength: Bradley and Terry's model with "
-        "Davidson's ties, the mean of all 0, intervals by resampling prompts; two samplers whose "
-        "strengths differ by d win with odds exp(d). Ranks are exploratory.",
+        f"{words.TIES_COUNT}; 95 % intervals over prompts. Strength: Bradley and Terry's model "
+        "with Davidson's ties, the mean of all 0, intervals by resampling prompts; two samplers "
+        "whose strengths differ by d win with odds exp(d). Ranks are exploratory.",
     )
 
 
-def crossed(matrix: pd.DataFrame, metric: MetricInfo, value: str, caption: str) -> Table:
+def _rate(duel: Duel) -> str:
+    return words.rate(duel.winning_rate)
+
+
+def _difference(duel: Duel) -> str:
+    return words.estimate(duel.difference, signed=True)
+
+
+def _crossed(
+    matrix: Matrix, metric: MetricInfo, caption: str, cell: Callable[[Duel], str]
+) -> Table:
     """A row and a column a sampler, over all categories."""
-    part = matrix[(matrix["metric"] == metric.name) & matrix["category"].isna()]
-    names = list(dict.fromkeys([*part["a"], *part["b"]]))
-    cells = {(row["a"], row["b"]): row for _, row in part.iterrows()}
-    body = []
-    for a in names:
-        line = [str(a)]
-        for b in names:
-            row = cells.get((a, b))
-            line.append("" if row is None else _cell(row, value))
-        body.append(line)
-    return Table(f"{caption}: {words.label(metric)}", ["", *map(str, names)], [Group("", body)])
-
-
-def _cell(row: pd.Series, value: str) -> str:
-    if value == "winning_rate":
-        return words.rate(row)
-    low, high = row["difference_low"], row["difference_high"]
-    return words.estimate(row["difference"], low, high, row["reason"], signed=True)
+    duels = [d for d in matrix.duels if d.metric == metric.name and d.category is None]
+    cells = {(duel.a, duel.b): cell(duel) for duel in duels}
+    names = [*matrix.runs]
+    body = [[a, *(cells.get((a, b), "") for b in names)] for a in names]
+    return Table(f"{caption}: {words.label(metric)}", ["", *names], [RowGroup("", body)])

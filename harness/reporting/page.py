@@ -1,94 +1,117 @@
-"""`index.html`: one file with everything in it."""
+"""What every report is made of, whatever it is of, and however it is shown."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
-from importlib.resources import files as resources
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, replace
+from typing import Any
 
-from harness.reporting import run_tables, tables, viewer, words
-from harness.reporting.content import Content
+from harness.reporting import words
 from harness.reporting.drawing import Drawing
-from harness.store.comparison_tables import Comparison
-
-if TYPE_CHECKING:
-    from jinja2 import Environment
+from harness.store.comparison_tables import MetricInfo
 
 
-def html_page(content: Content) -> str:
-    """The whole page as text: styles, script, figures and pictures inline, no address outside."""
-    from markupsafe import Markup
+@dataclass(frozen=True)
+class RowGroup:
+    """Rows under a heading of their own; the first cell of a row names it."""
 
-    folder, comparison = resources("harness.reporting"), content.comparison
-    template = _environment().get_template("page.html.j2")
-    seen = len(viewer.gone(comparison)) < len(comparison.runs)
-    return template.render(
-        style=Markup((folder / "page.css").read_text(encoding="utf-8")),
-        script=Markup((folder / "page.js").read_text(encoding="utf-8")),
-        data=Markup(embedded_json(viewer.viewer_data(comparison))) if seen else None,
-        absence=viewer.absence(comparison),
-        content=content,
-        subtitle=_subtitle(comparison),
-        headline=words.label(comparison.metrics[0]),
-        drawn={drawing.name: Markup(drawing.inline()) for drawing in content.drawings},
-        commands=comparison.commands,
-    )
+    title: str
+    rows: list[list[str]]
 
 
-def tables_page(
-    title: str,
-    lines: Sequence[str],
-    found: Sequence[tables.Table],
-    drawings: Sequence[Drawing] = (),
-    commands: Sequence[str] = (),
-    links: Mapping[str, str] | None = None,
-) -> str:
-    """A page of figures, then tables, in the same dress; `links` to other pages by their text."""
-    from markupsafe import Markup
+@dataclass(frozen=True)
+class Table:
+    """A table of text. All columns but the first are numbers, unless named in `prose`.
 
-    folder = resources("harness.reporting")
-    style = Markup((folder / "page.css").read_text(encoding="utf-8"))
-    template = _environment().get_template("tables.html.j2")
-    drawn = [(Markup(drawing.inline()), drawing.caption) for drawing in drawings]
-    return template.render(
-        style=style,
-        title=title,
-        lines=lines,
-        tables=found,
-        drawn=drawn,
-        commands=commands,
-        links=links or {},
-    )
+    `wide` names the columns that a terminal has no room for.
+    """
+
+    caption: str
+    columns: list[str]
+    groups: list[RowGroup]
+    note: str = ""
+    prose: frozenset[str] = frozenset()
+    wide: frozenset[str] = frozenset()
+
+    def __bool__(self) -> bool:
+        """Whether there is anything in it."""
+        return bool(self.groups)
+
+    def apart(self, ending: str = "") -> list[Table]:
+        """A table a group, called as the group with an `ending`."""
+        return [replace(self, caption=one.title + ending, groups=[one]) for one in self.groups]
 
 
-def _environment() -> Environment:
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
-    return Environment(
-        loader=PackageLoader("harness.reporting", "."),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+def by_metric(
+    metrics: Iterable[MetricInfo], rows: Callable[[MetricInfo], list[list[str]]]
+) -> list[RowGroup]:
+    """A group for each metric that has any rows."""
+    groups = (RowGroup(words.label(metric), rows(metric)) for metric in metrics)
+    return [group for group in groups if group.rows]
 
 
-def _subtitle(comparison: Comparison) -> str:
-    run = comparison.candidate
-    models = " and ".join(dict.fromkeys(each.model for each in comparison.runs.values()))
-    seeds = f"seed{'s' if len(run.seeds) > 1 else ''} {run_tables.span(run.seeds)}"
-    size = "" if run.size is None else f"{run.size[0]} by {run.size[1]} pixels, "
-    alike = all(words.paired(comparison, role) for role in comparison.baselines)
-    return (
-        f"{models}, {size}{words.plural(run.prompts, 'prompt')}, {seeds}. "
-        f"Same prompts{' and same noise' if alike else ''} on both sides."
-    )
+@dataclass(frozen=True)
+class Section:
+    """Figures and tables, under a heading if there is one.
+
+    `details` are tables that are folded away at first, `commands` what reproduces it all.
+    """
+
+    title: str
+    tables: list[Table] = field(default_factory=list)
+    figures: list[Drawing] = field(default_factory=list)
+    details: list[Table] = field(default_factory=list)
+    commands: list[str] = field(default_factory=list)
 
 
-def embedded_json(value: Any) -> str:
-    """JSON that is safe inside a `<script>`: it cannot close the element or open a comment."""
-    text = json.dumps(value, ensure_ascii=False, allow_nan=False)
-    for char in "<>&\u2028\u2029":
-        text = text.replace(char, f"\\u{ord(char):04x}")
-    return text
+@dataclass(frozen=True)
+class Verdict:
+    """What one comparison says on the first metric, and on the others."""
+
+    setting: str
+    verdict: str
+    line: str
+    others: str = ""
+    primary: bool = False
+
+    @property
+    def where(self) -> str:
+        return self.setting + (", primary result" if self.primary else "")
+
+
+@dataclass(frozen=True)
+class Viewer:
+    """Pairs to look at: JSON-like `data` (null where no run is left), what is missing, a metric."""
+
+    data: dict[str, Any] | None
+    absence: str | None
+    headline: str
+
+
+@dataclass(frozen=True)
+class Page:
+    """A report. `lines` are sentences beside the verdicts, `links` other reports' folders by text.
+
+    `html` and `text` are the names of its files below a folder; beside the first lie `figures/` and
+    `files`, texts by name.
+    """
+
+    title: str
+    sections: list[Section]
+    verdicts: list[Verdict] = field(default_factory=list)
+    lines: list[str] = field(default_factory=list)
+    links: dict[str, str] = field(default_factory=dict)
+    subtitle: str = ""
+    viewer: Viewer | None = None
+    files: dict[str, str] = field(default_factory=dict)
+    html: str = "index.html"
+    text: str = "report.md"
+
+    @property
+    def place(self) -> str:
+        """The folder of the page, with a slash, or nothing."""
+        return self.html[: self.html.rfind("/") + 1]
+
+    @property
+    def drawings(self) -> list[Drawing]:
+        return [drawing for section in self.sections for drawing in section.figures]

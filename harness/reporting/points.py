@@ -6,8 +6,20 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from harness.reporting import words
-from harness.reporting.drawing import COLOURS, INK, MARKERS, SOFT, Drawing, cut, new_figure
-from harness.reporting.tables import Group, Table
+from harness.reporting.drawing import (
+    COLOURS,
+    INK,
+    MARKERS,
+    SOFT,
+    Drawing,
+    cut,
+    dress,
+    log_ticks,
+    new_figure,
+    tile,
+    tiles,
+)
+from harness.reporting.page import Table, by_metric
 from harness.store import files
 from harness.store.comparison_tables import MetricInfo
 from harness.store.survey_table import Row, Score, Survey
@@ -24,13 +36,14 @@ UNITS = {
 
 def fronts(survey: Survey, metrics: Sequence[MetricInfo] | None = None) -> Table:
     """Every run by its cost: its score, and whether another is as cheap and as good or better."""
-    groups = []
-    for metric in survey.metrics if metrics is None else metrics:
-        rows = sorted(_scored(survey, metric), key=lambda row: _cost(survey, row))
-        body = [
-            [row.label, *_costs(row), _score(row, metric), _standing(row, metric)] for row in rows
+
+    def rows(metric: MetricInfo) -> list[list[str]]:
+        found = sorted(_scored(survey, metric), key=lambda row: _cost(survey, row))
+        return [
+            [row.label, *_costs(row), _score(row, metric), _standing(row, metric)] for row in found
         ]
-        groups += [Group(words.label(metric), body)] if body else []
+
+    groups = by_metric(survey.metrics if metrics is None else metrics, rows)
     columns = ["run", "NFE", "MACs", "seconds an image", "score", "on the Pareto front"]
     note = (
         f"Cost is in {UNITS[survey.unit]}. A run is off the front if another costs no more and "
@@ -60,8 +73,7 @@ def _costs(row: Row) -> list[str]:
 
 
 def _score(row: Row, metric: MetricInfo) -> str:
-    score = row.scores[metric.name]
-    return words.estimate(score.value, score.low, score.high, score.reason)
+    return words.estimate(row.scores[metric.name])
 
 
 def _standing(row: Row, metric: MetricInfo) -> str:
@@ -124,7 +136,9 @@ def _cost_figure(survey: Survey, metric: MetricInfo, rows: list[Row]) -> Drawing
                 zorder=3,
             )
         _dress(axes, UNITS[survey.unit], words.label(metric))
-        _ticks(axes, [_cost(survey, row) for row in rows], survey.unit)
+        costs = {_cost(survey, row) for row in rows}
+        show = words.macs if survey.unit == "macs" else "{:.3g}".format
+        log_ticks(axes, [*costs], (max(costs) / min(costs)) ** (1 / 9), show)
         figure.legend(loc="outside upper left", ncols=2, frameon=False, fontsize=8.5)
     said = "; ".join(
         f"{row.label} at {_cost(survey, row):g}: {_score(row, metric)}, {_standing(row, metric)}"
@@ -164,8 +178,8 @@ def _points(
     ys: list[Any] = [score.value for score in scores]
     axes.plot(xs, ys, linewidth=1.2, markersize=5, label=label, **look)
     for x, score in zip(xs, scores, strict=True):
-        if score.low is not None and score.high is not None:
-            axes.plot([x, x], [score.low, score.high], color=look["color"], linewidth=0.9)
+        if score.ends:
+            axes.plot([x, x], score.ends, color=look["color"], linewidth=0.9)
 
 
 def _curve(survey: Survey, metric: MetricInfo, rows: list[Row]) -> Drawing:
@@ -193,7 +207,6 @@ def _curve(survey: Survey, metric: MetricInfo, rows: list[Row]) -> Drawing:
 def _map(survey: Survey, metric: MetricInfo, base: str, rows: list[Row]) -> Drawing:
     """Scores over the two parameters that were varied, the best one framed."""
     from matplotlib.colors import LinearSegmentedColormap, Normalize
-    from matplotlib.patches import Rectangle
 
     down, across = survey.varied
     known = {(row.point[down], row.point[across]): _value(row, metric) for row in rows}
@@ -210,28 +223,14 @@ def _map(survey: Survey, metric: MetricInfo, base: str, rows: list[Row]) -> Draw
                 if (y, x) not in known:
                     axes.text(j, i, words.NONE, ha="center", va="center", color=SOFT)
                     continue
-                value = known[y, x]
-                edge = INK if (y, x) == best else "none"
-                look: dict[str, Any] = {
-                    "facecolor": colours(shade(value)),
-                    "edgecolor": edge,
-                    "linewidth": 1.8,
-                }
-                axes.add_patch(Rectangle((j - 0.47, i - 0.44), 0.94, 0.88, **look))
-                dark = (shade(value) if sign > 0 else 1 - shade(value)) > 0.7
-                text = words.number(value) + (" *" if (y, x) == best else "")
-                axes.text(
-                    j, i, text, ha="center", va="center", color="white" if dark else INK, size=9
-                )
-        axes.set_xlim(-0.5, len(xs) - 0.5)
-        axes.set_ylim(len(ys) - 0.5, -0.5)
-        axes.set_xticks(range(len(xs)), [f"{x:g}" for x in xs])
-        axes.set_yticks(range(len(ys)), [f"{y:g}" for y in ys])
+                shaded = shade(known[y, x])
+                tile(axes, (j, i), colours(shaded), (y, x) == best, 1.8)
+                ink = "white" if (shaded if sign > 0 else 1 - shaded) > 0.7 else INK
+                text = words.number(known[y, x]) + (" *" if (y, x) == best else "")
+                axes.text(j, i, text, ha="center", va="center", color=ink, size=9)
+        tiles(axes, [f"{x:g}" for x in xs], [f"{y:g}" for y in ys], 9)
         axes.set_xlabel(across, size=9, color=SOFT)
         axes.set_ylabel(down, size=9, color=SOFT)
-        axes.tick_params(length=0, labelsize=9)
-        for side in axes.spines.values():
-            side.set_visible(False)
     said = "; ".join(f"{down} {y:g}, {across} {x:g}: {v:.4g}" for (y, x), v in known.items())
     return Drawing(
         files.file_name("map", base, metric.name),
@@ -245,20 +244,4 @@ def _map(survey: Survey, metric: MetricInfo, base: str, rows: list[Row]) -> Draw
 def _dress(axes: Axes, across: str, up: str) -> None:
     axes.set_xlabel(across, size=9, color=SOFT)
     axes.set_ylabel(up, size=9.5)
-    axes.tick_params(length=3, color="#bbb", labelsize=9, labelcolor=SOFT)
-    for side in ("top", "right"):
-        axes.spines[side].set_visible(False)
-
-
-def _ticks(axes: Axes, costs: Sequence[float], unit: str) -> None:
-    """Labels at the costs that were run, as far as they do not run into each other."""
-    from matplotlib.ticker import NullLocator
-
-    least = (max(costs) / min(costs)) ** (1 / 9)
-    shown: list[float] = []
-    for value in sorted(set(costs)):
-        if not shown or value > least * shown[-1]:
-            shown.append(value)
-    axes.xaxis.set_minor_locator(NullLocator())
-    show = words.macs if unit == "macs" else "{:.3g}".format
-    axes.set_xticks(shown, [show(value) for value in shown])
+    dress(axes)

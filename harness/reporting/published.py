@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from harness.reporting import words
-from harness.reporting.tables import Group, Table
+from harness.reporting.page import RowGroup, Table
 from harness.store.survey_table import Published, Row, Survey
 
 UNSTATED = "not stated"
 
 
-def beside_published(survey: Survey, short: bool = False) -> Table | None:
+def beside_published(survey: Survey) -> Table | None:
     """Each published number beside ours, with the images and evaluations of both; None where there
-    are none. `short` is what a terminal has room for."""
+    are none."""
     body = []
     for row in survey.rows:
         for one in row.published:
@@ -20,18 +20,19 @@ def beside_published(survey: Survey, short: bool = False) -> Table | None:
             number = f"winning rate on {name}" if one.winning_rate else name
             stated = [_stated(one.n, n), _stated(one.nfe, row.nfe)]
             values = [words.percent(one.value) if one.winning_rate else f"{one.value:g}", ours]
-            cells = [row.label, number, *values, *([] if short else stated), _standing(row, one, n)]
-            body.append([*cells, *([] if short else [one.source])])
+            standing = _standing(row, one, n)
+            body.append([row.label, number, *values, *stated, standing, one.source])
     if not body:
         return None
     columns = ["run", "number", "published", "ours", "images: theirs, ours", "NFE: theirs, ours"]
-    columns = [*(columns[:4] if short else columns), "comparable", *([] if short else ["source"])]
     note = (
         "Pairs in place of images for a winning rate. NFE counts every evaluation of a network on "
         "one sample, a pair for guidance twice."
     )
     prose = frozenset({"number", "comparable", "source"})
-    return Table("Beside the published numbers", columns, [Group("", body)], note, prose)
+    wide = frozenset({*columns[4:], "source"})
+    columns += ["comparable", "source"]
+    return Table("Beside the published numbers", columns, [RowGroup("", body)], note, prose, wide)
 
 
 def _ours(row: Row, one: Published) -> tuple[str, int | None]:
@@ -40,14 +41,11 @@ def _ours(row: Row, one: Published) -> tuple[str, int | None]:
         rate = row.rate("own", one.metric)
         if rate is None or rate.value is None:
             return words.NONE, None
-        value = words.percent(rate.value)
-        if rate.low is not None and rate.high is not None:
-            value += f" [{100 * rate.low:.1f}, {100 * rate.high:.1f}]"
-        return value, rate.pairs
+        return words.plain_rate(rate.winning_rate), rate.pairs
     score = row.scores.get(one.metric)
     if score is None or score.value is None:
         return words.NONE, None
-    return words.estimate(score.value, score.low, score.high, score.reason), score.n
+    return words.estimate(score), score.n
 
 
 def _stated(theirs: float | None, ours: float | None) -> str:

@@ -6,7 +6,8 @@ import json
 
 from harness.reporting import words
 from harness.reporting.official import NOTE, official_count
-from harness.reporting.tables import Group, Table, role_name
+from harness.reporting.page import RowGroup, Table
+from harness.reporting.tables import role_name
 from harness.store.comparison_tables import Comparison, Cost, RunFacts
 
 
@@ -35,7 +36,7 @@ def costs(comparison: Comparison) -> Table:
     return Table(
         "What an image costs, and how strongly it is guided",
         columns,
-        [Group("", rows)],
+        [RowGroup("", rows)],
         "NFE: evaluations that were run, all networks and branches. As pairs: two for each call of "
         "the denoiser, as codes count that always run both branches. MACs: multiply-accumulates, "
         "without text encoder and decoder. Ratio: the candidate's MACs over this run's. Sigma: the "
@@ -43,6 +44,7 @@ def costs(comparison: Comparison) -> Table:
         "images, with their standard deviation where they differ. Seconds: sampling and decoding "
         f"in batches, as measured. {NOTE}",
         frozenset({"sampler", "guidance scale"}),
+        frozenset({"sampler", "as pairs", "official count", "sigma"}),
     )
 
 
@@ -75,7 +77,7 @@ def runs(comparison: Comparison) -> Table:
     columns, *rows = zip(["run", *map(role_name, comparison.runs)], *shown, strict=True)
     note = f"The same for all runs: {'; '.join(alike)}." if alike else ""
     caption = "Samplers with all parameters"
-    body = [Group("", [list(row) for row in rows])]
+    body = [RowGroup("", [list(row) for row in rows])]
     return Table(caption, list(columns), body, note, frozenset(columns) - {"images"})
 
 

@@ -5,12 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-import pandas as pd
-
 from harness.reporting import words
 from harness.reporting.curve import (
     ACROSS,
     PICKED,
+    UNKNOWN,
     ScorePoint,
     best_at,
     draw_scores,
@@ -18,20 +17,20 @@ from harness.reporting.curve import (
     scales,
 )
 from harness.reporting.drawing import Drawing, cut, new_figure
-from harness.reporting.tables import Group, Table
+from harness.reporting.page import Table, by_metric
 from harness.store import files
 from harness.store.comparison_tables import MetricInfo
-from harness.store.survey_table import Point, Rate, Row, Score, Survey
+from harness.store.survey_table import Point, Rate, Row, Survey
 
 _COLUMNS = 2
 
 
 def along_curves(survey: Survey) -> Table | None:
     """The baseline with the guidance that scores best, and the candidate's winning rate over it."""
-    groups = []
-    for metric in survey.metrics:
-        body = [_cells(row, metric) for row in survey.rows if _points(row, metric)]
-        groups += [Group(words.label(metric), body)] if body else []
+    groups = by_metric(
+        survey.metrics,
+        lambda metric: [_cells(row, metric) for row in survey.rows if _points(row, metric)],
+    )
     columns = ["run", "score", "best of the baseline", "at guidance", "winning rate over it"]
     columns += ["guidance that it beats", "guidance that it loses to"]
     note = f"The baseline at the candidate's cost, by guidance. {PICKED}"
@@ -83,28 +82,19 @@ def _cells(row: Row, metric: MetricInfo) -> list[str]:
     points = _points(row, metric)
     best = _best(points, metric)
     rate = _rate(best, metric)
-    told = words.NONE
-    if rate is not None:
-        shown = {"winning_rate": rate.value, "low": rate.low, "high": rate.high}
-        told = f"{words.rate(pd.Series({**shown, 'reason': rate.reason}))} {rate.verdict}"
+    told = f"{words.rate(rate.winning_rate)} {rate.verdict}" if rate else words.NONE
     by_verdict = {
         verdict: [words.scale(p.weight) for p in points if _verdict(p, metric) == verdict]
         for verdict in ("wins", "loses")
     }
     return [
         row.label,
-        _told(row.scores.get(metric.name)),
-        _told(best.scores[metric.name]),
+        words.estimate(row.scores.get(metric.name)),
+        words.estimate(best.scores[metric.name]),
         words.scale(best.weight),
         told,
         *(", ".join(found) or words.NONE for found in by_verdict.values()),
     ]
-
-
-def _told(score: Score | None) -> str:
-    if score is None:
-        return words.NONE
-    return words.estimate(score.value, score.low, score.high, score.reason)
 
 
 def _figure(survey: Survey, metric: MetricInfo) -> Drawing | None:
@@ -115,7 +105,7 @@ def _figure(survey: Survey, metric: MetricInfo) -> Drawing | None:
     with new_figure(0.4 + 1.75 * lines, 6.4) as figure:
         panels = figure.subplots(lines, _COLUMNS, sharex=True, sharey="row", squeeze=False)
         for axes, (row, points) in zip(panels.flat, shown, strict=False):
-            own = ScorePoint(row.guidance, _series(row.scores.get(metric.name)))
+            own = ScorePoint(row.guidance, row.scores.get(metric.name, UNKNOWN))
             axes.set_xscale("log")
             draw_scores(axes, own, points)
             axes.set_title(cut(row.label, 40), size=9, loc="left")
@@ -136,12 +126,7 @@ def _figure(survey: Survey, metric: MetricInfo) -> Drawing | None:
 def _drawn(row: Row, metric: MetricInfo) -> list[ScorePoint]:
     """The curve's points that have a place on a logarithmic axis."""
     points = [p for p in _points(row, metric) if p.weight]
-    return [ScorePoint(p.weight, _series(p.scores[metric.name])) for p in points]
-
-
-def _series(score: Score | None) -> pd.Series:
-    empty = dict.fromkeys(("value", "low", "high", "reason"))
-    return pd.Series(empty if score is None else vars(score), dtype=object)
+    return [ScorePoint(p.weight, p.scores[metric.name]) for p in points]
 
 
 def _spoken(rows: Sequence[Row], metric: MetricInfo) -> str:
@@ -151,6 +136,6 @@ def _spoken(rows: Sequence[Row], metric: MetricInfo) -> str:
             f"{words.scale(p.weight)}: {words.number(p.scores[metric.name].value)}"
             for p in _points(row, metric)
         )
-        own = _told(row.scores.get(metric.name))
+        own = words.estimate(row.scores.get(metric.name))
         parts.append(f"{row.label} {own}, baseline at guidance {at}")
     return f"{metric.label}: {'; '.join(parts)}"

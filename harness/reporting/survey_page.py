@@ -1,26 +1,21 @@
-"""A survey as tables: what each sampler cost and scored, whom it beats, what was published."""
+"""The report of a survey: what each sampler cost and scored, whom it beats, what was published."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-import pandas as pd
+from dataclasses import replace
 
 from harness.reporting import words
 from harness.reporting.curve import PICKED
 from harness.reporting.differences import differences
-from harness.reporting.drawing import Drawing, write_drawings
+from harness.reporting.drawing import Drawing
 from harness.reporting.figures import rate_bars
-from harness.reporting.markdown import escape, table_lines
+from harness.reporting.page import Page, RowGroup, Section, Table, by_metric
 from harness.reporting.points import fronts, point_figures
 from harness.reporting.published import beside_published
 from harness.reporting.survey_curves import against_best, along_curves, curves
-from harness.reporting.tables import Group, Table
 from harness.store import files
+from harness.store.comparison_tables import MetricInfo, holds_comparison
 from harness.store.survey_table import Rate, Row, Score, Survey
-
-if TYPE_CHECKING:
-    from rich.console import RenderableType
 
 SETTINGS = {
     "own": "winning rate, own settings",
@@ -36,15 +31,8 @@ def _settings(survey: Survey) -> list[str]:
     return [setting for setting in SETTINGS if setting in made]
 
 
-def write_survey(survey: Survey, folder: str) -> str:
-    """Write `index.html`, `report.md` and `figures/` into `folder`; the page's path.
-
-    Candidates with a guidance curve get a report of their own each, below `folder`, linked to.
-    """
-    from harness.reporting.page import tables_page
-
-    said = [*verdicts(survey), *remarks(survey)]
-    drawings = [*winning_rates(survey), *curves(survey), *point_figures(survey)]
+def full(survey: Survey, out: str) -> Page:
+    """Everything; candidates whose own report lies below `out` are linked to it."""
     found = [
         runs(survey),
         along_curves(survey),
@@ -55,42 +43,35 @@ def write_survey(survey: Survey, folder: str) -> str:
         beside_published(survey),
         samplers(survey),
     ]
-    shown = [table for table in found if table and table.groups]
-    page = files.join(folder, "index.html")
-    links = _reports(survey, folder)
-    pages = {label: f"{name}/report/index.html" for label, name in links.items()}
-    text = tables_page(survey.title, said, shown, drawings, survey.commands, pages)
-    files.write_text(page, text)
-    write_drawings(drawings, files.join(folder, "figures"))
-    lines = [f"# {escape(survey.title)}", "", *[f"- {escape(line)}" for line in said]]
-    lines += [f"\n![{escape(one.caption)}](figures/{one.name}.svg)" for one in drawings]
-    lines += ["", "Each candidate's own report:", ""] if links else []
-    lines += [f"- [{escape(label)}]({name}/report.md)" for label, name in links.items()]
-    lines += [table_lines(table) for table in shown]
-    if survey.commands:
-        lines += ["", "```", *survey.commands, "```"]
-    files.write_text(files.join(folder, "report.md"), "\n".join(lines) + "\n")
-    return page
+    shown = [table for table in found if table]
+    drawings = [*winning_rates(survey), *curves(survey), *point_figures(survey)]
+    links = {
+        label: folder
+        for label, folder in _own(survey).items()
+        if files.exists(files.join(out, folder, "report.md"))
+    }
+    said = [*verdicts(survey), *remarks(survey)]
+    section = Section("", shown, drawings, commands=survey.commands)
+    return Page(survey.title, [section], lines=said, links=links)
 
 
-def _reports(survey: Survey, folder: str) -> dict[str, str]:
-    """Write the reports of candidates with a curve; the folder of each, by label, below `folder`.
+def brief(survey: Survey, out: str) -> Page:
+    """What a terminal has room for: the runs, one metric, what was declared and published."""
+    lead = (differences if survey.headline else fronts)(survey, survey.metrics[:1])
+    found = [replace(runs(survey), caption=""), lead, primaries(survey), beside_published(survey)]
+    shown = [table for table in found if table]
+    return Page("", [Section("", shown)], lines=[*verdicts(survey), *remarks(survey)])
 
-    Where the comparisons are gone and a report is there, that is linked to.
-    """
-    from harness.reporting import write_report
-    from harness.store.comparison_tables import holds_comparison, load_comparison
 
-    found = {}
-    for row in survey.rows:
-        if row.folder is None or not row.curve:
-            continue
-        path = files.join(folder, row.folder)
-        if holds_comparison(path):
-            write_report(load_comparison(path), path)
-        if files.exists(files.join(path, "report.md")):
-            found[row.label] = row.folder
-    return found
+def own_comparisons(survey: Survey, out: str) -> list[str]:
+    """Where comparisons lie of which the report is the candidate's own."""
+    folders = (files.join(out, folder) for folder in _own(survey).values())
+    return [folder for folder in folders if holds_comparison(folder)]
+
+
+def _own(survey: Survey) -> dict[str, str]:
+    """By label, the folders of candidates with a guidance curve."""
+    return {row.label: row.folder for row in survey.rows if row.folder and row.curve}
 
 
 def winning_rates(survey: Survey) -> list[Drawing]:
@@ -100,7 +81,7 @@ def winning_rates(survey: Survey) -> list[Drawing]:
         return []
     entries = {
         row.label: {
-            setting: _series(rate)
+            setting: rate
             for setting in _settings(survey)
             if (rate := row.rate(setting, survey.headline)) is not None
         }
@@ -109,55 +90,29 @@ def winning_rates(survey: Survey) -> list[Drawing]:
     legend = {setting: words.setting(setting) for setting in _settings(survey)}
     caption = (
         f"How often each sampler's image scores better on {survey.metric(survey.headline).label} "
-        "than the baseline's, in percent. Ties count half. Whiskers: 95 % intervals over prompts; "
-        "n: pairs."
+        f"than the baseline's, in percent. {words.TIES_COUNT}. Whiskers: 95 % intervals over "
+        "prompts; n: pairs."
     )
     return [rate_bars(entries, legend, caption)]
 
 
-def _series(rate: Rate) -> pd.Series:
-    shown = {"winning_rate": rate.value, "low": rate.low, "high": rate.high}
-    return pd.Series({**shown, "pairs": rate.pairs, "reason": rate.reason}, dtype=object)
-
-
-def survey_tables(survey: Survey) -> list[RenderableType]:
-    """What to print: the table without intervals of scores, verdicts, published numbers."""
-    from rich.text import Text
-
-    from harness.reporting.console import plain_table
-
-    shown: list[RenderableType] = [plain_table(runs(survey, short=True))]
-    lead = (differences if survey.headline else fronts)(survey, survey.metrics[:1])
-    for table in (lead, primaries(survey), beside_published(survey, short=True)):
-        if table is not None and table.groups:
-            shown += [Text(table.caption, style="bold"), plain_table(table)]
-    return shown + [Text(line) for line in [*verdicts(survey), *remarks(survey)]]
-
-
-def runs(survey: Survey, short: bool = False) -> Table:
-    """A row a run: NFE, a column a metric, and the winning rates on the headline metric.
-
-    `short` is what a terminal has room for: the first metric, and verdicts where there are any.
-    """
-    headline = survey.headline
-    shown = survey.metrics[:1] if short and headline else survey.metrics
-    columns = ["run", "NFE", *([] if short else ["guidance scale"])]
-    columns += [words.label(metric) for metric in shown]
+def runs(survey: Survey) -> Table:
+    """A row a run: NFE, a column a metric, and the winning rates on the headline metric."""
+    headline, labels = survey.headline, [words.label(metric) for metric in survey.metrics]
     settings = _settings(survey) if headline else []
-    columns += [SETTINGS[setting] for setting in settings]
-    columns += ["images"]
+    wide = frozenset({"guidance scale", *(labels[1:] if headline else [])})
+    columns = ["run", "NFE", "guidance scale", *labels, *(SETTINGS[name] for name in settings)]
     body = []
     for row in survey.rows:
-        cells = [row.label, words.count(row.nfe)]
-        cells += [] if short else [words.scale(row.guidance)]
-        cells += [_score(row.scores.get(metric.name)) for metric in shown]
-        if headline:
-            cells += [_winning(row, setting, headline, short=True) for setting in settings]
+        cells = [row.label, words.count(row.nfe), words.scale(row.guidance)]
+        cells += [_score(row.scores.get(metric.name)) for metric in survey.metrics]
+        cells += [_winning(row, setting, headline or "", short=True) for setting in settings]
         failed = f" ({row.failed:,} failed)" if row.failed else ""
         body.append([*cells, f"{row.images:,}{failed}"])
-    note = "NFE counts every network and branch, for one image."
-    if not short:
-        note += " Guidance scale: nominal, the mean over images."
+    note = (
+        "NFE counts every network and branch, for one image. Guidance scale: nominal, the mean "
+        "over images."
+    )
     if headline:
         note += (
             f" Winning rates are on {survey.metric(headline).label}, with 95 % intervals over "
@@ -165,7 +120,8 @@ def runs(survey: Survey, short: bool = False) -> Table:
             "already, it is the same run that is told again."
         )
     note += "".join(f" Undefined ({words.NONE}): {reason}." for reason in _reasons(survey))
-    return Table(survey.title, columns, [Group("", body)], note)
+    groups = [RowGroup("", body)]
+    return Table(survey.title, [*columns, "images"], groups, note, wide=wide)
 
 
 def _reasons(survey: Survey) -> list[str]:
@@ -176,16 +132,16 @@ def _reasons(survey: Survey) -> list[str]:
 
 def every_rate(survey: Survey) -> Table | None:
     """Winning rates on every metric; None where nothing was paired."""
-    groups, settings = [], _settings(survey)
-    for metric in survey.metrics:
+    settings = _settings(survey)
+
+    def rows(metric: MetricInfo) -> list[list[str]]:
         paired = [row for row in survey.rows if any(r.metric == metric.name for r in row.rates)]
-        body = [[row.label, *(_winning(row, s, metric.name) for s in settings)] for row in paired]
-        groups += [Group(words.label(metric), body)] if body else []
-    if not groups:
-        return None
+        return [[row.label, *(_winning(row, s, metric.name) for s in settings)] for row in paired]
+
     note = "NFE in brackets is the baseline's."
     columns = ["run", *(SETTINGS[setting] for setting in settings)]
-    return Table("Winning rates on every metric", columns, groups, note)
+    groups = by_metric(survey.metrics, rows)
+    return Table("Winning rates on every metric", columns, groups, note) if groups else None
 
 
 def primaries(survey: Survey) -> Table | None:
@@ -211,7 +167,7 @@ def primaries(survey: Survey) -> Table | None:
         "candidates: verdicts go by it. Everything else is exploratory."
     )
     prose = frozenset({"primary result", "verdict"})
-    return Table("Primary results", columns, [Group("", body)], note, prose)
+    return Table("Primary results", columns, [RowGroup("", body)], note, prose)
 
 
 def samplers(survey: Survey) -> Table:
@@ -221,7 +177,7 @@ def samplers(survey: Survey) -> Table:
         for row in survey.rows
     ]
     columns = ["run", "sampler", "model"]
-    return Table("What was run", columns, [Group("", body)], "", frozenset(columns))
+    return Table("What was run", columns, [RowGroup("", body)], "", frozenset(columns))
 
 
 def verdicts(survey: Survey) -> list[str]:
@@ -281,9 +237,7 @@ def remarks(survey: Survey) -> list[str]:
 
 
 def _score(score: Score | None) -> str:
-    if score is None or score.value is None:
-        return words.NONE
-    return words.estimate(score.value, score.low, score.high, score.reason)
+    return words.NONE if score is None or score.value is None else words.estimate(score)
 
 
 def _winning(row: Row, setting: str, metric: str, short: bool = False) -> str:
@@ -296,9 +250,7 @@ def _winning(row: Row, setting: str, metric: str, short: bool = False) -> str:
     return f"{_rate(rate)} {rate.verdict}{cost}"
 
 
-def _rate(rate: Rate | None) -> str:
-    if rate is None:
-        return words.NONE
-    if rate.value is None or rate.low is None or rate.high is None:
+def _rate(rate: Rate) -> str:
+    if rate.value is None or rate.winning_rate.ends is None:
         return rate.reason or words.NONE
-    return f"{words.percent(rate.value)} [{100 * rate.low:.1f}, {100 * rate.high:.1f}]"
+    return words.rate(rate.winning_rate)

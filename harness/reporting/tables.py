@@ -2,33 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
-
-import pandas as pd
+from collections.abc import Callable, Sequence
 
 from harness.metrics.set_statistics import BLOCKS
 from harness.reporting import words
+from harness.reporting.page import RowGroup, Table, by_metric
 from harness.store.comparison_tables import CANDIDATE, Comparison, MetricInfo
-
-
-@dataclass(frozen=True)
-class Group:
-    """Rows under a heading of their own; the first cell of a row names it."""
-
-    title: str
-    rows: list[list[str]]
-
-
-@dataclass(frozen=True)
-class Table:
-    """A table of text. All columns but the first are numbers, unless named in `prose`."""
-
-    caption: str
-    columns: list[str]
-    groups: list[Group]
-    note: str = ""
-    prose: frozenset[str] = field(default_factory=frozenset)
+from harness.store.results import Result
 
 
 def cost_line(comparison: Comparison, role: str) -> str:
@@ -57,19 +37,19 @@ def two_by_two(comparison: Comparison) -> Table | None:
     known = {*comparison.runs, *comparison.absent, *comparison.same}
     if not {"matched guidance", "matched cost and guidance"} & known:
         return None
-    groups = []
-    for metric in comparison.metrics:
-        rows = [
+
+    def rows(metric: MetricInfo) -> list[list[str]]:
+        return [
             [cost, *(_answer(comparison, role, metric) for role in roles)]
             for cost, roles in _GRID.items()
         ]
-        groups.append(Group(words.label(metric), rows))
+
     columns = ["baseline at", "own guidance scale", "matched guidance scale"]
     name = comparison.candidate.sampler.name
     return Table(
         f"Does {name} win at the same cost, and at the same guidance?",
         columns,
-        groups,
+        by_metric(comparison.metrics, rows),
         "Winning rate with 95 % interval over prompts; wins / ties / losses, n: pairs (prompts). "
         "↑ higher is better, ↓ lower is better. At matched cost the baseline has more steps, at "
         f"matched guidance {_matched_guidance(comparison)}.",
@@ -96,78 +76,68 @@ def _answer(comparison: Comparison, role: str, metric: MetricInfo) -> str:
     if same is None and role not in comparison.baselines:
         return f"not compared: {comparison.absent.get(role, 'no baseline run')}"
     row = comparison.rate(role, metric.name)
-    lines = [words.rate(row), f"{words.outcomes(row)}, n {words.pairs(row)}", str(row["verdict"])]
+    rate = words.rate(row.winning_rate)
+    lines = [rate, f"{words.outcomes(row)}, n {words.pairs(row)}", row.verdict]
     return "\n".join([*lines, f"the same run as at {words.setting(same)}"] if same else lines)
 
 
 def winning_rates(comparison: Comparison) -> Table:
     """Per comparison and metric: rate, wins, ties, losses, n, p, mean difference, verdict."""
-    names = words.run_names(comparison)
-    groups = []
-    for role in comparison.baselines:
-        rows = []
-        for metric in comparison.metrics:
-            row = comparison.rate(role, metric.name)
-            difference = words.estimate(
-                row["difference"],
-                row["difference_low"],
-                row["difference_high"],
-                row["difference_reason"],
-                signed=True,
-            )
-            rows.append(
-                [
-                    words.label(metric),
-                    words.rate(row),
-                    words.outcomes(row),
-                    words.pairs(row),
-                    words.p_value(row["p_value"]),
-                    difference,
-                    str(row["verdict"]),
-                ]
-            )
-        title = f"{words.setting(role)}: {names[CANDIDATE]} vs {names[role]}"
-        groups.append(Group(f"{title}. {cost_line(comparison, role)}", rows))
+
+    def cells(row: Result) -> list[str]:
+        return [
+            words.rate(row.winning_rate),
+            words.outcomes(row),
+            words.pairs(row),
+            words.p_value(row.p_value),
+            words.estimate(row.difference, signed=True),
+            row.verdict,
+        ]
+
+    columns = ["metric", "winning rate", "wins / ties / losses", "pairs (prompts)", "p"]
     return Table(
         f"Winning rate of {comparison.candidate.sampler.name}, with 95 % intervals over prompts",
+        [*columns, "mean difference", "verdict"],
         [
-            "metric",
-            "winning rate",
-            "wins / ties / losses",
-            "pairs (prompts)",
-            "p",
-            "mean difference",
-            "verdict",
+            RowGroup(f"{title}. {cost_line(comparison, role)}", rows)
+            for role, title, rows in _by_baseline(comparison, cells)
         ],
-        groups,
         "↑ higher is better, ↓ lower is better. The difference is candidate minus baseline in the "
         "metric's units, over pairs with a score on both sides. A verdict takes an interval "
         "without 50 % and p < 0.05." + words.equivalence(comparison) + _defined(comparison.metrics),
         frozenset({"verdict"}),
+        frozenset({"p", "verdict"}),
     )
+
+
+def _by_baseline(
+    comparison: Comparison, cells: Callable[[Result], list[str]]
+) -> list[tuple[str, str, list[list[str]]]]:
+    """Each baseline with a title, and a row a metric."""
+    names = words.run_names(comparison)
+    return [
+        (
+            role,
+            f"{words.setting(role)}: {names[CANDIDATE]} vs {names[role]}",
+            [[words.label(m), *cells(comparison.rate(role, m.name))] for m in comparison.metrics],
+        )
+        for role in comparison.baselines
+    ]
 
 
 def effects(comparison: Comparison) -> Table:
     """Per comparison and metric what a winning rate under common noise does not say."""
-    names = words.run_names(comparison)
-    groups = []
-    for role in comparison.baselines:
-        rows = []
-        for metric in comparison.metrics:
-            row = comparison.rate(role, metric.name)
-            crossed = words.rate(row, "crossed")
-            if not words.missing(row["crossed"]):
-                crossed += f" ({row['crossed_prompts']:,})"
-            rows.append(
-                [
-                    words.label(metric),
-                    *(_estimated(row, key) for key in ("effect", "correlation")),
-                    crossed,
-                    words.mcnemar(row),
-                    words.percent(row["detectable"]),
-                ]
-            )
-        groups.append(Group(f"{words.setting(role)}: {names[CANDIDATE]} vs {names[role]}", rows))
+
+    def cells(row: Result) -> list[str]:
+        known = "" if row.crossed.value is None else f" ({row.crossed.n:,})"
+        return [
+            words.estimate(row.effect, signed=True),
+            words.estimate(row.correlation, signed=True),
+            words.rate(row.crossed) + known,
+            words.mcnemar(row),
+            words.percent(row.detectable),
+        ]
+
     return Table(
         "How large the differences are",
         [
@@ -178,7 +148,7 @@ def effects(comparison: Comparison) -> Table:
             "binary: only A / only B, McNemar p",
             "detectable",
         ],
-        groups,
+        [RowGroup(title, rows) for _, title, rows in _by_baseline(comparison, cells)],
         "With common noise a tiny gain everywhere wins every pair. So: the mean difference in "
         "units of the baseline's deviation over seeds of a prompt; how alike the two scores of a "
         "pair are; the winning rate over all pairs of two different seeds of a prompt, without "
@@ -187,38 +157,38 @@ def effects(comparison: Comparison) -> Table:
     )
 
 
-def _estimated(row: pd.Series, key: str) -> str:
-    value, low, high, reason = (row[key + end] for end in ("", "_low", "_high", "_reason"))
-    return words.estimate(value, low, high, reason, signed=True)
-
-
 def scores(comparison: Comparison) -> Table:
     """Per metric and run: mean score with interval, n, and what an image cost."""
-    frame, groups = comparison.summary, []
-    for metric in comparison.metrics:
-        rows = []
-        for _, row in frame[frame["metric"] == metric.name].iterrows():
-            role = str(row["run"])
-            rows.append(
-                [
-                    role_name(role),
-                    words.estimate(row["mean"], row["low"], row["high"], row["reason"]),
-                    f"{row['images']:,} ({row['prompts']:,})",
-                    f"{row['failed']:,}",
-                    words.count(row["nfe"]),
-                    words.seconds(row["seconds"]),
-                ]
-            )
-        groups.append(Group(words.label(metric), rows))
-    columns = ["run", "mean", "images (prompts)", "failed", "NFE", "seconds an image"]
+
+    def rows(metric: MetricInfo) -> list[list[str]]:
+        return [
+            [
+                role_name(row.run),
+                words.estimate(row.mean),
+                f"{row.images:,} ({row.mean.n:,})",
+                *_cost(comparison, row.run),
+            ]
+            for row in comparison.means
+            if row.metric == metric.name
+        ]
+
     return Table(
         "Mean scores of each run's own images, with cost",
-        columns,
-        groups,
+        ["run", "mean", "images (prompts)", *_COST],
+        by_metric(comparison.metrics, rows),
         "Means weigh every prompt the same; 95 % intervals over prompts. NFE: network evaluations "
         "an image, all networks and branches; a guided step is two. Seconds: sampling and decoding "
         "in batches, as measured on the device named with the runs.",
     )
+
+
+_COST = ("failed", "NFE", "seconds an image")
+
+
+def _cost(comparison: Comparison, role: str) -> list[str]:
+    run = comparison.runs[role]
+    failed = f"{sum(run.failed.values()):,}"
+    return [failed, words.count(run.cost.nfe), words.seconds(run.cost.seconds)]
 
 
 def role_name(role: str) -> str:
@@ -228,77 +198,62 @@ def role_name(role: str) -> str:
 
 def categories(comparison: Comparison, metric: MetricInfo) -> Table | None:
     """Winning rates on one metric by category, a column a comparison; None without categories."""
-    rates = comparison.rates
-    rows = rates[(rates["metric"] == metric.name) & rates["category"].notna()]
-    if rows.empty:
-        return None
-    cells = {(row["comparison"], row["category"]): row for _, row in rows.iterrows()}
-    columns = ["category"]
-    for role in comparison.baselines:
-        columns += [f"{words.setting(role)}", "wins / ties / losses", "pairs (prompts)"]
-    body = []
-    for category in sorted(rows["category"].unique()):
-        line = [str(category)]
-        for role in comparison.baselines:
-            cell = cells.get((role, category))
-            line += (
-                [words.NONE] * 3
-                if cell is None
-                else [words.rate(cell), words.outcomes(cell), words.pairs(cell)]
-            )
-        body.append(line)
-    return Table(f"Winning rate by category on {words.label(metric)}", columns, [Group("", body)])
+    rows = [row for row in comparison.results if row.metric == metric.name and row.category]
+    cells = {
+        (row.comparison, row.category): [
+            words.rate(row.winning_rate),
+            words.outcomes(row),
+            words.pairs(row),
+        ]
+        for row in rows
+    }
+    roles, columns = [*comparison.baselines], ["category"]
+    for role in roles:
+        columns += [words.setting(role), "wins / ties / losses", "pairs (prompts)"]
+    body = [
+        [category, *(text for role in roles for text in cells.get((role, category), _NOTHING))]
+        for category in sorted({row.category for row in rows if row.category})
+    ]
+    title = f"Winning rate by category on {words.label(metric)}"
+    return Table(title, columns, [RowGroup("", body)]) if body else None
+
+
+_NOTHING = 3 * [words.NONE]
 
 
 def set_scores(comparison: Comparison) -> Table | None:
     """Scores of whole runs, with n and interval; None if there are none."""
-    frame = comparison.set_scores
-    if frame.empty:
+    if not comparison.set_results:
         return None
+
+    def rows(metric: MetricInfo) -> list[list[str]]:
+        return [
+            [
+                role_name(row.run),
+                words.estimate(row.value),
+                words.estimate(row.difference, signed=True),
+                f"{row.value.n:,}",
+                *_cost(comparison, row.run),
+            ]
+            for row in comparison.set_results
+            if row.metric == metric.name
+        ]
+
     names = words.run_names(comparison)
-    groups, metrics = [], set_metrics(comparison)
-    for name in frame["metric"].unique():
-        part = frame[frame["metric"] == name]
-        rows = []
-        for _, row in part.iterrows():
-            role = str(row["run"])
-            rows.append(
-                [
-                    role_name(role),
-                    words.estimate(row["value"], row["low"], row["high"], row["reason"]),
-                    words.estimate(
-                        row["difference"],
-                        row["difference_low"],
-                        row["difference_high"],
-                        row["difference_reason"],
-                        signed=True,
-                    ),
-                    f"{row['images']:,}",
-                    f"{row['failed']:,}",
-                    words.count(comparison.runs[role].cost.nfe),
-                    words.seconds(comparison.runs[role].cost.seconds),
-                ]
-            )
-        metric = next(metric for metric in metrics if metric.name == name)
-        groups.append(Group(words.label(metric), rows))
-    columns = ["run", "value", "A - B", "images", "failed", "NFE", "seconds an image"]
-    warned = frame[frame["warning"].notna()]
-    notes = [f"{names[row['run']]}: {row['warning']}." for _, row in warned.iterrows()]
+    notes = [f"{names[r.run]}: {r.warning}." for r in comparison.set_results if r.warning]
     notes.append(
         "A - B: the candidate minus this run, over the same images. 95 % intervals by a jackknife "
         f"over {BLOCKS} blocks of prompts, the same blocks on both sides."
     )
+    metrics = comparison.set_metrics
     note = " ".join(notes) + _defined(metrics)
-    return Table("Scores of whole sets of images", columns, groups, note.strip())
-
-
-def set_metrics(comparison: Comparison) -> list[MetricInfo]:
-    """The metrics of whole sets of images."""
-    rows = comparison.set_scores.drop_duplicates("metric").fillna({"title": "", "about": ""})
-    return [
-        MetricInfo(row["metric"], row["direction"], row["title"], row["about"])
-        for _, row in rows.iterrows()
-    ]
+    return Table(
+        "Scores of whole sets of images",
+        ["run", "value", "A - B", "images", *_COST],
+        by_metric(metrics, rows),
+        note.strip(),
+        wide=frozenset(_COST),
+    )
 
 
 def _defined(metrics: Sequence[MetricInfo]) -> str:

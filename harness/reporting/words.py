@@ -9,6 +9,12 @@ import pandas as pd
 
 from harness.core.call import Call
 from harness.store.comparison_tables import CANDIDATE, Comparison, MetricInfo, RunFacts
+from harness.store.results import Estimate, Result
+
+TIES = "ties one half"
+TIES_COUNT = "Ties count half"
+TIES_COUNTED = "ties counted half"
+"""The rule of `comparison.outcome` in a list, as a sentence and in passing."""
 
 NONE = "–"  # noqa: RUF001
 SPACE = "\N{NO-BREAK SPACE}"
@@ -118,25 +124,28 @@ def p_value(value: float | None) -> str:
     return "< 0.0001" if value < 0.0001 else f"{value:.{4 if value < 0.01 else 3}f}"
 
 
-def rate(row: pd.Series, key: str | None = None) -> str:
-    """A winning rate with its interval, in percent; where it is undefined, why.
-
-    `key` names another rate of the row than the winning rate.
-    """
-    ends = [f"{key}_{end}" if key else end for end in ("low", "high", "reason")]
-    value, low, high, reason = (row[name] for name in (key or "winning_rate", *ends))
-    if missing(value):
-        return str(reason)
-    if missing(low):
-        return f"{percent(value)} ({reason})"
-    return f"{percent(value)} [{100 * low:.1f}, {100 * high:.1f}]"
+def rate(found: Estimate) -> str:
+    """A winning rate with its interval, in percent; where it is undefined, why."""
+    if found.value is None:
+        return str(found.reason)
+    return f"{percent(found.value)} {bounds(found) or f'({found.reason})'}"
 
 
-def mcnemar(row: pd.Series) -> str:
+def plain_rate(found: Estimate) -> str:
+    """A winning rate with its interval, if there is one, and no reason why there is none."""
+    return f"{percent(found.value)} {bounds(found)}".strip(" ")
+
+
+def bounds(found: Estimate) -> str:
+    """The ends of a rate's interval, in percent; empty without one."""
+    return f"[{100 * found.ends[0]:.1f}, {100 * found.ends[1]:.1f}]" if found.ends else ""
+
+
+def mcnemar(row: Result) -> str:
     """Of a binary metric: pairs in which one side alone scores 1, and McNemar's p."""
-    if not row["binary"]:
+    if not row.binary:
         return NONE
-    return f"{row['only_a']:,} / {row['only_b']:,}, p{SPACE}{_equals(row['mcnemar_p'])}"
+    return f"{row.only_a:,} / {row.only_b:,}, p{SPACE}{_equals(row.mcnemar_p)}"
 
 
 def equivalence(comparison: Comparison) -> str:
@@ -162,29 +171,23 @@ def declared(comparison: Comparison) -> str:
     )
 
 
-def estimate(
-    value: float | None,
-    low: float | None,
-    high: float | None,
-    reason: Any = None,
-    signed: bool = False,
-) -> str:
+def estimate(found: Estimate | None, signed: bool = False) -> str:
     """A number with its interval; without one, why."""
-    if missing(value):
-        return NONE if missing(reason) else str(reason)
-    if missing(low):
-        why = "no interval" if missing(reason) else str(reason)
-        return f"{number(value, signed)} ({why})"
-    return f"{number(value, signed)} [{number(low, signed)}, {number(high, signed)}]"
+    if found is None or found.value is None:
+        return NONE if found is None or found.reason is None else found.reason
+    if found.ends is None:
+        return f"{number(found.value, signed)} ({found.reason or 'no interval'})"
+    low, high = (number(end, signed) for end in found.ends)
+    return f"{number(found.value, signed)} [{low}, {high}]"
 
 
-def outcomes(row: pd.Series) -> str:
-    return f"{row['wins']:,} / {row['ties']:,} / {row['losses']:,}"
+def outcomes(row: Result) -> str:
+    return f"{row.wins:,} / {row.ties:,} / {row.losses:,}"
 
 
-def pairs(row: pd.Series) -> str:
+def pairs(row: Result) -> str:
     """How many pairs of how many prompts."""
-    return f"{row['pairs']:,} ({row['prompts']:,})"
+    return f"{row.pairs:,} ({row.winning_rate.n:,})"
 
 
 def run_names(comparison: Comparison) -> dict[str, str]:
@@ -226,9 +229,7 @@ def _distinct(runs: dict[str, RunFacts], role: str, alike: Sequence[str]) -> str
 def primary_first(comparison: Comparison) -> list[str]:
     """The comparisons, with the one that was declared to decide on the first metric in front."""
     metric = comparison.metrics[0].name
-    return sorted(
-        comparison.baselines, key=lambda role: comparison.rate(role, metric)["role"] != "primary"
-    )
+    return sorted(comparison.baselines, key=lambda role: not comparison.rate(role, metric).primary)
 
 
 def joined(parts: Sequence[str]) -> str:
@@ -242,29 +243,28 @@ def verdict_line(comparison: Comparison, role: str) -> str:
     """One comparison on the first metric: how often, how sure, at which cost."""
     names, metric = run_names(comparison), comparison.metrics[0]
     row = comparison.rate(role, metric.name)
-    if missing(row["winning_rate"]):
-        return f"{names[CANDIDATE]} and {names[role]} cannot be compared: {row['reason']}."
-    sure = row["reason"] if missing(row["low"]) else _interval(row)
+    won = row.winning_rate
+    if won.value is None:
+        return f"{names[CANDIDATE]} and {names[role]} cannot be compared: {won.reason}."
+    sure = won.reason
+    if won.ends:
+        sure = f"95{SPACE}% interval {100 * won.ends[0]:.1f} to {percent(won.ends[1])}"
     return (
-        f"{names[CANDIDATE]} scores better than {names[role]} in {percent(row['winning_rate'])} of "
-        f"pairs on {label(metric)}, ties counted half ({sure}; "
-        f"{plural(row['pairs'], 'pair')} of {plural(row['prompts'], 'prompt')}, "
-        f"p{SPACE}{_equals(row['p_value'])}).{_could(row)} {_costs(comparison, role)}"
+        f"{names[CANDIDATE]} scores better than {names[role]} in {percent(won.value)} of "
+        f"pairs on {label(metric)}, {TIES_COUNTED} ({sure}; "
+        f"{plural(row.pairs, 'pair')} of {plural(won.n, 'prompt')}, "
+        f"p{SPACE}{_equals(row.p_value)}).{_could(row)} {_costs(comparison, role)}"
     )
 
 
-def _could(row: pd.Series) -> str:
+def _could(row: Result) -> str:
     """Of an undecided comparison: what it could have shown."""
-    if row["verdict"] != "undecided" or missing(row["detectable"]):
+    if row.verdict != "undecided" or row.detectable is None:
         return ""
     return (
-        f" As many pairs would show a winning rate of {percent(row['detectable'])} in 80{SPACE}% "
+        f" As many pairs would show a winning rate of {percent(row.detectable)} in 80{SPACE}% "
         "of cases."
     )
-
-
-def _interval(row: pd.Series) -> str:
-    return f"95{SPACE}% interval {100 * row['low']:.1f} to {percent(row['high'])}"
 
 
 def _equals(value: float | None) -> str:
@@ -284,7 +284,7 @@ def other_metrics(comparison: Comparison, role: str) -> str:
     """What the remaining metrics say of one comparison; empty if there are none."""
     said: dict[str, list[str]] = {}
     for metric in comparison.metrics[1:]:
-        verdict = comparison.rate(role, metric.name)["verdict"]
+        verdict = comparison.rate(role, metric.name).verdict
         said.setdefault(verdict, []).append(label(metric))
     order = {
         "wins": "wins on",
@@ -327,18 +327,18 @@ def remarks(comparison: Comparison) -> list[str]:
                 "every image of its prompt on the other side. Their noise differs, so it takes "
                 "more prompts to be as sure as with pairs of one noise."
             )
-        if not missing(row["warning"]):
-            found.append(f"At {setting(role)}, {row['warning']}.")
-        a, b = int(row["a_unpaired"]), int(row["b_unpaired"])
-        if a or b:
+        if row.warning:
+            found.append(f"At {setting(role)}, {row.warning}.")
+        if row.a_unpaired or row.b_unpaired:
             found.append(
-                f"At {setting(role)}, {plural(a, 'image')} of the candidate and {b:,} of the "
-                "baseline have no partner on the other side and are not compared."
+                f"At {setting(role)}, {plural(row.a_unpaired, 'image')} of the candidate and "
+                f"{row.b_unpaired:,} of the baseline have no partner on the other side and are not "
+                "compared."
             )
         left = [
-            f"{int(n):,} on {metric.label}"
+            f"{n:,} on {metric.label}"
             for metric in comparison.metrics
-            if (n := comparison.rate(role, metric.name)["left_out"])
+            if (n := comparison.rate(role, metric.name).left_out)
         ]
         if left:
             found.append(

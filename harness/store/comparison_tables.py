@@ -6,16 +6,19 @@ of metrics. The first metric is the headline.
 
 from __future__ import annotations
 
+import json
 import os
 from dataclasses import asdict, dataclass, field
-from typing import Any, Literal
+from functools import cached_property
+from typing import Any
 
 import pandas as pd
 
 from harness.core.call import Call
 from harness.core.errors import HarnessError
 from harness.core.run_spec import RunSpec
-from harness.store import files
+from harness.store import files, results
+from harness.store.results import Direction, Estimate, Mean, Result, SetResult
 from harness.store.run import Run
 
 CANDIDATE = "candidate"
@@ -23,124 +26,12 @@ CANDIDATE = "candidate"
 CURVE = "curve"
 """Folder, below the candidate's run, of its comparison with the baseline's guidance curve."""
 
-PAIRS = {
-    "comparison": "string",
-    "metric": "string",
-    "item_id": "string",
-    "prompt_id": "string",
-    "prompt": "string",
-    "category": "string",
-    "seed": "int64",
-    "b_seed": "Int64",  # the baseline's seed, where the pair is not of one noise; else null
-    "a_value": "float64",
-    "b_value": "float64",
-    "a_failed": "string",  # null, or why there is no picture
-    "b_failed": "string",
-    "outcome": "float64",  # 1 candidate better, 0.5 tie, 0 baseline better; null if left out
-    "left_out": "string",  # why the pair does not count
+_TABLES = {
+    "pairs": results.PAIRS,
+    "winning_rates": results.RATES,
+    "summary": results.SUMMARY,
+    "set_scores": results.SET_SCORES,
 }
-"""`pairs.parquet`: one row a pair, metric and comparison; a is the candidate, b the baseline."""
-
-RATES = {
-    "comparison": "string",
-    "metric": "string",
-    "direction": "string",
-    "category": "string",  # null: all categories together
-    "role": "string",  # primary (declared before looking) or exploratory
-    "prompts": "int64",  # prompts with a pair that counts
-    "seeds": "int64",
-    "pairs": "int64",
-    "wins": "int64",
-    "ties": "int64",
-    "losses": "int64",
-    "a_failed": "int64",
-    "b_failed": "int64",
-    "left_out": "int64",  # pairs with a picture on both sides and no score on one
-    "a_unpaired": "int64",  # items of the candidate that the baseline lacks
-    "b_unpaired": "int64",
-    "winning_rate": "float64",  # [0, 1]
-    "low": "float64",
-    "high": "float64",
-    "effective": "float64",  # coin flips that give an interval this wide
-    "p_value": "float64",
-    "p_method": "string",
-    "verdict": "string",  # wins, loses, equivalent, undecided or undefined: decisions.verdict
-    "detectable": "float64",  # smallest winning rate that as many flips show in 80 % of cases
-    "reason": "string",  # why a number above is null
-    "warning": "string",  # why the interval is to be read with care
-    "binary": "bool",  # whether all scores are 0 or 1
-    "only_a": "Int64",  # pairs where a alone is 1; null unless binary, as the next two
-    "only_b": "Int64",
-    "mcnemar_p": "float64",  # exact for one seed, by flips of whole prompts for more
-    "difference": "float64",  # mean of a - b in the metric's units; risk difference if binary
-    "difference_low": "float64",
-    "difference_high": "float64",
-    "difference_pairs": "int64",  # pairs with a score on both sides
-    "difference_prompts": "int64",
-    "difference_reason": "string",
-    "effect": "float64",  # difference in the baseline's within-prompt seed deviations
-    "effect_low": "float64",
-    "effect_high": "float64",
-    "effect_reason": "string",
-    "correlation": "float64",  # of the two scores of a pair
-    "correlation_low": "float64",
-    "correlation_high": "float64",
-    "correlation_reason": "string",
-    "crossed": "float64",  # winning rate over all pairs of two different seeds of a prompt
-    "crossed_low": "float64",
-    "crossed_high": "float64",
-    "crossed_prompts": "int64",
-    "crossed_reason": "string",
-}
-"""`winning_rates.parquet`: one row a comparison, metric and category, and one over all."""
-
-SUMMARY = {
-    "run": "string",  # candidate, or the comparison's name
-    "run_id": "string",
-    "metric": "string",
-    "direction": "string",
-    "mean": "float64",  # over prompts, of the run's own images
-    "low": "float64",
-    "high": "float64",
-    "images": "int64",  # images with a score
-    "prompts": "int64",
-    "failed": "int64",
-    "reason": "string",
-    "nfe": "float64",  # mean network evaluations an image, all networks and branches
-    "nfe_images": "int64",
-    "nfe_by_branch": "string",  # JSON: {"network/branch": mean}
-    "seconds": "float64",  # per image, as measured on `device`
-    "timed_images": "int64",
-    "device": "string",
-    "macs": "float64",  # multiply-accumulates an image, without text encoder and decoder
-    "se": "float64",  # of the mean, over prompts
-    "seed_sd": "float64",  # standard deviation of the seeds' means; null with one seed
-    "standing": "string",  # best, tied (not told apart from the best at 95 %), or null
-}
-"""`summary.parquet`: one row a run and metric, with what an image cost beside its score."""
-
-SET_SCORES = {
-    "run": "string",
-    "run_id": "string",
-    "metric": "string",
-    "title": "string",
-    "about": "string",
-    "direction": "string",
-    "value": "float64",
-    "low": "float64",
-    "high": "float64",
-    "images": "int64",
-    "failed": "int64",
-    "reason": "string",
-    "warning": "string",  # why it should not be set beside the candidate's
-    "difference": "float64",  # candidate minus this run, over the same images
-    "difference_low": "float64",
-    "difference_high": "float64",
-    "difference_reason": "string",
-}
-"""`set_scores.parquet`: one row a run and set metric."""
-
-_TABLES = {"pairs": PAIRS, "winning_rates": RATES, "summary": SUMMARY, "set_scores": SET_SCORES}
 
 
 @dataclass(frozen=True)
@@ -151,7 +42,7 @@ class MetricInfo:
     """
 
     name: str
-    direction: Literal["higher", "lower"]
+    direction: Direction
     title: str = ""
     about: str = ""
     least: float | None = None
@@ -175,8 +66,8 @@ class Primary:
 
 
 @dataclass(frozen=True)
-class SetScore:
-    """One number for a whole run. `run` is "candidate" or the name of a comparison.
+class RunScore:
+    """A run's score on a metric, over all its images. `run` is "candidate" or a comparison's name.
 
     `identity` tells which version and weights of the metric gave it; null: not known. `left_out`
     are the values with one block of prompts (or seeds) left out, `items` names exactly the images:
@@ -193,6 +84,10 @@ class SetScore:
     identity: str | None = None
     left_out: tuple[float, ...] = ()
     items: str | None = None
+
+    @property
+    def estimate(self) -> Estimate:
+        return Estimate(self.value, self.low, self.high, self.n, self.reason)
 
 
 @dataclass(frozen=True)
@@ -216,13 +111,9 @@ class Cost:
     calls: int | None = None
     sigmas: tuple[float, float] | None = None
 
-    @classmethod
-    def from_dict(cls, data: dict[str, Any]) -> Cost:
-        return cls(**{**data, "sigmas": data["sigmas"] and tuple(data["sigmas"])})
-
 
 @dataclass(frozen=True)
-class Guidance:
+class NominalScale:
     """A run's nominal guidance scale: the mean over `n` images and their standard deviation `sd`;
     null, with a reason, where there is none."""
 
@@ -252,7 +143,13 @@ class RunFacts:
     images: int
     failed: dict[str, int]  # reason to count
     cost: Cost
-    guidance: Guidance
+    guidance: NominalScale
+
+    @property
+    def columns(self) -> dict[str, Any]:
+        """What the tables say of the run in each of its rows."""
+        cost = {**vars(self.cost), "nfe_by_branch": json.dumps(self.cost.nfe_by_branch)}
+        return {**cost, "run_id": self.run_id, "failed": sum(self.failed.values())}
 
     @property
     def paired(self) -> bool:
@@ -260,7 +157,7 @@ class RunFacts:
         return bool((self.resolved.get("imported") or {"paired": True})["paired"])
 
     @classmethod
-    def of(cls, run: Run, items: pd.DataFrame, cost: Cost, guidance: Guidance) -> RunFacts:
+    def of(cls, run: Run, items: pd.DataFrame, cost: Cost, guidance: NominalScale) -> RunFacts:
         """The facts of `run`, whose images (without pictures) are `items`."""
         spec: RunSpec = run.spec
         counts = items["failed"].dropna().value_counts().sort_index()
@@ -284,22 +181,14 @@ class RunFacts:
             guidance=guidance,
         )
 
-    @classmethod
-    def from_dict(cls, data: dict[str, Any]) -> RunFacts:
-        return cls(
-            **{
-                **data,
-                "sampler": Call(**data["sampler"]),
-                "size": data["size"] and tuple(data["size"]),
-                "cost": Cost.from_dict(data["cost"]),
-                "guidance": Guidance(**data["guidance"]),
-            }
-        )
-
 
 @dataclass(frozen=True)
 class Comparison:
-    """The answer: runs by role ("candidate" first), tables as documented above.
+    """The answer: runs by role ("candidate" first), and results on each of the `metrics`.
+
+    `results` are the winning rates and differences, `means` the runs' own scores, `set_results`
+    their scores on metrics of whole sets; `rates`, `summary` and `set_scores` are the same as
+    DataFrames, and `pairs` every pair: see RATES, SUMMARY, SET_SCORES and PAIRS.
 
     `absent` names the comparisons that were not made, with the reason, `same` those whose baseline
     is the very run of another one, which is told once, with that one's name. `commands` are those
@@ -310,9 +199,9 @@ class Comparison:
     runs: dict[str, RunFacts]
     metrics: list[MetricInfo]
     pairs: pd.DataFrame
-    rates: pd.DataFrame
-    summary: pd.DataFrame
-    set_scores: pd.DataFrame
+    results: list[Result]
+    means: list[Mean]
+    set_results: list[SetResult]
     absent: dict[str, str] = field(default_factory=dict)
     commands: list[str] = field(default_factory=list)
     primary: Primary | None = None
@@ -328,22 +217,47 @@ class Comparison:
         """The other runs, by the name of their comparison."""
         return {name: run for name, run in self.runs.items() if name != CANDIDATE}
 
-    def rate(self, comparison: str, metric: str) -> pd.Series:
-        """The row of the winning rates over all categories."""
-        rows, known = self.rates, self.same.get(comparison, comparison)
-        here = (rows["comparison"] == known) & (rows["metric"] == metric)
-        return rows[here & rows["category"].isna()].iloc[0]
+    @cached_property
+    def rates(self) -> pd.DataFrame:
+        """The winning rates as a table, see RATES: a row a comparison, metric and category."""
+        return results.typed(map(results.flat, self.results), results.RATES)
+
+    @cached_property
+    def summary(self) -> pd.DataFrame:
+        """The mean scores with the runs' costs as a table, see SUMMARY: a row a run and metric."""
+        rows = ({**results.flat(row), **self.runs[row.run].columns} for row in self.means)
+        return results.typed(rows, results.SUMMARY)
+
+    @cached_property
+    def set_scores(self) -> pd.DataFrame:
+        """The scores of whole sets as a table, see SET_SCORES: a row a run and metric."""
+        rows = ({**results.flat(row), **self.runs[row.run].columns} for row in self.set_results)
+        return results.typed(rows, results.SET_SCORES)
+
+    @cached_property
+    def _overall(self) -> dict[tuple[str, str], Result]:
+        return {(r.comparison, r.metric): r for r in self.results if r.category is None}
+
+    def rate(self, comparison: str, metric: str) -> Result:
+        """What one comparison says on one metric, over all categories."""
+        return self._overall[self.same.get(comparison, comparison), metric]
+
+    @property
+    def set_metrics(self) -> list[MetricInfo]:
+        """The metrics of whole sets of images."""
+        about = {row.metric: (row.direction, row.title, row.about) for row in self.set_results}
+        return [MetricInfo(name, *rest) for name, rest in about.items()]
+
+    def scores(self, run: str) -> dict[str, Estimate]:
+        """A run's scores by metric, those of whole sets after the means."""
+        means = {row.metric: row.mean for row in self.means if row.run == run}
+        return means | {row.metric: row.value for row in self.set_results if row.run == run}
 
     def save(self, out: str) -> None:
         """Write `compare/` below `out`. Local run paths are kept relative to it."""
         folder = files.join(out, "compare")
-        frames = {
-            "pairs": self.pairs,
-            "winning_rates": self.rates,
-            "summary": self.summary,
-            "set_scores": self.set_scores,
-        }
-        for name, frame in frames.items():
+        frames = (self.pairs, self.rates, self.summary, self.set_scores)
+        for name, frame in zip(_TABLES, frames, strict=True):
             files.write_frame(files.join(folder, f"{name}.parquet"), frame)
         runs = {
             name: {**asdict(run), "path": _relative(run.path, folder)}
@@ -368,11 +282,12 @@ def holds_comparison(folder: str) -> bool:
 def load_comparison(out: str) -> Comparison:
     """Read what `Comparison.save(out)` wrote; raises HarnessError if there is none, or one by
     another version with other columns."""
-    folder = files.join(out, "compare")
-    where = files.join(folder, "comparison.json")
-    if not files.exists(where):
+    from pydantic import TypeAdapter
+
+    if not holds_comparison(out):
         raise HarnessError(f"{out} holds no comparison: there is no compare/comparison.json in it")
-    record = files.read_json(where)
+    folder = files.join(out, "compare")
+    record = files.read_json(files.join(folder, "comparison.json"))
     frames = {name: files.read_frame(files.join(folder, f"{name}.parquet")) for name in _TABLES}
     known = {"guidance"} <= set(record["runs"][CANDIDATE])
     if not known or any(set(_TABLES[name]) - set(frame) for name, frame in frames.items()):
@@ -380,31 +295,24 @@ def load_comparison(out: str) -> Comparison:
             f"{folder} was written by another version of the harness: make the comparison again "
             "(harness bench or harness compare; pictures and scores are kept)"
         )
-    tables = {name: typed(frame, _TABLES[name]) for name, frame in frames.items()}
+    tables = {name: results.typed(frame, _TABLES[name]) for name, frame in frames.items()}
     runs = {
-        name: RunFacts.from_dict({**run, "path": _absolute(run["path"], folder)})
+        name: {**run, "path": _absolute(run["path"], folder)}
         for name, run in record["runs"].items()
     }
     return Comparison(
-        runs,
+        TypeAdapter(dict[str, RunFacts]).validate_python(runs),
         [MetricInfo(**metric) for metric in record["metrics"]],
         tables["pairs"],
-        tables["winning_rates"],
-        tables["summary"],
-        tables["set_scores"],
+        results.read_rows(Result, tables["winning_rates"]),
+        results.read_rows(Mean, tables["summary"]),
+        results.read_rows(SetResult, tables["set_scores"]),
         record["absent"],
         record["commands"],
         Primary(**record["primary"]) if record["primary"] else None,
         record["margin"],
         record.get("same", {}),
     )
-
-
-def typed(
-    rows: pd.DataFrame | list[dict[str, Any]] | dict[str, Any], columns: dict[str, str]
-) -> pd.DataFrame:
-    """A table with exactly these columns and types, whatever is null in it."""
-    return pd.DataFrame(rows, columns=list(columns)).astype(columns)
 
 
 def _relative(path: str, folder: str) -> str:

@@ -10,7 +10,8 @@ import pandas as pd
 
 from harness.core.errors import HarnessError
 from harness.store import files
-from harness.store.comparison_tables import MetricInfo, typed
+from harness.store.comparison_tables import MetricInfo
+from harness.store.results import Estimate, Result, typed
 
 FILE = "survey.json"
 
@@ -42,14 +43,12 @@ POINTS = {
 
 
 @dataclass(frozen=True)
-class Score:
+class Score(Estimate):
     """A run's score on a metric: over `n` images, with a 95 % interval where there is one."""
 
-    value: float | None
-    low: float | None
-    high: float | None
-    n: int
-    reason: str | None = None
+    @classmethod
+    def of(cls, found: Estimate, images: int) -> Score:
+        return cls(found.value, found.low, found.high, images, found.reason)
 
 
 @dataclass(frozen=True)
@@ -76,6 +75,23 @@ class Rate:
     difference: float | None = None
     difference_low: float | None = None
     difference_high: float | None = None
+
+    @classmethod
+    def of(cls, row: Result, setting: str, nfe: float | None, role: str) -> Rate:
+        """What a survey keeps of a comparison's result: in this setting, with this role."""
+        won, gap = row.winning_rate, row.difference
+        about = (row.pairs, row.verdict, won.reason, nfe, role, row.p_value, None)
+        ends = (gap.value, gap.low, gap.high)
+        return cls(setting, row.metric, won.value, won.low, won.high, *about, *ends)
+
+    @property
+    def winning_rate(self) -> Estimate:
+        return Estimate(self.value, self.low, self.high, self.pairs, self.reason)
+
+    @property
+    def mean_difference(self) -> Estimate:
+        ends = (self.difference_low, self.difference_high)
+        return Estimate(self.difference, *ends, self.pairs, self.reason)
 
 
 @dataclass(frozen=True)
@@ -197,22 +213,8 @@ def holds_survey(folder: str) -> bool:
 
 def load_survey(folder: str) -> Survey:
     """Read what `Survey.save(folder)` wrote; raises HarnessError if there is none."""
+    from pydantic import TypeAdapter
+
     if not holds_survey(folder):
         raise HarnessError(f"{folder} holds no {FILE}")
-    data = files.read_json(files.join(folder, FILE))
-    rows = [_row(row) for row in data["rows"]]
-    return Survey(**{**data, "metrics": [MetricInfo(**m) for m in data["metrics"]], "rows": rows})
-
-
-def _row(data: dict[str, Any]) -> Row:
-    scores = {name: Score(**score) for name, score in data["scores"].items()}
-    rates = [Rate(**rate) for rate in data["rates"]]
-    published = [Published(**one) for one in data["published"]]
-    curve = [_point(one) for one in data.get("curve", [])]
-    told = {"scores": scores, "rates": rates, "published": published, "curve": curve}
-    return Row(**{**data, **told})
-
-
-def _point(data: dict[str, Any]) -> Point:
-    scores = {name: Score(**score) for name, score in data["scores"].items()}
-    return Point(**{**data, "scores": scores, "rates": [Rate(**r) for r in data["rates"]]})
+    return TypeAdapter(Survey).validate_python(files.read_json(files.join(folder, FILE)))

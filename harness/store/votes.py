@@ -10,7 +10,8 @@ from typing import TypeAlias
 import pandas as pd
 
 from harness.store import files
-from harness.store.comparison_tables import MetricInfo, typed
+from harness.store.comparison_tables import MetricInfo
+from harness.store.results import typed
 
 HUMAN = MetricInfo("human", "higher", "Human preference", "Share of people's votes for the image")
 """The metric that votes are, in a comparison of the two runs."""
@@ -63,18 +64,8 @@ def read_votes(path: str) -> list[Vote]:
     return [Vote(*map(str, row)) for row in rows]
 
 
-def preferences(folder: str, candidate: str, baseline: str) -> Votes:
-    """The votes below `folder` on two runs, those on them the other way round among them."""
+def all_votes(folder: str) -> pd.DataFrame:
+    """Every rater's votes below `folder`, a table as VOTES."""
     names = files.list_files(files.join(folder, "votes"), ".parquet")
     frames = [files.read_frame(files.join(folder, "votes", name)) for name in names]
-    if not frames:
-        return {}
-    votes = pd.concat(frames, ignore_index=True)
-    same = (votes["candidate"] == candidate) & (votes["baseline"] == baseline)
-    turned = (votes["candidate"] == baseline) & (votes["baseline"] == candidate)
-    share = votes["winner"].map({"candidate": 1.0, "tie": 0.5, "baseline": 0.0}).astype(float)
-    keys = ["item_id", "other_id"]
-    swapped = votes[turned].rename(columns=dict(zip(keys, keys[::-1], strict=True)))
-    both = pd.concat([votes[same].assign(share=share), swapped.assign(share=1 - share)])
-    found = both.groupby(keys)["share"].mean()
-    return {(str(item), str(other)): float(value) for (item, other), value in found.items()}
+    return pd.concat([typed([], VOTES), *frames], ignore_index=True)

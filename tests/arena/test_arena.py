@@ -20,6 +20,7 @@ from PIL import Image
 from harness.arena import Arena, Ballot
 from harness.arena import ballot as ballot_module
 from harness.arena.ballot import Pair
+from harness.comparison.human_votes import preferences
 from harness.core.errors import HarnessError
 from harness.core.shards import Prompt, plan_shards
 from harness.runs.folder import Settings, open_run
@@ -29,7 +30,7 @@ from harness.runs.manifest import Declared
 from harness.runs.plan import plan
 from harness.store.comparison_tables import load_comparison
 from harness.store.run import Run
-from harness.store.votes import preferences, votes_file
+from harness.store.votes import votes_file
 from tests.conftest import harness
 
 SCRIPT = "<script>alert(1)</script>"

@@ -4,7 +4,7 @@ import duckdb
 import pandas as pd
 import pytest
 
-from harness.comparison import MetricInfo, SetScore, compare, load_comparison
+from harness.comparison import MetricInfo, RunScore, compare, load_comparison
 from harness.core.call import Call
 from harness.core.errors import HarnessError
 from harness.store.run import Run
@@ -28,18 +28,18 @@ def test_wins_ties_losses_and_differences(tmp_path):
     row = contest(tmp_path, items([0.9, 0.5, 0.1, 0.8]), items([0.1, 0.5, 0.2, 0.1])).rate(
         "own", "good"
     )
-    assert (row["wins"], row["ties"], row["losses"], row["pairs"]) == (2, 1, 1, 4)
-    assert row["winning_rate"] == pytest.approx(2.5 / 4)
-    assert row["difference"] == pytest.approx((0.8 + 0 - 0.1 + 0.7) / 4)
-    assert row["difference_low"] < row["difference"] < row["difference_high"]
-    assert row["verdict"] == "undecided"
+    assert (row.wins, row.ties, row.losses, row.pairs) == (2, 1, 1, 4)
+    assert row.winning_rate.value == pytest.approx(2.5 / 4)
+    assert row.difference.value == pytest.approx((0.8 + 0 - 0.1 + 0.7) / 4)
+    assert row.difference.low < row.difference.value < row.difference.high
+    assert row.verdict == "undecided"
 
 
 def test_lower_is_better_turns_outcomes_not_differences(tmp_path):
     a = [Item(f"p{i}", 0, {"cost": 1.0}) for i in range(8)]
     b = [Item(f"p{i}", 0, {"cost": 3.0}) for i in range(8)]
     row = contest(tmp_path, a, b, [COST]).rate("own", "cost")
-    assert (row["winning_rate"], row["difference"], row["verdict"]) == (1.0, -2.0, "wins")
+    assert (row.winning_rate.value, row.difference.value, row.verdict) == (1.0, -2.0, "wins")
 
 
 def test_a_failed_image_loses_and_two_failed_tie(tmp_path):
@@ -58,8 +58,8 @@ def test_a_failed_image_loses_and_two_failed_tie(tmp_path):
     result = contest(tmp_path, a, b)
     assert result.pairs["outcome"].tolist() == [1, 0, 0.5, 0]
     row = result.rate("own", "good")
-    assert (row["a_failed"], row["b_failed"], row["left_out"]) == (2, 2, 0)
-    assert (row["difference_pairs"], row["difference"]) == (1, pytest.approx(-0.1))
+    assert (row.a_failed, row.b_failed, row.left_out) == (2, 2, 0)
+    assert (row.difference_pairs, row.difference.value) == (1, pytest.approx(-0.1))
     assert result.candidate.failed == {"blank": 1, "not finite": 1}
 
 
@@ -70,16 +70,16 @@ def test_a_failure_beats_no_undefined_score(tmp_path):
     assert result.pairs["left_out"].tolist()[0] == "no demand"
     assert result.pairs["outcome"].isna().tolist() == [True, False, False]
     row = result.rate("own", "good")
-    assert (row["pairs"], row["wins"], row["losses"], row["left_out"]) == (2, 1, 1, 1)
+    assert (row.pairs, row.wins, row.losses, row.left_out) == (2, 1, 1, 1)
 
 
 def test_nothing_scored_is_null_with_the_reason(tmp_path):
     result = contest(tmp_path, items([None, None]), items([None, 0.5]))
     row = result.rate("own", "good")
-    assert pd.isna(row["winning_rate"])
-    assert pd.isna(row["p_value"])
-    assert "no demand" in row["reason"]
-    assert row["verdict"] == "undefined"
+    assert pd.isna(row.winning_rate.value)
+    assert pd.isna(row.p_value)
+    assert "no demand" in row.winning_rate.reason
+    assert row.verdict == "undefined"
     assert pd.isna(result.summary["mean"].iloc[0])
     assert result.summary["reason"].iloc[0]
 
@@ -88,9 +88,9 @@ def test_only_common_items_are_paired_and_the_rest_is_counted(tmp_path):
     a = [Item("p0", seed, {"good": 1.0}) for seed in range(4)] + items([1, 1, 1])[1:]
     b = [Item("p0", seed, {"good": 0.0}) for seed in range(2, 5)] + items([1, 1, 1])[2:]
     row = contest(tmp_path, a, b).rate("own", "good")
-    assert (row["pairs"], row["prompts"]) == (3, 2)
-    assert (row["a_unpaired"], row["b_unpaired"]) == (3, 1)
-    assert row["winning_rate"] == pytest.approx((1 + 0.5) / 2)  # prompts weigh the same
+    assert (row.pairs, row.winning_rate.n) == (3, 2)
+    assert (row.a_unpaired, row.b_unpaired) == (3, 1)
+    assert row.winning_rate.value == pytest.approx((1 + 0.5) / 2)  # prompts weigh the same
 
 
 def test_categories_have_their_own_rows(tmp_path):
@@ -167,7 +167,7 @@ def test_an_untimed_run_has_null_seconds(tmp_path):
 
 def test_a_run_against_its_like_is_all_ties(tmp_path):
     row = contest(tmp_path, items([0.1, 0.2, 0.3]), items([0.1, 0.2, 0.3])).rate("own", "good")
-    assert (row["winning_rate"], row["ties"], row["p_value"], row["difference"]) == (0.5, 3, 1, 0)
+    assert (row.winning_rate.value, row.ties, row.p_value, row.difference.value) == (0.5, 3, 1, 0)
 
 
 def test_a_run_against_itself_is_refused(tmp_path):
@@ -210,7 +210,7 @@ def test_sides_scored_by_two_versions_are_refused(tmp_path):
     with pytest.raises(HarnessError, match=r"a and .*b were scored on 'good' by different .*both"):
         compare(a, {"own": b}, [GOOD], str(tmp_path / "a"))
     fd = MetricInfo("fd", "lower")
-    scores = [SetScore(run, fd, 1.0, 2, identity=run) for run in ("candidate", "own")]
+    scores = [RunScore(run, fd, 1.0, 2, identity=run) for run in ("candidate", "own")]
     with pytest.raises(HarnessError, match="scored on 'fd' by different versions"):
         contest(tmp_path / "x", items([1, 1]), items([0, 0]), set_scores=scores)
 
@@ -232,8 +232,8 @@ def test_only_the_items_asked_for_are_read_and_counted(tmp_path):
     wanted = ["p0/0", "p1/0", "p2/0"]
     result = compare(a, {"own": b}, [GOOD], str(tmp_path / "a"), items=wanted)
     row = result.rate("own", "good")
-    assert (row["wins"], row["losses"], row["pairs"]) == (2, 1, 3)
-    assert (row["a_unpaired"], row["b_unpaired"]) == (0, 0)
+    assert (row.wins, row.losses, row.pairs) == (2, 1, 3)
+    assert (row.a_unpaired, row.b_unpaired) == (0, 0)
     assert result.pairs["item_id"].tolist() == wanted
     assert result.summary["images"].tolist() == [3, 3]
     assert result.summary["mean"].tolist() == pytest.approx([2 / 3, 1 / 3])
@@ -256,20 +256,20 @@ def test_items_that_a_run_lacks_are_refused(tmp_path):
 def test_few_wins_among_ties_are_no_verdict(tmp_path):
     a, b = items([1.0] * 5 + [0.5] * 155), items([0.5] * 160)
     row = contest(tmp_path, a, b).rate("own", "good")
-    assert row["low"] > 0.5
-    assert row["p_value"] == pytest.approx(0.0625)
-    assert row["verdict"] == "undecided"
+    assert row.winning_rate.low > 0.5
+    assert row.p_value == pytest.approx(0.0625)
+    assert row.verdict == "undecided"
 
 
 def test_set_scores_of_other_sizes_are_flagged(tmp_path):
     fd = MetricInfo("fd", "lower", "Frechet distance")
-    scores = [SetScore("candidate", fd, 3.0, 4), SetScore("own", fd, 2.0, 3, reason="few")]
+    scores = [RunScore("candidate", fd, 3.0, 4), RunScore("own", fd, 2.0, 3, reason="few")]
     result = contest(tmp_path, items([1, 1]), items([1, 1]), set_scores=scores)
     first, second = result.set_scores["warning"]
     assert pd.isna(first)
     assert "not comparable" in second
     with pytest.raises(HarnessError, match="'matched'"):
-        contest(tmp_path, items([1]), items([1]), set_scores=[SetScore("matched", fd, 1.0, 1)])
+        contest(tmp_path, items([1]), items([1]), set_scores=[RunScore("matched", fd, 1.0, 1)])
 
 
 def test_what_is_written_is_what_is_read_and_moves_along(tmp_path):
@@ -317,8 +317,8 @@ def test_set_scores_of_the_same_images_have_a_difference(tmp_path):
     def difference(**more):
         other = {"left_out": tuple(v + 1 for v in moved), "items": "x"} | more
         scores = [
-            SetScore("candidate", fd, 3.0, 4, left_out=moved, items="x"),
-            SetScore("own", fd, 5.0, **{"n": 4, **other}),
+            RunScore("candidate", fd, 3.0, 4, left_out=moved, items="x"),
+            RunScore("own", fd, 5.0, **{"n": 4, **other}),
         ]
         where = tmp_path / str(len(list(tmp_path.iterdir())))
         result = contest(where, items([1, 1]), items([1, 1]), set_scores=scores)
@@ -344,8 +344,8 @@ def test_intervals_of_means_stay_in_the_metrics_range(tmp_path):
     assert low > 0.3
     assert high == 1
     row = found.rate("own", "good")
-    assert row["difference"] == pytest.approx(0.3375)
-    assert -1 <= row["difference_low"] < row["difference_high"] == 1
+    assert row.difference.value == pytest.approx(0.3375)
+    assert -1 <= row.difference.low < row.difference.high == 1
     found = contest(tmp_path / "2", items([1.0] * 4), items([0.5] * 4), [share])
     rows = found.summary.set_index("run")
     assert rows.loc["candidate", "high"] == 1

@@ -6,9 +6,9 @@ from statsmodels.stats.multitest import multipletests
 
 from harness.comparison import MetricInfo, Primary, compare, load_comparison
 from harness.comparison.decisions import holm, verdict
-from harness.comparison.statistics import Estimate
 from harness.core.errors import HarnessError
 from harness.reporting import words
+from harness.store.results import Estimate
 from tests.comparison.synthetic_runs import Item, make_run
 
 GOOD, COST = MetricInfo("good", "higher"), MetricInfo("cost", "lower")
@@ -55,7 +55,7 @@ def test_only_the_declared_result_is_primary_and_the_rest_exploratory(tmp_path):
     assert primary[["metric", "comparison"]].values.tolist() == [["cost", "own"]]
     assert primary["category"].isna().all()
     assert set(rates["role"]) == {"primary", "exploratory"}
-    assert result.rate("own", "good")["verdict"] == "equivalent"
+    assert result.rate("own", "good").verdict == "equivalent"
     assert "Declared as primary: cost" in " ".join(words.remarks(result))
     read = load_comparison(str(tmp_path / "a"))
     assert (read.primary, read.margin) == (Primary("cost", "own"), 0.1)

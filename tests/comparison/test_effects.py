@@ -78,7 +78,7 @@ def test_the_unpaired_rate_is_the_double_loop(sign, count):
             shares.append(np.mean(wins))
     found = unpaired_rate(a, b, a_failed, b_failed, sign, prompts)
     assert found.value == pytest.approx(np.mean(shares))
-    assert found.prompts == len(shares)
+    assert found.n == len(shares)
 
 
 def test_a_tiny_gain_everywhere_wins_all_pairs_and_is_small(tmp_path):
@@ -94,11 +94,11 @@ def test_a_tiny_gain_everywhere_wins_all_pairs_and_is_small(tmp_path):
 
     metric = [MetricInfo("good", "higher")]
     row = compare(run("a", 0.01), {"own": run("b", 0)}, metric, str(tmp_path)).rate("own", "good")
-    assert row["winning_rate"] == 1
-    assert row["effect"] == pytest.approx(0.01, rel=0.15)
-    assert row["correlation"] == pytest.approx(1)
-    assert row["crossed_low"] < 0.5 < row["crossed_high"]
-    assert row["crossed_prompts"] == 60
+    assert row.winning_rate.value == 1
+    assert row.effect.value == pytest.approx(0.01, rel=0.15)
+    assert row.correlation.value == pytest.approx(1)
+    assert row.crossed.low < 0.5 < row.crossed.high
+    assert row.crossed.n == 60
 
 
 def test_binary_scores_have_a_risk_difference_and_mcnemars_test(tmp_path):
@@ -113,18 +113,18 @@ def test_binary_scores_have_a_risk_difference_and_mcnemars_test(tmp_path):
     for direction in ("higher", "lower"):
         metric = [MetricInfo("exact", direction)]
         row = compare(a, {"own": b}, metric, str(tmp_path)).rate("own", "exact")
-        assert row["binary"]
-        assert (row["only_a"], row["only_b"]) == (14, 4)
-        assert row["mcnemar_p"] == pytest.approx(stats.binomtest(14, 18).pvalue)
-        assert row["difference"] == pytest.approx(10 / 60)
-        assert row["difference_low"] == pytest.approx(
-            2 * row["low"] - 1 if direction == "higher" else 1 - 2 * row["high"]
+        assert row.binary
+        assert (row.only_a, row.only_b) == (14, 4)
+        assert row.mcnemar_p == pytest.approx(stats.binomtest(14, 18).pvalue)
+        assert row.difference.value == pytest.approx(10 / 60)
+        assert row.difference.low == pytest.approx(
+            2 * row.winning_rate.low - 1 if direction == "higher" else 1 - 2 * row.winning_rate.high
         )
-        assert 0 < row["difference_low"] < row["difference"] < row["difference_high"] < 1
+        assert 0 < row.difference.low < row.difference.value < row.difference.high < 1
     values = run("c", [0.5, *[0] * 59])
     row = compare(values, {"own": b}, metric, str(tmp_path)).rate("own", "exact")
-    assert not row["binary"]
-    assert pd.isna(row["mcnemar_p"])
+    assert not row.binary
+    assert pd.isna(row.mcnemar_p)
 
 
 @pytest.mark.slow

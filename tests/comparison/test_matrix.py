@@ -13,7 +13,7 @@ from harness.comparison.bradley_terry import bootstrap, fit
 from harness.comparison.matrix import compare_all
 from harness.core.call import Call
 from harness.core.errors import HarnessError
-from harness.reporting import matrix_page as report
+from harness.reporting.matrix_page import rankings
 from tests.comparison.synthetic_runs import Item, make_run
 
 GOOD = MetricInfo("good", "higher", "Goodness")
@@ -102,7 +102,7 @@ def test_the_ranking_is_the_mean_over_the_others(tmp_path):
     assert whole["strength"].idxmax() == "c"
     again = compare_all(runs(tmp_path / "again"), [GOOD])
     pd.testing.assert_frame_equal(found.ranking, again.ranking)
-    table = report.rankings(found.ranking, [GOOD])
+    table = rankings(found)
     assert [group.title for group in table.groups][1:] == [
         "Goodness\u00a0↑, c0",
         "Goodness\u00a0↑, c1",

@@ -98,9 +98,9 @@ def test_few_seeds_are_warned_of_in_table_and_report(tmp_path):
         for key in ("seed", "prompt")
     )
     row = shared.rate("own", "good")
-    assert "2 seeds" in row["warning"]
-    assert row["p_method"] == "score test"
-    assert pd.isna(own.rate("own", "good")["warning"])
+    assert "2 seeds" in row.warning
+    assert row.p_method == "score test"
+    assert pd.isna(own.rate("own", "good").warning)
     assert any("2 seeds" in line for line in words.remarks(shared))
     assert "share their noise" in tables.effects(shared).groups[0].rows[0][1]
 

@@ -4,7 +4,7 @@ from scipy import special, stats
 from statsmodels.stats.proportion import proportion_confint
 
 from harness.comparison.decisions import verdict
-from harness.comparison.score import Score, coin_flips
+from harness.comparison.score_test import ScoreTest, coin_flips
 from harness.comparison.statistics import mean, prompt_means, sign_flip_p, winning_rate
 
 
@@ -83,10 +83,10 @@ def test_too_few_prompts_are_null_with_a_reason():
     none = np.array([])
     for estimate in (winning_rate, mean):
         empty = estimate(none, none.astype(int))
-        assert (empty.value, empty.low, empty.prompts) == (None, None, 0)
+        assert (empty.value, empty.low, empty.n) == (None, None, 0)
         assert empty.reason
         one = estimate(np.array([1.0, 0.0]), np.array([0, 0]))
-        assert (one.value, one.low, one.high, one.prompts) == (0.5, None, None, 1)
+        assert (one.value, one.low, one.high, one.n) == (0.5, None, None, 1)
         assert "one prompt" in one.reason
     assert sign_flip_p(none, none.astype(int)) == (None, "no pairs")
 
@@ -217,7 +217,7 @@ def test_the_variance_is_that_of_the_most_likely_chances(wins, losses):
     """Against a search over all chances of win, tie and loss with the mean."""
     if wins + losses > 1:
         return
-    test = Score(wins, losses, 0.01)
+    test = ScoreTest(wins, losses, 0.01)
     for rate in (0.05, 0.45, 0.5, 0.57, 0.9):
         gap = 2 * rate - 1
         lost = np.linspace(max(0, -gap), (1 - gap) / 2, 400_001)
@@ -233,7 +233,7 @@ def test_further_rates_are_further_away():
     rng = np.random.default_rng(0)
     for _ in range(200):
         wins, _, losses = rng.dirichlet([rng.choice([0.05, 0.3, 1])] * 3)
-        test = Score(wins, losses * (rng.random() < 0.7), 1 / rng.integers(2, 300))
+        test = ScoreTest(wins, losses * (rng.random() < 0.7), 1 / rng.integers(2, 300))
         rates = np.linspace(0.001, 0.999, 200)
         away = np.array([test.distance(rate) for rate in rates])
         assert (np.diff(away[rates > test.value]) > -1e-9).all()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from harness.comparison import Comparison, MetricInfo, SetScore, compare
+from harness.comparison import Comparison, MetricInfo, RunScore, compare
 from harness.core.call import Call
 from tests.comparison.synthetic_runs import Item, make_run
 
@@ -49,7 +49,7 @@ def fair_comparison(folder: Path) -> Comparison:
         "matched cost and guidance": None,
     }
     along = {f"guidance {w:g}": ddim(15, w, 0.02 * w) for w in (1.0, 4.0, 12.0)}
-    scores = [SetScore(r, FD, 30.0, 24, 28.0, 33.0) for r in ("candidate", *along)]
+    scores = [RunScore(r, FD, 30.0, 24, 28.0, 33.0) for r in ("candidate", *along)]
     compare(a, along, [GOOD, COST], str(folder / "a/curve"), scores)
     absent = {"matched cost and guidance": "ddim cannot"}
     return compare(a, grid, [GOOD, COST], str(folder / "a"), absent=absent)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 import pytest
 
-from harness.comparison import Comparison, MetricInfo, SetScore, compare
+from harness.comparison import Comparison, MetricInfo, RunScore, compare
 from harness.core.call import Call
 from harness.reporting import write_report
 from harness.reporting.latex import latex_tables
@@ -36,7 +36,7 @@ def comparison(tmp_path) -> Comparison:
         "own": make_run(str(tmp_path / "b"), items(0.0)),
         "matched cost": make_run(str(tmp_path / "c"), alike, Call("ddim", {"steps": 40})),
     }
-    scores = [SetScore(role, FD, 3.0, 40, 2.0, 4.0) for role in ("candidate", *baselines)]
+    scores = [RunScore(role, FD, 3.0, 40, 2.0, 4.0) for role in ("candidate", *baselines)]
     return compare(run, baselines, [GOOD], str(tmp_path / "a"), scores)
 
 

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from rich.console import Console
 
-from harness.comparison import Comparison, SetScore, compare, load_comparison
+from harness.comparison import Comparison, RunScore, compare, load_comparison
 from harness.core.call import Call
 from harness.core.errors import HarnessError
 from harness.reporting import (
@@ -23,7 +23,7 @@ from harness.reporting import (
 from harness.reporting.curve import against_best, weight
 from harness.reporting.headline import headline
 from harness.reporting.markdown import escape
-from harness.store.comparison_tables import Guidance, Primary
+from harness.store.comparison_tables import NominalScale, Primary
 from tests.comparison.synthetic_runs import Item, make_run
 from tests.conftest import harness
 from tests.reporting.examples import ATTACK, COST, FD, GOOD, LONG, fair_comparison, items
@@ -74,7 +74,7 @@ def comparison(tmp_path) -> Comparison:
     )
     own = make_run(str(tmp_path / "b"), items(0.0), ddim)
     matched = make_run(str(tmp_path / "c"), items(0.2), Call("ddim", {"steps": 27, "eta": 0.0}))
-    scores = [SetScore("candidate", FD, 30.0, 23, 28.0, 33.0), SetScore("own", FD, 33.0, 24)]
+    scores = [RunScore("candidate", FD, 30.0, 23, 28.0, 33.0), RunScore("own", FD, 33.0, 24)]
     baselines = {"own": own, "matched cost": matched}
     commands = ["make bench SAMPLER=zigzag"]
     return compare(a, baselines, [GOOD, COST], str(tmp_path / "a"), scores, commands=commands)
@@ -287,7 +287,7 @@ def test_figures_repeat_exactly_and_name_their_numbers(comparison):
     bars, again = (figures.winning_rate_bars(comparison) for _ in range(2))
     assert (bars.inline(), bars.pdf) == (again.inline(), again.pdf)
     rate = comparison.rate("own", "good")
-    assert words.rate(rate) in bars.inline()  # for readers who hear the page
+    assert words.rate(rate.winning_rate) in bars.inline()  # for readers who hear the page
     drawn = figures.category_map(comparison, GOOD).inline()
     assert "&lt;b&gt;" in drawn
     assert "<b>" not in drawn
@@ -335,7 +335,7 @@ def test_a_run_that_is_matched_already_fills_two_cells_and_is_told_once(tmp_path
     compare(a, grid, [GOOD], str(tmp_path / "a"), same=same, primary=primary)
     found = load_comparison(str(tmp_path / "a"))
     assert (found.same, found.absent, len(found.baselines)) == (same, {}, 2)
-    assert found.rate("matched cost", "good")["role"] == "primary"
+    assert found.rate("matched cost", "good").primary
     for row in tables.two_by_two(found).groups[0].rows:
         assert row[2].splitlines()[:3] == row[1].splitlines()
         assert row[2].splitlines()[3].startswith("the same run as at ")
@@ -367,9 +367,10 @@ def test_no_point_of_the_curve_hides_its_best(fair, tmp_path):
     means = along.summary[along.summary["metric"] == "good"].set_index("run")["mean"]
     best = means.drop("candidate").idxmax()
     rate = along.rate(best, "good")
-    verdict, line = against_best(along)
-    assert verdict == rate["verdict"]
-    assert f"better than that in {words.rate(rate)} of pairs" in line
+    best_of_curve = against_best(along)
+    verdict, line = best_of_curve.verdict, best_of_curve.line
+    assert verdict == rate.verdict
+    assert f"better than that in {words.rate(rate.winning_rate)} of pairs" in line
     assert f"guidance {words.scale(weight(along, best))}: " in line
     write_report(fair, str(tmp_path / "a"))
     report = (tmp_path / "a/report.md").read_text()
@@ -437,7 +438,7 @@ def test_guidance_of_each_image_is_told_as_such(tmp_path):
     assert "each image the nominal guidance scale of the candidate's" in (
         tables.two_by_two(compared).note
     )
-    varied = replace(compared.runs["own"], guidance=Guidance(8.5, 24, None, 0.42))
+    varied = replace(compared.runs["own"], guidance=NominalScale(8.5, 24, None, 0.42))
     assert words.guidance(varied) == "8.5 (SD 0.42, n 24)"
 
 

@@ -1,4 +1,4 @@
-"""Score test of a mean outcome, where an outcome is a win (1), a tie (1/2) or a loss (0)."""
+"""The score test of a mean outcome (see `outcome`), and the interval that it gives."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _TINY = 1e-12
 
 
 @dataclass(frozen=True)
-class Score:
+class ScoreTest:
     """The score test of Tango (1998) for outcomes of three values.
 
     `wins` and `losses` are their shares, in [0, 1]; `spread` is the variance of the mean outcome
@@ -49,7 +49,7 @@ class Score:
 
     def interval(self, most: float) -> tuple[float, float]:
         """The rates at most `most` standard errors away."""
-        turned = Score(self.losses, self.wins, self.spread)
+        turned = ScoreTest(self.losses, self.wins, self.spread)
         return 1 - turned._upper(most), self._upper(most)
 
     def _upper(self, most: float) -> float:

@@ -1,0 +1,127 @@
+"""The report of a comparison: one candidate against its baselines."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from harness.reporting import curve, figures, run_tables, tables, viewer, words
+from harness.reporting.headline import headline
+from harness.reporting.latex import latex_tables
+from harness.reporting.page import Page, Section, Verdict, Viewer
+from harness.store import files
+from harness.store.comparison_tables import CURVE, Comparison, holds_comparison, load_comparison
+
+_STALE = (
+    "The guidance curve that is stored is of other images and not shown: run harness bench again "
+    "with --curve."
+)
+
+
+def full(comparison: Comparison, out: str) -> Page:
+    """Everything; the guidance curve is read from `curve/` below `out`, pictures from the runs."""
+    along, stale = _curve(comparison, out)
+    seen = len(viewer.gone(comparison)) < len(comparison.runs)
+    found = _sections(comparison, along)
+    return replace(
+        _said(comparison, along),
+        lines=[*words.remarks(comparison), *([_STALE] if stale else [])],
+        sections=[section for section in found if section.figures or section.tables],
+        subtitle=_subtitle(comparison),
+        viewer=Viewer(
+            viewer.viewer_data(comparison) if seen else None,
+            viewer.absence(comparison),
+            words.label(comparison.metrics[0]),
+        ),
+        files=_files(comparison, along),
+    )
+
+
+def brief(comparison: Comparison, out: str) -> Page:
+    """What a terminal has room for: a table a comparison, and a verdict each."""
+    if grid := tables.two_by_two(comparison):
+        shown = [replace(run_tables.costs(comparison), caption=grid.caption)]
+        shown += [
+            replace(one, caption="", columns=[one.caption, *grid.columns[1:]])
+            for one in grid.apart()
+        ]
+    else:
+        shown = tables.winning_rates(comparison).apart()
+    if sets := tables.set_scores(comparison):
+        shown += sets.apart(" of the whole run")
+    said = _said(comparison, _curve(comparison, out)[0])
+    return replace(said, sections=[Section("", shown)], lines=words.remarks(comparison))
+
+
+def _curve(comparison: Comparison, out: str) -> tuple[Comparison | None, bool]:
+    """The candidate along the baseline's guidance curve, at matched cost; whether what is stored of
+    it is of other images, and left out."""
+    folder = files.join(out, CURVE)
+    if not holds_comparison(folder):
+        return None, False
+    along = load_comparison(folder)
+    return (along, False) if curve.fits(comparison, along) else (None, True)
+
+
+def _said(comparison: Comparison, along: Comparison | None) -> Page:
+    """Title and verdicts."""
+    best = None if along is None else curve.against_best(along)
+    first, *others = (_verdict(comparison, role) for role in words.primary_first(comparison))
+    title = headline(comparison, best.verdict if best else None)
+    # No point of a curve may hide the rest of it.
+    verdicts = [first, *([best] if best else []), *others]
+    return Page(title, [], verdicts, html="report/index.html")
+
+
+def _verdict(comparison: Comparison, role: str) -> Verdict:
+    row = comparison.rate(role, comparison.metrics[0].name)
+    line, others = words.verdict_line(comparison, role), words.other_metrics(comparison, role)
+    return Verdict(words.also(comparison, role), row.verdict, line, others, row.primary)
+
+
+def _sections(comparison: Comparison, along: Comparison | None) -> list[Section]:
+    grid, sets = tables.two_by_two(comparison), tables.set_scores(comparison)
+    rates, effects = tables.winning_rates(comparison), tables.effects(comparison)
+    maps = [figures.category_map(comparison, metric) for metric in comparison.metrics]
+    categories = [tables.categories(comparison, metric) for metric in comparison.metrics]
+    run = [run_tables.costs(comparison), run_tables.runs(comparison)]
+    return [
+        Section("What was run", run, commands=comparison.commands),
+        Section(
+            "Winning rates",
+            [grid or rates],
+            [figures.winning_rate_bars(comparison)],
+            [rates, effects] if grid else [effects],
+        ),
+        Section(
+            "Against the baseline's guidance curve",
+            figures=curve.curve_figures(along) if along else [],
+            details=[curve.curve_table(along)] if along else [],
+        ),
+        Section("Scores and cost", [tables.scores(comparison), *([sets] if sets else [])]),
+        Section(
+            "By category", figures=[m for m in maps if m], details=[t for t in categories if t]
+        ),
+    ]
+
+
+def _subtitle(comparison: Comparison) -> str:
+    run = comparison.candidate
+    models = " and ".join(dict.fromkeys(each.model for each in comparison.runs.values()))
+    seeds = f"seed{'s' if len(run.seeds) > 1 else ''} {run_tables.span(run.seeds)}"
+    size = "" if run.size is None else f"{run.size[0]} by {run.size[1]} pixels, "
+    alike = all(words.paired(comparison, role) for role in comparison.baselines)
+    return (
+        f"{models}, {size}{words.plural(run.prompts, 'prompt')}, {seeds}. "
+        f"Same prompts{' and same noise' if alike else ''} on both sides."
+    )
+
+
+def _files(comparison: Comparison, along: Comparison | None) -> dict[str, str]:
+    """Tables beside the page: LaTeX and, with all digits, CSV."""
+    frames = {"winning_rates": comparison.rates, "scores": comparison.summary}
+    frames |= {"set_scores": comparison.set_scores} if comparison.set_results else {}
+    if along is not None:
+        frames |= {"curve_winning_rates": along.rates, "curve_scores": along.summary}
+    texts = {f"{name}.csv": frame.to_csv(index=False) for name, frame in frames.items()}
+    texts |= latex_tables(comparison)
+    return {f"tables/{name}": text for name, text in texts.items()}

@@ -1,0 +1,42 @@
+"""A report as HTML: one file with everything in it, which opens from a disk without a network."""
+
+from __future__ import annotations
+
+import json
+from importlib.resources import files as resources
+from typing import Any
+
+from harness.reporting import words
+from harness.reporting.page import Page
+
+
+def html_page(page: Page) -> str:
+    """The whole page as text: styles, script, figures and pictures inline, no address outside."""
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+    from markupsafe import Markup
+
+    folder = resources("harness.reporting")
+    environment = Environment(
+        loader=PackageLoader("harness.reporting", "."),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    data = page.viewer and page.viewer.data
+    return environment.get_template("page.html.j2").render(
+        page=page,
+        style=Markup((folder / "page.css").read_text(encoding="utf-8")),
+        script=Markup((folder / "page.js").read_text(encoding="utf-8")),
+        data=Markup(embedded_json(data)) if data else None,
+        drawn={drawing.name: Markup(drawing.inline()) for drawing in page.drawings},
+        ties=words.TIES,
+    )
+
+
+def embedded_json(value: Any) -> str:
+    """JSON that is safe inside a `<script>`: it cannot close the element or open a comment."""
+    text = json.dumps(value, ensure_ascii=False, allow_nan=False)
+    for char in "<>&\u2028\u2029":
+        text = text.replace(char, f"\\u{ord(char):04x}")
+    return text
