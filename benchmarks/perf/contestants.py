@@ -17,6 +17,7 @@ from typing import Any
 
 import torch
 
+from benchmarks.perf.timing import clock, measured
 from harness.core.shards import Prompt, plan_shards
 from harness.engine.noise import NoiseStreams
 from harness.models.load import load
@@ -73,6 +74,22 @@ class Harness:
                 yield self.model.decode(found.native)
 
         return work
+
+    def network_share(self, steps: int) -> float:
+        """The network's part of the time of sampling a batch on a CPU, where both can be told."""
+        inside, net = [0.0], self.model.net
+
+        def enter(*_: Any) -> None:
+            inside[0] -= clock(self.device)
+
+        def leave(*_: Any) -> None:
+            inside[0] += clock(self.device)
+
+        hooks = [net.register_forward_pre_hook(enter), net.register_forward_hook(leave)]
+        laps, _, _ = measured(self.draws(decode=False), steps, self.device)
+        for hook in hooks:
+            hook.remove()
+        return inside[0] / laps[0]
 
     def encodes(self) -> Callable[..., Any]:
         """The work of encoding a batch's prompts, as the harness does: one by one."""

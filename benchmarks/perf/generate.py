@@ -61,7 +61,7 @@ SIZES = {
     "sd15": Size(batch=16, steps=20, rounds=5, images=48),
     "sdxl": Size(batch=8, steps=20, rounds=3, images=24, guidance=5.0),
     "edm2-s": Size(batch=64, steps=16, rounds=5, guidance=1.4),
-    "shapes": Size(batch=16, steps=20, rounds=4, images=32, guidance=5.5, tiny_batch=16),
+    "shapes": Size(batch=16, steps=20, rounds=3, images=32, guidance=5.5, tiny_batch=16),
 }
 
 
@@ -87,12 +87,16 @@ def pipeline_figures(model: str, size: Size, device: str) -> dict[str, Any]:
         harness.makes_run(Path(folder), "ddim", size.steps, size.images)
         whole = clock(device) - began
     bare = size.images / size.batch * median(times[BARE].whole)
+    share = {}
+    if torch.device(device).type == "cpu":
+        share["network's share of sampling"] = harness.network_share(size.steps)
     return {
         "rows": _rows(times, {ALONE: 1, ZIGZAG: size.batch}, size.batch),
         "ratios": {
             **_ratios(times),
             "a run's time over the bare loop's": whole / bare,
             "zigzag's time an evaluation over DDIM's": speed_ratio(ddim, zigzag),
+            **share,
         },
         "prompts encoded, seconds a batch": encoded,
         "a run": {"images": size.images, "seconds": whole},
