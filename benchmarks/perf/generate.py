@@ -13,14 +13,13 @@ makes these pictures.
 from __future__ import annotations
 
 import argparse
-import gc
 import json
 import sys
 import tempfile
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from shutil import disk_usage
 from statistics import median
 from typing import Any
 
@@ -104,7 +103,7 @@ def pipeline_figures(model: str, size: Size, device: str) -> dict[str, Any]:
             "ddim": counts(harness.draws(decode=False), 1, device),
             "bare loop": counts(pipeline.bare, 1, device),
         },
-        "mean difference of pictures, of 255": _differences(works, size, device),
+        "mean difference of pictures, of 255": _differences(works, device),
     }
 
 
@@ -177,12 +176,19 @@ def _ratios(times: dict[str, Times]) -> dict[str, float]:
     return found
 
 
-def _differences(works: dict[str, tuple[Work, int]], size: Size, device: str) -> dict[str, float]:
-    """How far the pictures of a few steps are from the bare loop's: it is the same work."""
-    pictures = {
-        name: measured(works[name][0], 4, device)[2][-1].double() for name in (OURS, CALL, BARE)
-    }
-    return {name: float((pictures[name] - pictures[BARE]).abs().mean()) for name in (OURS, CALL)}
+def _differences(works: dict[str, tuple[Work, int]], device: str) -> dict[str, float]:
+    """How far the pictures of 4 steps are from the bare loop's: it is the same work."""
+    given = {name: measured(works[name][0], 4, device)[2] for name in (OURS, CALL, BARE)}
+    pictures = {name: results[-1].double() for name, results in given.items()}
+    found = {name: float((pictures[name] - pictures[BARE]).abs().mean()) for name in (OURS, CALL)}
+    finite = (bool(given[name][0].isfinite().all()) for name in (OURS, BARE))
+    return {**found, "latents are finite": float(all(finite))}
+
+
+def _scratch() -> str | None:
+    """A folder in memory where there is room: what a disk takes is another question."""
+    memory = Path("/dev/shm")
+    return str(memory) if memory.is_dir() and disk_usage(memory).free > 16 << 30 else None
 
 
 def figures(name: str, device: str, tiny: bool, rounds: int | None) -> dict[str, Any]:
@@ -191,23 +197,17 @@ def figures(name: str, device: str, tiny: bool, rounds: int | None) -> dict[str,
     if tiny:
         size = Size(size.tiny_batch, 4, 1, 3, min(size.images, 4), size.guidance)
     if rounds:
-        size = Size(**{**size.__dict__, "rounds": rounds})
+        size = replace(size, rounds=rounds)
     began = time.perf_counter()
-    # weights in memory where the machine offers that: what a disk takes is another question
-    memory = Path("/dev/shm")
-    with tempfile.TemporaryDirectory(dir=memory if memory.is_dir() else None) as text:
+    with tempfile.TemporaryDirectory(dir=_scratch()) as text:
         folder = Path(text)
-        measure: Callable[[], dict[str, Any]]
         if name == "shapes":
-            measure = lambda: pipeline_figures("shapes", size, device)  # noqa: E731
+            found = pipeline_figures("shapes", size, device)
         elif name == "edm2-s":
-            model, guide = (str(path) for path in save_edm2(folder, device, tiny))
-            measure = lambda: edm2_figures(model, guide, size, device)  # noqa: E731
+            model, guide = save_edm2(folder, device, tiny)
+            found = edm2_figures(str(model), str(guide), size, device)
         else:
-            path = str(save_pipeline(name, folder, device, tiny))
-            measure = lambda: pipeline_figures(path, size, device)  # noqa: E731
-        gc.collect()
-        found = measure()
+            found = pipeline_figures(str(save_pipeline(name, folder, device, tiny)), size, device)
     about = {"batch": size.batch, "steps": size.steps, "rounds": size.rounds}
     return {**about, **found, "minutes": (time.perf_counter() - began) / 60}
 

@@ -39,15 +39,11 @@ def save_pipeline(name: str, folder: Path, device: str, tiny: bool = False) -> P
     from diffusers import AutoencoderKL, DDIMScheduler
 
     tokenizer = _tokenizer(folder / "words")
+    steps = {"clip_sample": False, "set_alpha_to_one": False, "steps_offset": 1}
+    shared = {"scheduler": DDIMScheduler(**_BETAS, **steps), "tokenizer": tokenizer}
     half = torch.float16 if torch.device(device).type == "cuda" else torch.float32
     with made_on(device, half):
-        shared = {
-            "vae": AutoencoderKL(**_vae(name, tiny)),
-            "scheduler": DDIMScheduler(
-                **_BETAS, clip_sample=False, set_alpha_to_one=False, steps_offset=1
-            ),
-            "tokenizer": tokenizer,
-        }
+        shared["vae"] = AutoencoderKL(**_vae(name, tiny))
         pipeline = (_sdxl if name == "sdxl" else _sd15)(shared, len(tokenizer), tiny)
     pipeline.save_pretrained(folder / name)
     return folder / name
@@ -90,21 +86,47 @@ def _clip(vocabulary: int, tiny: bool, *, large: bool = False) -> Any:
     return (CLIPTextModelWithProjection if large else CLIPTextModel)(config).eval()
 
 
-def _sd15(shared: dict[str, Any], vocabulary: int, tiny: bool) -> Any:
-    from diffusers import StableDiffusionPipeline, UNet2DConditionModel
-
-    small = {**_TINY_WIDTHS, "cross_attention_dim": 32, "sample_size": 8} if tiny else {}
-    unet = UNet2DConditionModel(
-        **{
+def unet_arguments(name: str, tiny: bool = False) -> dict[str, Any]:
+    """The published configuration of the U-Net of `sd15` or `sdxl`, or of one of toy widths."""
+    if name == "sd15":
+        return {
             "sample_size": 64,
             "block_out_channels": (320, 640, 1280, 1280),
             "attention_head_dim": 8,
             "cross_attention_dim": 768,
-            **small,
+            **({**_TINY_WIDTHS, "cross_attention_dim": 32, "sample_size": 8} if tiny else {}),
         }
-    )
+    small = {
+        "sample_size": 8,
+        "block_out_channels": (32, 64, 64),
+        "layers_per_block": 1,
+        "transformer_layers_per_block": (1, 1, 2),
+        "attention_head_dim": (2, 4, 4),
+        "cross_attention_dim": 32 + 64,
+        "addition_time_embed_dim": 8,
+        "projection_class_embeddings_input_dim": 64 + 6 * 8,
+    }
+    return {
+        "sample_size": 128,
+        "block_out_channels": (320, 640, 1280),
+        "down_block_types": ("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
+        "up_block_types": ("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
+        "transformer_layers_per_block": (1, 2, 10),
+        "attention_head_dim": (5, 10, 20),
+        "cross_attention_dim": 2048,
+        "addition_embed_type": "text_time",
+        "addition_time_embed_dim": 256,
+        "projection_class_embeddings_input_dim": 2816,
+        "use_linear_projection": True,
+        **(small if tiny else {}),
+    }
+
+
+def _sd15(shared: dict[str, Any], vocabulary: int, tiny: bool) -> Any:
+    from diffusers import StableDiffusionPipeline, UNet2DConditionModel
+
     return StableDiffusionPipeline(
-        unet=unet.eval(),
+        unet=UNet2DConditionModel(**unet_arguments("sd15", tiny)).eval(),
         text_encoder=_clip(vocabulary, tiny),
         safety_checker=None,
         feature_extractor=None,
@@ -116,34 +138,8 @@ def _sd15(shared: dict[str, Any], vocabulary: int, tiny: bool) -> Any:
 def _sdxl(shared: dict[str, Any], vocabulary: int, tiny: bool) -> Any:
     from diffusers import StableDiffusionXLPipeline, UNet2DConditionModel
 
-    small: dict[str, Any] = {
-        "sample_size": 8,
-        "block_out_channels": (32, 64, 64),
-        "layers_per_block": 1,
-        "transformer_layers_per_block": (1, 1, 2),
-        "attention_head_dim": (2, 4, 4),
-        "cross_attention_dim": 32 + 64,
-        "addition_time_embed_dim": 8,
-        "projection_class_embeddings_input_dim": 64 + 6 * 8,
-    }
-    unet = UNet2DConditionModel(
-        **{
-            "sample_size": 128,
-            "block_out_channels": (320, 640, 1280),
-            "down_block_types": ("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
-            "up_block_types": ("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
-            "transformer_layers_per_block": (1, 2, 10),
-            "attention_head_dim": (5, 10, 20),
-            "cross_attention_dim": 2048,
-            "addition_embed_type": "text_time",
-            "addition_time_embed_dim": 256,
-            "projection_class_embeddings_input_dim": 2816,
-            "use_linear_projection": True,
-            **(small if tiny else {}),
-        }
-    )
     return StableDiffusionXLPipeline(
-        unet=unet.eval(),
+        unet=UNet2DConditionModel(**unet_arguments("sdxl", tiny)).eval(),
         text_encoder=_clip(vocabulary, tiny),
         text_encoder_2=_clip(vocabulary, tiny, large=True),
         tokenizer_2=shared["tokenizer"],
@@ -169,25 +165,27 @@ def _tokenizer(folder: Path) -> Any:
     return CLIPTokenizer.from_pretrained(folder, local_files_only=True)
 
 
-def save_edm2(folder: Path, device: str, tiny: bool = False) -> tuple[Path, Path]:
-    """EDM2-S of ImageNet 512x512 and its guide, the unconditional XS: files with descriptions.
+def edm2_arguments(tiny: bool = False) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What EDM2-S of ImageNet 512x512 and its guide, the unconditional XS, are made with.
 
     Karras et al. 2024, arXiv:2312.02696, table 6: 192 and 128 channels.
     """
     toy = {"channel_mult": [1, 2], "num_blocks": 1, "attn_resolutions": [4]} if tiny else {}
     common = {"img_resolution": 8 if tiny else 64, "img_channels": 4, "use_fp16": True, **toy}
     return (
-        _save_edm2(
-            folder / "edm2-s.safetensors",
-            {**common, "label_dim": 1000, "model_channels": 64 if tiny else 192},
-            device,
-        ),
-        _save_edm2(
-            folder / "edm2-xs-uncond.safetensors",
-            {**common, "label_dim": 0, "model_channels": 64 if tiny else 128},
-            device,
-        ),
+        {**common, "label_dim": 1000, "model_channels": 64 if tiny else 192},
+        {**common, "label_dim": 0, "model_channels": 64 if tiny else 128},
     )
+
+
+def save_edm2(folder: Path, device: str, tiny: bool = False) -> tuple[Path, Path]:
+    """EDM2-S and its guide: files with their descriptions."""
+    names = ("edm2-s.safetensors", "edm2-xs-uncond.safetensors")
+    large, small = (
+        _save_edm2(folder / name, arguments, device)
+        for name, arguments in zip(names, edm2_arguments(tiny), strict=True)
+    )
+    return large, small
 
 
 def _save_edm2(path: Path, arguments: dict[str, Any], device: str) -> Path:

@@ -88,10 +88,10 @@ def speed_ratio(seconds: list[float], others: list[float]) -> float:
 
 def counts(work: Work, evaluations: int, device: str) -> dict[str, dict[str, float]]:
     """What the host does for one evaluation of the network (a step has so many), and in all of a
-    batch of 6 steps. From profiles of the first stage with 2 and 6 steps."""
-    few, many = (_profiled(work, steps, device) for steps in (2, 6))
-    each = {name: (many[name] - few[name]) / 4 / evaluations for name in COUNTED}
-    return {"an evaluation": each, "a batch of 6 steps": {**many}}
+    batch of 4 steps. From profiles of the first stage with 2 and 4 steps."""
+    few, many = (_profiled(work, steps, device) for steps in (2, 4))
+    each = {name: (many[name] - few[name]) / 2 / evaluations for name in COUNTED}
+    return {"an evaluation": each, "a batch of 4 steps": many}
 
 
 def _profiled(work: Work, steps: int, device: str) -> dict[str, float]:

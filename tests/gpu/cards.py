@@ -60,7 +60,7 @@ def opened(
     model: str, guide: str | None = None, dtype: str = "float32", device: str = DEVICE
 ) -> Ensemble:
     """The loaded model, once a session."""
-    sampler = "ddim(steps=2, guidance=2)"
+    sampler = f"ddim(steps=2, guidance={2 if guide else 1})"
     return open_models(plan(model, sampler, dtype=dtype, device=device, guide=guide), device)
 
 
