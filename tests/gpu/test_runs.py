@@ -1,0 +1,89 @@
+"""Runs on a card: too little memory, and two processes on one card."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from harness.core.shards import Prompt, plan_shards
+from harness.runs.folder import Settings, open_run
+from harness.runs.make import generate
+from harness.runs.plan import plan
+from harness.store.pictures import decode
+from harness.store.run import Run
+from tests.gpu.cards import CAPTIONS, CARD, DEVICE
+
+
+def _made(folder: Path, batch: int, side: int = 256) -> torch.Tensor:
+    """32 pictures of one run, made at most `batch` at a time; [32, 3, H, W]."""
+    planned = plan("shapes", "ddim(steps=3)", size=(side, side), dtype="float32", device=DEVICE)
+    settings = Settings(DEVICE, 1, batch)
+    prompts = [Prompt(str(i), CAPTIONS[i % 3]) for i in range(32)]
+    run = open_run(planned, str(folder), settings)
+    generate(((planned, run, shard) for shard in plan_shards(prompts, [0])), settings)
+    images = Run.open(str(folder)).frame("images")
+    assert images["failed"].isna().all()
+    cells = images["image"]
+    return torch.stack([torch.as_tensor(decode(cell["bytes"])).double() for cell in cells])
+
+
+def _most_memory(folder: Path, batch: int) -> tuple[int, torch.Tensor]:
+    torch.cuda.empty_cache()
+    torch.cuda.reset_peak_memory_stats()
+    pictures = _made(folder, batch)
+    return torch.cuda.max_memory_reserved(), pictures
+
+
+@pytest.mark.skipif(not CARD, reason="needs an NVIDIA GPU")
+def test_a_batch_that_does_not_fit_is_halved(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The card is made small for this process: between what 4 pictures need and what 32 do."""
+    little, expected = _most_memory(tmp_path / "four", 4)
+    much, _ = _most_memory(tmp_path / "all", 32)
+    assert much > 1.5 * little
+    torch.cuda.empty_cache()
+    total = torch.cuda.get_device_properties(0).total_memory
+    torch.cuda.set_per_process_memory_fraction((little + much) / 2 / total)
+    try:
+        found = _made(tmp_path / "cramped", 32)
+    finally:
+        torch.cuda.set_per_process_memory_fraction(1.0)
+    assert "out of memory at a batch of 32" in caplog.text
+    # another batch is another kernel: pixels at the edge of two whole numbers may differ
+    assert float((found - expected).abs().max()) <= 1
+    assert float((found - expected).abs().mean()) < 0.01
+
+
+def _command(folder: Path, *launcher: str) -> list[str]:
+    prompts = folder.parent / "prompts.txt"
+    prompts.write_text("\n".join(f"a {c} {f}" for c in ("red", "blue") for f in _FORMS))
+    device = "cuda:0" if CARD else "cpu"
+    return [sys.executable, *launcher, "-m", "harness", "generate", "--model", "shapes",
+            "--sampler", "ddim(steps=4, eta=1)", "--prompts", str(prompts), "--seeds", "0-5",
+            "--batch-size", "4", "--device", device, "--out", str(folder)]  # fmt: skip
+
+
+_FORMS = ("circle", "square", "triangle", "star")
+
+
+def _images(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in sorted((folder / "images").glob("*.parquet"))}
+
+
+def test_two_processes_on_one_card_give_the_bytes_of_one(tmp_path: Path) -> None:
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    for name, start in (("one", []), ("two", launcher)):
+        command = _command(tmp_path / name, *start)
+        done = subprocess.run(
+            command, capture_output=True, text=True, env=environment, timeout=200, check=False
+        )
+        assert done.returncode == 0, done.stderr[-3000:]
+    assert len(_images(tmp_path / "one")) == 6
+    assert _images(tmp_path / "two") == _images(tmp_path / "one")

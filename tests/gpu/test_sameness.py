@@ -1,0 +1,85 @@
+"""A card draws what a CPU draws, up to the rounding of the precision."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from harness.core.shards import Prompt, plan_shards
+from harness.runs.folder import Settings, open_run
+from harness.runs.make import generate
+from harness.runs.plan import plan
+from harness.store.pictures import decode
+from harness.store.run import Run
+from tests.gpu.cards import ALL_TEXTS, CAPTIONS, DEVICE, apart, drawn, opened
+
+ROUNDING = 1e-4
+"""Of latents, relative. Two float32 convolutions of one CPU (oneDNN's and the plain one) end at
+most 6e-6 apart with these samplers; TF32, which rounds to 11 bits in place of 24, far beyond."""
+
+LOOSE = {"asyndm": 1e-2}
+"""AsynDM cuts attention maps at a threshold: a pixel at the edge may fall on the other side."""
+
+
+@pytest.mark.parametrize("name", ALL_TEXTS)
+def test_every_sampler_and_policy_ends_where_it_does_on_a_cpu(name: str) -> None:
+    found = drawn(name)
+    assert found.device.type == DEVICE
+    assert bool(found.isfinite().all())
+    assert apart(found, drawn(name, "cpu")) < LOOSE.get(name, ROUNDING)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "tolerance"),
+    [
+        ("float64", 1e-10),  # 2^-53, grown as float32's is
+        ("float32", ROUNDING),
+        ("float16", 0.02),  # 2^-11, eight times finer than bfloat16
+        ("bfloat16", 0.1),  # 2^-8: 0.022 on a CPU
+    ],
+)
+def test_a_precision_differs_by_its_rounding(dtype: str, tolerance: float) -> None:
+    exact = drawn("ddim", "cpu", "float64")
+    found = drawn("ddim", dtype=dtype)
+    assert apart(found, exact) < tolerance
+    if dtype == "bfloat16":
+        assert apart(found, exact) > ROUNDING  # so that the tolerance means something
+
+
+def test_a_batch_does_not_change_an_image_beyond_rounding() -> None:
+    together = drawn("zigzag", batch=16)
+    assert apart(together[:3], drawn("zigzag", batch=3)) < ROUNDING
+
+
+def test_float32_means_float32(tmp_path: Path) -> None:
+    """A run in float32 is the CPU's, though torch lets convolutions round to TF32 by default.
+
+    With TF32 the mean difference of these pictures was 0.5 of 255, and single pixels were off by
+    93; without it only what lies at the edge of two whole numbers may differ.
+    """
+    torch.backends.cudnn.allow_tf32 = True
+    torch.backends.cuda.matmul.allow_tf32 = False
+    pictures = [_pictures(tmp_path / device, device) for device in (DEVICE, "cpu")]
+    difference = (pictures[0] - pictures[1]).abs()
+    assert float(difference.mean()) < 0.01
+    assert float(difference.max()) <= 1
+
+
+def _pictures(folder: Path, device: str) -> torch.Tensor:
+    planned = plan("shapes", "zigzag(steps=10)", dtype="float32", device=device)
+    settings = Settings(device, 1, 16)
+    prompts = [Prompt(str(i), CAPTIONS[i % 3]) for i in range(16)]
+    run = open_run(planned, str(folder), settings)
+    generate(((planned, run, shard) for shard in plan_shards(prompts, [0])), settings)
+    cells = Run.open(str(folder)).frame("images")["image"]
+    found = [decode(cell["bytes"]) for cell in cells]
+    return torch.stack([torch.as_tensor(picture).double() for picture in found])
+
+
+def test_pictures_are_decoded_alike() -> None:
+    native = drawn("ddim", "cpu")
+    here = opened("shapes").model.decode(native.to(DEVICE)).double()
+    there = opened("shapes", device="cpu").model.decode(native).double()
+    assert float((here - there).abs().max()) <= 1
