@@ -1,3 +1,58 @@
-"""Benchmark and evaluation harness for diffusion samplers."""
+"""Benchmark and evaluation harness for diffusion samplers: which one really wins?
+
+    import harness
+
+    run = harness.generate("zigzag(steps=20)", model="sdxl", prompts="drawbench", seeds="0-3")
+    base = harness.generate("ddim(steps=50)", model="sdxl", prompts="drawbench", seeds="0-3")
+    harness.evaluate([run, base], ["hpsv2", "clip"])
+    harness.compare(run, base, metrics="hpsv2").verdict
+
+    harness.bench("zigzag", model="sdxl")   # all of it, and the baseline at equal cost and guidance
+
+Names are looked up when they are first used, so that `import harness` loads no heavy library.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from harness.core.errors import HarnessError as HarnessError
+    from harness.core.shards import Prompt as Prompt
+    from harness.face.extending import model as model
+    from harness.face.extending import prompt_set as prompt_set
+    from harness.face.making import generate as generate
+    from harness.face.making import import_images as import_images
+    from harness.face.making import load_run as load_run
+    from harness.face.making import sample as sample
+    from harness.samplers.base import Denoise as Denoise
+    from harness.samplers.base import Noise as Noise
+    from harness.samplers.base import epsilon as epsilon
+    from harness.samplers.base import sampler as sampler
+
+_HOMES = {
+    # what makes and judges
+    "harness.face.making": ("generate", "sample", "import_images", "load_run"),
+    "harness.face.judging": ("evaluate", "compare", "report", "power", "as_torchmetric"),
+    "harness.face.benchmarks": ("bench", "survey", "sweep", "tune", "ablate"),
+    # what registers one's own
+    "harness.samplers.base": ("sampler", "Denoise", "Noise", "epsilon"),
+}
+_HOME = {name: home for home, names in _HOMES.items() for name in names}
+
+__all__ = ["__version__", *sorted(_HOME)]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'harness' has no attribute {name!r}")
+    value = getattr(import_module(_HOME[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from harness.cli import app, options
-from harness.cli.judging import imported
+from harness.cli.skin import say, skin
 
 
 @app.command(
@@ -15,6 +15,7 @@ from harness.cli.judging import imported
     epilog="Example: [bold]harness import my_images/ --manifest table.csv --name mysampler[/bold], "
     "then [bold]harness evaluate[/bold] and [bold]harness compare[/bold] as with any run.",
 )
+@skin("import_images", say=say)
 def import_(
     source: Annotated[str, typer.Argument(help="Images: a folder, a .zip or .parquet.")],
     manifest: Annotated[
@@ -48,19 +49,3 @@ def import_(
     that set, so that the run can be compared with runs of it. Unpaired images are compared with
     all images of their prompt.
     """
-    from harness.runs.manifest import Declared
-    from harness.runs.workers import Ranks
-    from harness.store.rows import MISSING
-    from harness.store.run import Run
-
-    declared = Declared(prompts, manifest, column, image_column, paired)
-    run = Run.open(imported(source, declared, Ranks(), out, results, name))
-    frame = run.frame("images", ["prompt", "failed"])
-    prompted = int((frame["prompt"].fillna("").str.strip() != "").sum())
-    failed = frame["failed"].dropna()
-    missing = int((failed == MISSING).sum())
-    broken = f", {len(failed) - missing:,} broken" if len(failed) > missing else ""
-    typer.echo(
-        f"{run.path}: {len(frame):,} images, {prompted:,} with a prompt, "
-        f"{missing:,} missing{broken}; {'paired' if run.paired else 'unpaired'}"
-    )

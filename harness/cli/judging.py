@@ -9,13 +9,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from harness.cli import app, options
+from harness.cli.skin import note, say, skin
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from harness.evaluation import EvaluationReport
-    from harness.runs.manifest import Declared
-    from harness.runs.workers import Ranks
     from harness.store.comparison_tables import Comparison
     from harness.store.matrix_table import Matrix
     from harness.store.run import Run
@@ -30,6 +28,7 @@ Metrics = Annotated[str, typer.Option(help="Comma-separated; see 'harness list m
     "shapes-alignment,shapes-fd[/bold], [bold]harness evaluate my_images.zip --metrics clip "
     "--prompts prompts.csv[/bold]"
 )
+@skin("evaluate", say=say, note=note)
 def evaluate(
     run: Annotated[
         list[str],
@@ -62,113 +61,6 @@ def evaluate(
     file,prompt,seed; else from metadata.csv, .jsonl or .parquet beside them, or a column of their
     Parquet; a list of prompts goes to files in their order (2.png before 10.png), one each.
     """
-    from harness import evaluation
-    from harness.core.call import split_list
-    from harness.core.errors import HarnessError
-    from harness.metrics.base import make_metrics
-    from harness.runs.importing import is_run
-    from harness.runs.manifest import Declared
-    from harness.runs.progress import Progress
-    from harness.runs.workers import Ranks, pick_device
-    from harness.store.run import Run
-
-    ranks = Ranks.from_environment()
-    where = pick_device(device, ranks.local_rank)
-    names = split_list(metrics)
-    make_metrics(names)
-    declared = Declared(prompts, None, column, image_column)
-    sources = [path for path in run if not is_run(path)]
-    if declared != Declared() and len(sources) < len(run):
-        raise HarnessError(f"{', '.join({*run} - {*sources})} is a run: it has its own prompts")
-    if out and len(run) > 1:
-        raise HarnessError(
-            "--out is the folder for one collection of images: give one, or --results"
-        )
-    paths = {path: imported(path, declared, ranks, out, results) for path in sources}
-    for opened in [Run.open(paths.get(path, path)) for path in run]:
-        done = ranks.world == 1 and not evaluation.pending(opened, names)
-        shards = opened.shards()
-        if not done:
-            images = sum(opened.read("images", name, ["item_id"]).num_rows for name in shards)
-            with Progress(ranks, f"evaluate {opened.spec.run_id}", images) as progress:
-                evaluation.evaluate(
-                    opened,
-                    names,
-                    device=where,
-                    batch_size=batch_size,
-                    threads=threads,
-                    progress=progress.add,
-                    shards=ranks.share(shards),
-                )
-        if ranks.rank == 0:
-            report = evaluation.evaluate(opened, names, device=where, threads=threads)
-            if done:
-                typer.echo(f"evaluate {opened.spec.run_id}: nothing to do", err=True)
-            _say(report, opened)
-            if seed_ranges:
-                _say_ranges(opened, names, seed_ranges)
-
-
-def imported(
-    source: str,
-    declared: Declared,
-    ranks: Ranks,
-    out: str | None,
-    results: str,
-    name: str | None = None,
-) -> str:
-    """The run's folder of images that are no run; the first rank makes it, the others wait."""
-    from harness.runs.importing import folder_of, import_images
-
-    count = ranks.name("import")
-    if ranks.rank == 0:
-        import_images(
-            source,
-            declared,
-            out=out,
-            results=results,
-            name=name,
-            progress=lambda images: ranks.add(count, images),
-        )
-    ranks.barrier(count, lambda: ranks.add(count, 0))
-    return folder_of(source, out, results, name)
-
-
-def _say(report: EvaluationReport, run: Run) -> None:
-    from harness.experiments.bench import scores_of
-    from harness.reporting.words import estimate
-
-    typer.echo(run.path)
-    for outcome in report.outcomes.values():
-        typer.echo(f"  {outcome}")
-    for problem in report.missing.values():
-        typer.echo(f"  left out: {problem}", err=True)
-    for label, score in scores_of(
-        run, [outcome.metric for outcome in report.outcomes.values()]
-    ).items():
-        value = estimate(score.estimate)
-        typer.echo(f"  {label}: {value}, n = {score.n:,}")
-
-
-def _say_ranges(run: Run, metrics: list[str], seed_ranges: str) -> None:
-    """Set metrics over each range of seeds, their mean and minimum."""
-    from harness.core.shards import parse_seeds
-    from harness.evaluation import by_seed_range
-    from harness.metrics.base import SetMetric, make_metrics
-    from harness.reporting.words import number
-
-    ranges = seed_ranges.split(";")
-    for metric in make_metrics(metrics):
-        if not isinstance(metric, SetMetric):
-            continue
-        scores = by_seed_range(run, metric, [parse_seeds(seeds) for seeds in ranges])
-        for seeds, score in zip(ranges, scores, strict=True):
-            value = number(score.value) if score.value is not None else score.reason
-            typer.echo(f"  {metric.call}, seeds {seeds.strip()}: {value}, n = {score.n:,}")
-        values = [score.value for score in scores if score.value is not None]
-        if len(values) == len(scores):
-            mean = number(sum(values) / len(values))
-            typer.echo(f"  {metric.call}: mean {mean}, minimum {number(min(values))}")
 
 
 @app.command(

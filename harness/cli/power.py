@@ -8,8 +8,6 @@ import typer
 
 from harness.cli import app
 
-_SEEDS = (1, 2, 4, 8, 16)
-
 
 @app.command(
     epilog="Examples: [bold]harness power --rate 0.55 --ties 0.1[/bold] or "
@@ -30,28 +28,25 @@ def power(
     alpha: Annotated[float, typer.Option(help="Two-sided level of the test.")] = 0.05,
 ) -> None:
     """How many prompts and seeds show a winning rate in 80 % of cases."""
+    import pandas as pd
     from rich import box
     from rich.console import Console
     from rich.table import Table
 
-    from harness.comparison.sample_size import Plan
-    from harness.core.errors import HarnessError
+    import harness
 
-    if rate is not None and prompts is not None:
-        raise HarnessError(
-            "--rate asks how many prompts show it, --prompts which rate they show: give one"
-        )
-    plan = Plan(ties, prompt_share, alpha)
+    found = harness.power(
+        rate=rate, prompts=prompts, ties=ties, prompt_share=prompt_share, alpha=alpha
+    )
     table = Table(box=box.SIMPLE_HEAD)
     names = ["seeds a prompt", "prompts", "pairs"]
     for name in names if prompts is None else [*names, "winning rate that shows"]:
         table.add_column(name, justify="right")
-    for seeds in _SEEDS:
-        count = plan.prompts(0.6 if rate is None else rate, seeds) if prompts is None else prompts
-        cells = [f"{seeds}", f"{count:,}", f"{count * seeds:,}"]
+    for row in found.itertuples():
+        cells = [f"{row.seeds}", f"{row.prompts:,}", f"{row.pairs:,}"]
         if prompts is not None:
-            shown = plan.rate(prompts, seeds)
-            cells.append("none" if shown is None else f"{100 * shown:.1f} %")
+            shown = row.winning_rate
+            cells.append("none" if pd.isna(shown) else f"{100 * shown:.1f} %")
         table.add_row(*cells)
     console = Console(highlight=False)
     console.print(table)

@@ -13,6 +13,7 @@ from harness.core.call import Call
 from harness.core.errors import HarnessError
 from harness.core.run_spec import RunSpec
 from harness.runs.manifest import Declared, describe
+from harness.runs.workers import Ranks
 from harness.store import files
 from harness.store.collections import is_image, open_images
 from harness.store.image_files import Entry, Images
@@ -139,3 +140,26 @@ def _embedded(
     places = [place[name] for name in wanted]
     read = images.read(min(places), max(places) + 1)
     return {entry.name: data for entry, data in read if entry.name in wanted}
+
+
+def imported(
+    source: str,
+    declared: Declared,
+    ranks: Ranks,
+    out: str | None,
+    results: str,
+    name: str | None = None,
+) -> str:
+    """The run's folder of images that are no run; the first rank makes it, the others wait."""
+    count = ranks.name("import")
+    if ranks.rank == 0:
+        import_images(
+            source,
+            declared,
+            out=out,
+            results=results,
+            name=name,
+            progress=lambda images: ranks.add(count, images),
+        )
+    ranks.barrier(count, lambda: ranks.add(count, 0))
+    return folder_of(source, out, results, name)

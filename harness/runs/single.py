@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from PIL import Image
 
 from harness.core.errors import HarnessError
 from harness.engine.batch import Batch
@@ -196,14 +197,15 @@ def save_latents(path: str, batch: Batch) -> None:
         np.savez(file, **arrays)
 
 
-def save_pictures(folder: str, pictures: torch.Tensor, seeds: Sequence[int]) -> list[Path]:
-    """PNG files named by place and seed (never by prompt), and their paths."""
-    from PIL import Image
+def as_pictures(pixels: torch.Tensor) -> list[Image.Image]:
+    """PIL pictures of uint8 [B, 3, H, W]."""
+    return [Image.fromarray(one.permute(1, 2, 0).contiguous().numpy()) for one in pixels]
 
+
+def save_pictures(folder: str, pictures: Sequence[Image.Image], seeds: Sequence[int]) -> list[Path]:
+    """PNG files named by place and seed (never by prompt), and their paths."""
     Path(folder).mkdir(parents=True, exist_ok=True)
-    paths = []
-    for i, (picture, seed) in enumerate(zip(pictures, seeds, strict=True)):
-        path = Path(folder) / f"{i:04d}-seed{seed}.png"
-        Image.fromarray(picture.permute(1, 2, 0).contiguous().numpy()).save(path)
-        paths.append(path)
+    paths = [Path(folder) / f"{i:04d}-seed{seed}.png" for i, seed in enumerate(seeds)]
+    for path, picture in zip(paths, pictures, strict=True):
+        picture.save(path)
     return paths

@@ -31,10 +31,12 @@ LEAST = 64
 fast from their own files."""
 
 _NAME, _STAMP, _ROWS = "shard_name", "shard_stamp", "shard_rows"
-_IMAGES = [
+LIGHT = [
     "item_id", "prompt_id", "prompt", "category", "seed", "failed", "nfe", "nfe_by_branch",
     "guidance_scale",
 ]  # fmt: skip
+"""Columns of images that are kept: all but pictures, sizes and notes."""
+
 _SCORES = ["value", "reason"]
 _GROUP = 1024  # shards in a row group: Arrow reads no list column of over 2 GiB in one piece
 
@@ -123,7 +125,7 @@ def _update(path: str, kind: str) -> None:
 def _schema(kind: str) -> pa.Schema:
     """What an index holds of a row; no columns where there is none of the kind."""
     if kind == "images":
-        return pa.schema([schema.IMAGES.field(name) for name in _IMAGES])
+        return pa.schema([schema.IMAGES.field(name) for name in LIGHT])
     if kind.startswith("scores/"):
         return pa.schema([schema.SCORES.field(name) for name in _SCORES])
     return schema.TIMING if kind == "timing" else pa.schema([])

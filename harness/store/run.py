@@ -190,6 +190,20 @@ class Run:
         """`read` of many shards, in their order: from the index as far as it holds."""
         return index.read(self.path, kind, names, columns)
 
+    def images(self) -> pd.DataFrame:
+        """One row an image, without its picture: ids, prompt, category, seed, in `failed` why there
+        is no picture, evaluations, nominal guidance scale."""
+        return self.frame("images", index.LIGHT)
+
+    def scores(self) -> pd.DataFrame:
+        """One row an image and a column for each metric that has been evaluated, NaN where it is
+        undefined (the reasons are in `frame("scores/<metric>")`)."""
+        found = self.images()[["item_id", "prompt", "category", "seed"]]
+        for metric in files.list_files(files.join(self.path, "scores"), ""):
+            values = self.frame(f"scores/{metric}", ["item_id", "value"])
+            found = found.merge(values.rename(columns={"value": metric}), "left", "item_id")
+        return found
+
     def places(self, items: Collection[str]) -> dict[str, dict[str, int]]:
         """By image shard, the rows of those of the items that the run holds."""
         found: dict[str, dict[str, int]] = {}

@@ -1,0 +1,56 @@
+"""What people write for seeds, sizes, names and paths, as the rooms below take it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+
+from harness.core.call import split_list
+from harness.core.errors import HarnessError
+from harness.core.run_spec import parse_size
+from harness.core.shards import parse_seeds
+from harness.store.run import Run
+
+Seeds = str | int | Iterable[int | str]
+Names = str | Sequence[str]
+Size = str | int | tuple[int, int]
+RunLike = Run | str | Path
+Say = Callable[[str], object]
+
+
+def quiet(text: str) -> None:
+    """Say nothing: what a function does on the way shows in what it returns."""
+
+
+def seeds_text(seeds: Seeds) -> str:
+    """Seeds as the command line writes them: of `0-3`, 7, `range(4)`, `[0, 2, "5-8"]`."""
+    parts = [seeds] if isinstance(seeds, str | int) else list(seeds)
+    if not parts or not all(isinstance(p, str | int) and not isinstance(p, bool) for p in parts):
+        raise HarnessError(f"seeds {seeds!r}: expected '0-3', a whole number or several")
+    return ",".join(map(str, parts))
+
+
+def seeds_of(seeds: Seeds) -> list[int]:
+    """The seeds, increasing; raises HarnessError for repeated ones."""
+    return parse_seeds(seeds_text(seeds))
+
+
+def size_of(size: Size | None) -> tuple[int, int] | None:
+    """Height and width in pixels from `512x768`, 512 or (512, 768)."""
+    if size is None or isinstance(size, tuple):
+        return size
+    return parse_size(str(size))
+
+
+def names_of(names: Names) -> list[str]:
+    """Names from `clip,hpsv2` or a list of them; commas inside brackets do not part."""
+    return split_list(names) if isinstance(names, str) else list(names)
+
+
+def path_of(path: str | Path | None) -> str | None:
+    return None if path is None else str(path)
+
+
+def run_of(run: RunLike) -> Run:
+    """A run, or the one in a folder; raises HarnessError where there is none."""
+    return run if isinstance(run, Run) else Run.open(str(run))

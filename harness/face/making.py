@@ -1,0 +1,254 @@
+"""Make images: runs over prompt sets and seeds, pictures of single prompts, runs of anybody's."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from harness.core.errors import HarnessError
+from harness.face.inputs import Names, Say, Seeds, Size, path_of, quiet, seeds_of, size_of
+from harness.store.run import Run
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+    from harness.engine.batch import Batch
+    from harness.prompts.base import PromptSet
+    from harness.runs.plan import Job
+
+
+def generate(
+    sampler: Names,
+    *,
+    model: str = "shapes",
+    guide: str | None = None,
+    prompts: str | Path | None = None,
+    seeds: Seeds = "0",
+    split: str | None = None,
+    limit: int | None = None,
+    column: str | None = None,
+    prompts_folder: str | Path | None = None,
+    results: str | Path | None = None,
+    out: str | Path | None = None,
+    size: Size | None = None,
+    dtype: str | None = None,
+    noise_key: str | None = None,
+    negative: str | None = None,
+    device: str | None = None,
+    threads: int = 1,
+    batch_size: int | None = None,
+    shard: str | None = None,
+    say: Say = quiet,
+) -> Run | list[Run]:
+    """Make the images of a sampler over prompts and seeds: what is missing of them.
+
+    `sampler` is a text such as `zigzag(steps=20)`, or a list of them for one run each; one sampler
+    gives its run, a list gives a list. `prompts` is a prompt set by name or a file; `seeds` are
+    `"0-3"`, a number or several. Runs lie in `results` (default: `results/<prompt set>`) as
+    `<model>/<sampler>-<hash>`, or, of one sampler, in `out`. `size` is in pixels, `shard="i/n"`
+    one part of the work, for machines without a common launcher; under torchrun or `accelerate
+    launch` all processes share it. `say` is told what has been done.
+
+    Raises HarnessError for anything that is wrong with the request, before weights are loaded.
+    """
+    from harness.core.shards import plan_shards
+    from harness.runs.folder import Settings, missing, open_run
+    from harness.runs.make import generate as make
+    from harness.runs.plan import plan
+    from harness.runs.progress import Progress
+    from harness.runs.workers import Ranks, parse_part, pick_device
+
+    texts = [sampler] if isinstance(sampler, str) else list(sampler)
+    chosen = seeds_of(seeds)
+    part = parse_part(shard) if shard else (0, 1)
+    if out and len(texts) > 1:
+        raise HarnessError("--out is one run's folder: give one --sampler, or --results")
+    ranks = Ranks.from_environment()
+    where = pick_device(device, ranks.local_rank)
+    jobs = [
+        plan(
+            model,
+            text,
+            size=size_of(size),
+            dtype=dtype,
+            device=where,
+            noise_key=noise_key,
+            negative=negative,
+            guide=guide,
+        )
+        for text in dict.fromkeys(texts)
+    ]
+    found = _prompts(jobs[0], path_of(prompts), split, limit, column, path_of(prompts_folder))
+    settings = Settings(where, threads, batch_size)
+    root = path_of(results) or f"results/{found.name}"
+    runs = [open_run(job, path_of(out) or f"{root}/{job.folder}", settings) for job in jobs]
+    shards = plan_shards(list(found.prompts), chosen)[part[0] :: part[1]]
+    work = [(job, run, s) for s in shards for job, run in zip(jobs, runs, strict=True)]
+    total = sum(len(s.prompts) for run in runs for s in missing(run, shards))
+    with Progress(ranks, "generate", total) as progress:
+        make(ranks.share(work), settings, progress.add, ranks.first)
+    if ranks.rank == 0:
+        for run in runs:
+            run.update_card()
+            left = len(missing(run, shards))
+            say(f"{run.path}: {len(shards) - left} of {len(shards)} shards complete")
+    return runs[0] if isinstance(sampler, str) else runs
+
+
+def _prompts(
+    job: Job,
+    prompts: str | None,
+    split: str | None,
+    limit: int | None,
+    column: str | None,
+    folder: str | None,
+) -> PromptSet:
+    """The prompts of a request, those of the model's own kind where none are named."""
+    from harness.prompts.base import load_prompts
+    from harness.prompts.split import with_split
+    from harness.runs.plan import check_prompts
+
+    chosen = prompts or ("shapes" if job.entry.classes is None else "unprompted")
+    chosen = with_split(chosen, split) if split else chosen
+    found = load_prompts(chosen, limit=limit, column=column, folder=folder)
+    try:
+        check_prompts(job.entry, found.prompts)
+    except HarnessError as error:
+        hint = f"; {found.name} is the default, name a set or a file with --prompts"
+        raise HarnessError(f"{error}{'' if prompts else hint}") from None
+    return found
+
+
+def sample(
+    sampler: str = "ddim",
+    *,
+    prompt: str | Sequence[str] | None = None,
+    class_: int | Sequence[int] | None = None,
+    model: str = "shapes",
+    guide: str | None = None,
+    seed: Seeds | None = None,
+    negative: str | Sequence[str] | None = None,
+    objects: str | Sequence[str] | None = None,
+    size: Size | None = None,
+    out: str | Path | None = None,
+    noise: str | Path | None = None,
+    latents: str | Path | None = None,
+    noise_key: str | None = None,
+    dtype: str | None = None,
+    device: str | None = None,
+    threads: int = 1,
+    batch_size: int | None = None,
+    say: Say = quiet,
+) -> list[Image]:
+    """Draw pictures for prompts (or classes), or replay recorded noise exactly.
+
+    Gives a picture for every seed and prompt, seeds outermost; none where `latents` alone is asked
+    for. `out` is a folder for them as PNG. `noise` replays an .npz with `noise` [N, C, H, W] and
+    perhaps `draws` [K, N, C, H, W]; `latents` writes final latents and evaluation counts to an
+    .npz. `negative` and `objects` (what AsynDM holds back, "cat, hat") are one for all prompts or
+    one each. Raises HarnessError as `generate` does.
+    """
+    from harness.runs import single
+    from harness.runs.folder import Settings
+    from harness.runs.plan import plan
+    from harness.runs.workers import pick_device
+    from harness.samplers.base import SAMPLERS
+
+    if noise and (seed is not None or noise_key):
+        raise HarnessError("--noise replays recorded noise: it goes without --seed and --noise-key")
+    folder, latents_file = path_of(out), path_of(latents)
+    single.check_outputs(folder, latents_file)
+    where = pick_device(device)
+    job = plan(
+        model,
+        sampler,
+        size=size_of(size),
+        dtype=dtype,
+        device=where,
+        noise_key=noise_key or "seed",
+        guide=guide,
+    )
+    decoded = bool(out or not latents)
+    if decoded:
+        job.entry.decodable(job.model.params)
+    job.entry.revision()
+    classes = [class_] if isinstance(class_, int) else list(class_ or [])
+    prompts = single.prompts_of(job.entry, _several(prompt), classes)
+    recorded = single.read_noise(str(noise)) if noise else None
+    rows = None if recorded is None else len(recorded[0])
+    if objects and "objects" not in SAMPLERS.get(job.spec.sampler.name).own:
+        raise HarnessError(f"--objects is for asyndm; sampler {job.spec.sampler.name} has none")
+    chosen = seeds_of("0" if seed is None else seed)
+    request = single.expand(prompts, _several(negative), chosen, rows, _several(objects))
+    settings = Settings(where, threads, batch_size)
+    loaded, batch = single.draw(job, request, settings, recorded)
+    say(f"{job.spec.sampler}: {job.nfe} evaluations an image ({_cost(batch)})")
+    if latents_file:
+        single.save_latents(latents_file, batch)
+        say(f"latents: {latents_file}")
+    pictures = single.as_pictures(loaded.decode(batch.native)) if decoded else []
+    if folder:
+        for path in single.save_pictures(folder, pictures, request.seeds):
+            say(str(path))
+    return pictures
+
+
+def _several(given: str | Sequence[str] | None) -> list[str]:
+    return [given] if isinstance(given, str) else list(given or [])
+
+
+def _cost(batch: Batch) -> str:
+    return ", ".join(
+        f"{counts[0]} {branch if network == 'main' else network}"
+        for (network, branch), counts in batch.evaluations.items()
+        if counts[0]
+    )
+
+
+def import_images(
+    source: str | Path,
+    *,
+    manifest: str | Path | None = None,
+    prompts: str | Path | None = None,
+    column: str | None = None,
+    image_column: str | None = None,
+    paired: bool | None = None,
+    name: str | None = None,
+    out: str | Path | None = None,
+    results: str | Path = "results",
+    say: Say = quiet,
+) -> Run:
+    """Make a run of anybody's images, which stay where they are; again when they have changed.
+
+    `source` is a folder, a .zip or .parquet. `manifest` is a table with the columns `file,prompt`
+    and, if known, `seed`, `nfe`, `category`; `prompts` the prompt set that its prompts are of, or,
+    without a manifest, such a table, a prompt set or a file of prompts in the images' order.
+    `paired` says that the images start from the same noise as the other runs' at the same prompt
+    and seed; otherwise they are compared with all images of their prompt.
+    """
+    from harness.runs.importing import imported
+    from harness.runs.manifest import Declared
+    from harness.runs.workers import Ranks
+    from harness.store.rows import MISSING
+
+    declared = Declared(path_of(prompts), path_of(manifest), column, image_column, paired)
+    run = Run.open(imported(str(source), declared, Ranks(), path_of(out), str(results), name))
+    frame = run.frame("images", ["prompt", "failed"])
+    prompted = int((frame["prompt"].fillna("").str.strip() != "").sum())
+    failed = frame["failed"].dropna()
+    missing = int((failed == MISSING).sum())
+    broken = f", {len(failed) - missing:,} broken" if len(failed) > missing else ""
+    say(
+        f"{run.path}: {len(frame):,} images, {prompted:,} with a prompt, "
+        f"{missing:,} missing{broken}; {'paired' if run.paired else 'unpaired'}"
+    )
+    return run
+
+
+def load_run(path: str | Path) -> Run:
+    """The run in a folder (or at a URL); raises HarnessError where there is none.
+
+    `run.images()` and `run.scores()` are DataFrames, one row an image.
+    """
+    return Run.open(str(path))
