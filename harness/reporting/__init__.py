@@ -13,6 +13,8 @@ from harness.store.survey_table import Survey
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
+    from harness.reporting.page import Page
+
 Reported: TypeAlias = Comparison | Survey | Matrix
 
 
@@ -48,7 +50,13 @@ def console_tables(found: Reported, out: str) -> list[RenderableType]:
     """What to print at the end: tables, and what they say. `out` as of `write_report`."""
     from harness.reporting.terminal import terminal
 
-    return terminal(_builder(found).brief(found, out))
+    return terminal(brief(found, out))
+
+
+def brief(found: Reported, out: str) -> Page:
+    """The answer alone: title, verdicts and the tables that come first. `out` as above."""
+    page: Page = _builder(found).brief(found, out)
+    return page
 
 
 def _builder(found: Reported) -> ModuleType:
