@@ -17,20 +17,16 @@ Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class GuidanceScale:
-    """The mean over `n` images; None, with a reason, where it is undefined.
+class GuidanceScale(NominalScale):
+    """A nominal guidance scale with its course.
 
     `curve` is the mean over images at each step: its sigma and its scale, [steps, 2]. `spread` is
-    how far the images' own scales reach, the greatest less the smallest, `sd` their deviation.
-    `declared`: it is an input of a distilled network, and no sampler's doing.
+    how far the images' own scales reach, the greatest less the smallest. `declared`: it is an input
+    of a distilled network, and no sampler's doing.
     """
 
-    value: float | None
-    n: int
-    reason: str | None = None
     curve: Floats | None = None
     spread: float = 0.0
-    sd: float | None = None
     declared: bool = False
 
 
@@ -113,9 +109,8 @@ def _scale(selection: Selection, reference: Run | None) -> GuidanceScale:
     mean_steps = np.concatenate(steps)[held].mean(0)
     curve = np.stack([sigma, mean_steps], axis=1)
     values = values[held]
-    return GuidanceScale(
-        float(values.mean()), len(values), None, curve, float(np.ptp(values)), _sd(values)
-    )
+    spread = float(np.ptp(values))
+    return GuidanceScale(float(values.mean()), len(values), None, _sd(values), curve, spread)
 
 
 _UNKNOWN = (
