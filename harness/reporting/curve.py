@@ -56,6 +56,11 @@ class Curve:
         known = [p for p in self.points if p.score.value is not None]
         return max(known, key=lambda p: sign * (p.score.value or 0), default=None)
 
+    @property
+    def over_best(self) -> Result | Rate | None:
+        """The candidate's winning rate over the best of the baseline."""
+        return self.best.rate if self.best else None
+
     def told(self, verdict: str) -> list[str]:
         """The guidance scales at which this is the candidate's verdict."""
         return [words.scale(p.weight) for p in self.points if p.rate and p.rate.verdict == verdict]

@@ -19,6 +19,7 @@ from harness.reporting.drawing import Drawing, cut, new_figure
 from harness.reporting.page import Table, by_metric
 from harness.store import files
 from harness.store.comparison_tables import MetricInfo
+from harness.store.results import Result
 from harness.store.survey_table import Point, Rate, Row, Survey
 
 _COLUMNS = 2
@@ -39,15 +40,10 @@ def along_curves(survey: Survey) -> Table | None:
     return Table(title, columns, groups, note) if groups else None
 
 
-def against_best(survey: Survey) -> dict[str, list[str]]:
-    """Who beats the best of the curve on the headline metric and who does not, by verdict."""
+def against_best(survey: Survey) -> list[tuple[str, Rate | Result | None]]:
+    """By candidate: its winning rate over the best of the curve on the headline metric."""
     metric = survey.metric(survey.headline or "")
-    said: dict[str, list[str]] = {}
-    for row in survey.rows:
-        best = _curve(row, metric).best
-        if best and best.rate:
-            said.setdefault(best.rate.verdict, []).append(row.label)
-    return said
+    return [(row.label, _curve(row, metric).over_best) for row in survey.rows]
 
 
 def curves(survey: Survey) -> list[Drawing]:

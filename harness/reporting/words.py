@@ -14,7 +14,7 @@ from harness.store.results import Estimate, Result
 TIES = "ties one half"
 TIES_COUNT = "Ties count half"
 TIES_COUNTED = "ties counted half"
-"""The rule of `comparison.outcome` in a list, as a sentence and in passing."""
+"""The rule of `core.outcome` in a list, as a sentence and in passing."""
 
 NONE = "–"  # noqa: RUF001
 SPACE = "\N{NO-BREAK SPACE}"
