@@ -71,10 +71,7 @@ def compare(
     _check(present, metrics, set_scores)
     _check_declared(primary, margin, baselines, metrics)
     for run in present.values():
-        if files.same_place(candidate.path, run.path):
-            raise HarnessError(
-                f"{candidate.path} would be compared with itself: name another run as baseline"
-            )
+        _check_other(candidate, run)
         check_same_noise(candidate, run)
     sides = {CANDIDATE: candidate, **present}
     read = [metric for metric in metrics if metric != HUMAN]
@@ -181,6 +178,13 @@ def _check_declared(
         raise unknown("metric", primary.metric, names, "the declared primary result")
     if primary.comparison not in baselines:
         raise unknown("comparison", primary.comparison, baselines, "the declared primary result")
+
+
+def _check_other(candidate: Run, baseline: Run) -> None:
+    if files.same_place(candidate.path, baseline.path):
+        raise HarnessError(
+            f"{candidate.path} would be compared with itself: name another run as baseline"
+        )
 
 
 def check_same_metrics(candidate: Run, baseline: Run, a: pairs.Scored, b: pairs.Scored) -> None:
