@@ -78,9 +78,9 @@ def unpaired_rate(
     """How often the candidate beats the baseline at another seed of the same prompt, in [0, 1].
 
     Mean over prompts of the share won of all pairs of two different seeds: the winning rate without
-    common noise. `a` and `b` [n] belong to the same items, with `sign` -1 where lower
-    is better; failed images (masks) lose. Items without a score on a side whose image did not fail
-    are left out, and prompts with one seed; null without others.
+    common noise. `a` and `b` [n] belong to the same items, with `sign` -1 where lower is better;
+    failed images (masks) lose. Items without a score on a side whose image did not fail are left
+    out, and prompts with one seed; null without others.
     """
     x = np.where(a_failed, -np.inf, sign * a)
     y = np.where(b_failed, -np.inf, sign * b)
@@ -93,7 +93,8 @@ def unpaired_rate(
     codes, counts = dense(prompts[kept])
     wins = _beaten(x, y, codes)
     shares = _sums(wins - outcome(_gap(x, y)), codes, len(counts)) / (counts * (counts - 1))
-    return winning_rate(shares, np.arange(len(shares)))
+    found = winning_rate(shares, np.arange(len(shares)))
+    return Estimate(found.value, found.low, found.high, found.n, found.reason)
 
 
 def _gap(x: Floats, y: Floats) -> Floats:
