@@ -182,5 +182,5 @@ class ShapesFrechet(SetMetric):
             raise HarnessError(
                 f"{REFERENCES[self.reference]} was made with another judge than the one in this "
                 "package: make it again with python -m "
-                f"harness.models.{_TRAINING[self.reference]}.train.reference"
+                f"harness.training.{_TRAINING[self.reference]}.reference"
             )
