@@ -153,10 +153,7 @@ def test_missing_weights_say_how_to_get_them(
 ) -> None:
     monkeypatch.setattr(world_judge, "WEIGHTS", tmp_path / "none")
     monkeypatch.setattr(shapes_clip, "dual_encoder_folder", lambda: tmp_path)
-    for name, module in (
-        ("shapes-exact", "harness.training.shapes.judge"),
-        ("shapes-clip", "harness.training.shapes.dual"),
-    ):
+    for name, module in (("shapes-exact", "train.judge"), ("shapes-clip", "train.dual")):
         with pytest.raises(HarnessError, match=module):
             make_metric(name).check()
 
