@@ -203,7 +203,7 @@ class _Assembly:
         named = isinstance(kwargs, dict) and all(isinstance(name, str) for name in kwargs)
         if state.get("_init_args") not in (None, (), []) or not named:
             raise Refused(f"its {value.class_name} was not made by keyword arguments alone")
-        return StoredNetwork(value.class_name, kwargs, self._attributes(state), tensors)
+        return StoredNetwork(value.class_name, kwargs, self._plain(_public(state)), tensors)
 
     def _check_size(self, tensors: Mapping[str, StoredTensor]) -> None:
         """Tensors that share one storage many times over would fill the memory."""
@@ -240,16 +240,6 @@ class _Assembly:
                 raise Refused(f"it is damaged: {show(name)} is a {_kind(child)}, no module")
             self._collect(child, f"{prefix}{self._check_name(name)}.", tensors, depth + 1)
 
-    def _attributes(self, state: Mapping[Any, Any]) -> dict[str, Any]:
-        """The plain attributes of an instance, without its modules and torch's own."""
-        found = {}
-        for name, value in state.items():
-            if isinstance(name, str) and not _HOOKS.fullmatch(name):
-                plain = self._plain(value)
-                if plain is not _MISSING:
-                    found[name] = plain
-        return found
-
     def _plain(self, value: Any, depth: int = 0, *, strict: bool = False) -> Any:
         """A value as JSON knows it; what is none is left out, or refused if `strict`."""
         self._budget.spend()
@@ -269,16 +259,16 @@ class _Assembly:
             pairs = [(k, self._plain(v, depth + 1, strict=strict)) for k, v in value.items()]
             return {name: part for name, part in pairs if part is not _MISSING}
         if isinstance(value, Instance) and not strict:
-            inner = self._plain(self._public(value), depth + 1)
+            inner = self._plain(_public(value.state or {}), depth + 1)
             return {"class_name": value.class_name, **inner}
         if strict:
             raise Refused(f"an argument of its network's class is a {_kind(value)}, no plain value")
         return _MISSING
 
-    @staticmethod
-    def _public(value: Instance) -> dict[str, Any]:
-        state = value.state or {}
-        return {k: v for k, v in state.items() if isinstance(k, str) and not _HOOKS.fullmatch(k)}
+
+def _public(state: Mapping[Any, Any]) -> dict[str, Any]:
+    """The attributes of an instance without its modules and torch's own."""
+    return {k: v for k, v in state.items() if isinstance(k, str) and not _HOOKS.fullmatch(k)}
 
 
 def _items(state: Mapping[Any, Any], table: str) -> Any:
