@@ -98,7 +98,7 @@ class EdmModel(EdmLevels):
         labels = None
         if self.net.label_dim:
             labels = F.one_hot(condition["class"], self.net.label_dim)
-        return self.net(x, time.to(x.device), labels)
+        return self.net(x, time.to(x.device, non_blocking=True), labels)
 
     def denoised(self, x: torch.Tensor, sigma: torch.Tensor, output: torch.Tensor) -> torch.Tensor:
         return output
