@@ -75,7 +75,7 @@ class GaussianMixture(SigmaSpaceModel):
         self, x: torch.Tensor, sigma: torch.Tensor, time: torch.Tensor, condition: Condition
     ) -> torch.Tensor:
         """The posterior mean of x0 under the conditioned components, at level `time`."""
-        variance = _STD**2 + time.to(x) ** 2
+        variance = _STD**2 + time.to(x.dtype) ** 2
         offset = x[:, None] - self.means  # [B, K, 3, 8, 8]
         spread = variance if variance.ndim == 0 else variance[:, None]
         log_density = -(offset**2 / (2 * spread)).sum((2, 3, 4))

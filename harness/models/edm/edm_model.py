@@ -81,7 +81,7 @@ class EdmModel(SigmaSpaceModel, EdmLevels):
         labels = None
         if self.net.label_dim:
             labels = F.one_hot(condition["class"], self.net.label_dim)
-        return self.net(x, time.to(x.device), labels)
+        return self.net(x, time.to(x.device, non_blocking=True), labels)
 
     def decode(self, native: torch.Tensor) -> torch.Tensor:
         """Fractions are cut off, as published; grey pictures get three equal channels."""

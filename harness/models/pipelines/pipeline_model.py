@@ -137,7 +137,7 @@ class PipelineModel:
         if self._lora is not None:
             self._lora.use(variant)
         z = self.schedule.native(x, sigma).to(self.dtype)
-        timestep = self.schedule.time_of(time).to(x.device, torch.float32)
+        timestep = self.schedule.time_of(time).to(x.device, torch.float32, non_blocking=True)
         is_map = timestep.numel() > len(x)
         timestep = timestep[:, 0] if is_map else timestep.flatten().expand(len(x))
         return self.evaluate(z, timestep, condition)

@@ -118,7 +118,7 @@ class DiscreteSchedule:
 
     def time_of(self, sigma: torch.Tensor) -> torch.Tensor:
         """The (fractional) timestep of sigma, in [0, T-1]; exact for the table's own levels."""
-        table = self._log_sigmas.to(sigma.device)
+        table = self._log_sigmas.to(sigma.device, non_blocking=True)
         log = sigma.double().clamp(self.sigma_min, self.sigma_max).log()
         high = torch.searchsorted(table, log.contiguous()).clamp(1, len(table) - 1)
         low = high - 1
@@ -131,11 +131,11 @@ class DiscreteSchedule:
 
     def sigma_of(self, time: torch.Tensor) -> torch.Tensor:
         """Sigma of a timestep in [0, T-1]; the inverse of `time_of` (linear in log sigma)."""
-        table = self._log_sigmas.to(time.device)
+        table = self._log_sigmas.to(time.device, non_blocking=True)
         low = time.double().floor().clamp(0, len(table) - 1).long()
         high = (low + 1).clamp(max=len(table) - 1)
         log = table[low] + (time.double() - low) * (table[high] - table[low])
-        exact = self.sigmas.to(time.device)[low]
+        exact = self.sigmas.to(time.device, non_blocking=True)[low]
         return torch.where(time == low, exact, log.exp())
 
     def native(self, x: torch.Tensor, sigma: torch.Tensor) -> torch.Tensor:
