@@ -32,6 +32,11 @@ class Pair:
     left: str
     settled: str | None
 
+    def on(self, side: str) -> str:
+        """Whose image is shown left or right: candidate or baseline."""
+        other = "baseline" if self.left == "candidate" else "candidate"
+        return self.left if side == "left" else other
+
 
 class _Place(NamedTuple):
     """Where an image is."""
@@ -106,8 +111,7 @@ class Ballot:
     def vote(self, at: int, choice: str) -> None:
         """Keep `choice` (left, right or tie) for the pair at a place; a later one replaces it."""
         pair = self.pairs[at]
-        other = "baseline" if pair.left == "candidate" else "candidate"
-        self._keep(pair, {"left": pair.left, "right": other, "tie": "tie"}[choice])
+        self._keep(pair, choice if choice == "tie" else pair.on(choice))
         self._settle()
         self._save()
 
@@ -137,8 +141,7 @@ class Ballot:
     def image(self, at: int, side: str) -> bytes | Broken:
         """The picture on a side of the pair at a place."""
         pair = self.pairs[at]
-        other = "baseline" if pair.left == "candidate" else "candidate"
-        role = pair.left if side == "left" else other
+        role = pair.on(side)
         item = pair.item_id if role == "candidate" else pair.other_id
         place = self._places[role][item]
         return _rows(self.runs[role], place.shard)[place.row].read()

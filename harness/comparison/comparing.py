@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
@@ -11,10 +10,12 @@ import pandas as pd
 from harness.comparison import human_votes, pairs, rating
 from harness.comparison.cost import run_cost
 from harness.comparison.guidance_scales import guided_run, run_guidance
+from harness.comparison.same_noise import check_same_noise
 from harness.comparison.summary import mean_scores
 from harness.core.errors import HarnessError, unknown
 from harness.metrics.base import PromptMetric
 from harness.metrics.set_statistics import jackknife
+from harness.store import files
 from harness.store.comparison_tables import (
     CANDIDATE,
     Comparison,
@@ -180,27 +181,10 @@ def _check_declared(
 
 
 def _check_other(candidate: Run, baseline: Run) -> None:
-    if _place(candidate) == _place(baseline):
+    if files.same_place(candidate.path, baseline.path):
         raise HarnessError(
             f"{candidate.path} would be compared with itself: name another run as baseline"
         )
-
-
-def _place(run: Run) -> str:
-    return run.path if "://" in run.path else os.path.realpath(run.path)
-
-
-def check_same_noise(candidate: Run, baseline: Run) -> None:
-    """Pairs are only pairs if both sides start from the same noise; of imports it is declared."""
-    if candidate.imported or baseline.imported:
-        return
-    for name in ("noise_key", "size"):
-        a, b = getattr(candidate.spec, name), getattr(baseline.spec, name)
-        if a != b:
-            raise HarnessError(
-                f"{candidate.path} and {baseline.path} do not start from the same noise: their "
-                f"{name} is {a!r} and {b!r}. Generate the baseline with the candidate's {name}"
-            )
 
 
 def check_same_metrics(candidate: Run, baseline: Run, a: pairs.Scored, b: pairs.Scored) -> None:

@@ -13,11 +13,9 @@ from collections.abc import Callable
 import numpy as np
 from scipy import stats
 
-from harness.comparison.outcome import TIE, outcome
 from harness.comparison.statistics import LEVEL, Codes, Floats, Mask, dense, winning_rate
+from harness.core.outcome import TIE, outcome
 from harness.store.results import Estimate
-
-_FEW_SEEDS = 16
 
 
 def _sums(values: Floats, codes: Codes, count: int) -> Floats:
@@ -80,9 +78,9 @@ def unpaired_rate(
     """How often the candidate beats the baseline at another seed of the same prompt, in [0, 1].
 
     Mean over prompts of the share won of all pairs of two different seeds: the winning rate without
-    common noise. `a` and `b` [n] belong to the same items, with `sign` -1 where lower
-    is better; failed images (masks) lose. Items without a score on a side whose image did not fail
-    are left out, and prompts with one seed; null without others.
+    common noise. `a` and `b` [n] belong to the same items, with `sign` -1 where lower is better;
+    failed images (masks) lose. Items without a score on a side whose image did not fail are left
+    out, and prompts with one seed; null without others.
     """
     x = np.where(a_failed, -np.inf, sign * a)
     y = np.where(b_failed, -np.inf, sign * b)
@@ -93,10 +91,10 @@ def unpaired_rate(
         return Estimate(None, None, None, 0, "one seed a prompt: no pairs of two seeds")
     x, y = x[kept], y[kept]
     codes, counts = dense(prompts[kept])
-    few = counts.max() <= _FEW_SEEDS
-    wins = _beaten_by_pairs(x, y, codes) if few else _beaten_by_ranks(x, y, codes)
+    wins = _beaten(x, y, codes)
     shares = _sums(wins - outcome(_gap(x, y)), codes, len(counts)) / (counts * (counts - 1))
-    return winning_rate(shares, np.arange(len(shares)))
+    found = winning_rate(shares, np.arange(len(shares)))
+    return Estimate(found.value, found.low, found.high, found.n, found.reason)
 
 
 def _gap(x: Floats, y: Floats) -> Floats:
@@ -105,38 +103,14 @@ def _gap(x: Floats, y: Floats) -> Floats:
         return np.where(x == y, 0.0, x - y)
 
 
-def _beaten_by_pairs(x: Floats, y: Floats, codes: Codes) -> Floats:
-    """How many of its prompt's y each x beats, with ties; for few seeds, without sorting."""
-    counts = np.bincount(codes)
-    order = np.argsort(codes, kind="stable")
-    place = np.empty(len(codes), np.int64)
-    place[order] = np.arange(len(codes)) - np.repeat(np.cumsum(counts) - counts, counts)
-    table = np.full((counts.max(), len(counts)), np.nan)  # beats nothing, ties nothing
-    table[place, codes] = y
-    wins = np.zeros(len(x))
-    for row in table:
-        other = row[codes]
-        wins += (x > other) + TIE * (x == other)
-    return wins
-
-
-def _beaten_by_ranks(x: Floats, y: Floats, codes: Codes) -> Floats:
-    """The same for any number of seeds."""
-    groups = np.concatenate([codes, codes])
-    values = np.concatenate([x, y])
-    is_y = np.repeat([0, 1], len(x))
-    order = np.lexsort((values, groups))
-    before = np.cumsum(is_y[order]) - is_y[order]
-    new = np.ones(len(order), bool)
-    new[1:] = (np.diff(groups[order]) > 0) | (values[order][1:] != values[order][:-1])
-    run = np.cumsum(new) - 1
-    first = before[new]  # y below each run of equal values, over all prompts so far
-    ties = np.bincount(run, is_y[order])
-    earlier = np.searchsorted(groups[order], codes) // 2  # y of earlier prompts
-    place = np.empty(len(order), np.int64)
-    place[order] = run
-    mine = place[: len(x)]
-    return first[mine] - earlier + TIE * ties[mine]
+def _beaten(x: Floats, y: Floats, codes: Codes) -> Floats:
+    """How many of its prompt's y each x beats, with ties, by places in one sorted list."""
+    _, ranks = np.unique(np.concatenate([x, y]), return_inverse=True)
+    start = codes * len(ranks)
+    mine, theirs = start + ranks[: len(x)], np.sort(start + ranks[len(x) :])
+    below = np.searchsorted(theirs, mine)
+    tied = np.searchsorted(theirs, mine, "right") - below
+    return below - np.searchsorted(theirs, start) + TIE * tied
 
 
 def _jackknife(value: Callable[..., Floats], sums: list[Floats]) -> Estimate:

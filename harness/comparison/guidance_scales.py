@@ -17,20 +17,16 @@ Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class GuidanceScale:
-    """The mean over `n` images; None, with a reason, where it is undefined.
+class GuidanceScale(NominalScale):
+    """A nominal guidance scale with its course.
 
     `curve` is the mean over images at each step: its sigma and its scale, [steps, 2]. `spread` is
-    how far the images' own scales reach, the greatest less the smallest, `sd` their deviation.
-    `declared`: it is an input of a distilled network, and no sampler's doing.
+    how far the images' own scales reach, the greatest less the smallest. `declared`: it is an input
+    of a distilled network, and no sampler's doing.
     """
 
-    value: float | None
-    n: int
-    reason: str | None = None
     curve: Floats | None = None
     spread: float = 0.0
-    sd: float | None = None
     declared: bool = False
 
 
@@ -91,21 +87,20 @@ def _scale(selection: Selection, reference: Run | None) -> GuidanceScale:
     found: list[Floats] = []
     steps: list[Floats] = []
     for shard, asked in selection.rows.items():
-        curves = _read(run, shard)
-        scale, push = curves.scale, curves.push
+        ids, (levels, travel, scale, push) = _read(run, shard)
         if np.isnan(push).any() and not _alike(scale).all():
             if reference is None or shard not in reference.shards("guidance"):
                 return GuidanceScale(None, 0, _UNKNOWN)
-            other = _read(reference, shard)
-            if other.items != curves.items:
+            others, (known, _, _, pushes) = _read(reference, shard)
+            if others != ids:
                 return GuidanceScale(None, 0, _UNKNOWN)
-            push = _at(curves.sigma[0], other.sigma[0], other.push)
-        weight = curves.travel * push
+            push = _at(levels[0], known[0], pushes)
+        weight = travel * push
         with np.errstate(invalid="ignore", divide="ignore"):
             mean = (weight * scale).sum(1) / weight.sum(1)
         found.append(np.where(_alike(scale), scale[:, 0], mean)[asked])
         steps.append(scale[asked])
-        sigma = curves.sigma[0]
+        sigma = levels[0]
     values = np.concatenate(found)
     held = np.isfinite(values)
     if not held.any():
@@ -113,9 +108,8 @@ def _scale(selection: Selection, reference: Run | None) -> GuidanceScale:
     mean_steps = np.concatenate(steps)[held].mean(0)
     curve = np.stack([sigma, mean_steps], axis=1)
     values = values[held]
-    return GuidanceScale(
-        float(values.mean()), len(values), None, curve, float(np.ptp(values)), _sd(values)
-    )
+    spread = float(np.ptp(values))
+    return GuidanceScale(float(values.mean()), len(values), None, _sd(values), curve, spread)
 
 
 _UNKNOWN = (
@@ -124,22 +118,13 @@ _UNKNOWN = (
 )
 
 
-@dataclass(frozen=True)
-class _Curves:
-    """A shard's items and their curves, each [n, steps]: all items have as many steps."""
-
-    items: list[str]
-    sigma: Floats
-    travel: Floats
-    scale: Floats
-    push: Floats
-
-
-def _read(run: Run, shard: str) -> _Curves:
+def _read(run: Run, shard: str) -> tuple[list[str], list[Floats]]:
+    """A shard's items, and sigma, travel, scale and push of their steps: each [n, steps], as all
+    items have as many."""
     table = run.read("guidance", shard).to_pandas()
     names = ("sigma", "travel", "scale", "push")
     columns = [np.stack([np.asarray(row, np.float64) for row in table[name]]) for name in names]
-    return _Curves(table["item_id"].tolist(), *columns)
+    return table["item_id"].tolist(), columns
 
 
 def _alike(scale: Floats) -> NDArray[np.bool_]:

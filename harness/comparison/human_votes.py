@@ -7,9 +7,9 @@ from dataclasses import replace
 
 import pandas as pd
 
-from harness.comparison.outcome import LOSS, TIE, WIN, turned
 from harness.comparison.pairs import Joined
 from harness.core.errors import HarnessError
+from harness.core.outcome import LOSS, TIE, WIN, turned
 from harness.store.comparison_tables import CANDIDATE
 from harness.store.votes import HUMAN, Votes, all_votes
 

@@ -10,11 +10,12 @@ import numpy as np
 import pandas as pd
 
 from harness.comparison import bradley_terry, pairs, rating, statistics, two_way
-from harness.comparison.comparing import check_same_metrics, check_same_noise
-from harness.comparison.outcome import OUTCOMES, turned
+from harness.comparison.comparing import check_same_metrics
 from harness.comparison.rating import Pairs
+from harness.comparison.same_noise import check_same_noise
 from harness.comparison.statistics import Mask
 from harness.core.errors import HarnessError
+from harness.core.outcome import OUTCOMES, turned
 from harness.metrics.base import PromptMetric
 from harness.store.comparison_tables import MetricInfo
 from harness.store.matrix_table import Duel, Matrix, Rank

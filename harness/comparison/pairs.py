@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from harness.comparison.outcome import outcome
 from harness.comparison.prompt_scores import prompt_identity, prompt_scores
 from harness.comparison.statistics import Codes
 from harness.core.errors import HarnessError
+from harness.core.outcome import outcome
 from harness.metrics.base import PromptMetric
 from harness.store.comparison_tables import MetricInfo
 from harness.store.results import PAIRS, typed

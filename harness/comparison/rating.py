@@ -11,11 +11,11 @@ import pandas as pd
 
 from harness.comparison import effects, statistics, two_way
 from harness.comparison.decisions import verdict
-from harness.comparison.outcome import OUTCOMES, balance
-from harness.comparison.outcome import outcome as outcome_of
 from harness.comparison.pairs import Joined
 from harness.comparison.sample_size import detectable
 from harness.comparison.statistics import Codes, Floats, Mask
+from harness.core.outcome import OUTCOMES, balance
+from harness.core.outcome import outcome as outcome_of
 from harness.store.comparison_tables import MetricInfo
 from harness.store.results import Estimate, Result, WinningRate
 

@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from harness.comparison.outcome import balance
 from harness.comparison.score_test import ScoreTest, coin_flips
+from harness.core.outcome import balance
 from harness.store.results import Estimate, WinningRate
 
 Floats = NDArray[np.float64]

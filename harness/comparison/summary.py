@@ -29,7 +29,9 @@ def mean_scores(
             held = ~np.isnan(values)
             values, by_prompt, by_seed = values[held], codes[held], seeds[held]
             score = _score(values, by_prompt, by_seed, facts.noise_key == "seed", metric)
-            spread = standard_error(values, by_prompt), seed_deviation(values, by_seed)
+            between, prompts = _deviation(values, by_prompt)
+            error = None if between is None else between / math.sqrt(prompts)
+            spread = error, _deviation(values, by_seed)[0]
             rows.append(Mean(name, metric.name, metric.direction, score, len(values), *spread))
     aligned = _aligned(items)
     shared = any(facts.noise_key == "seed" for facts in runs.values())
@@ -42,16 +44,10 @@ def mean_scores(
     return [replace(row, standing=standing[row.metric][row.run]) for row in rows]
 
 
-def standard_error(values: Floats, prompts: Codes) -> float | None:
-    """Of the mean over prompts: the deviation of their means over the root of their number."""
-    means, _ = statistics.prompt_means(values, prompts)
-    return float(means.std(ddof=1) / math.sqrt(len(means))) if len(means) > 1 else None
-
-
-def seed_deviation(values: Floats, seeds: Codes) -> float | None:
-    """Standard deviation of the seeds' mean scores; null with one seed."""
-    means, _ = statistics.prompt_means(values, seeds)
-    return float(means.std(ddof=1)) if len(means) > 1 else None
+def _deviation(values: Floats, codes: Codes) -> tuple[float | None, int]:
+    """Standard deviation of the means within each code, None with one; and how many there are."""
+    means, _ = statistics.prompt_means(values, codes)
+    return float(means.std(ddof=1)) if len(means) > 1 else None, len(means)
 
 
 def standings(

@@ -97,9 +97,10 @@ def _with_classes(condition: Condition, noise: Streams, classes: int) -> Conditi
     A class is drawn even where one is given, as the published code does, so that later draws do not
     depend on it.
     """
-    given = condition["class"]
-    given = torch.where(given == DRAWN, noise.integers(classes).to(given), given)
-    if bool((given == DRAWN).any()):
+    given, drawn = condition["class"], noise.integers(classes)
+    unknown = bool((drawn == DRAWN).any())  # of recorded noise
+    given = torch.where(given == DRAWN, drawn.to(given, non_blocking=True), given)
+    if unknown and bool((given == DRAWN).any()):
         raise HarnessError("recorded noise tells no class: name each picture's (--class)")
     return {"class": given}
 

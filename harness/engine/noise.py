@@ -57,18 +57,24 @@ class NoiseStreams:
         dtype = torch.float32 if self._draws == 0 else self._dtype
         self._draws += 1
         rows = [torch.randn(wanted, generator=g, dtype=dtype) for g in self._generators]
-        return torch.stack(rows).to(self._device)
+        return self._moved(torch.stack(rows))
 
     def skip(self) -> None:
         """Let a draw go by that the sampler has no use for, but the published code makes."""
         self()
 
     def integers(self, high: int) -> torch.Tensor:
-        """Each sample's next integer [B] in [0, high)."""
+        """Each sample's next integer [B] in [0, high), on the CPU."""
         import torch
 
-        drawn = [torch.randint(high, (), generator=g) for g in self._generators]
-        return torch.stack(drawn).to(self._device)
+        return torch.stack([torch.randint(high, (), generator=g) for g in self._generators])
+
+    def _moved(self, drawn: torch.Tensor) -> torch.Tensor:
+        """On the device, without waiting for what it is at."""
+        import torch
+
+        on_gpu = torch.device(self._device).type == "cuda"
+        return (drawn.pin_memory() if on_gpu else drawn).to(self._device, non_blocking=True)
 
 
 class RecordedNoise:
@@ -93,7 +99,7 @@ class RecordedNoise:
                 f"the sampler asks for {tuple(shape)}"
             )
         self._served += 1
-        return value.to(self._device)
+        return value.to(self._device, non_blocking=True)
 
     def skip(self) -> None:
         """Let a recorded draw go by; a file without draws has none to leave out."""
@@ -104,7 +110,7 @@ class RecordedNoise:
         """Minus one for every sample: nothing is recorded."""
         import torch
 
-        return torch.full((self._samples,), -1, device=self._device)
+        return torch.full((self._samples,), -1)
 
     def close(self) -> None:
         """Raise if draws are left over: the record belongs to another sampler or setting."""

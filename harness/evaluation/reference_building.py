@@ -60,7 +60,7 @@ def build_references(
     device: str = "cpu",
     batch_size: int = 64,
     most_features: int = 50_000,
-    progress: Callable[[int], object] | None = None,
+    progress: Callable[[int], object] = lambda images: None,
 ) -> list[int]:
     """Write each encoder's reference of the images to the .npz `target(encoder)`.
 
@@ -75,30 +75,26 @@ def build_references(
         one.encoder.check()
         if files.exists(target(one.encoder)):
             raise HarnessError(f"{target(one.encoder)} exists: remove it, or choose another name")
-    drawn = np.random.RandomState(_SEED).permutation(len(images))[:most_features]
-    chosen = np.zeros(len(images), bool)
-    chosen[drawn] = True
-    moments: list[Moments | None] = [None for _ in wanted]
+    chosen = set(np.random.RandomState(_SEED).permutation(len(images))[:most_features].tolist())
+    moments: dict[int, Moments] = {}
     kept: list[dict[int, NDArray[Any]]] = [{} for _ in wanted]
     with torch.inference_mode():
         for places, batch in _batches(images, batch_size):
             for i, one in enumerate(wanted):
                 one.encoder.load(device)
                 features = one.encoder.encode(batch).numpy()
-                before, new = moments[i], Moments.of(features)
-                moments[i] = new if before is None else before + new
+                new = Moments.of(features)
+                moments[i] = moments[i] + new if i in moments else new
                 if one.keep:
                     pairs = zip(places, features, strict=True)
-                    kept[i].update((at, row) for at, row in pairs if chosen[at])
-            if progress:
-                progress(len(places))
-    whole = [found for found in moments if found is not None and found.n > 1]
-    if len(whole) < len(wanted):
+                    kept[i].update((at, row) for at, row in pairs if at in chosen)
+            progress(len(places))
+    if not moments or moments[0].n < 2:
         raise HarnessError(f"{images.path} holds too few readable pictures for a covariance")
-    for one, found, rows in zip(wanted, whole, kept, strict=True):
-        ordered = [rows[at] for at in sorted(rows)]
-        _write(target(one.encoder), one.encoder, found, ordered, images.identity)
-    return [found.n for found in whole]
+    for i, one in enumerate(wanted):
+        ordered = [kept[i][at] for at in sorted(kept[i])]
+        _write(target(one.encoder), one.encoder, moments[i], ordered, images.identity)
+    return [moments[i].n for i in range(len(wanted))]
 
 
 def _batches(images: Images, batch_size: int) -> Iterator[tuple[list[int], Any]]:

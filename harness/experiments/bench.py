@@ -13,7 +13,7 @@ from typing import Any
 from harness import evaluation
 from harness.comparison.comparing import compare, tabulate
 from harness.comparison.matrix import compare_all
-from harness.comparison.same_model import check_models
+from harness.comparison.same_noise import check_same_noise
 from harness.core.call import Call, parse_call
 from harness.core.errors import HarnessError
 from harness.core.shards import Shard, asked_items, parse_seeds, plan_shards
@@ -255,7 +255,7 @@ def compare_runs(
     set_scores = set_scores or SetScores(items)
     runs = {tables.CANDIDATE: candidate, **{k: run for k, run in baselines.items() if run}}
     for run in runs.values():
-        check_models(candidate, run)
+        check_same_noise(candidate, run)
     return compare(
         candidate,
         baselines,
@@ -282,7 +282,7 @@ def compare_everybody(runs: Mapping[str, Run], metrics: Sequence[Metric], out: s
     """Each of three or more evaluated runs against each other one; writes below `out`/compare."""
     single = [metric_info(metric) for metric in metrics if not isinstance(metric, SetMetric)]
     for run in runs.values():
-        check_models(next(iter(runs.values())), run)
+        check_same_noise(next(iter(runs.values())), run)
     found = compare_all(runs, single, by_prompt=by_prompt(metrics))
     found.save(out)
     return found

@@ -34,7 +34,7 @@ from harness.store import files
 from harness.store.comparison_tables import CANDIDATE, Comparison, Primary, RunFacts
 from harness.store.results import Mean
 from harness.store.run import Run
-from harness.store.survey_table import Point, Published, Rate, Row, Score, Survey
+from harness.store.survey_table import Point, PublishedNumber, Rate, Row, Score, Survey
 
 
 @dataclass
@@ -345,7 +345,7 @@ def _with_holm(rows: list[Row]) -> list[Row]:
     return [replace(row, rates=[judged(rate) for rate in row.rates]) for row in rows]
 
 
-def _published(candidate: Candidate, metrics: Sequence[Metric]) -> list[Published]:
+def _published(candidate: Candidate, metrics: Sequence[Metric]) -> list[PublishedNumber]:
     """The candidate's published numbers, under the names that its scores have here."""
     if candidate.published is None:
         return []
@@ -353,7 +353,7 @@ def _published(candidate: Candidate, metrics: Sequence[Metric]) -> list[Publishe
     labels = {metric.call.name: metric.label for metric in reversed(metrics)}
     about = (found.source, found.n, found.nfe, found.differs)
     return [
-        Published(labels.get(metric, metric), value, won, *about)
+        PublishedNumber(labels.get(metric, metric), value, won, *about)
         for numbers, won in ((found.scores, False), (found.winning_rates, True))
         for metric, value in numbers.items()
     ]

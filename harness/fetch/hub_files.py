@@ -148,26 +148,26 @@ def _hub(repo: str) -> Iterator[None]:
     name, wanted = _split(repo)
     try:
         yield
-    except GatedRepoError:
-        raise HarnessError(
-            f"{name} is gated: accept its licence on its hub page, then run 'hf auth login'"
-        ) from None
-    except RepositoryNotFoundError:
-        raise HarnessError(f"the hub has no model {name!r} (or it is private)") from None
-    except RevisionNotFoundError:
-        raise HarnessError(f"{name} has no commit, tag or branch {wanted!r}") from None
-    except EntryNotFoundError as error:
-        if not isinstance(error, LocalEntryNotFoundError):
-            raise HarnessError(f"{name} is no diffusers pipeline: {_line(error)}") from None
-        raise _unreachable(repo, error) from None
-    except Exception as error:
-        raise _unreachable(repo, error) from None
+    except Exception as error:  # the first that fits: a gated repository counts as not found
+        meanings: list[tuple[type[Exception], str]] = [
+            (
+                GatedRepoError,
+                f"{name} is gated: accept its licence on its hub page, then run 'hf auth login'",
+            ),
+            (RepositoryNotFoundError, f"the hub has no model {name!r} (or it is private)"),
+            (RevisionNotFoundError, f"{name} has no commit, tag or branch {wanted!r}"),
+            (LocalEntryNotFoundError, _unreachable(repo, error)),
+            (EntryNotFoundError, f"{name} is no diffusers pipeline: {_line(error)}"),
+            (Exception, _unreachable(repo, error)),
+        ]
+        text = next(text for kind, text in meanings if isinstance(error, kind))
+        raise HarnessError(text) from None
 
 
-def _unreachable(repo: str, error: Exception) -> HarnessError:
+def _unreachable(repo: str, error: Exception) -> str:
     name, wanted = _split(repo)
     pinned = f" --revision {wanted}" if wanted else ""
-    return HarnessError(
+    return (
         f"the weights of {repo} are not (all) on this machine and the hub cannot be reached "
         f"({type(error).__name__}). Where there is a network, run: hf download {name}{pinned} "
         "--include '*.json' '*/*.txt' '*/*.model' '*/*.safetensors'. Without one here, copy what "

@@ -1,7 +1,6 @@
 """Metrics: one file each. What a file of a metric imports of the harness is here; see base.py."""
 
 from harness.core.errors import HarnessError
-from harness.fetch.download import hash_file
 from harness.metrics.base import USUAL, ItemMetric, PromptMetric, SetMetric, metric
 from harness.metrics.encoders import (
     Encoder,
@@ -12,12 +11,13 @@ from harness.metrics.encoders import (
     per_batch,
 )
 from harness.metrics.references import ReferenceMetric
-from harness.metrics.set_statistics import Moments, Reference, Rows, Statistic
+from harness.metrics.set_statistics import FeatureRows, Moments, Reference, Statistic
 from harness.metrics.undefined import Undefined
 
 __all__ = [
     "USUAL",
     "Encoder",
+    "FeatureRows",
     "HarnessError",
     "ItemMetric",
     "ItemRow",
@@ -25,12 +25,10 @@ __all__ = [
     "PromptMetric",
     "Reference",
     "ReferenceMetric",
-    "Rows",
     "SetMetric",
     "Statistic",
     "Undefined",
     "encoder",
-    "hash_file",
     "make_encoder",
     "metric",
     "on_cpu",

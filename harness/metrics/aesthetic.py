@@ -50,16 +50,12 @@ class Aesthetic(ItemMetric):
     def build_encoder(self) -> Encoder:
         return OpenClip(self.model, self.pretrained)
 
-    def check(self) -> None:
-        super().check()
-        assert self.head_file
-
     @cached_property
     def head_file(self) -> str:
         return weights.named_file(self.head, _WHAT) if self.head else str(HEAD.obtain())
 
-    def weights(self) -> str:
-        return f"{super().weights()}-{weights.digest(self.head_file)}"
+    def files(self) -> Sequence[str]:
+        return [self.head_file]
 
     def setup(self, device: str) -> None:
         tensors = weights.load_tensors(self.head_file, _WHAT)

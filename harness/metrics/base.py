@@ -18,7 +18,7 @@ reference's, which is one of `harness refs list` or a file:
         reference: Reference
 
         def gather(self, features):  # [n, F]; states of parts of the images add up
-            return Rows.of(self.reference.accept(features))
+            return FeatureRows.of(self.reference.accept(features))
 
         def value(self, state):
             if state.n < 2:
@@ -41,6 +41,9 @@ A prompt metric gives one number an image, too, but from the features of all ima
 
 A metric is one file in this folder (or in a package with an entry point of the group
 `harness.metrics`), and what it imports of the harness is in `harness.metrics`.
+
+A metric or an encoder with weights names their files in `files`: they are then checked before
+anything is computed, and other weights make stored scores stale.
 
 Parameters of a metric are the fields of its dataclass, as typed in `clip(model=ViT-B-32)`. Metrics
 that name the same encoder with the same parameters share one instance, and one forward pass.
@@ -122,9 +125,11 @@ class Metric(Configured, ABC):
     def check(self) -> None:
         if self.encoder:
             self.encoder.check()
+        super().check()
 
     def weights(self) -> str:
-        return self.encoder.identity() if self.encoder else ""
+        encoder = self.encoder.identity() if self.encoder else ""
+        return "-".join(filter(None, [encoder, super().weights()]))
 
     def load(self, device: str) -> None:
         if self.encoder:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -12,7 +13,7 @@ from pydantic_core import PydanticCustomError
 
 from harness.fetch.download import PublicFile
 from harness.fetch.weights import find_checkpoint, wrong_file
-from harness.metrics import Encoder, HarnessError, encoder, hash_file, on_cpu, per_batch
+from harness.metrics import Encoder, HarnessError, encoder, on_cpu, per_batch
 from harness.metrics.resizing import resize_pillow
 
 if TYPE_CHECKING:
@@ -57,17 +58,14 @@ class Dinov2(Encoder):
     model: Literal["vits14", "vitb14", "vitl14"] = "vitl14"
     checkpoint: str = ""
 
-    def check(self) -> None:
-        assert self.file
-
     @cached_property
     def file(self) -> str:
         name = f"dinov2_{self.model}"
         home = f"https://dl.fbaipublicfiles.com/dinov2/{name}/{name}_pretrain.pth"
         return find_checkpoint(self.checkpoint, PublicFile("metrics", home))
 
-    def weights(self) -> str:
-        return hash_file(self.file)
+    def files(self) -> Sequence[str]:
+        return [self.file]
 
     def setup(self, device: str) -> None:
         self.network = open_dinov2(self.file).to(device)

@@ -19,7 +19,7 @@ import dataclasses
 import hashlib
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import wraps
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, get_type_hints
@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, get_type_hints
 from harness.core.call import Call, parse_call
 from harness.core.errors import HarnessError, unknown
 from harness.core.registry import Registry
+from harness.fetch.weights import digest
 
 if TYPE_CHECKING:
     import torch
@@ -71,12 +72,17 @@ class Configured:
         changed = self.call.params
         return f"{self.name}-{_digest(changed)[:8]}" if changed else self.name
 
+    def files(self) -> Sequence[str]:
+        """The files of weights, downloaded if need be; HarnessError: what to download, where."""
+        return ()
+
     def check(self) -> None:
-        """Raise HarnessError if weights are missing: what to download, where. Must be quick."""
+        """Raise HarnessError if it cannot run here: its files are missing. Must be quick."""
+        self.files()
 
     def weights(self) -> str:
-        """What identifies the weights (a hash of the files); asked for after `check` only."""
-        return ""
+        """What identifies the weights: hashes of the files; asked for after `check` only."""
+        return "-".join(map(digest, self.files()))
 
     def identity(self) -> str:
         """Changes whenever stored results are no longer what would be computed now."""

@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 
 from harness.metrics import (
     Encoder,
+    FeatureRows,
     Moments,
     Reference,
     ReferenceMetric,
-    Rows,
     Statistic,
     Undefined,
     make_encoder,
@@ -87,10 +87,10 @@ class FrechetInfinity:
 
     reference: Reference
 
-    def gather(self, features: NDArray[Any]) -> Rows:
-        return Rows.of(self.reference.accept(features))
+    def gather(self, features: NDArray[Any]) -> FeatureRows:
+        return FeatureRows.of(self.reference.accept(features))
 
-    def value(self, state: Rows) -> float | Undefined:
+    def value(self, state: FeatureRows) -> float | Undefined:
         width, n = len(self.reference.mu), state.n
         least = max(n // 10, width + 1)
         if n < 2 * least:

@@ -61,35 +61,26 @@ class ImageReward(ItemMetric):
     def __post_init__(self) -> None:
         self.tokens: dict[str, tuple[list[int], list[int]]] = {}
 
-    def check(self) -> None:
-        assert self.files
-
     @cached_property
-    def files(self) -> tuple[str, str]:
+    def paths(self) -> list[str]:
         """Paths of the checkpoint and the vocabulary, downloaded if need be."""
+        wanted = [
+            (self.checkpoint, _WHAT, "THUDM/ImageReward", "ImageReward.pt"),
+            (self.vocabulary, "BERT's vocabulary", "google-bert/bert-base-uncased", "vocab.txt"),
+        ]
         parameters = "imagereward(checkpoint=PATH, vocabulary=PATH)"
-        words = "BERT's vocabulary"
-        checkpoint = (
-            weights.named_file(self.checkpoint, _WHAT)
-            if self.checkpoint
-            else hub_files.fetch_files(_WHAT, "THUDM/ImageReward", ["ImageReward.pt"], parameters)[
-                0
-            ]
-        )
-        vocabulary = (
-            weights.named_file(self.vocabulary, words)
-            if self.vocabulary
-            else hub_files.fetch_files(
-                words, "google-bert/bert-base-uncased", ["vocab.txt"], parameters
-            )[0]
-        )
-        return checkpoint, vocabulary
+        return [
+            weights.named_file(given, what)
+            if given
+            else hub_files.fetch_files(what, repo, [name], parameters)[0]
+            for given, what, repo, name in wanted
+        ]
 
-    def weights(self) -> str:
-        return "-".join(weights.digest(file) for file in self.files)
+    def files(self) -> Sequence[str]:
+        return self.paths
 
     def setup(self, device: str) -> None:
-        checkpoint, _ = self.files
+        checkpoint, _ = self.paths
         state = weights.load_tensors(checkpoint, _WHAT)
         try:
             with quiet():
@@ -107,7 +98,7 @@ class ImageReward(ItemMetric):
     def tokenizer(self) -> Any:
         from tokenizers import BertWordPieceTokenizer
 
-        tokenizer = BertWordPieceTokenizer(self.files[1], lowercase=True)
+        tokenizer = BertWordPieceTokenizer(self.paths[1], lowercase=True)
         tokenizer.enable_truncation(_WINDOW)
         tokenizer.enable_padding(length=_WINDOW)
         return tokenizer

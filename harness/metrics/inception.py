@@ -15,13 +15,14 @@ import io
 import pickletools
 import zipfile
 from abc import abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
 
 from harness.fetch.download import PublicFile
 from harness.fetch.weights import find_checkpoint, wrong_file
-from harness.metrics import Encoder, HarnessError, encoder, hash_file, on_cpu, per_batch
+from harness.metrics import Encoder, HarnessError, encoder, on_cpu, per_batch
 from harness.metrics.resizing import resize_pillow, resize_tensorflow
 
 if TYPE_CHECKING:
@@ -64,15 +65,12 @@ class InceptionEncoder(Encoder):
 
     _published: ClassVar[PublicFile]
 
-    def check(self) -> None:
-        assert self.file
-
     @cached_property
     def file(self) -> str:
         return find_checkpoint(self.checkpoint, self._published)
 
-    def weights(self) -> str:
-        return hash_file(self.file)
+    def files(self) -> Sequence[str]:
+        return [self.file]
 
     def setup(self, device: str) -> None:
         self.network = open_inception(self.file).to(device)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.metrics import USUAL, Encoder, Rows, SetMetric, Statistic, Undefined, metric
+from harness.metrics import USUAL, Encoder, FeatureRows, SetMetric, Statistic, Undefined, metric
 from harness.metrics.inception import CLASSES, INCEPTION, WEIGHTS_LICENCE, InceptionTensorflow
 
 _SEED = 2020
@@ -27,13 +27,13 @@ class ClassDivergence:
     head: NDArray[Any]
     splits: int
 
-    def gather(self, features: NDArray[Any]) -> Rows:
+    def gather(self, features: NDArray[Any]) -> FeatureRows:
         """Log probabilities [n, C], float64."""
         logits = (features @ self.head).astype(np.float64)
         logits -= logits.max(1, keepdims=True)
-        return Rows.of(logits - np.log(np.exp(logits).sum(1, keepdims=True)))
+        return FeatureRows.of(logits - np.log(np.exp(logits).sum(1, keepdims=True)))
 
-    def value(self, state: Rows) -> float | Undefined:
+    def value(self, state: FeatureRows) -> float | Undefined:
         n = state.n
         if self.splits < 1 or n < self.splits:
             return Undefined(f"{n} images cannot be divided into {self.splits} splits")

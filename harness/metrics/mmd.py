@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 
 from harness.metrics import (
     Encoder,
+    FeatureRows,
     Reference,
     ReferenceMetric,
-    Rows,
     Statistic,
     Undefined,
     make_encoder,
@@ -57,20 +57,20 @@ class Mmd:
     unbiased: bool
     scale: float
 
-    def gather(self, features: Features) -> Rows:
-        return Rows.of(self.reference.accept(features))
+    def gather(self, features: Features) -> FeatureRows:
+        return FeatureRows.of(self.reference.accept(features))
 
-    def value(self, state: Rows) -> float | Undefined:
+    def value(self, state: FeatureRows) -> float | Undefined:
         return self._value(state.n, *self._sums([state]), leave_out=None)
 
-    def left_out(self, states: Sequence[Rows]) -> list[float | Undefined]:
+    def left_out(self, states: Sequence[FeatureRows]) -> list[float | Undefined]:
         n = sum(state.n for state in states)
         among, across = self._sums(states)
         return [
             self._value(n - state.n, among, across, leave_out=at) for at, state in enumerate(states)
         ]
 
-    def _sums(self, states: Sequence[Rows]) -> tuple[Features, Features]:
+    def _sums(self, states: Sequence[FeatureRows]) -> tuple[Features, Features]:
         """Kernel sums between blocks [B, B], and between them and the reference [B]."""
         blocks = [state.array for state in states]
         among = np.zeros((len(blocks), len(blocks)))
@@ -110,10 +110,10 @@ class SubsetMmd:
     subsets: int
     size: int
 
-    def gather(self, features: Features) -> Rows:
-        return Rows.of(self.reference.accept(features))
+    def gather(self, features: Features) -> FeatureRows:
+        return FeatureRows.of(self.reference.accept(features))
 
-    def value(self, state: Rows) -> float | Undefined:
+    def value(self, state: FeatureRows) -> float | Undefined:
         rng = np.random.RandomState(_SEED)
         ours, theirs = state.array, self.reference.rows
         least = min(len(ours), len(theirs))

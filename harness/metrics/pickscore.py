@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.core.libraries import align, quiet
-from harness.fetch import hub_files, weights
+from harness.fetch import hub_files
 from harness.metrics import HarnessError, ItemRow, Undefined, metric, per_batch
 from harness.metrics.cosine import CosineMetric, TwoTowers
 
@@ -36,9 +36,6 @@ class PickScoreEncoder(TwoTowers):
 
     name = "pickscore"
 
-    def check(self) -> None:
-        assert self.home
-
     @cached_property
     def home(self) -> Path:
         """The folder of the model's files, downloaded if need be."""
@@ -53,8 +50,8 @@ class PickScoreEncoder(TwoTowers):
                 )
         return Path(self.folder)
 
-    def weights(self) -> str:
-        return "-".join(weights.digest(str(self.home / name)) for name in _FILES)
+    def files(self) -> Sequence[str]:
+        return [str(self.home / name) for name in _FILES]
 
     def setup(self, device: str) -> None:
         import transformers

@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 
 from harness.metrics import (
     Encoder,
+    FeatureRows,
     Reference,
     ReferenceMetric,
-    Rows,
     Statistic,
     Undefined,
     make_encoder,
@@ -65,18 +65,18 @@ class ImagesInBalls(_Balls):
 
     density: bool = False
 
-    def gather(self, features: Features) -> Rows:
+    def gather(self, features: Features) -> FeatureRows:
         """Of each image, in how many balls it lies, or whether in any."""
         if self.problem(len(features)):
-            return Rows.of(np.zeros(len(features)))
+            return FeatureRows.of(np.zeros(len(features)))
         radii = reference_radii(self.reference, self.k)
         found = []
         for _, squares in distances(self.reference.accept(features), self.reference.rows):
             inside = squares < radii
             found.append(inside.sum(1) if self.density else inside.any(1))
-        return Rows.of(np.concatenate(found))
+        return FeatureRows.of(np.concatenate(found))
 
-    def value(self, state: Rows) -> float | Undefined:
+    def value(self, state: FeatureRows) -> float | Undefined:
         share = self.k if self.density else 1
         return self.problem(state.n) or float(state.array.mean()) / share
 
@@ -99,16 +99,16 @@ class BallsWithImages(_Balls):
 class ReferencesInBalls(_Balls):
     """Recall: the share of references in at least one image's ball."""
 
-    def gather(self, features: Features) -> Rows:
-        return Rows.of(self.reference.accept(features))
+    def gather(self, features: Features) -> FeatureRows:
+        return FeatureRows.of(self.reference.accept(features))
 
-    def value(self, state: Rows) -> float | Undefined:
+    def value(self, state: FeatureRows) -> float | Undefined:
         if state.n <= self.k:
             return Undefined(f"{state.n} images are too few for {self.k} nearest neighbours")
         images = state.array
         return self._shares(images, _radii(images, self.k)[None])[0]
 
-    def left_out(self, states: Sequence[Rows]) -> Sequence[float | Undefined]:
+    def left_out(self, states: Sequence[FeatureRows]) -> Sequence[float | Undefined]:
         images = np.concatenate([state.array for state in states])
         block = np.repeat(np.arange(len(states)), [state.n for state in states])
         most = max(state.n for state in states)

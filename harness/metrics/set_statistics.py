@@ -46,17 +46,17 @@ class LeavesOut(Protocol):
 
 
 @dataclass(frozen=True, eq=False)
-class Rows:
+class FeatureRows:
     """The features themselves, for statistics that are no sums; kept in pieces until asked for."""
 
     parts: tuple[NDArray[Any], ...]
 
     @classmethod
-    def of(cls, features: NDArray[Any]) -> Rows:
+    def of(cls, features: NDArray[Any]) -> FeatureRows:
         return cls((np.asarray(features),))
 
-    def __add__(self, other: Rows) -> Rows:
-        return Rows(self.parts + other.parts)
+    def __add__(self, other: FeatureRows) -> FeatureRows:
+        return FeatureRows(self.parts + other.parts)
 
     @property
     def n(self) -> int:

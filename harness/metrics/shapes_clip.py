@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness.core.libraries import align, quiet
-from harness.metrics import HarnessError, ItemRow, hash_file, metric, per_batch
+from harness.metrics import HarnessError, ItemRow, metric, per_batch
 from harness.metrics.cosine import CosineMetric, TwoTowers
 from harness.metrics.shapes_judge import not_a_caption
 
@@ -32,17 +33,14 @@ class DualEncoder(TwoTowers):
     def unsuitable(self, row: ItemRow, size: tuple[int, int]) -> str | None:
         return not_a_caption(row.prompt)
 
-    def check(self) -> None:
+    def files(self) -> Sequence[str]:
         if not (self.folder / "model.safetensors").exists():
             raise HarnessError(
                 f"the dual encoder's weights in {self.folder} are missing: they are part of the "
                 "package; install it again, or train them with "
                 "python -m harness.training.shapes.train_dual"
             )
-
-    def weights(self) -> str:
-        names = ("model.safetensors", "tokenizer.json")
-        return "-".join(hash_file(str(self.folder / name)) for name in names)
+        return [str(self.folder / name) for name in ("model.safetensors", "tokenizer.json")]
 
     def setup(self, device: str) -> None:
         from transformers import CLIPModel, CLIPTokenizer

@@ -20,7 +20,6 @@ from harness.metrics import (
     ItemRow,
     SetMetric,
     Undefined,
-    hash_file,
     metric,
     per_batch,
 )
@@ -31,7 +30,7 @@ if TYPE_CHECKING:
     import torch
 
 REFERENCES = {"captions": "refs/shapes-judge.npz", "classes": "refs/shapes-classes-judge.npz"}
-_TRAINING = {"captions": "shapes", "classes": "shapes_edm"}
+_MAKERS = {"captions": "shapes.make_reference", "classes": "shapes_edm.make_class_reference"}
 _MODEL = "the embedded world's judge network"
 _PAPER = "this project (see the model card of shapes)"
 _LICENCE = "Apache-2.0"
@@ -63,7 +62,7 @@ class ShapesJudge(Encoder):
     def unsuitable(self, row: ItemRow, size: tuple[int, int]) -> str | None:
         return not_a_caption(caption_of(row))
 
-    def check(self) -> None:
+    def files(self) -> Sequence[str]:
         from harness.world.judge import WEIGHTS
 
         if not WEIGHTS.exists():
@@ -71,11 +70,7 @@ class ShapesJudge(Encoder):
                 f"the judge's weights {WEIGHTS} are missing: they are part of the package; install "
                 "it again, or train them with python -m harness.training.shapes.train_judge"
             )
-
-    def weights(self) -> str:
-        from harness.world.judge import WEIGHTS
-
-        return hash_file(str(WEIGHTS))
+        return [str(WEIGHTS)]
 
     def setup(self, device: str) -> None:
         import copy
@@ -181,6 +176,5 @@ class ShapesFrechet(SetMetric):
         if made_by and made_by != self.features.weights():
             raise HarnessError(
                 f"{REFERENCES[self.reference]} was made with another judge than the one in this "
-                "package: make it again with python -m "
-                f"harness.models.{_TRAINING[self.reference]}.train.reference"
+                f"package: make it again with python -m harness.training.{_MAKERS[self.reference]}"
             )

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 import torch
 
+from harness.core.errors import HarnessError
 from harness.core.registry import Registry
 
 Condition = dict[str, torch.Tensor]
@@ -94,6 +95,40 @@ class Model(Ladders, Network, Protocol):
 
     def decode(self, native: torch.Tensor) -> torch.Tensor:
         """Pictures, uint8 [B, 3, H, W] on the CPU."""
+
+
+class SigmaSpaceModel:
+    """What models have in common whose own state is x and whose network's output is D.
+
+    They have no negative prompt, no LoRA, and start from noise alone.
+    """
+
+    name: str
+    device: torch.device
+    state_dtype: torch.dtype
+
+    def start(self, noise: torch.Tensor, sigma: torch.Tensor) -> torch.Tensor:
+        return noise.to(self.device, self.state_dtype) * sigma
+
+    def denoised(self, x: torch.Tensor, sigma: torch.Tensor, output: torch.Tensor) -> torch.Tensor:
+        return output
+
+    def native(self, x: torch.Tensor, sigma: torch.Tensor) -> torch.Tensor:
+        return x
+
+    def encode_negative(self, negatives: Sequence[str | None]) -> Condition | None:
+        if any(negatives):
+            raise HarnessError(f"model {self.name} takes no negative prompt")
+        return None
+
+    def variants(self, settings: Mapping[str, Mapping[str, Any]]) -> Mapping[str, Network]:
+        raise HarnessError(f"model {self.name} takes no LoRA")
+
+
+def check_side(name: str, size: tuple[int, int], side: int) -> None:
+    """Raise HarnessError unless `size` is the one that the model `name` makes."""
+    if size != (side, side):
+        raise HarnessError(f"model {name} makes pictures of {side}x{side}, not {size[0]}x{size[1]}")
 
 
 @dataclass(frozen=True)

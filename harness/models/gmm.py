@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 
 from harness.core.errors import HarnessError, unknown
-from harness.models.base import MODELS, Condition, ModelEntry, Network
-from harness.models.ladders import check_range, close_ladder, rho_grid
+from harness.models.base import MODELS, Condition, ModelEntry, SigmaSpaceModel, check_side
+from harness.models.ladders import check_range, choose_spacing, karras_ladder
 
 CLASSES = 10
 _STD = 0.1
 
 
-class GaussianMixture:
+class GaussianMixture(SigmaSpaceModel):
     """Pictures [3, 8, 8] in [-1, 1], float64, from one isotropic Gaussian a class.
 
     The prompt `class N` conditions on component N, the unconditional branch is the whole mixture.
@@ -31,8 +31,7 @@ class GaussianMixture:
         self.means = (0.8 * torch.sin(waves * frequency / 7)).to(self.device)  # [K, 3, 8, 8]
 
     def latent_shape(self, size: tuple[int, int]) -> tuple[int, int, int]:
-        if size != (8, 8):
-            raise HarnessError(f"model {self.name} makes pictures of 8x8, not {size[0]}x{size[1]}")
+        check_side(self.name, size, 8)
         return (3, 8, 8)
 
     def ladder(
@@ -44,14 +43,10 @@ class GaussianMixture:
         rho: float | None = None,
     ) -> torch.Tensor:
         """Karras et al. 2022, equation 5, then 0."""
-        if spacing not in (None, "karras"):
-            raise unknown("spacing", spacing, ["karras"], where=f"model {self.name}")
+        choose_spacing(spacing, "karras", ["karras"], rho, f"model {self.name}")
         low, high = sigma_min or self.sigma_min, sigma_max or self.sigma_max
         check_range(low, high, self.sigma_min, self.sigma_max)
-        return close_ladder(lambda n: rho_grid(n, low, high, rho or 7.0), steps, low, 0.0)
-
-    def start(self, noise: torch.Tensor, sigma: torch.Tensor) -> torch.Tensor:
-        return noise.to(self.device, self.state_dtype) * sigma
+        return karras_ladder(steps, low, high, rho, 0.0)
 
     def encode(self, prompts: Sequence[str]) -> Condition:
         classes: list[int | slice] = []
@@ -72,8 +67,7 @@ class GaussianMixture:
         return {"components": chosen}
 
     def encode_negative(self, negatives: Sequence[str | None]) -> Condition | None:
-        if any(negatives):
-            raise HarnessError(f"model {self.name} takes no negative prompt")
+        super().encode_negative(negatives)
         shape = (len(negatives), CLASSES)
         return {"components": torch.ones(shape, dtype=torch.bool, device=self.device)}
 
@@ -81,22 +75,13 @@ class GaussianMixture:
         self, x: torch.Tensor, sigma: torch.Tensor, time: torch.Tensor, condition: Condition
     ) -> torch.Tensor:
         """The posterior mean of x0 under the conditioned components, at level `time`."""
-        variance = _STD**2 + time.to(x) ** 2
+        variance = _STD**2 + time.to(x.dtype) ** 2
         offset = x[:, None] - self.means  # [B, K, 3, 8, 8]
         spread = variance if variance.ndim == 0 else variance[:, None]
         log_density = -(offset**2 / (2 * spread)).sum((2, 3, 4))
         weight = log_density.masked_fill(~condition["components"], -torch.inf).softmax(1)
         mean = (weight[:, :, None, None, None] * self.means).sum(1)
         return mean + _STD**2 / variance * (x - mean)
-
-    def denoised(self, x: torch.Tensor, sigma: torch.Tensor, output: torch.Tensor) -> torch.Tensor:
-        return output
-
-    def variants(self, settings: Mapping[str, Mapping[str, Any]]) -> Mapping[str, Network]:
-        raise HarnessError(f"model {self.name} takes no LoRA")
-
-    def native(self, x: torch.Tensor, sigma: torch.Tensor) -> torch.Tensor:
-        return x
 
     def decode(self, native: torch.Tensor) -> torch.Tensor:
         return ((native + 1) * 127.5).round().clamp(0, 255).to("cpu", torch.uint8)

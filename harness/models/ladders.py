@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Literal
 
 import torch
 
-from harness.core.errors import HarnessError
+from harness.core.errors import HarnessError, unknown
 
 Spacing = Literal["leading", "trailing", "linspace", "karras", "karras_rounded", "even"]
 
+RHO = 7.0
+"""Of Karras et al. 2022, where no other is given."""
 
-def rho_grid(levels: int, sigma_min: float, sigma_max: float, rho: float = 7.0) -> torch.Tensor:
+
+def rho_grid(levels: int, sigma_min: float, sigma_max: float, rho: float = RHO) -> torch.Tensor:
     """`levels` sigmas from `sigma_max` down to `sigma_min`, even in sigma^(1/rho).
 
     Karras et al. 2022, equation 5.
@@ -42,6 +45,29 @@ def check_ladder(sigmas: torch.Tensor) -> torch.Tensor:
             f"{float(sigmas[-1]):.4g} repeats a level: take fewer steps or a wider range"
         )
     return sigmas
+
+
+def choose_spacing(
+    asked: str | None, usual: str, known: Collection[str], rho: float | None, where: str = ""
+) -> str:
+    """The spacing asked for, or the `usual` one; HarnessError for one that is not `known`, and for
+    a rho beside a spacing that takes none."""
+    spacing = asked or usual
+    if spacing not in known:
+        raise unknown("spacing", spacing, known, where=where)
+    takers = [name for name in known if name.startswith("karras")]
+    if rho is not None and spacing not in takers:
+        raise HarnessError(f"rho belongs to spacing={' and '.join(takers)}, not to {spacing}")
+    if rho == 0:
+        raise HarnessError("rho 0: a ladder is even in sigma^(1/rho), give another number")
+    return spacing
+
+
+def karras_ladder(
+    steps: int, low: float, high: float, rho: float | None, last: float
+) -> torch.Tensor:
+    """N+1 sigmas even in sigma^(1/rho), 7 if it is not given; see `close_ladder`."""
+    return close_ladder(lambda n: rho_grid(n, low, high, rho or RHO), steps, low, last)
 
 
 def check_range(sigma_min: float, sigma_max: float, low: float, high: float) -> None:

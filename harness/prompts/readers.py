@@ -6,6 +6,7 @@ import csv
 import io
 import json
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -96,14 +97,6 @@ def _header(fields: list[str], name: str) -> list[str]:
     return header
 
 
-def _csv(data: bytes, name: str) -> Rows:
-    return _delimited(data, name, ",")
-
-
-def _tsv(data: bytes, name: str) -> Rows:
-    return _delimited(data, name, "\t")
-
-
 def _json(data: bytes, name: str) -> Rows:
     text = decode(data, name)
     if not text.strip():
@@ -161,10 +154,10 @@ def _parquet(data: bytes, name: str) -> Rows:
     return [{str(key): value for key, value in row.items()} for row in frame.to_dict("records")]
 
 
-READERS = {
+READERS: dict[str, Callable[[bytes, str], Rows]] = {
     ".txt": _text_lines,
-    ".csv": _csv,
-    ".tsv": _tsv,
+    ".csv": partial(_delimited, delimiter=","),
+    ".tsv": partial(_delimited, delimiter="\t"),
     ".json": _json,
     ".jsonl": _jsonl,
     ".parquet": _parquet,

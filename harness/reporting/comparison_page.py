@@ -73,7 +73,7 @@ def _said(comparison: Comparison, along: Comparison | None) -> Page:
 
 
 def _verdict(comparison: Comparison, role: str) -> Verdict:
-    row = comparison.rate(role, comparison.metrics[0].name)
+    row = comparison.decided(role)
     line, others = words.verdict_line(comparison, role), words.other_metrics(comparison, role)
     return Verdict(words.also(comparison, role), row.verdict, line, others, row.primary)
 

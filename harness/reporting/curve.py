@@ -14,6 +14,7 @@ from harness.reporting.page import Table, Verdict, by_metric
 from harness.store import files
 from harness.store.comparison_tables import CANDIDATE, Comparison, MetricInfo
 from harness.store.results import Estimate, Result
+from harness.store.survey_table import Rate
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -23,16 +24,46 @@ ACROSS = "guidance scale of the baseline"
 _BASELINE, _CANDIDATE = COLOURS[0], COLOURS[5]
 
 
+UNKNOWN = Estimate(None, None, None, 0)
+
+
 @dataclass(frozen=True)
 class ScorePoint:
     """A run on one metric: its guidance scale, its score, and the candidate's winning rate."""
 
     weight: float | None
     score: Estimate
-    rate: Result | None = None
+    rate: Result | Rate | None = None
 
 
-UNKNOWN = Estimate(None, None, None, 0)
+@dataclass(frozen=True)
+class Curve:
+    """A candidate on a metric, and its baseline at several guidance scales, in their order."""
+
+    metric: MetricInfo
+    own: ScorePoint
+    points: list[ScorePoint]
+
+    @property
+    def drawn(self) -> list[ScorePoint]:
+        """The points that have a score, and a place on a logarithmic axis."""
+        return [p for p in self.points if p.weight and p.score.value is not None]
+
+    @property
+    def best(self) -> ScorePoint | None:
+        """Of the baseline, by score; None without scores."""
+        sign = 1 if self.metric.direction == "higher" else -1
+        known = [p for p in self.points if p.score.value is not None]
+        return max(known, key=lambda p: sign * (p.score.value or 0), default=None)
+
+    @property
+    def over_best(self) -> Result | Rate | None:
+        """The candidate's winning rate over the best of the baseline."""
+        return self.best.rate if self.best else None
+
+    def told(self, verdict: str) -> list[str]:
+        """The guidance scales at which this is the candidate's verdict."""
+        return [words.scale(p.weight) for p in self.points if p.rate and p.rate.verdict == verdict]
 
 
 def fits(comparison: Comparison, curve: Comparison) -> bool:
@@ -47,56 +78,46 @@ PICKED = (
 )
 
 
-def best_at(values: Sequence[float], metric: MetricInfo) -> int:
-    """Where the best of a metric's values is."""
-    best = max if metric.direction == "higher" else min
-    return best(range(len(values)), key=values.__getitem__)
-
-
-def against_best(curve: Comparison) -> Verdict | None:
+def against_best(along: Comparison) -> Verdict | None:
     """Against the baseline with the guidance that scores best on the first metric; None without
     scores."""
-    metric = curve.metrics[0]
-    known = [
-        (p, p.rate, p.score.value)
-        for p in _points(curve, metric)[1]
-        if p.rate and p.score.value is not None
-    ]
-    if not known:
+    metric = along.metrics[0]
+    curve = _curve(along, metric)
+    best = curve.best
+    if best is None or best.rate is None:
         return None
-    best, rate, _ = known[best_at([value for *_, value in known], metric)]
     line = (
         f"At matched cost the baseline scores best on {words.label(metric)} with guidance "
         f"{words.scale(best.weight)}: {words.estimate(best.score)}. The candidate scores better "
-        f"than that in {words.rate(rate.winning_rate)} of pairs."
+        f"than that in {words.rate(best.rate.winning_rate)} of pairs."
     )
     for verdict, told in (("wins", "beats"), ("loses", "loses to")):
-        scales = [words.scale(p.weight) for p, each, _ in known if each.verdict == verdict]
+        scales = curve.told(verdict)
         line += f" It {told} guidance {words.joined(scales)}." if scales else ""
-    return Verdict("best of the guidance curve", rate.verdict, f"{line} {PICKED}")
+    return Verdict("best of the guidance curve", best.rate.verdict, f"{line} {PICKED}")
 
 
-def curve_figures(curve: Comparison) -> list[Drawing]:
+def curve_figures(along: Comparison) -> list[Drawing]:
     """A figure a metric and set metric that has a score."""
-    drawn = (_figure(curve, metric) for metric in [*curve.metrics, *curve.set_metrics])
-    return [one for one in drawn if one is not None]
+    curves = (_curve(along, metric) for metric in [*along.metrics, *along.set_metrics])
+    return [_figure(curve) for curve in curves if curve.drawn]
 
 
-def curve_table(curve: Comparison) -> Table:
+def curve_table(along: Comparison) -> Table:
     """The same in numbers: a row a guidance scale."""
-    nfe = {role: words.count(run.cost.nfe) for role, run in curve.runs.items()}
+    nfe = [words.count(along.runs[role].cost.nfe) for role in _ordered(along)]
 
     def rows(metric: MetricInfo) -> list[list[str]]:
-        candidate, points = _points(curve, metric)
-        names = ["candidate", *(f"baseline at {words.scale(p.weight)}" for p in points)]
-        both = zip(_ordered(curve), names, [candidate, *points], strict=True)
-        return [[name, nfe[role], *_cells(point)] for role, name, point in both]
+        curve = _curve(along, metric)
+        names = ["candidate", *(f"baseline at {words.scale(p.weight)}" for p in curve.points)]
+        both = zip(names, nfe, [curve.own, *curve.points], strict=True)
+        return [[name, cost, *_cells(point)] for name, cost, point in both]
 
     columns = ["run", "NFE", "score", "candidate's winning rate", "wins / ties / losses"]
     return Table(
-        f"Against the baseline's guidance scale, at the cost of {curve.candidate.sampler.name}",
+        f"Against the baseline's guidance scale, at the cost of {along.candidate.sampler.name}",
         [*columns, "pairs (prompts)"],
-        by_metric([*curve.metrics, *curve.set_metrics], rows),
+        by_metric([*along.metrics, *along.set_metrics], rows),
         "Every baseline has the fewest steps that cost at least as much as the candidate. 95 % "
         "intervals over prompts.",
     )
@@ -104,7 +125,7 @@ def curve_table(curve: Comparison) -> Table:
 
 def _cells(point: ScorePoint) -> list[str]:
     shown, row = words.estimate(point.score), point.rate
-    if row is None:
+    if not isinstance(row, Result):
         return [shown, words.NONE, words.NONE, words.NONE]
     return [shown, words.rate(row.winning_rate), words.outcomes(row), words.pairs(row)]
 
@@ -124,35 +145,29 @@ def weight(curve: Comparison, role: str) -> float | None:
     return None if told is None else float(told)
 
 
-def _points(curve: Comparison, metric: MetricInfo) -> tuple[ScorePoint, list[ScorePoint]]:
-    """The candidate, and the baselines by guidance scale."""
-    paired = metric in curve.metrics
-
+def _curve(along: Comparison, metric: MetricInfo) -> Curve:
     def point(role: str) -> ScorePoint:
-        rate = curve.rate(role, metric.name) if paired and role != CANDIDATE else None
-        return ScorePoint(weight(curve, role), curve.scores(role).get(metric.name, UNKNOWN), rate)
+        paired = metric in along.metrics and role != CANDIDATE
+        rate = along.rate(role, metric.name) if paired else None
+        return ScorePoint(weight(along, role), along.scores(role).get(metric.name, UNKNOWN), rate)
 
-    candidate, *baselines = map(point, _ordered(curve))
-    return candidate, baselines
+    own, *points = map(point, _ordered(along))
+    return Curve(metric, own, points)
 
 
-def _figure(curve: Comparison, metric: MetricInfo) -> Drawing | None:
-    candidate, points = _points(curve, metric)
-    known = [p for p in points if p.weight and p.score.value is not None]
-    if not known:
-        return None
-    rated = [p for p in known if p.rate and p.rate.winning_rate.value is not None]
+def _figure(curve: Curve) -> Drawing:
+    metric, at, points = curve.metric, curve.own.weight, curve.drawn
+    rated = [p for p in points if p.rate and p.rate.winning_rate.value is not None]
     with new_figure(4.5 if rated else 2.7) as figure:
         upper, *lower = figure.subplots(2 if rated else 1, 1, sharex=True, squeeze=False)[:, 0]
         upper.set_xscale("log")
-        draw_scores(upper, candidate, known)
+        draw_scores(upper, curve)
         upper.set_ylabel(words.label(metric))
         for axes in lower:
             _rates(axes, rated)
-        _legend(figure, candidate)
-        scale_ticks([upper, *lower], scales([candidate, *known]))
+        _legend(figure, curve.own)
+        scale_ticks([upper, *lower], scales([curve.own, *points]))
         (lower or [upper])[-1].set_xlabel(ACROSS, size=9, color=SOFT)
-    at = candidate.weight
     where = "across, as it has no scale" if at is None else f"at its own, {words.scale(at)}"
     caption = (
         f"{words.label(metric)} of the baseline against its guidance scale, at the "
@@ -160,7 +175,7 @@ def _figure(curve: Comparison, metric: MetricInfo) -> Drawing | None:
     )
     if rated:
         caption += " Below: the candidate's winning rate over each of these baselines."
-    return Drawing(files.file_name("guidance", metric.name), figure, _said(metric, known), caption)
+    return Drawing(files.file_name("guidance", metric.name), figure, _said(metric, points), caption)
 
 
 def scales(points: Sequence[ScorePoint]) -> list[float]:
@@ -168,15 +183,16 @@ def scales(points: Sequence[ScorePoint]) -> list[float]:
     return [p.weight for p in points if p.weight]
 
 
-def draw_scores(axes: Axes, candidate: ScorePoint, points: Sequence[ScorePoint]) -> None:
-    """The baseline's `points` joined, with a band of intervals, and the candidate."""
+def draw_scores(axes: Axes, curve: Curve) -> None:
+    """The baseline's points joined, with a band of intervals, and the candidate."""
+    own, points = curve.own, curve.drawn
     values: list[Any] = [p.score.value for p in points]
     axes.plot(scales(points), values, "-o", color=_BASELINE, markersize=4.5)
     sure = [p for p in points if p.score.ends]
     low, high = ([p.score.ends[at] for p in sure if p.score.ends] for at in (0, 1))
     axes.fill_between(scales(sure), low, high, color=_BASELINE, alpha=0.18, linewidth=0)
-    if (own := candidate.score.value) is not None:
-        _candidate(axes, candidate.weight, own, candidate.score.ends)
+    if own.score.value is not None:
+        _candidate(axes, own.weight, own.score.value, own.score.ends)
 
 
 def _candidate(

@@ -51,9 +51,9 @@ def _points(comparison: Comparison) -> str:
     Without a declared one all are told by verdict, in order.
     """
     roles = primary_first(comparison)
-    verdicts = {role: _verdict(comparison, role) for role in roles}
+    verdicts = {role: comparison.decided(role).verdict for role in roles}
     names = _names(comparison)
-    lead = [roles[0]] if len(roles) == 1 or _declared(comparison, roles[0]) else []
+    lead = [roles[0]] if len(roles) == 1 or comparison.decided(roles[0]).primary else []
     rest = [role for role in roles if role not in lead]
     alike = rest and len(set(verdicts.values())) == len({names[role] for role in roles}) == 1
     groups: dict[str, list[str]] = {}
@@ -71,16 +71,8 @@ def _points(comparison: Comparison) -> str:
     return "; ".join(clauses)
 
 
-def _verdict(comparison: Comparison, role: str) -> str:
-    return comparison.rate(role, comparison.metrics[0].name).verdict
-
-
-def _declared(comparison: Comparison, role: str) -> bool:
-    return comparison.rate(role, comparison.metrics[0].name).primary
-
-
 def _winning_rate(comparison: Comparison, role: str) -> str:
-    found = comparison.rate(role, comparison.metrics[0].name).winning_rate
+    found = comparison.decided(role).winning_rate
     return f" ({found.reason})" if found.value is None else f" (winning rate {rate(found)})"
 
 

@@ -35,12 +35,11 @@
   const value = (pair, role) => pair.values[role]?.[choice.metric.value] ?? null;
   // How far the candidate is ahead; a failed image is as far behind as can be.
   const ahead = (pair) => {
-    const result = outcome(pair);
-    if (result === null) return null;
+    if (outcome(pair) === null) return null;
     const a = value(pair, CANDIDATE);
     const b = value(pair, choice.comparison.value);
     if (a !== null && b !== null) return metric().sign * (a - b);
-    return result === 0.5 ? 0 : (2 * result - 1) * Infinity;
+    return { win: Infinity, tie: 0, loss: -Infinity }[word(pair)];
   };
   const number = (x) => {
     if (x === null) return "no score";
@@ -48,7 +47,7 @@
     const text = size !== 0 && size < 0.001 ? x.toExponential(1) : x.toFixed(size < 10 ? 3 : size < 100 ? 2 : 1);
     return text.replace("-", "−");
   };
-  const word = (pair) => ({ 1: "win", 0.5: "tie", 0: "loss" })[outcome(pair)] ?? "left out";
+  const word = (pair) => data.outcomes[outcome(pair)] ?? "left out";
 
   const picture = (pair, role) => {
     const source = pair.images[role];
@@ -67,16 +66,15 @@
   };
 
   const sentence = (pair) => {
-    const result = outcome(pair);
     const a = value(pair, CANDIDATE);
     const b = value(pair, choice.comparison.value);
     const names = Object.fromEntries(data.runs.map((run) => [run.role, run.name]));
     const which = data.comparisons.find((c) => c.name === choice.comparison.value).label;
     const text = `${metric().label}, at ${which}: `;
-    if (result === null) return `${text}no score on one side, the pair is left out.`;
+    if (outcome(pair) === null) return `${text}no score on one side, the pair is left out.`;
     const values = a !== null && b !== null ? ` (${number(a)} against ${number(b)})` : " (a picture failed)";
-    if (result === 0.5) return `${text}tie${values}.`;
-    return `${text}${names[result === 1 ? CANDIDATE : choice.comparison.value]} is better${values}.`;
+    if (word(pair) === "tie") return `${text}tie${values}.`;
+    return `${text}${names[word(pair) === "win" ? CANDIDATE : choice.comparison.value]} is better${values}.`;
   };
 
   const draw = () => {

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from harness.reporting import words
@@ -22,7 +22,7 @@ from harness.reporting.drawing import (
 from harness.reporting.page import Table, by_metric
 from harness.store import files
 from harness.store.comparison_tables import MetricInfo
-from harness.store.survey_table import Row, Score, Survey
+from harness.store.survey_table import Row, Survey
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -89,10 +89,9 @@ def point_figures(survey: Survey) -> list[Drawing]:
         if len({row.cost(survey.unit) for row in rows}) > 1:
             found.append(_cost_figure(survey, metric, rows))
         varied = [row for row in rows if _numbers(survey, row)]
-        for base in dict.fromkeys(_base(row) for row in varied):
-            some = [row for row in varied if _base(row) == base]
-            if len(survey.varied) == 2:
-                found.append(_map(survey, metric, base, some))
+        if len(survey.varied) == 2:
+            bases = _lines(varied, _base, lambda row: 0.0).items()
+            found += [_map(survey, metric, base, [row for _, row in some]) for base, some in bases]
         if len(survey.varied) == 1 and survey.varied != ["steps"] and len(varied) > 1:
             found.append(_curve(survey, metric, varied))
     return found
@@ -112,23 +111,18 @@ def _base(row: Row) -> str:
 
 
 def _cost_figure(survey: Survey, metric: MetricInfo, rows: list[Row]) -> Drawing:
-    series = list(dict.fromkeys(row.series for row in rows))
-    with new_figure(3.3 + 0.19 * ((len(series) + 2) // 2)) as figure:
+    lines = _lines(rows, lambda row: row.series, lambda row: _cost(survey, row))
+    with new_figure(3.3 + 0.19 * ((len(lines) + 2) // 2)) as figure:
         axes = figure.subplots()
         axes.set_xscale("log")
         _front(axes, survey, metric, rows)
-        for index, name in enumerate(series):
-            some = sorted(
-                (row for row in rows if row.series == name), key=lambda r: _cost(survey, r)
-            )
+        for index, (name, line) in enumerate(lines.items()):
             look = _look(index)
-            xs = [_cost(survey, row) for row in some]
-            _points(axes, xs, [row.scores[metric.name] for row in some], cut(name, 40), look)
-            off = [i for i, row in enumerate(some) if row.dominated_by[metric.name] is not None]
-            ys = [_value(row, metric) for row in some]
+            _points(axes, line, metric, cut(name, 40), look)
+            off = [(x, row) for x, row in line if row.dominated_by[metric.name] is not None]
             axes.plot(
-                [xs[i] for i in off],
-                [ys[i] for i in off],
+                [x for x, _ in off],
+                [_value(row, metric) for _, row in off],
                 look["marker"],
                 color=look["color"],
                 markerfacecolor="white",
@@ -171,28 +165,35 @@ def _front(axes: Axes, survey: Survey, metric: MetricInfo, rows: list[Row]) -> N
     )  # fmt: skip
 
 
+def _lines(
+    rows: list[Row], name: Callable[[Row], str], across: Callable[[Row], float]
+) -> dict[str, list[tuple[float, Row]]]:
+    """By name in order of appearance: where each run stands across, from the left."""
+    return {
+        one: [(across(row), row) for row in sorted(rows, key=across) if name(row) == one]
+        for one in dict.fromkeys(map(name, rows))
+    }
+
+
 def _points(
-    axes: Axes, xs: Sequence[float], scores: Sequence[Score], label: str, look: dict[str, Any]
+    axes: Axes, line: list[tuple[float, Row]], metric: MetricInfo, label: str, look: dict[str, Any]
 ) -> None:
     """A line through scores, with whiskers where they have intervals."""
-    ys: list[Any] = [score.value for score in scores]
+    xs, ys = [x for x, _ in line], [_value(row, metric) for _, row in line]
     axes.plot(xs, ys, linewidth=1.2, markersize=5, label=label, **look)
-    for x, score in zip(xs, scores, strict=True):
-        if score.ends:
-            axes.plot([x, x], score.ends, color=look["color"], linewidth=0.9)
+    for x, row in line:
+        if ends := row.scores[metric.name].ends:
+            axes.plot([x, x], ends, color=look["color"], linewidth=0.9)
 
 
 def _curve(survey: Survey, metric: MetricInfo, rows: list[Row]) -> Drawing:
     """Score against the one parameter that was varied."""
     (name,) = survey.varied
-    bases = list(dict.fromkeys(_base(row) for row in rows))
-    with new_figure(2.9 + 0.19 * ((len(bases) + 1) // 2)) as figure:
+    lines = _lines(rows, _base, lambda row: float(row.point[name]))
+    with new_figure(2.9 + 0.19 * ((len(lines) + 1) // 2)) as figure:
         axes = figure.subplots()
-        for index, base in enumerate(bases):
-            some = sorted((r for r in rows if _base(r) == base), key=lambda r: float(r.point[name]))
-            look = _look(index)
-            xs = [float(row.point[name]) for row in some]
-            _points(axes, xs, [row.scores[metric.name] for row in some], cut(base, 40), look)
+        for index, (base, line) in enumerate(lines.items()):
+            _points(axes, line, metric, cut(base, 40), _look(index))
         _dress(axes, name, words.label(metric))
         figure.legend(loc="outside upper left", ncols=2, frameon=False, fontsize=8.5)
     said = "; ".join(f"{row.label}: {_score(row, metric)}" for row in rows)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from harness.reporting import words
 from harness.reporting.page import RowGroup, Table
-from harness.store.survey_table import Published, Row, Survey
+from harness.store.survey_table import PublishedNumber, Row, Survey
 
 UNSTATED = "not stated"
 
@@ -35,7 +35,7 @@ def beside_published(survey: Survey) -> Table | None:
     return Table("Beside the published numbers", columns, [RowGroup("", body)], note, prose, wide)
 
 
-def _ours(row: Row, one: Published) -> tuple[str, int | None]:
+def _ours(row: Row, one: PublishedNumber) -> tuple[str, int | None]:
     """Our number as text, and over how many images or pairs."""
     if one.winning_rate:
         rate = row.rate("own", one.metric)
@@ -52,7 +52,7 @@ def _stated(theirs: float | None, ours: float | None) -> str:
     return f"{UNSTATED if theirs is None else words.count(theirs)}, {words.count(ours)}"
 
 
-def _standing(row: Row, one: Published, n: int | None) -> str:
+def _standing(row: Row, one: PublishedNumber, n: int | None) -> str:
     """Whether the two are the same quantity at the same size and cost; what stands against it."""
     if n is None:
         return words.NONE

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 
 from harness.reporting import words
 from harness.reporting.curve import (
     ACROSS,
     PICKED,
     UNKNOWN,
+    Curve,
     ScorePoint,
-    best_at,
     draw_scores,
     scale_ticks,
     scales,
@@ -20,6 +19,7 @@ from harness.reporting.drawing import Drawing, cut, new_figure
 from harness.reporting.page import Table, by_metric
 from harness.store import files
 from harness.store.comparison_tables import MetricInfo
+from harness.store.results import Result
 from harness.store.survey_table import Point, Rate, Row, Survey
 
 _COLUMNS = 2
@@ -27,10 +27,12 @@ _COLUMNS = 2
 
 def along_curves(survey: Survey) -> Table | None:
     """The baseline with the guidance that scores best, and the candidate's winning rate over it."""
-    groups = by_metric(
-        survey.metrics,
-        lambda metric: [_cells(row, metric) for row in survey.rows if _points(row, metric)],
-    )
+
+    def rows(metric: MetricInfo) -> list[list[str]]:
+        curves = [(row, _curve(row, metric)) for row in survey.rows]
+        return [_cells(row.label, curve, curve.best) for row, curve in curves if curve.best]
+
+    groups = by_metric(survey.metrics, rows)
     columns = ["run", "score", "best of the baseline", "at guidance", "winning rate over it"]
     columns += ["guidance that it beats", "guidance that it loses to"]
     note = f"The baseline at the candidate's cost, by guidance. {PICKED}"
@@ -38,80 +40,60 @@ def along_curves(survey: Survey) -> Table | None:
     return Table(title, columns, groups, note) if groups else None
 
 
-def against_best(survey: Survey) -> dict[str, list[str]]:
-    """Who beats the best of the curve on the headline metric and who does not, by verdict."""
+def against_best(survey: Survey) -> list[tuple[str, Rate | Result | None]]:
+    """By candidate: its winning rate over the best of the curve on the headline metric."""
     metric = survey.metric(survey.headline or "")
-    said: dict[str, list[str]] = {}
-    for row in survey.rows:
-        if points := _points(row, metric):
-            verdict = _verdict(_best(points, metric), metric)
-            if verdict is not None:
-                said.setdefault(verdict, []).append(row.label)
-    return said
+    return [(row.label, _curve(row, metric).over_best) for row in survey.rows]
 
 
 def curves(survey: Survey) -> list[Drawing]:
     """A figure a metric: a panel a candidate, with its baseline's curve."""
-    drawn = (_figure(survey, metric) for metric in survey.metrics)
-    return [one for one in drawn if one is not None]
+    found = []
+    for metric in survey.metrics:
+        shown = [(row.label, _curve(row, metric)) for row in survey.rows]
+        shown = [(label, curve) for label, curve in shown if len(curve.drawn) > 1]
+        found += [_figure(metric, shown)] if shown else []
+    return found
 
 
-def _points(row: Row, metric: MetricInfo) -> list[Point]:
-    """Those of the row's curve that have a score on the metric, by guidance."""
-    known = [
-        p for p in row.curve if (s := p.scores.get(metric.name)) is not None and s.value is not None
+def _curve(row: Row, metric: MetricInfo) -> Curve:
+    """Of the row's points that have a score on the metric."""
+    points = [
+        ScorePoint(point.weight, score, _rate(point, metric))
+        for point in sorted(row.curve, key=lambda point: point.weight)
+        if (score := point.scores.get(metric.name)) is not None and score.value is not None
     ]
-    return sorted(known, key=lambda point: point.weight)
-
-
-def _best(points: Sequence[Point], metric: MetricInfo) -> Point:
-    scores = (point.scores[metric.name].value for point in points)
-    return points[best_at([value for value in scores if value is not None], metric)]
+    own = row.scores.get(metric.name, UNKNOWN)
+    return Curve(metric, ScorePoint(row.guidance, own), points)
 
 
 def _rate(point: Point, metric: MetricInfo) -> Rate | None:
     return next((rate for rate in point.rates if rate.metric == metric.name), None)
 
 
-def _verdict(point: Point, metric: MetricInfo) -> str | None:
-    rate = _rate(point, metric)
-    return None if rate is None else rate.verdict
-
-
-def _cells(row: Row, metric: MetricInfo) -> list[str]:
-    points = _points(row, metric)
-    best = _best(points, metric)
-    rate = _rate(best, metric)
-    told = f"{words.rate(rate.winning_rate)} {rate.verdict}" if rate else words.NONE
-    by_verdict = {
-        verdict: [words.scale(p.weight) for p in points if _verdict(p, metric) == verdict]
-        for verdict in ("wins", "loses")
-    }
+def _cells(label: str, curve: Curve, best: ScorePoint) -> list[str]:
+    rate = best.rate
     return [
-        row.label,
-        words.estimate(row.scores.get(metric.name)),
-        words.estimate(best.scores[metric.name]),
+        label,
+        words.estimate(curve.own.score),
+        words.estimate(best.score),
         words.scale(best.weight),
-        told,
-        *(", ".join(found) or words.NONE for found in by_verdict.values()),
+        f"{words.rate(rate.winning_rate)} {rate.verdict}" if rate else words.NONE,
+        *(", ".join(curve.told(verdict)) or words.NONE for verdict in ("wins", "loses")),
     ]
 
 
-def _figure(survey: Survey, metric: MetricInfo) -> Drawing | None:
-    shown = [(row, points) for row in survey.rows if len(points := _drawn(row, metric)) > 1]
-    if not shown:
-        return None
+def _figure(metric: MetricInfo, shown: list[tuple[str, Curve]]) -> Drawing:
     lines = math.ceil(len(shown) / _COLUMNS)
     with new_figure(0.4 + 1.75 * lines, 6.4) as figure:
         panels = figure.subplots(lines, _COLUMNS, sharex=True, sharey="row", squeeze=False)
-        for axes, (row, points) in zip(panels.flat, shown, strict=False):
-            own = ScorePoint(row.guidance, row.scores.get(metric.name, UNKNOWN))
+        for axes, (label, curve) in zip(panels.flat, shown, strict=False):
             axes.set_xscale("log")
-            draw_scores(axes, own, points)
-            axes.set_title(cut(row.label, 40), size=9, loc="left")
+            draw_scores(axes, curve)
+            axes.set_title(cut(label, 40), size=9, loc="left")
         for axes in panels.flat[len(shown) :]:
             axes.set_visible(False)
-        scale_ticks([*panels.flat], [w for _, points in shown for w in scales(points)])
+        scale_ticks([*panels.flat], [w for _, curve in shown for w in scales(curve.drawn)])
         figure.supylabel(words.label(metric), size=9.5)
         figure.supxlabel(ACROSS, size=9)
     caption = (
@@ -119,23 +101,10 @@ def _figure(survey: Survey, metric: MetricInfo) -> Drawing | None:
         "scale at each candidate's cost, and the candidate (diamond) at its own scale; dashed "
         "across where it has none."
     )
-    name = files.file_name("curves", metric.name)
-    return Drawing(name, figure, _spoken([row for row, _ in shown], metric), caption)
+    said = f"{metric.label}: {'; '.join(_spoken(label, curve) for label, curve in shown)}"
+    return Drawing(files.file_name("curves", metric.name), figure, said, caption)
 
 
-def _drawn(row: Row, metric: MetricInfo) -> list[ScorePoint]:
-    """The curve's points that have a place on a logarithmic axis."""
-    points = [p for p in _points(row, metric) if p.weight]
-    return [ScorePoint(p.weight, p.scores[metric.name]) for p in points]
-
-
-def _spoken(rows: Sequence[Row], metric: MetricInfo) -> str:
-    parts = []
-    for row in rows:
-        at = ", ".join(
-            f"{words.scale(p.weight)}: {words.number(p.scores[metric.name].value)}"
-            for p in _points(row, metric)
-        )
-        own = words.estimate(row.scores.get(metric.name))
-        parts.append(f"{row.label} {own}, baseline at guidance {at}")
-    return f"{metric.label}: {'; '.join(parts)}"
+def _spoken(label: str, curve: Curve) -> str:
+    at = (f"{words.scale(p.weight)}: {words.number(p.score.value)}" for p in curve.points)
+    return f"{label} {words.estimate(curve.own.score)}, baseline at guidance {', '.join(at)}"

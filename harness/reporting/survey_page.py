@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from harness.reporting import words
@@ -15,6 +16,7 @@ from harness.reporting.published import beside_published
 from harness.reporting.survey_curves import against_best, along_curves, curves
 from harness.store import files
 from harness.store.comparison_tables import MetricInfo, holds_comparison
+from harness.store.results import Result
 from harness.store.survey_table import Rate, Row, Score, Survey
 
 SETTINGS = {
@@ -182,21 +184,15 @@ def samplers(survey: Survey) -> Table:
 
 def verdicts(survey: Survey) -> list[str]:
     """Who wins, who loses and who does neither, a line a setting."""
-    lines = []
+    metric, lines = survey.metric(survey.headline or ""), []
     for setting in _settings(survey):
-        said: dict[str, list[str]] = {}
-        for row in survey.rows:
-            rate = row.rate(setting, survey.headline or "")
-            if rate is not None:
-                said.setdefault(rate.verdict, []).append(row.label)
-        if said:
-            metric = survey.metric(survey.headline or "").label
-            lines.append(f"At {words.setting(setting)}, on {metric}: {_said(said)}.")
-    if said := against_best(survey):
-        metric = survey.metric(survey.headline or "").label
+        rates = [(row.label, row.rate(setting, metric.name)) for row in survey.rows]
+        if said := _said(rates):
+            lines.append(f"At {words.setting(setting)}, on {metric.label}: {said}.")
+    if said := _said(against_best(survey)):
         lines.append(
             "Against the best of the baseline's guidance curve at matched cost, on "
-            f"{metric}: {_said(said)}. {PICKED}"
+            f"{metric.label}: {said}. {PICKED}"
         )
     paired = sum(1 for row in survey.rows if row.rates)
     declared = any(rate.role == "primary" for row in survey.rows for rate in row.rates)
@@ -214,8 +210,14 @@ def verdicts(survey: Survey) -> list[str]:
 _NAMED = 3  # of those of which nothing can be said
 
 
-def _said(verdicts: dict[str, list[str]]) -> str:
+def _said(rates: Sequence[tuple[str, Rate | Result | None]]) -> str:
     """Who wins and who loses, by name; the others by number where they are many."""
+    verdicts: dict[str, list[str]] = {}
+    for label, rate in rates:
+        if rate is not None:
+            verdicts.setdefault(rate.verdict, []).append(label)
+    if not verdicts:
+        return ""
     parts = [] if "wins" in verdicts else ["none wins"]
     others = "all" if len(verdicts) == 1 else "the other"
     for verdict in sorted(verdicts, key=("wins", "loses", "equivalent").__contains__, reverse=True):

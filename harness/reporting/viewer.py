@@ -9,6 +9,7 @@ from typing import Any
 
 import pandas as pd
 
+from harness.core.outcome import LOSS, TIE, WIN, balance
 from harness.core.shards import item_id
 from harness.reporting import words
 from harness.store.comparison_tables import CANDIDATE, Comparison, MetricInfo, RunFacts
@@ -16,6 +17,7 @@ from harness.store.image_files import read_image
 from harness.store.run import Run
 
 MOST = 60
+_WORDS = {WIN: "win", TIE: "tie", LOSS: "loss"}
 _LARGEST_SIDE = 448
 
 
@@ -38,6 +40,7 @@ def viewer_data(comparison: Comparison) -> dict[str, Any]:
             {"name": role, "label": words.setting(role)} for role in comparison.baselines
         ],
         "pairs": list(_pairs(comparison, chosen, wanted, pictures)),
+        "outcomes": {f"{value:g}": word for value, word in _WORDS.items()},
         "total": int(comparison.pairs["item_id"].nunique()),
     }
 
@@ -80,8 +83,8 @@ def choose(comparison: Comparison, most: int = MOST) -> list[str]:
         for role in comparison.baselines:
             frame = _advantages(comparison, metric, role)
             order = frame.sort_values("advantage", ascending=False, kind="stable")
-            queues.append(order.loc[order["outcome"] == 1, "item_id"].tolist())
-            queues.append(order.loc[order["outcome"] == 0, "item_id"].tolist()[::-1])
+            won, lost = (order.loc[order["outcome"] == end, "item_id"] for end in (WIN, LOSS))
+            queues += [won.tolist(), lost.tolist()[::-1]]
     longest = max(map(len, queues))
     turns = [queue[at] for at in range(longest) for queue in queues if at < len(queue)]
     everything = dict.fromkeys([*turns, *comparison.pairs["item_id"]])
@@ -94,7 +97,7 @@ def _advantages(comparison: Comparison, metric: MetricInfo, role: str) -> pd.Dat
     here = (pairs["metric"] == metric.name) & (pairs["comparison"] == role)
     frame = pairs[here & pairs["outcome"].notna()]
     gap = _sign(metric) * (frame["a_value"] - frame["b_value"])
-    return frame.assign(advantage=gap.fillna((2 * frame["outcome"] - 1) * float("inf")).fillna(0))
+    return frame.assign(advantage=gap.fillna(balance(frame["outcome"]) * float("inf")).fillna(0))
 
 
 def _sign(metric: MetricInfo) -> int:
@@ -112,8 +115,8 @@ def _pairs(
     for item in chosen:
         rows = by_item[item]
         first = rows.iloc[0]
-        values: dict[str, dict[str, float | None]] = {role: {} for role in comparison.runs}
         failed: dict[str, str] = {}
+        values: dict[str, dict[str, float | None]] = {role: {} for role in comparison.runs}
         outcomes: dict[str, dict[str, float | None]] = {role: {} for role in comparison.baselines}
         for row in rows.itertuples():
             values[CANDIDATE][row.metric] = _plain(row.a_value)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
@@ -14,7 +14,7 @@ from harness.store.results import Estimate, Result
 TIES = "ties one half"
 TIES_COUNT = "Ties count half"
 TIES_COUNTED = "ties counted half"
-"""The rule of `comparison.outcome` in a list, as a sentence and in passing."""
+"""The rule of `core.outcome` in a list, as a sentence and in passing."""
 
 NONE = "–"  # noqa: RUF001
 SPACE = "\N{NO-BREAK SPACE}"
@@ -228,8 +228,7 @@ def _distinct(runs: dict[str, RunFacts], role: str, alike: Sequence[str]) -> str
 
 def primary_first(comparison: Comparison) -> list[str]:
     """The comparisons, with the one that was declared to decide on the first metric in front."""
-    metric = comparison.metrics[0].name
-    return sorted(comparison.baselines, key=lambda role: not comparison.rate(role, metric).primary)
+    return sorted(comparison.baselines, key=lambda role: not comparison.decided(role).primary)
 
 
 def joined(parts: Sequence[str]) -> str:
@@ -242,7 +241,7 @@ def joined(parts: Sequence[str]) -> str:
 def verdict_line(comparison: Comparison, role: str) -> str:
     """One comparison on the first metric: how often, how sure, at which cost."""
     names, metric = run_names(comparison), comparison.metrics[0]
-    row = comparison.rate(role, metric.name)
+    row = comparison.decided(role)
     won = row.winning_rate
     if won.value is None:
         return f"{names[CANDIDATE]} and {names[role]} cannot be compared: {won.reason}."
@@ -320,35 +319,33 @@ def remarks(comparison: Comparison) -> list[str]:
     if failed:
         found.append(f"Failed: {', '.join(failed)}. A failed image loses its pair.")
     for role in comparison.baselines:
-        row = comparison.rate(role, comparison.metrics[0].name)
-        if not paired(comparison, role):
-            found.append(
-                f"At {setting(role)}, images were imported as unpaired: each is compared with "
-                "every image of its prompt on the other side. Their noise differs, so it takes "
-                "more prompts to be as sure as with pairs of one noise."
-            )
-        if row.warning:
-            found.append(f"At {setting(role)}, {row.warning}.")
-        if row.a_unpaired or row.b_unpaired:
-            found.append(
-                f"At {setting(role)}, {plural(row.a_unpaired, 'image')} of the candidate and "
-                f"{row.b_unpaired:,} of the baseline have no partner on the other side and are not "
-                "compared."
-            )
-        left = [
-            f"{n:,} on {metric.label}"
-            for metric in comparison.metrics
-            if (n := comparison.rate(role, metric.name).left_out)
-        ]
-        if left:
-            found.append(
-                f"At {setting(role)}, pairs with a picture on both sides and a score missing are "
-                f"left out: {', '.join(left)}."
-            )
-    for name, reason in comparison.absent.items():
-        found.append(f"Not compared at {setting(name)}: {reason}.")
+        found += [f"At {setting(role)}, {remark}." for remark in _left_out(comparison, role)]
+    found += [f"Not compared at {setting(n)}: {why}." for n, why in comparison.absent.items()]
     if comparison.same:
         alike = [f"{setting(other)} = {setting(name)}" for name, other in comparison.same.items()]
         found.append(f"Equal already, so that the baseline is one run: {'; '.join(alike)}.")
-    found.append(declared(comparison))
-    return found
+    return [*found, declared(comparison)]
+
+
+def _left_out(comparison: Comparison, role: str) -> Iterator[str]:
+    """What to know of one comparison's pairs."""
+    row = comparison.decided(role)
+    if not paired(comparison, role):
+        yield (
+            "images were imported as unpaired: each is compared with every image of its prompt on "
+            "the other side. Their noise differs, so it takes more prompts to be as sure as with "
+            "pairs of one noise"
+        )
+    if row.warning:
+        yield row.warning
+    if row.a_unpaired or row.b_unpaired:
+        yield (
+            f"{plural(row.a_unpaired, 'image')} of the candidate and {row.b_unpaired:,} of the "
+            "baseline have no partner on the other side and are not compared"
+        )
+    counts = {m.label: comparison.rate(role, m.name).left_out for m in comparison.metrics}
+    if left := [f"{n:,} on {label}" for label, n in counts.items() if n]:
+        yield (
+            "pairs with a picture on both sides and a score missing are left out: "
+            f"{', '.join(left)}"
+        )

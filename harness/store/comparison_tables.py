@@ -242,6 +242,10 @@ class Comparison:
         """What one comparison says on one metric, over all categories."""
         return self._overall[self.same.get(comparison, comparison), metric]
 
+    def decided(self, comparison: str) -> Result:
+        """What one comparison says on the first metric, which verdicts go by."""
+        return self.rate(comparison, self.metrics[0].name)
+
     @property
     def set_metrics(self) -> list[MetricInfo]:
         """The metrics of whole sets of images."""

@@ -10,7 +10,7 @@ import pandas as pd
 
 from harness.store import files
 from harness.store.comparison_tables import MetricInfo
-from harness.store.results import Estimate, Row, flat, typed
+from harness.store.results import Estimate, TableRow, flat, typed
 
 MATRIX = {
     "metric": "string",
@@ -46,7 +46,7 @@ RANKING = {
 
 
 @dataclass(frozen=True)
-class Duel(Row):
+class Duel(TableRow):
     """Sampler `a` against sampler `b` on a metric, in a category or (null) in all."""
 
     COUNTS: ClassVar[dict[str, str]] = {"winning_rate": "prompts", "difference": "prompts"}
@@ -62,7 +62,7 @@ class Duel(Row):
 
 
 @dataclass(frozen=True)
-class Rank(Row):
+class Rank(TableRow):
     """A sampler's mean winning rate over the others, and its strength."""
 
     COUNTS: ClassVar[dict[str, str]] = {"winning_rate": "prompts", "strength": "prompts"}

@@ -27,7 +27,7 @@ PAIRS = {
     "b_value": "float64",
     "a_failed": "string",  # null, or why there is no picture
     "b_failed": "string",
-    "outcome": "float64",  # 1 candidate better, 0.5 tie, 0 baseline better; null if left out
+    "outcome": "float64",  # 1, 0.5 or 0: see core.outcome; null if left out
     "left_out": "string",  # why the pair does not count
 }
 """`pairs.parquet`: one row a pair, metric and comparison; a is the candidate, b the baseline."""
@@ -180,14 +180,14 @@ class WinningRate(Estimate):
 
 
 @dataclass(frozen=True)
-class Row:
+class TableRow:
     """A row of a table; `COUNTS` names its estimates, each with the column of its `n`."""
 
     COUNTS: ClassVar[dict[str, str]] = {}
 
 
 @dataclass(frozen=True)
-class Result(Row):
+class Result(TableRow):
     """One comparison on one metric: over all categories (`category` null) or in one; see RATES.
 
     An estimate is several columns of the table: `difference` is `difference`, `difference_low`,
@@ -240,7 +240,7 @@ class Result(Row):
 
 
 @dataclass(frozen=True)
-class Mean(Row):
+class Mean(TableRow):
     """A run's mean score on one metric, over the prompts of its `images` with a score."""
 
     COUNTS: ClassVar[dict[str, str]] = {"mean": "prompts"}
@@ -256,7 +256,7 @@ class Mean(Row):
 
 
 @dataclass(frozen=True)
-class SetResult(Row):
+class SetResult(TableRow):
     """A run's score on a metric of whole sets, and the candidate's minus it; see SET_SCORES."""
 
     COUNTS: ClassVar[dict[str, str]] = {"value": "images", "difference": "images"}
@@ -271,7 +271,7 @@ class SetResult(Row):
     difference: Estimate
 
 
-AnyRow = TypeVar("AnyRow", bound=Row)
+AnyRow = TypeVar("AnyRow", bound=TableRow)
 
 
 def typed(
@@ -281,7 +281,7 @@ def typed(
     return pd.DataFrame(rows, columns=list(columns)).astype(columns)
 
 
-def flat(row: Row) -> dict[str, Any]:
+def flat(row: TableRow) -> dict[str, Any]:
     """A row by column: an estimate is several of them."""
     found = {one.name: getattr(row, one.name) for one in fields(row)}
     for name in row.COUNTS:

@@ -95,7 +95,7 @@ class Rate:
 
 
 @dataclass(frozen=True)
-class Published:
+class PublishedNumber:
     """A published number: a score, or a winning rate in [0, 1] over the paper's baseline.
 
     Over `n` images (pairs) of `nfe` evaluations each, null where the source does not state it.
@@ -146,7 +146,7 @@ class Row:
     scores: dict[str, Score]
     rates: list[Rate] = field(default_factory=list)
     absent: dict[str, str] = field(default_factory=dict)
-    published: list[Published] = field(default_factory=list)
+    published: list[PublishedNumber] = field(default_factory=list)
     seconds: float | None = None
     macs: float | None = None
     series: str = ""

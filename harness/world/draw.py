@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -51,16 +49,18 @@ def distance(obj: SceneObject, x: Floats, y: Floats) -> Floats:
     r, cos, sin = obj.radius, np.float32(np.cos(obj.angle)), np.float32(np.sin(obj.angle))
     px, py = x - np.float32(obj.x), y - np.float32(obj.y)
     px, py = cos * px + sin * py, cos * py - sin * px
-    if obj.shape == "circle":
-        return np.hypot(px, py) - r
-    if obj.shape == "ring":
-        return np.abs(np.hypot(px, py) - 0.78 * r) - 0.25 * r
-    if obj.shape == "square":
-        return _box(px, py, 0.87 * r, 0.87 * r)
-    if obj.shape == "cross":
-        upright, across = _box(px, py, 0.36 * r, 1.08 * r), _box(px, py, 1.08 * r, 0.36 * r)
-        return np.minimum(upright, across)
-    return _polygon(px, py, (_TRIANGLE if obj.shape == "triangle" else _STAR) * np.float32(r))
+    match obj.shape:
+        case "circle":
+            return np.hypot(px, py) - r
+        case "ring":
+            return np.abs(np.hypot(px, py) - 0.78 * r) - 0.25 * r
+        case "square":
+            return _box(px, py, 0.87 * r, 0.87 * r)
+        case "cross":
+            upright, across = _box(px, py, 0.36 * r, 1.08 * r), _box(px, py, 1.08 * r, 0.36 * r)
+            return np.minimum(upright, across)
+        case other:
+            return _polygon(px, py, (_TRIANGLE if other == "triangle" else _STAR) * np.float32(r))
 
 
 def draw(scene: Scene) -> NDArray[np.uint8]:
@@ -76,8 +76,3 @@ def draw(scene: Scene) -> NDArray[np.uint8]:
         patch = picture[:, y0:y1, x0:x1]
         patch += cover * (np.asarray(obj.rgb, np.float32)[:, None, None] - patch)
     return np.rint(picture).astype(np.uint8)
-
-
-def draw_all(scenes: Sequence[Scene]) -> NDArray[np.uint8]:
-    """The pictures of scenes, uint8 [B, 3, 64, 64]."""
-    return np.stack([draw(scene) for scene in scenes])

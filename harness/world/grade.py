@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from harness.world.grammar import Demand
-from harness.world.scenes import SIZE_LIMIT, Scene, placed, related
+from harness.world.scenes import SIZE_LIMIT, placed, related
 
 PLACE_SLACK = 4.0
 LEAST_OFFSET = 8.0
@@ -29,27 +29,26 @@ class Seen:
 
 def _met(demand: Demand, objects: Sequence[Seen], background: str) -> bool:
     mine = [seen for seen in objects if seen.name == demand.subject]
-    if demand.kind == "exists":
-        return bool(mine)
-    if demand.kind == "count":
-        return len(mine) == demand.value
-    if demand.kind == "size":
-        small = demand.value == "small"
-        return bool(mine) and all((seen.radius < SIZE_LIMIT) == small for seen in mine)
-    if demand.kind == "place":
-        place = str(demand.value)
-        return bool(mine) and all(placed(seen.x, seen.y, place, PLACE_SLACK) for seen in mine)
-    if demand.kind == "relation":
-        others = [seen for seen in objects if seen.name == demand.other]
-        return any(
-            related(a.x - b.x, a.y - b.y, str(demand.value), LEAST_OFFSET, 1.0)
-            for a in mine
-            for b in others
-        )
-    if demand.kind == "background":
-        return background == demand.value
-    if demand.kind == "total":
-        return len(objects) == demand.value
+    value = demand.value
+    match demand.kind:
+        case "exists":
+            return bool(mine)
+        case "count":
+            return len(mine) == value
+        case "size":
+            small = [seen.radius < SIZE_LIMIT for seen in mine]
+            return bool(mine) and all(one == (value == "small") for one in small)
+        case "place":
+            there = [placed(seen.x, seen.y, str(value), PLACE_SLACK) for seen in mine]
+            return bool(mine) and all(there)
+        case "relation":
+            others = [seen for seen in objects if seen.name == demand.other]
+            offsets = [(a.x - b.x, a.y - b.y) for a in mine for b in others]
+            return any(related(*offset, str(value), LEAST_OFFSET, 1.0) for offset in offsets)
+        case "background":
+            return background == value
+        case "total":
+            return len(objects) == value
     raise ValueError(f"unknown demand {demand.kind!r}")
 
 
@@ -59,8 +58,3 @@ def grade(
     """The share of a caption's demands that are met, in [0, 1], and whether all are."""
     met = [_met(demand, objects, background) for demand in demands]
     return sum(met) / len(met), all(met)
-
-
-def seen_in(scene: Scene) -> list[Seen]:
-    """What a perfect judge sees in a scene."""
-    return [Seen(o.colour, o.shape, o.x, o.y, o.radius) for o in scene.objects]

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -118,24 +118,28 @@ class Demand:
 def _phrase(group: Group) -> str:
     words = [w for w in (group.size, group.colour, group.shape) if w]
     if group.count > 1:
-        number = next(word for word, n in NUMBERS.items() if n == group.count)
-        return " ".join([number, *words]) + ("es" if group.shape == "cross" else "s")
+        return " ".join([_word(NUMBERS, group.count), *words]) + (
+            "es" if group.shape == "cross" else "s"
+        )
     return " ".join(["an" if words[0][0] in "aeiou" else "a", *words])
+
+
+def _word(words: Mapping[str, Any], value: Any) -> str:
+    """What the captions call a value."""
+    return next(word for word, meant in words.items() if meant == value)
 
 
 def write(spec: Spec) -> str:
     """The one caption of a spec."""
-    first = _phrase(spec.groups[0])
-    if spec.category == "attribution":
-        return f"{first} and {_phrase(spec.groups[1])}"
-    if spec.category == "position":
-        words = next(words for words, value in RELATIONS.items() if value == spec.relation)
-        return f"{first} {words} {_phrase(spec.groups[1])}"
-    if spec.category == "background":
-        return f"{first} on a {spec.background} background"
-    if spec.place is not None:
-        return f"{first} " + next(w for w, value in PLACES.items() if value == spec.place)
-    return first
+    first, *others = map(_phrase, spec.groups)
+    match spec.category:
+        case "attribution":
+            return f"{first} and {others[0]}"
+        case "position":
+            return f"{first} {_word(RELATIONS, spec.relation)} {others[0]}"
+        case "background":
+            return f"{first} on a {spec.background} background"
+    return f"{first} {_word(PLACES, spec.place)}" if spec.place else first
 
 
 _GROUP = re.compile(
@@ -181,44 +185,31 @@ def read(caption: str) -> Spec:
 
 def _allowed(spec: Spec) -> bool:
     """Whether the grammar has this spec."""
+    first, *others = spec.groups
     if spec.category == "counting":
-        (group,) = spec.groups
-        return group.size != "large" or group.count == 2
-    if spec.category in ("attribution", "position"):
-        first, second = spec.groups
-        plain = all(g.count == 1 and g.size is None for g in spec.groups)
-        return plain and first.name != second.name
-    return spec.groups[0].count == 1
+        return first.size != "large" or first.count == 2
+    plain = not others or all(g.count == 1 and g.size is None for g in spec.groups)
+    return plain and first.count == 1 and first.name not in [other.name for other in others]
 
 
 def specs(category: str) -> Iterator[Spec]:
     """Every spec of a category, in a fixed order."""
     pairs = [(colour, shape) for colour in COLOURS for shape in SHAPES]
+    sizes, places = (None, *SIZES), (None, *PLACES.values())
+    relations = RELATIONS.values() if category == "position" else [None]
     for pair in pairs:
-        if category == "single":
-            for size in (None, *SIZES):
-                for place in (None, *PLACES.values()):
-                    yield Spec("single", (Group(*pair, 1, size),), place=place)
-        elif category == "counting":
-            for count in NUMBERS.values():
-                for size in (None, *SIZES):
-                    if size != "large" or count == 2:
-                        yield Spec("counting", (Group(*pair, count, size),))
-        elif category == "background":
-            for size in (None, *SIZES):
-                for background in BACKGROUNDS:
-                    group = Group(*pair, 1, size)
-                    yield Spec("background", (group,), background=background)
-        else:
-            for other in pairs:
-                if other == pair:
-                    continue
-                groups = (Group(*pair), Group(*other))
-                if category == "attribution":
-                    yield Spec("attribution", groups)
-                else:
-                    for relation in RELATIONS.values():
-                        yield Spec("position", groups, relation=relation)
+        one = [Group(*pair, 1, size) for size in sizes]
+        match category:
+            case "single":
+                yield from (Spec(category, (g,), place=place) for g in one for place in places)
+            case "counting":
+                some = [Group(*pair, n, size) for n in NUMBERS.values() for size in sizes]
+                yield from filter(_allowed, (Spec(category, (group,)) for group in some))
+            case "background":
+                yield from (Spec(category, (g,), background=b) for g in one for b in BACKGROUNDS)
+            case _:
+                twos = [(Group(*pair), Group(*other)) for other in pairs if other != pair]
+                yield from (Spec(category, two, relation=r) for two in twos for r in relations)
 
 
 def held_out(spec: Spec) -> bool:
@@ -238,21 +229,17 @@ def demands(spec: Spec) -> list[Demand]:
     """The facts that a picture of this spec must show; no objects beside the named ones."""
     facts: list[Demand] = []
     for group in spec.groups:
-        if group.count == 1:
-            facts.append(Demand("exists", group.name))
-        else:
-            facts.append(Demand("count", group.name, group.count))
-        if group.size:
-            facts.append(Demand("size", group.name, group.size))
-    first = spec.groups[0].name
-    if spec.place:
-        facts.append(Demand("place", first, spec.place))
-    if spec.relation:
-        facts.append(Demand("relation", first, spec.relation, spec.groups[1].name))
-    if spec.background:
-        facts.append(Demand("background", "", spec.background))
-    facts.append(Demand("total", "", sum(group.count for group in spec.groups)))
-    return facts
+        number = None if group.count == 1 else group.count
+        facts.append(Demand("count" if number else "exists", group.name, number))
+        facts += [Demand("size", group.name, group.size)] if group.size else []
+    first, last = spec.groups[0].name, spec.groups[-1].name
+    further = [
+        Demand("place", first, spec.place),
+        Demand("relation", first, spec.relation, last if spec.relation else ""),
+        Demand("background", "", spec.background),
+        Demand("total", "", sum(group.count for group in spec.groups)),
+    ]
+    return facts + [demand for demand in further if demand.value]
 
 
 def parse(caption: str) -> list[Demand]:
@@ -269,17 +256,13 @@ def held_out_captions(category: str) -> list[str]:
 def benchmark_prompts() -> list[dict[str, Any]]:
     """The fixed 320 held-out prompts, categories in turn, so that every prefix is balanced."""
     each = {category: held_out_captions(category)[:64] for category in CATEGORIES}
-    rows: list[dict[str, Any]] = []
-    for i in range(64):
-        for category in CATEGORIES:
-            text = each[category][i]
-            names = [group.name for group in read(text).groups]
-            rows.append(
-                {
-                    "id": f"shapes-{len(rows):04d}",
-                    "text": text,
-                    "category": category,
-                    "notes": {"objects": names},
-                }
-            )
-    return rows
+    turns = [(category, each[category][i]) for i in range(64) for category in CATEGORIES]
+    return [
+        {
+            "id": f"shapes-{at:04d}",
+            "text": text,
+            "category": category,
+            "notes": {"objects": [group.name for group in read(text).groups]},
+        }
+        for at, (category, text) in enumerate(turns)
+    ]

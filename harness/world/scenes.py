@@ -144,17 +144,18 @@ def _random_spec(rng: np.random.Generator, category: str) -> Spec:
         return tuple(COLOURS)[rng.integers(len(COLOURS))], SHAPES[rng.integers(len(SHAPES))]
 
     size = (None, None, *SIZES)[rng.integers(4)]
-    if category == "single":
-        places = tuple(PLACES.values())
-        place = places[rng.integers(len(places))] if rng.random() < 0.6 else None
-        return Spec(category, (Group(*pair(), 1, size),), place=place)
-    if category == "counting":
-        count = int(rng.integers(2, 5))
-        size = None if size == "large" and count > 2 else size
-        return Spec(category, (Group(*pair(), count, size),))
-    if category == "background":
-        background = tuple(BACKGROUNDS)[rng.integers(len(BACKGROUNDS))]
-        return Spec(category, (Group(*pair(), 1, size),), background=background)
+    match category:
+        case "single":
+            places = tuple(PLACES.values())
+            place = places[rng.integers(len(places))] if rng.random() < 0.6 else None
+            return Spec(category, (Group(*pair(), 1, size),), place=place)
+        case "counting":
+            count = int(rng.integers(2, 5))
+            size = None if size == "large" and count > 2 else size
+            return Spec(category, (Group(*pair(), count, size),))
+        case "background":
+            background = tuple(BACKGROUNDS)[rng.integers(len(BACKGROUNDS))]
+            return Spec(category, (Group(*pair(), 1, size),), background=background)
     first, second = pair(), pair()
     while second == first:
         second = pair()

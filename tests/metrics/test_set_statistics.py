@@ -12,7 +12,7 @@ from harness.core.errors import HarnessError
 from harness.metrics.frechet import FrechetInfinity, frechet_distance
 from harness.metrics.mmd import Mmd, SubsetMmd, gaussian, polynomial
 from harness.metrics.precision_recall import BallsWithImages, ImagesInBalls, ReferencesInBalls
-from harness.metrics.set_statistics import BLOCKS, LeavesOut, Reference, Rows, delete_one
+from harness.metrics.set_statistics import BLOCKS, FeatureRows, LeavesOut, Reference, delete_one
 from harness.metrics.undefined import Undefined
 from tests.conftest import Certify
 
@@ -115,13 +115,13 @@ def test_a_jackknife_is_that_of_values_without_each_block(make: Any) -> None:
     states = [statistic.gather(ours[blocks == b]) for b in range(BLOCKS)]
 
     class Plain:
-        def gather(self, features: np.ndarray) -> Rows:
-            return Rows.of(features)
+        def gather(self, features: np.ndarray) -> FeatureRows:
+            return FeatureRows.of(features)
 
-        def value(self, state: Rows) -> Any:
+        def value(self, state: FeatureRows) -> Any:
             return value(statistic, state.array)
 
-    plain = [Rows.of(ours[blocks == b]) for b in range(BLOCKS)]
+    plain = [FeatureRows.of(ours[blocks == b]) for b in range(BLOCKS)]
     expected = delete_one(Plain(), plain)
     assert not isinstance(expected, Undefined)
     assert expected.std() > 0
@@ -164,4 +164,4 @@ def test_infinity_needs_images_and_has_no_interval() -> None:
     found = value(statistic, np.random.default_rng(0).normal(size=(33, WIDTH)))
     assert isinstance(found, Undefined)
     assert "at least 34" in found.reason
-    assert isinstance(delete_one(statistic, [Rows.of(np.zeros((2, WIDTH)))] * 20), Undefined)
+    assert isinstance(delete_one(statistic, [FeatureRows.of(np.zeros((2, WIDTH)))] * 20), Undefined)

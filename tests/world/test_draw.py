@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from harness.world import scenes
-from harness.world.draw import distance, draw, draw_all
+from harness.world.draw import distance, draw
 from harness.world.grammar import SHAPES
 from harness.world.scenes import REACH, SIZE, Scene, SceneObject
 
@@ -63,7 +63,7 @@ def test_objects_keep_apart_and_inside() -> None:
 def test_pictures_are_a_function_of_the_scene() -> None:
     scene = scenes.scene("two red stars", np.random.default_rng(3))
     assert scene == scenes.scene("two red stars", np.random.default_rng(3))
-    pictures = draw_all([scene, scene])
+    pictures = np.stack([draw(scene), draw(scene)])
     assert pictures.shape == (2, 3, SIZE, SIZE)
     assert pictures.dtype == np.uint8
     assert (pictures[0] == pictures[1]).all()

@@ -38,6 +38,7 @@ class PerturbedAttention(GuidancePolicy):
         self.strength = pag_scale or 0.0
         self.branch = "perturbed" if pag_scale else None
         self._layers = tuple(pag_layers or ("mid",))
+        self._altered: dict[int, Network] = {}
 
     def altered(self, network: Network) -> Network:
         """See models/pipelines/hooks/perturbed.py."""
@@ -46,4 +47,6 @@ class PerturbedAttention(GuidancePolicy):
                 f"{network.name} has no self-attention to perturb: pag_scale needs a diffusers "
                 "pipeline, such as a Stable Diffusion"
             )
-        return network.perturbed(self._layers)
+        if id(network) not in self._altered:
+            self._altered[id(network)] = network.perturbed(self._layers)
+        return self._altered[id(network)]

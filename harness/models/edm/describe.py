@@ -110,22 +110,19 @@ def _checkpoint(path: Path) -> tuple[str, list[_Found], Mapping[str, Any]]:
 def _safetensors(path: Path) -> _Found:
     from safetensors import SafetensorError, safe_open
 
+    from harness.models.edm.entries import read_description
+
     try:
         with safe_open(path, "pt") as file:
             slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118
-            tensors = {
-                name: (tuple(part.get_shape()), part.get_dtype()) for name, part in slices.items()
-            }
+            tensors = {n: (tuple(part.get_shape()), part.get_dtype()) for n, part in slices.items()}
     except (SafetensorError, OSError) as error:
         raise HarnessError(f"cannot read {path}: {error}") from None
-    about: Any = {}
-    description = path.with_suffix(".json")
-    if description.is_file():
-        try:
-            about = json.loads(description.read_text())
-        except ValueError as error:
-            raise HarnessError(f"cannot read {description}: {error}") from None
-    about = about if isinstance(about, dict) else {}
-    name, kwargs = about.get("class_name"), about.get("init_kwargs")
-    known = isinstance(name, str) and name.isidentifier() and isinstance(kwargs, dict)
-    return _Found(path.stem, name if known else None, kwargs if known else {}, None, tensors)
+    try:
+        about = read_description(path)
+    except HarnessError:  # which is said where it is checked whether the network can be run
+        about = {"class_name": "", "init_kwargs": {}}
+    name = about["class_name"]
+    return _Found(
+        path.stem, name if name.isidentifier() else None, about["init_kwargs"], None, tensors
+    )

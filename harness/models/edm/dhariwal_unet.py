@@ -14,10 +14,8 @@ from harness.models.edm.layers import (
     Conv,
     PositionalEmbedding,
     ResidualBlock,
-    begin_zero,
     group_norm,
 )
-from harness.models.edm.song_unet import drop_labels
 from harness.models.edm.unet_plan import decoder_plan, encoder_plan
 
 _HEAD = 64  # channels of an attention head
@@ -26,8 +24,8 @@ _HEAD = 64  # channels of an attention head
 class DhariwalUNet(nn.Module):
     """[B, in_channels, R, R] to [B, out_channels, R, R], R = `img_resolution`.
 
-    Attention at `attn_resolutions` with one head for every 64 channels: none below 64. Dropout and
-    `label_dropout` (the share of class labels that are zeroed) act in training only.
+    Attention at `attn_resolutions` with one head for every 64 channels: none below 64. `dropout`
+    and `label_dropout` of published arguments mattered in their training only.
     """
 
     def __init__(
@@ -46,18 +44,13 @@ class DhariwalUNet(nn.Module):
         label_dropout: float = 0.0,
     ) -> None:
         super().__init__()
-        self.label_dropout = label_dropout
         embedding = model_channels * channel_mult_emb
         self.map_noise = PositionalEmbedding(model_channels)
-        self.map_augment = None
-        if augment_dim:
-            self.map_augment = nn.Linear(augment_dim, model_channels, bias=False)
+        augment = nn.Linear(augment_dim, model_channels, bias=False) if augment_dim else None
+        self.map_augment = augment
         self.map_layer0 = nn.Linear(model_channels, embedding)
         self.map_layer1 = nn.Linear(embedding, embedding)
-        self.map_label = None
-        if label_dim:
-            self.map_label = nn.Linear(label_dim, embedding, bias=False)
-            nn.init.normal_(self.map_label.weight)
+        self.map_label = nn.Linear(label_dim, embedding, bias=False) if label_dim else None
         block: Any = partial(
             ResidualBlock,
             embedding=embedding,
@@ -87,7 +80,6 @@ class DhariwalUNet(nn.Module):
             self.dec[name] = block(inputs, outputs, to=up, heads=heads)
         self.out_norm = group_norm(widths[0], 1e-5)
         self.out_conv = Conv(widths[0], out_channels, 3)
-        begin_zero(self)
 
     def forward(
         self,
@@ -118,6 +110,5 @@ class DhariwalUNet(nn.Module):
             out = out + self.map_augment(augment_labels)
         out = self.map_layer1(F.silu(self.map_layer0(out)))
         if self.map_label is not None and class_labels is not None:
-            labels = drop_labels(class_labels, self.label_dropout if self.training else 0.0)
-            out = out + self.map_label(labels)
+            out = out + self.map_label(class_labels)
         return F.silu(out)

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import torch
 from torch.nn import functional as F
 
-from harness.core.errors import HarnessError, unknown
-from harness.models.base import Condition, Network
+from harness.core.errors import HarnessError
+from harness.models.base import Condition, SigmaSpaceModel, check_side
 from harness.models.class_labels import encode_classes
 from harness.models.edm.edm_network import EdmNetwork
 from harness.models.edm.grids import GRIDS, RANGES
-from harness.models.ladders import check_ladder, rho_grid
+from harness.models.ladders import RHO, check_ladder, choose_spacing, rho_grid
 
 
 class EdmLevels:
@@ -35,11 +34,7 @@ class EdmLevels:
         Even in sigma^(1/rho), rho 7 (Karras et al. 2022, equation 5), or by the spacings of
         grids.py, each of which has its own `sigma_min` and `sigma_max`; for pictures in [-1, 1].
         """
-        spacing = spacing or "karras"
-        if spacing not in RANGES:
-            raise unknown("spacing", spacing, RANGES, where=f"model {self.name}")
-        if rho is not None and spacing != "karras":
-            raise HarnessError(f"rho belongs to spacing=karras, not to {spacing}")
+        spacing = choose_spacing(spacing, "karras", RANGES, rho, f"model {self.name}")
         low = max(sigma_min or RANGES[spacing][0], self.net.sigma_min)
         high = min(sigma_max or RANGES[spacing][1], self.net.sigma_max)
         if low >= high:
@@ -48,7 +43,7 @@ class EdmLevels:
                 f"{self.net.sigma_min:.6g} to {self.net.sigma_max:.6g}"
             )
         if spacing == "karras":
-            sigmas = rho_grid(steps, low, high, rho or 7.0)
+            sigmas = rho_grid(steps, low, high, rho or RHO)
         else:
             sigmas = GRIDS[spacing](steps, low, high)
         return check_ladder(F.pad(self.round(sigmas), (0, 1)))
@@ -58,7 +53,7 @@ class EdmLevels:
         return self.net.round_sigma(sigma.to(torch.float64)).to(sigma.device)
 
 
-class EdmModel(EdmLevels):
+class EdmModel(SigmaSpaceModel, EdmLevels):
     """A loaded network. Pictures are [B, C, R, R] in [-1, 1], C 1 or 3."""
 
     def __init__(self, name: str, net: EdmNetwork, device: str) -> None:
@@ -68,23 +63,11 @@ class EdmModel(EdmLevels):
 
     def latent_shape(self, size: tuple[int, int]) -> tuple[int, int, int]:
         resolution = self.net.img_resolution
-        side = resolution * self.net.downsampling
-        if size != (side, side):
-            raise HarnessError(
-                f"model {self.name} makes pictures of {side}x{side}, not {size[0]}x{size[1]}"
-            )
+        check_side(self.name, size, resolution * self.net.downsampling)
         return (self.net.img_channels, resolution, resolution)
-
-    def start(self, noise: torch.Tensor, sigma: torch.Tensor) -> torch.Tensor:
-        return noise.to(self.device, self.state_dtype) * sigma
 
     def encode(self, prompts: Sequence[str]) -> Condition:
         return encode_classes(prompts, self.net.label_dim, self.name, self.device)
-
-    def encode_negative(self, negatives: Sequence[str | None]) -> Condition | None:
-        if any(negatives):
-            raise HarnessError(f"model {self.name} takes no negative prompt")
-        return None
 
     def network(
         self, x: torch.Tensor, sigma: torch.Tensor, time: torch.Tensor, condition: Condition
@@ -98,16 +81,7 @@ class EdmModel(EdmLevels):
         labels = None
         if self.net.label_dim:
             labels = F.one_hot(condition["class"], self.net.label_dim)
-        return self.net(x, time.to(x.device), labels)
-
-    def denoised(self, x: torch.Tensor, sigma: torch.Tensor, output: torch.Tensor) -> torch.Tensor:
-        return output
-
-    def variants(self, settings: Mapping[str, Mapping[str, Any]]) -> Mapping[str, Network]:
-        raise HarnessError(f"model {self.name} takes no LoRA")
-
-    def native(self, x: torch.Tensor, sigma: torch.Tensor) -> torch.Tensor:
-        return x
+        return self.net(x, time.to(x.device, non_blocking=True), labels)
 
     def decode(self, native: torch.Tensor) -> torch.Tensor:
         """Fractions are cut off, as published; grey pictures get three equal channels."""

@@ -62,7 +62,7 @@ def safetensors_entry(path: Path, name: str | None = None) -> ModelEntry:
     are not looked at. Raises HarnessError for a description that is missing or of no network.
     """
     description = path.with_suffix(".json")
-    about = _read(description, path)
+    about = read_description(path)
     stored = NetworkFile(
         source=str(path),
         class_name=about["class_name"],
@@ -185,7 +185,9 @@ def _family(net: EdmNetwork) -> tuple[type[EdmLevels], type[EdmModel]]:
     return (PfgmLevels, PfgmModel) if net.extra_dimensions else (EdmLevels, EdmModel)
 
 
-def _read(description: Path, path: Path) -> dict[str, Any]:
+def read_description(path: Path) -> dict[str, Any]:
+    """The `class_name` and `init_kwargs` of a file's network, out of the JSON file beside it."""
+    description = path.with_suffix(".json")
     wanted = f'{{"class_name": "EDMPrecond", "init_kwargs": {{...}}}} as {path.name} was trained'
     try:
         about = json.loads(description.read_text())

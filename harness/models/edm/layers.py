@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import pi, sqrt
+from math import pi
 from typing import Literal
 
 import torch
@@ -175,28 +175,3 @@ class ResidualBlock(nn.Module):
         q, k, v = self.qkv(self.norm2(x)).unflatten(1, (self.heads, -1, 3)).flatten(4).unbind(3)
         mixed = F.scaled_dot_product_attention(*(part.transpose(2, 3) for part in (q, k, v)))
         return self.proj(mixed.transpose(2, 3).reshape(x.shape))
-
-
-@torch.no_grad()
-def begin_xavier(net: nn.Module) -> None:
-    """Untrained weights of SongUNet: residual branches begin near zero."""
-    for name, layer in net.named_modules():
-        if isinstance(layer, nn.Conv2d | nn.Linear):
-            gain = 1e-5 if _closes_a_branch(name) else sqrt(0.2) if name.endswith("qkv") else 1.0
-            nn.init.xavier_uniform_(layer.weight, gain)
-            if layer.bias is not None:
-                layer.bias.zero_()
-
-
-@torch.no_grad()
-def begin_zero(net: nn.Module) -> None:
-    """Untrained weights of DhariwalUNet: PyTorch's own, and residual branches begin at zero."""
-    for name, layer in net.named_modules():
-        if isinstance(layer, nn.Conv2d) and _closes_a_branch(name):
-            layer.weight.zero_()
-            if layer.bias is not None:
-                layer.bias.zero_()
-
-
-def _closes_a_branch(name: str) -> bool:
-    return name.rsplit(".", 1)[-1].endswith(("conv1", "proj", "aux_conv", "out_conv"))

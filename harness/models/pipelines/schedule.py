@@ -15,8 +15,17 @@ import torch
 from pydantic import Field
 from typing_extensions import Self
 
-from harness.core.errors import HarnessError, unknown
-from harness.models.ladders import Spacing, check_ladder, check_range, close_ladder, rho_grid
+from harness.core.errors import HarnessError
+from harness.models.ladders import (
+    RHO,
+    Spacing,
+    check_ladder,
+    check_range,
+    choose_spacing,
+    close_ladder,
+    karras_ladder,
+    rho_grid,
+)
 from harness.models.pipelines.configurations import CheckpointSettings, read_scheduler
 
 
@@ -109,7 +118,7 @@ class DiscreteSchedule:
 
     def time_of(self, sigma: torch.Tensor) -> torch.Tensor:
         """The (fractional) timestep of sigma, in [0, T-1]; exact for the table's own levels."""
-        table = self._log_sigmas.to(sigma.device)
+        table = self._log_sigmas.to(sigma.device, non_blocking=True)
         log = sigma.double().clamp(self.sigma_min, self.sigma_max).log()
         high = torch.searchsorted(table, log.contiguous()).clamp(1, len(table) - 1)
         low = high - 1
@@ -122,11 +131,11 @@ class DiscreteSchedule:
 
     def sigma_of(self, time: torch.Tensor) -> torch.Tensor:
         """Sigma of a timestep in [0, T-1]; the inverse of `time_of` (linear in log sigma)."""
-        table = self._log_sigmas.to(time.device)
+        table = self._log_sigmas.to(time.device, non_blocking=True)
         low = time.double().floor().clamp(0, len(table) - 1).long()
         high = (low + 1).clamp(max=len(table) - 1)
         log = table[low] + (time.double() - low) * (table[high] - table[low])
-        exact = self.sigmas.to(time.device)[low]
+        exact = self.sigmas.to(time.device, non_blocking=True)[low]
         return torch.where(time == low, exact, log.exp())
 
     def native(self, x: torch.Tensor, sigma: torch.Tensor) -> torch.Tensor:
@@ -157,24 +166,14 @@ class DiscreteSchedule:
         the range of timesteps is cut there (`leading` then includes both ends). `karras` is even in
         sigma^(1/rho), and `karras_rounded` the same at the nearest timesteps, nearest in log sigma.
         """
-        spacing = spacing or self.spacing
-        if spacing not in get_args(Spacing):
-            raise unknown("spacing", spacing, get_args(Spacing))
+        spacing = choose_spacing(spacing, self.spacing, get_args(Spacing), rho)
         low, high = sigma_min or self.sigma_min, sigma_max or self.sigma_max
         check_range(low, high, self.sigma_min, self.sigma_max)
-        if spacing in ("karras", "karras_rounded"):
-            rho = 7.0 if rho is None else rho
-
-            def grid(levels: int) -> torch.Tensor:
-                sigmas = rho_grid(levels, low, high, rho)
-                if spacing == "karras":
-                    return sigmas
-                return self.sigmas[self.time_of(sigmas).round().long()]
-
-            return close_ladder(grid, steps, low, self.last)
-        if rho is not None:
-            raise HarnessError(
-                f"rho belongs to spacing=karras and karras_rounded, not to {spacing}"
+        if spacing == "karras":
+            return karras_ladder(steps, low, high, rho, self.last)
+        if spacing == "karras_rounded":
+            return close_ladder(
+                lambda n: self._nearest(rho_grid(n, low, high, rho or RHO)), steps, low, self.last
             )
         if steps >= len(self.sigmas):
             raise HarnessError(f"steps {steps}: the model knows {len(self.sigmas)} timesteps")
@@ -199,6 +198,10 @@ class DiscreteSchedule:
         if float(sigmas[-1]) == self.last:  # nothing is left to step over
             return check_ladder(sigmas)
         return check_ladder(torch.cat([sigmas, torch.tensor([self.last], dtype=torch.float64)]))
+
+    def _nearest(self, sigmas: torch.Tensor) -> torch.Tensor:
+        """The levels of the timesteps next to those of `sigmas`."""
+        return self.sigmas[self.time_of(sigmas).round().long()]
 
     def _linspace(self, first: float, last: float, levels: int) -> torch.Tensor:
         times = torch.linspace(first, last, levels, dtype=torch.float64)

@@ -48,16 +48,16 @@ class StableDiffusion(PipelineModel):
     ) -> torch.Tensor:
         extra: dict[str, Any] = {}
         if self.distilled is not None:
-            scales = torch.full((len(z),), self.distilled - 1, device=z.device)
+            scales = torch.full((len(z),), self.distilled - 1)
             extra["timestep_cond"] = self.pipeline.get_guidance_scale_embedding(
                 scales, embedding_dim=self.net.config.time_cond_proj_dim
-            ).to(z.dtype)
+            ).to(z.device, z.dtype, non_blocking=True)
         if self._is_xl:
             height, width = z.shape[-2] * self.scale, z.shape[-1] * self.scale
-            ids = z.new_tensor([height, width, 0, 0, height, width])
+            ids = torch.tensor([height, width, 0, 0, height, width], dtype=z.dtype)
             extra["added_cond_kwargs"] = {
                 "text_embeds": condition["pooled"],
-                "time_ids": ids.expand(len(z), -1),
+                "time_ids": ids.to(z.device, non_blocking=True).expand(len(z), -1),
             }
         hooks: AbstractContextManager[None] = nullcontext()
         if timestep.ndim > 1:

@@ -8,6 +8,8 @@ algorithm 1); `unconditional` makes it a network of its own.
 
 from __future__ import annotations
 
+from math import sqrt
+
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -48,7 +50,24 @@ CONFIGURATION = {
 
 def make(classes: int = CLASSES) -> nn.Module:
     """A network with untrained weights; of 0 classes, an unconditional one."""
-    return build("EDMPrecond", {**CONFIGURATION, "label_dim": classes})
+    net = build("EDMPrecond", {**CONFIGURATION, "label_dim": classes})
+    initialise(net)
+    return net
+
+
+@torch.no_grad()
+def initialise(net: nn.Module) -> None:
+    """Xavier-uniform weights, as EDM trains SongUNet from: residual branches begin near zero."""
+    for name, layer in net.named_modules():
+        if isinstance(layer, nn.Conv2d | nn.Linear):
+            gain = 1e-5 if _closes_a_branch(name) else sqrt(0.2) if name.endswith("qkv") else 1.0
+            nn.init.xavier_uniform_(layer.weight, gain)
+            if layer.bias is not None:
+                layer.bias.zero_()
+
+
+def _closes_a_branch(name: str) -> bool:
+    return name.rsplit(".", 1)[-1].endswith(("conv1", "proj", "aux_conv", "out_conv"))
 
 
 def batch(step: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:

@@ -150,15 +150,23 @@ def _parse(path: Path, data: memoryview, budget: Budget) -> tuple[str, Any]:
 def _other_kind(start: bytes) -> str:
     """What a file is that is no checkpoint."""
     text = start.lstrip().lower()
-    if text.startswith(b"version https://git-lfs"):
-        return "it is a Git LFS pointer, not the file itself: run 'git lfs pull'"
-    if text.startswith((b"<!doctype", b"<html", b"<?xml")):
-        return "it is a web page, not a checkpoint: the download failed, download it again"
-    if start.startswith(b"\x1f\x8b"):
-        return "it is compressed with gzip: unpack it first"
-    if start[8:10] == b'{"' or start[8:9] == b"{":
-        return "it is a safetensors file: call it .safetensors, with its .json beside it"
-    return "it is neither a pickle of protocol 2 or later nor a file of torch.save"
+    kinds = [
+        (
+            text.startswith(b"version https://git-lfs"),
+            "it is a Git LFS pointer, not the file itself: run 'git lfs pull'",
+        ),
+        (
+            text.startswith((b"<!doctype", b"<html", b"<?xml")),
+            "it is a web page, not a checkpoint: the download failed, download it again",
+        ),
+        (start.startswith(b"\x1f\x8b"), "it is compressed with gzip: unpack it first"),
+        (
+            start[8:9] == b"{",
+            "it is a safetensors file: call it .safetensors, with its .json beside it",
+        ),
+    ]
+    other = "it is neither a pickle of protocol 2 or later nor a file of torch.save"
+    return next((what for found, what in kinds if found), other)
 
 
 class _Assembly:
@@ -203,7 +211,7 @@ class _Assembly:
         named = isinstance(kwargs, dict) and all(isinstance(name, str) for name in kwargs)
         if state.get("_init_args") not in (None, (), []) or not named:
             raise Refused(f"its {value.class_name} was not made by keyword arguments alone")
-        return StoredNetwork(value.class_name, kwargs, self._attributes(state), tensors)
+        return StoredNetwork(value.class_name, kwargs, self._plain(_public(state)), tensors)
 
     def _check_size(self, tensors: Mapping[str, StoredTensor]) -> None:
         """Tensors that share one storage many times over would fill the memory."""
@@ -240,45 +248,37 @@ class _Assembly:
                 raise Refused(f"it is damaged: {show(name)} is a {_kind(child)}, no module")
             self._collect(child, f"{prefix}{self._check_name(name)}.", tensors, depth + 1)
 
-    def _attributes(self, state: Mapping[Any, Any]) -> dict[str, Any]:
-        """The plain attributes of an instance, without its modules and torch's own."""
-        found = {}
-        for name, value in state.items():
-            if isinstance(name, str) and not _HOOKS.fullmatch(name):
-                plain = self._plain(value)
-                if plain is not _MISSING:
-                    found[name] = plain
-        return found
-
     def _plain(self, value: Any, depth: int = 0, *, strict: bool = False) -> Any:
         """A value as JSON knows it; what is none is left out, or refused if `strict`."""
         self._budget.spend()
         if depth > _MAX_DEPTH:
             raise Refused(f"its values are nested more than {_MAX_DEPTH} deep")
-        if isinstance(value, str):
-            self._budget.spend(len(value) // 64)
-        if value is None or isinstance(value, (bool, int, float, str)):
-            return value
-        if isinstance(value, StoredArray):
-            self._budget.spend(len(value.data))
-            return value.tolist()
-        if isinstance(value, (list, tuple)):
-            parts = [self._plain(part, depth + 1, strict=strict) for part in value]
-            return _MISSING if any(part is _MISSING for part in parts) else parts
-        if type(value) is dict:
-            pairs = [(k, self._plain(v, depth + 1, strict=strict)) for k, v in value.items()]
-            return {name: part for name, part in pairs if part is not _MISSING}
-        if isinstance(value, Instance) and not strict:
-            inner = self._plain(self._public(value), depth + 1)
-            return {"class_name": value.class_name, **inner}
+        match value:
+            case None | bool() | int() | float():
+                return value
+            case str():
+                self._budget.spend(len(value) // 64)
+                return value
+            case StoredArray():
+                self._budget.spend(len(value.data))
+                return value.tolist()
+            case list() | tuple():
+                parts = [self._plain(part, depth + 1, strict=strict) for part in value]
+                return _MISSING if any(part is _MISSING for part in parts) else parts
+            case dict() if type(value) is dict:
+                pairs = [(k, self._plain(v, depth + 1, strict=strict)) for k, v in value.items()]
+                return {name: part for name, part in pairs if part is not _MISSING}
+            case Instance() if not strict:
+                inner = self._plain(_public(value.state or {}), depth + 1)
+                return {"class_name": value.class_name, **inner}
         if strict:
             raise Refused(f"an argument of its network's class is a {_kind(value)}, no plain value")
         return _MISSING
 
-    @staticmethod
-    def _public(value: Instance) -> dict[str, Any]:
-        state = value.state or {}
-        return {k: v for k, v in state.items() if isinstance(k, str) and not _HOOKS.fullmatch(k)}
+
+def _public(state: Mapping[Any, Any]) -> dict[str, Any]:
+    """The attributes of an instance without its modules and torch's own."""
+    return {k: v for k, v in state.items() if isinstance(k, str) and not _HOOKS.fullmatch(k)}
 
 
 def _items(state: Mapping[Any, Any], table: str) -> Any:

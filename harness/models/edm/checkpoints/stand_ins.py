@@ -91,15 +91,6 @@ class Instance(Buildable):
 def table(budget: Budget, load_bytes: Callable[[memoryview | bytes], Storage]) -> Symbols:
     """The fixed table of stand-ins; `load_bytes` reads a nested storage."""
     makers = _Makers(budget)
-    rows: dict[tuple[str, str], Symbol] = dict(arrays.SYMBOLS)
-
-    def add(
-        module: str,
-        name: str,
-        call: Callable[[tuple[Any, ...]], Any] | None = None,
-        new: Callable[[], Any] | None = None,
-    ) -> None:
-        rows[module, name] = Symbol(f"{module}.{name}", call, new)
 
     def storage(arguments: tuple[Any, ...]) -> Storage:
         match arguments:
@@ -107,20 +98,25 @@ def table(budget: Budget, load_bytes: Callable[[memoryview | bytes], Storage]) -
                 return load_bytes(arguments[0])
         raise damaged("torch.storage._load_from_bytes")
 
-    add("torch_utils.persistence", "_reconstruct_persistent_obj", persistent_object)
-    add("dnnlib.util", "EasyDict", new=dict)
-    add("collections", "OrderedDict", makers.ordered_dict, new=dict)
-    for builtins in ("builtins", "__builtin__"):
-        add(builtins, "set", makers.set_)
-    add("_codecs", "encode", makers.encode)
-    add("torch._utils", "_rebuild_tensor_v2", tensor)
-    add("torch._utils", "_rebuild_parameter", parameter)
-    add("torch.storage", "_load_from_bytes", storage)
-    for name in STORAGES:
-        add("torch", name)
-    for name in ("ModuleDict", "ModuleList"):
-        add("torch.nn.modules.container", name, new=partial(Instance, name))
-    return rows
+    calls: dict[tuple[str, str], Callable[[tuple[Any, ...]], Any]] = {
+        ("torch_utils.persistence", "_reconstruct_persistent_obj"): persistent_object,
+        ("collections", "OrderedDict"): makers.ordered_dict,
+        ("builtins", "set"): makers.set_,
+        ("__builtin__", "set"): makers.set_,
+        ("_codecs", "encode"): makers.encode,
+        ("torch._utils", "_rebuild_tensor_v2"): tensor,
+        ("torch._utils", "_rebuild_parameter"): parameter,
+        ("torch.storage", "_load_from_bytes"): storage,
+    }
+    news: dict[tuple[str, str], Callable[[], Any]] = {
+        ("dnnlib.util", "EasyDict"): dict,
+        ("collections", "OrderedDict"): dict,
+        ("torch.nn.modules.container", "ModuleDict"): partial(Instance, "ModuleDict"),
+        ("torch.nn.modules.container", "ModuleList"): partial(Instance, "ModuleList"),
+    }
+    names = [*calls, *news, *(("torch", name) for name in STORAGES)]
+    ours = {name: Symbol(".".join(name), calls.get(name), news.get(name)) for name in names}
+    return {**arrays.SYMBOLS, **ours}
 
 
 @dataclass(frozen=True)

@@ -20,17 +20,17 @@ class AttentionMaps:
 
     def __init__(self, size: tuple[int, int]) -> None:
         self.size, self.layers = size, 0
-        self._total = torch.zeros(())
+        self._total: torch.Tensor | float = 0.0
 
     def add(self, probabilities: torch.Tensor) -> None:
         """One layer's [B, h w, tokens], the mean over its heads."""
-        self._total = self._total.to(probabilities) + probabilities
+        self._total = probabilities + self._total
         self.layers += 1
 
     @property
     def mean(self) -> torch.Tensor:
         """[B, tokens, h, w], float32 or wider: the weight of every token at every cell."""
-        mean = self._total / self.layers
+        mean = torch.as_tensor(self._total / self.layers)
         return mean.transpose(1, 2).unflatten(2, self.size)
 
 

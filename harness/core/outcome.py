@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,10 +16,7 @@ def outcome(ahead: Any) -> NDArray[np.float64]:
     return LOSS + (np.sign(np.asarray(ahead, np.float64)) + 1) * TIE
 
 
-Outcomes = TypeVar("Outcomes", float, NDArray[np.float64])
-
-
-def balance(outcomes: Outcomes) -> Outcomes:
+def balance(outcomes: Any) -> Any:
     """1 for a win, 0 for a tie, -1 for a loss; a mean outcome in proportion."""
     return 2 * outcomes - 1
 
