@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness.core.errors import HarnessError
-from harness.face.inputs import Names, RunLike, Say, names_of, path_of, quiet, run_of
+from harness.face.inputs import Names, RunLike, Say, names_of, path_of, quiet, run_of, to_stderr
 from harness.face.results import Comparison, Matrix, Survey
 from harness.store.run import Run
 
@@ -34,7 +34,7 @@ def evaluate(
     batch_size: int = 64,
     seed_ranges: str | None = None,
     say: Say = quiet,
-    note: Say = quiet,
+    note: Say = to_stderr,
 ) -> pd.DataFrame:
     """Score the images of runs: what is missing; one row a run and metric.
 
@@ -194,7 +194,7 @@ def compare(
     threads: int = 1,
     batch_size: int | None = None,
     workers: int | None = None,
-    note: Say = quiet,
+    note: Say = to_stderr,
 ) -> Comparison | Matrix:
     """Winning rates of one run over others, on the scores that `evaluate` stored.
 

@@ -1,4 +1,4 @@
-"""What a comparison gives: tables as DataFrames, the verdict as a sentence, itself in a notebook."""
+"""What a comparison gives: a verdict, tables as DataFrames, and itself in a notebook."""
 
 from __future__ import annotations
 
@@ -78,6 +78,16 @@ class Comparison(Judgement[ComparisonTables]):
     def pairs(self) -> pd.DataFrame:
         """Every pair of images with both scores."""
         return self.tables.pairs
+
+
+@dataclass(frozen=True, repr=False)
+class Tuned(Comparison):
+    """Two samplers at their best: what was chosen on the dev split of `trials` a side, compared on
+    the test split."""
+
+    candidate: str
+    baseline: str
+    trials: int
 
 
 class Survey(Judgement[SurveyTable]):

@@ -19,13 +19,17 @@ def html_page(page: Page) -> str:
 
     folder = resources("harness.reporting")
     data = page.viewer and page.viewer.data
-    return _environment().get_template("page.html.j2").render(
-        page=page,
-        style=Markup((folder / "page.css").read_text(encoding="utf-8")),
-        script=Markup((folder / "page.js").read_text(encoding="utf-8")),
-        data=Markup(embedded_json(data)) if data else None,
-        drawn={drawing.name: Markup(drawing.inline()) for drawing in page.drawings},
-        ties=words.TIES,
+    return (
+        _environment()
+        .get_template("page.html.j2")
+        .render(
+            page=page,
+            style=Markup((folder / "page.css").read_text(encoding="utf-8")),
+            script=Markup((folder / "page.js").read_text(encoding="utf-8")),
+            data=Markup(embedded_json(data)) if data else None,
+            drawn={drawing.name: Markup(drawing.inline()) for drawing in page.drawings},
+            ties=words.TIES,
+        )
     )
 
 
