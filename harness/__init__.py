@@ -22,6 +22,9 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from harness.core.errors import HarnessError as HarnessError
     from harness.core.shards import Prompt as Prompt
+    from harness.engine.policies.base import GuidancePolicy as GuidancePolicy
+    from harness.engine.policies.base import PolicyContext as PolicyContext
+    from harness.engine.policies.base import policy as policy
     from harness.face.extending import model as model
     from harness.face.extending import prompt_set as prompt_set
     from harness.face.making import generate as generate
@@ -40,6 +43,7 @@ _HOMES = {
     "harness.face.benchmarks": ("bench", "survey", "sweep", "tune", "ablate"),
     # what registers one's own
     "harness.samplers.base": ("sampler", "Denoise", "Noise", "epsilon"),
+    "harness.engine.policies.base": ("policy", "GuidancePolicy", "PolicyContext"),
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
 

@@ -73,8 +73,7 @@ class GaEval(Applied):
         if place in self._leads_to:
             u, c, _ = estimates
             apart = (u - c).double() / float(sigma)
-            to = self._leads_to[place]
-            known = both.to(x.device, non_blocking=True)
+            known, to = both.to(x.device, non_blocking=True), self._leads_to[place]
             self._begun = _Begun(x.double(), float(sigma), apart, known, to)
 
     def _scale(self, begun: _Begun, x: torch.Tensor, sigma: float) -> torch.Tensor:

@@ -61,7 +61,7 @@ class StableDiffusion(PipelineModel):
             }
         hooks: AbstractContextManager[None] = nullcontext()
         if timestep.ndim > 1:
-            hooks = pixel_time(self.net, timestep)
+            hooks = pixel_time(self.net, timestep, self.times[1])
             timestep = timestep[:, 0, 0]  # not looked at
         with hooks:
             return self.net(
