@@ -63,15 +63,20 @@ class Harness:
     def draws(
         self, sampler: str | Callable[[int], str] = "ddim", *, decode: bool = True
     ) -> Callable[..., Any]:
-        """The work of `Ensemble.run`, and of decoding. A sampler may depend on the steps."""
+        """The work of `Ensemble.run`, and of decoding. A sampler may depend on the steps.
 
-        def work(steps: int) -> Iterator[torch.Tensor]:
-            text = sampler if isinstance(sampler, str) else sampler(steps)
-            call = self._plan(text, steps).spec.sampler
+        A run is planned once, before the clock starts.
+        """
+
+        def stages(call: Any) -> Iterator[torch.Tensor]:
             found = self.ensemble.run(call, self.texts, self.negatives, self.noise())
             yield found.native
             if decode:
                 yield self.model.decode(found.native)
+
+        def work(steps: int) -> Iterator[torch.Tensor]:
+            text = sampler if isinstance(sampler, str) else sampler(steps)
+            return stages(self._plan(text, steps).spec.sampler)
 
         return work
 
