@@ -16,7 +16,7 @@ from harness.core.libraries import ALIGNMENT, align, aligned
 from harness.engine.ensemble import Ensemble
 from harness.engine.noise import NoiseStreams
 from harness.engine.resolve import resolve
-from harness.metrics.inception import open_network
+from harness.metrics.inception import open_inception
 from harness.metrics.linear_head import LinearHead
 from harness.metrics.shapes_clip import DualEncoder, dual_encoder_folder
 from harness.models.edm.latents import load_vae
@@ -124,7 +124,7 @@ def test_encoders_of_metrics_lie_aligned(tmp_path: Path, offset: int) -> None:
     encoder = DualEncoder(folder)
     encoder.setup("cpu")
     assert not misaligned(encoder.model, load_judge())
-    script = open_network(str(inception_script(tmp_path / "inception.pt")))
+    script = open_inception(str(inception_script(tmp_path / "inception.pt")))
     assert not misaligned(script.script)
 
 
