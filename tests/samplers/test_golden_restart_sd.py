@@ -15,7 +15,7 @@ from harness.core.call import Call
 from harness.engine.batch import run_sampler
 from harness.engine.noise import RecordedNoise
 from harness.engine.resolve import resolve
-from harness.models.pipelines.schedule import SchedulerSettings
+from harness.models.pipelines.noise_schedule import SchedulerSettings
 from harness.models.pipelines.stable_diffusion import StableDiffusion
 
 FOLDER = Path(__file__).parent.parent / "golden" / "restart"
