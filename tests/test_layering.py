@@ -74,3 +74,13 @@ def test_light_modules_stay_light(module: str, heavy: list[str]) -> None:
     code = f"import sys, {module}; print(*[m for m in {heavy} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split() == []
+
+
+def test_help_imports_no_heavy_library() -> None:
+    command = [sys.executable, "-X", "importtime", "-m", "harness", "--help"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    imported = {line.rsplit("|", 1)[-1].strip().split(".")[0] for line in done.stderr.splitlines()}
+    assert "typer" in imported
+    heavy = {"torch", "numpy", "pandas", "pyarrow", "scipy", "diffusers", "transformers"}
+    heavy |= {"matplotlib", "pydantic", "jinja2", "huggingface_hub", "pooch", "requests"}
+    assert not imported & heavy

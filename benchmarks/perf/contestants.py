@@ -8,21 +8,22 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from copy import deepcopy
-from dataclasses import replace
 from functools import lru_cache
 from itertools import pairwise
 from math import sqrt
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import torch
 
 from benchmarks.perf.timing import clock, measured
 from harness.core.shards import Prompt, plan_shards
+from harness.engine.ensemble import Ensemble
 from harness.engine.noise import NoiseStreams
 from harness.models.load import load
+from harness.runs import make
 from harness.runs.folder import Settings, open_run
-from harness.runs.make import generate, open_models
 from harness.runs.plan import plan
 
 _COLOURS, _FORMS = ("red", "blue", "green", "yellow"), ("circle", "square", "triangle", "star")
@@ -38,7 +39,7 @@ class Harness:
         self.device, self.batch, self.guidance = device, batch, guidance
         self._typed, self._guide = model, guide
         self.planned = self._plan("ddim", 2)
-        self.ensemble = open_models(self.planned, device)
+        self.ensemble = make.open_models(self.planned, device)
         self.model: Any = self.ensemble.model
         classes = self.model.classes
         names = [f"class {n}" for n in range(len(CAPTIONS))] if classes else CAPTIONS
@@ -63,15 +64,20 @@ class Harness:
     def draws(
         self, sampler: str | Callable[[int], str] = "ddim", *, decode: bool = True
     ) -> Callable[..., Any]:
-        """The work of `Ensemble.run`, and of decoding. A sampler may depend on the steps."""
+        """The work of `Ensemble.run`, and of decoding. A sampler may depend on the steps.
 
-        def work(steps: int) -> Iterator[torch.Tensor]:
-            text = sampler if isinstance(sampler, str) else sampler(steps)
-            call = self._plan(text, steps).spec.sampler
+        A run is planned once, before the clock starts.
+        """
+
+        def stages(call: Any) -> Iterator[torch.Tensor]:
             found = self.ensemble.run(call, self.texts, self.negatives, self.noise())
             yield found.native
             if decode:
                 yield self.model.decode(found.native)
+
+        def work(steps: int) -> Iterator[torch.Tensor]:
+            text = sampler if isinstance(sampler, str) else sampler(steps)
+            return stages(self._plan(text, steps).spec.sampler)
 
         return work
 
@@ -104,11 +110,12 @@ class Harness:
     def makes_run(self, folder: Path, sampler: str, steps: int, images: int) -> None:
         """A run of so many images, pictures on disk and all, by the model that is loaded."""
         planned = self._plan(sampler, steps)
-        planned = replace(planned, entry=replace(planned.entry, load=lambda request: self.model))
+        loaded = Ensemble(self.model, None, planned.spec.dtype, planned.spec.pixels)
         settings = Settings(self.device, torch.get_num_threads(), self.batch)
         prompts = [Prompt(str(i), f"{CAPTIONS[i % 16]} {i}") for i in range(images)]
         run = open_run(planned, str(folder), settings)
-        generate(((planned, run, shard) for shard in plan_shards(prompts, [0])), settings)
+        with patch.object(make, "open_models", lambda *_: loaded):
+            make.generate(((planned, run, one) for one in plan_shards(prompts, [0])), settings)
 
 
 class Pipeline:

@@ -61,8 +61,9 @@ def measured(work: Work, steps: int, device: str) -> tuple[list[float], int, lis
     on_gpu = torch.device(device).type == "cuda"
     if on_gpu:
         torch.cuda.reset_peak_memory_stats(device)
-    marks, given = [clock(device)], []
-    for result in work(steps):
+    stages, given = work(steps), []
+    marks = [clock(device)]
+    for result in stages:
         marks.append(clock(device))
         given.append(result)
     memory = torch.cuda.max_memory_allocated(device) if on_gpu else 0

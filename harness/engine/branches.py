@@ -65,17 +65,14 @@ def both(
     own: Conditioned, x: torch.Tensor, levels: Levels, u: Rows, c: Rows
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Raw outputs of the two branches in one network call, unconditional rows first."""
-    if not u.count:
-        found = _raw(own.network, c.of(x), levels, [c], c.told(own.condition))
-        return found[:0], found
-    if own.negative is None or not c.count:
-        assert own.negative is not None
-        found = _raw(own.network, u.of(x), levels, [u], u.told(own.negative))
-        return found, found[:0]
-    condition = own.both
-    if not (u.all and c.all):
-        condition = join([u.told(own.negative), c.told(own.condition)])
-    found = _raw(own.network, torch.cat([u.of(x), c.of(x)]), levels, [u, c], condition)
+    parts = [rows for rows in (u, c) if rows.count]
+    if u.all and c.all:
+        told = own.both
+    else:
+        told = join(
+            [rows.told(own.negative or {} if rows is u else own.condition) for rows in parts]
+        )
+    found = _raw(own.network, x, levels, parts, told)
     return found[: u.count], found[u.count :]
 
 
@@ -83,17 +80,21 @@ def alone(one: Conditioned, x: torch.Tensor, levels: Levels, rows: Rows) -> torc
     """Raw conditional outputs of one network, for the samples that need it."""
     if not rows.count:
         return rows.of(x)
-    return _raw(one.network, rows.of(x), levels, [rows], rows.told(one.condition))
+    return _raw(one.network, x, levels, [rows], rows.told(one.condition))
 
 
 def _raw(
     network: Network, x: torch.Tensor, levels: Levels, parts: list[Rows], condition: Condition
 ) -> torch.Tensor:
-    sigma, time = (
-        level if level.ndim == 0 else torch.cat([rows.of(level) for rows in parts])
-        for level in levels
-    )
+    x, sigma, time = (_joined(tensor, parts) for tensor in (x, *levels))
     return network.network(x, sigma, time, condition).to(x.dtype)
+
+
+def _joined(tensor: torch.Tensor, parts: list[Rows]) -> torch.Tensor:
+    """The rows of all parts, one after another; a scalar as it is."""
+    if tensor.ndim == 0 or len(parts) == 1:
+        return parts[0].of(tensor)
+    return torch.cat([rows.of(tensor) for rows in parts])
 
 
 def denoised(

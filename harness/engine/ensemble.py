@@ -135,7 +135,9 @@ class _Member:
             if part is None:
                 return None
             parts.append(part)
-        return {k: torch.cat([part[k] for part in parts]).to(self.model.device) for k in parts[0]}
+        device = self.model.device
+        joined = {key: torch.cat([part[key] for part in parts]) for key in parts[0]}
+        return {key: value.to(device, non_blocking=True) for key, value in joined.items()}
 
 
 def check_guide(main: ModelEntry, guide: ModelEntry) -> None:

@@ -47,27 +47,41 @@ class NoiseStreams:
         self._generators = [torch.Generator().manual_seed(key) for key in keys]
         self._shape = tuple(shape)
         self._dtype, self._device = dtype, device
-        self._draws = 0
+        self._draws = self._skipped = 0
 
     def __call__(self, shape: Sequence[int] | None = None) -> torch.Tensor:
         """The next unit normals [B, *shape]; `shape` defaults to the sample's own."""
-        import torch
-
-        wanted = self._shape if shape is None else tuple(shape)
-        dtype = torch.float32 if self._draws == 0 else self._dtype
-        self._draws += 1
-        rows = [torch.randn(wanted, generator=g, dtype=dtype) for g in self._generators]
-        return self._moved(torch.stack(rows))
+        self._catch_up()
+        return self._moved(self._drawn(shape))
 
     def skip(self) -> None:
-        """Let a draw go by that the sampler has no use for, but the published code makes."""
-        self()
+        """Let a draw go by that the sampler has no use for, but the published code makes.
+
+        It is made when a later one is asked for, if ever.
+        """
+        self._skipped += 1
 
     def integers(self, high: int) -> torch.Tensor:
         """Each sample's next integer [B] in [0, high), on the CPU."""
         import torch
 
+        self._catch_up()
         return torch.stack([torch.randint(high, (), generator=g) for g in self._generators])
+
+    def _catch_up(self) -> None:
+        for _ in range(self._skipped):
+            self._drawn(None)
+        self._skipped = 0
+
+    def _drawn(self, shape: Sequence[int] | None) -> torch.Tensor:
+        import torch
+
+        wanted = self._shape if shape is None else tuple(shape)
+        dtype = torch.float32 if self._draws == 0 else self._dtype
+        self._draws += 1
+        return torch.stack(
+            [torch.randn(wanted, generator=g, dtype=dtype) for g in self._generators]
+        )
 
     def _moved(self, drawn: torch.Tensor) -> torch.Tensor:
         """On the device, without waiting for what it is at."""

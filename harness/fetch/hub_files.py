@@ -71,17 +71,8 @@ def fetch_weights(repo: str, parts: Sequence[str], half: bool) -> str | None:
     For half precision the fp16 files are taken wherever a part has them.
     """
     folder = small_files(repo)
-    parts = [part for part in parts if (folder / part / "config.json").exists()]
-    if half:
-        _fetch(repo, [f"{part}/{name}" for part in parts for name in _FP16])
-    lacking = [part for part in parts if not (half and _has_fp16(folder / part))]
-    _fetch(repo, [f"{part}/{name}" for part in lacking for name in _FULL], _NOT_FULL)
-    for part in lacking:
-        if not any((folder / part).glob("*.safetensors")):
-            raise HarnessError(
-                f"{repo} has no weights of its {part} as .safetensors, which is all that is loaded"
-            )
-    return "fp16" if len(lacking) < len(parts) else None
+    inner = [f"{part}/" for part in parts if (folder / part / "config.json").exists()]
+    return _fetch_tensors(repo, folder, inner, half)
 
 
 def fetch_network(repo: str, part: str, half: bool) -> tuple[Path, str | None]:
@@ -94,14 +85,7 @@ def fetch_network(repo: str, part: str, half: bool) -> tuple[Path, str | None]:
     folder = root / inner
     if not (folder / "config.json").exists():
         raise HarnessError(f"{repo} has no {part}: neither {part}/config.json nor config.json")
-    if half:
-        _fetch(repo, [f"{inner}{name}" for name in _FP16])
-        if _has_fp16(folder):
-            return folder, "fp16"
-    _fetch(repo, [f"{inner}{name}" for name in _FULL], _NOT_FULL)
-    if not any(folder.glob("*.safetensors")):
-        raise HarnessError(f"{repo} has no weights as .safetensors, which is all that is loaded")
-    return folder, None
+    return folder, _fetch_tensors(repo, root, [inner], half)
 
 
 _FP16 = ("*.fp16*.safetensors", "*.safetensors.index.fp16.json")
@@ -109,8 +93,23 @@ _FULL = ("*.safetensors", "*.safetensors.index.json")
 _NOT_FULL = ["*fp16*", "*non_ema*"]
 
 
-def _has_fp16(folder: Path) -> bool:
-    return any(folder.glob("*.fp16*.safetensors"))
+def _fetch_tensors(repo: str, root: Path, folders: Sequence[str], half: bool) -> str | None:
+    """Download the weights in folders (`unet/`) below `root`; the variant that some are of."""
+
+    def hold(folder: str, pattern: str) -> bool:
+        return any((root / folder).glob(pattern))
+
+    if half:
+        _fetch(repo, [f"{folder}{name}" for folder in folders for name in _FP16])
+    lacking = [folder for folder in folders if not (half and hold(folder, _FP16[0]))]
+    if lacking:
+        _fetch(repo, [f"{folder}{name}" for folder in lacking for name in _FULL], _NOT_FULL)
+    if empty := [folder.rstrip("/") for folder in lacking if not hold(folder, _FULL[0])]:
+        of = f" of its {empty[0]}" if empty[0] else ""
+        raise HarnessError(
+            f"{repo} has no weights{of} as .safetensors, which is all that is loaded"
+        )
+    return "fp16" if len(lacking) < len(folders) else None
 
 
 def _split(repo: str) -> tuple[str, str | None]:

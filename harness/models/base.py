@@ -22,6 +22,8 @@ def take(condition: Condition, rows: torch.Tensor | Sequence[int]) -> Condition:
 
 def join(parts: Sequence[Condition]) -> Condition:
     """Conditions one after another, row by row."""
+    if len(parts) == 1:
+        return parts[0]
     return {key: torch.cat([part[key] for part in parts]) for key in parts[0]}
 
 
@@ -49,7 +51,8 @@ class Network(Protocol):
     ) -> torch.Tensor:
         """The network's own output (eps, v, D ...) [B, ...] at state x of level sigma.
 
-        `time` is the level that the network is told; both are float64, scalar or [B, 1, 1, 1].
+        `time` is the level that the network is told; both are float64: a scalar on the CPU, or
+        [B, 1, 1, 1] on the state's device. Nothing here may wait for that device.
         """
 
     def denoised(self, x: torch.Tensor, sigma: torch.Tensor, output: torch.Tensor) -> torch.Tensor:
@@ -138,7 +141,7 @@ class ModelEntry:
     `size` (height, width) in pixels, `steps` and `guidance` are the defaults of its papers; a
     guidance of None leaves the sampler's own. `classes` is None for a model of text prompts, 0 for
     one without any condition. `unconditional` says whether guidance needs no second network.
-    `abilities` is what samplers may declare as `needs`:
+    `abilities` is what samplers' `needs` may ask for (samplers/base.py):
 
     "pixel levels": sigma may be a map [B, 1, h, w]. "attention maps": the model also has
     `attention_maps(size, rows)` and `token_weights(prompt, objects)`, see stable_diffusion.py.

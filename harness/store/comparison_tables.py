@@ -286,8 +286,6 @@ def holds_comparison(folder: str) -> bool:
 def load_comparison(out: str) -> Comparison:
     """Read what `Comparison.save(out)` wrote; raises HarnessError if there is none, or one by
     another version with other columns."""
-    from pydantic import TypeAdapter
-
     if not holds_comparison(out):
         raise HarnessError(f"{out} holds no comparison: there is no compare/comparison.json in it")
     folder = files.join(out, "compare")
@@ -305,7 +303,7 @@ def load_comparison(out: str) -> Comparison:
         for name, run in record["runs"].items()
     }
     return Comparison(
-        TypeAdapter(dict[str, RunFacts]).validate_python(runs),
+        results.parsed(dict[str, RunFacts], runs, folder),
         [MetricInfo(**metric) for metric in record["metrics"]],
         tables["pairs"],
         results.read_rows(Result, tables["winning_rates"]),

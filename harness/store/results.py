@@ -11,6 +11,8 @@ from typing import Any, ClassVar, Literal, TypeAlias, TypeVar
 
 import pandas as pd
 
+from harness.core.errors import HarnessError
+
 Direction: TypeAlias = Literal["higher", "lower"]
 """In which a metric is better."""
 
@@ -279,6 +281,23 @@ def typed(
 ) -> pd.DataFrame:
     """A table with exactly these columns and types, whatever is null in it."""
     return pd.DataFrame(rows, columns=list(columns)).astype(columns)
+
+
+def parsed(kind: Any, data: Any, where: str) -> Any:
+    """JSON-like `data` of the file `where` as dataclasses of this kind; HarnessError if it is not
+    theirs."""
+    from pydantic import TypeAdapter, ValidationError
+
+    try:
+        return TypeAdapter(kind).validate_python(data)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(map(str, first["loc"]))
+        raise HarnessError(
+            f"{where} was written by another version of the harness, or by hand: {place}: "
+            f"{first['msg']}. Make it again (harness bench or harness compare; pictures and scores "
+            "are kept)"
+        ) from None
 
 
 def flat(row: TableRow) -> dict[str, Any]:

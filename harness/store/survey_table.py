@@ -11,7 +11,7 @@ import pandas as pd
 from harness.core.errors import HarnessError
 from harness.store import files
 from harness.store.comparison_tables import MetricInfo
-from harness.store.results import Estimate, Result, typed
+from harness.store.results import Estimate, Result, parsed, typed
 
 FILE = "survey.json"
 
@@ -213,8 +213,8 @@ def holds_survey(folder: str) -> bool:
 
 def load_survey(folder: str) -> Survey:
     """Read what `Survey.save(folder)` wrote; raises HarnessError if there is none."""
-    from pydantic import TypeAdapter
-
     if not holds_survey(folder):
         raise HarnessError(f"{folder} holds no {FILE}")
-    return TypeAdapter(Survey).validate_python(files.read_json(files.join(folder, FILE)))
+    where = files.join(folder, FILE)
+    survey: Survey = parsed(Survey, files.read_json(where), where)
+    return survey

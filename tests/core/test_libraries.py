@@ -15,12 +15,12 @@ from harness.core.call import parse_call
 from harness.core.libraries import ALIGNMENT, align, aligned
 from harness.engine.ensemble import Ensemble
 from harness.engine.noise import NoiseStreams
-from harness.metrics.inception import open_network
+from harness.engine.resolve import resolve
+from harness.metrics.inception import open_inception
 from harness.metrics.linear_head import LinearHead
 from harness.metrics.shapes_clip import DualEncoder, dual_encoder_folder
 from harness.models.edm.latents import load_vae
 from harness.models.load import load
-from harness.samplers.base import resolve
 from harness.world.judge import load_judge
 from tests.conftest import TINY_SDXL, misaligned
 from tests.metrics.random_weights import inception_script
@@ -124,7 +124,7 @@ def test_encoders_of_metrics_lie_aligned(tmp_path: Path, offset: int) -> None:
     encoder = DualEncoder(folder)
     encoder.setup("cpu")
     assert not misaligned(encoder.model, load_judge())
-    script = open_network(str(inception_script(tmp_path / "inception.pt")))
+    script = open_inception(str(inception_script(tmp_path / "inception.pt")))
     assert not misaligned(script.script)
 
 

@@ -61,3 +61,14 @@ def test_integers_come_from_each_samples_own_stream_after_its_noise() -> None:
         generator = torch.Generator().manual_seed(key)
         torch.randn((1, 4, 2, 2), generator=generator)
         assert drawn[row] == torch.randint(1000, (1,), generator=generator)[0]
+
+
+def test_a_draw_that_goes_by_is_made_only_for_a_later_one() -> None:
+    expected = _draws([5], 4)
+    streams = NoiseStreams([5], (4, 2, 2), dtype=torch.float64)
+    assert torch.equal(streams(), expected[0])
+    before = streams._generators[0].get_state()
+    streams.skip()
+    streams.skip()
+    assert torch.equal(streams._generators[0].get_state(), before)
+    assert torch.equal(streams(), expected[3])

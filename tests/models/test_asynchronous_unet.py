@@ -11,6 +11,7 @@ import torch
 from diffusers import UNet2DConditionModel
 from diffusers.models.attention_processor import AttnProcessor
 
+from harness.models.pipelines import hooks
 from harness.models.pipelines.configurations import PIXEL_ABILITIES, unet_abilities
 from harness.models.pipelines.hooks.attention_maps import attention_maps
 from harness.models.pipelines.hooks.pixel_time import pixel_time
@@ -127,6 +128,22 @@ def test_the_embedding_runs_once_per_distinct_time(unets: dict[str, Any]) -> Non
         _call(unet, given["x"], 0, given["text"])
     hook.remove()
     assert [shape[:2].numel() for shape in seen] == [2]
+
+
+def test_all_whole_times_give_what_those_that_occur_do(
+    unets: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    unet = unets["sd32"]
+    given = _inputs(unet, 16, 16)
+    times = torch.rand(2, 16, 16, generator=torch.Generator().manual_seed(0)).mul(999).round()
+
+    def run() -> torch.Tensor:
+        with pixel_time(unet, times):
+            return _call(unet, given["x"], 0, given["text"])
+
+    expected = run()
+    monkeypatch.setattr(hooks.pixel_time, "distinct_times", hooks.pixel_time.every_time)
+    torch.testing.assert_close(run(), expected, atol=2e-5, rtol=0)
 
 
 def test_attention_weighs_every_cell_by_one_under_any_processor(unets: dict[str, Any]) -> None:

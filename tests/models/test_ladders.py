@@ -11,7 +11,7 @@ from diffusers import DDIMScheduler, DPMSolverMultistepScheduler, EulerDiscreteS
 from harness.core.errors import HarnessError
 from harness.models.ladders import rho_grid
 from harness.models.load import find, load
-from harness.models.pipelines.schedule import DiscreteSchedule, SchedulerSettings
+from harness.models.pipelines.noise_schedule import DiscreteSchedule, SchedulerSettings
 from tests.conftest import TINY_SDXL
 
 STABLE_DIFFUSION = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear"}

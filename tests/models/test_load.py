@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -103,3 +105,31 @@ def test_the_mixtures_denoiser_is_the_score(gmm: Model) -> None:
     (score,) = torch.autograd.grad(log_density, x)
     denoised = gmm.network(x.detach(), sigma, sigma, condition)
     torch.testing.assert_close((denoised - x.detach()) / sigma**2, score)
+
+
+LISTED = """
+import sys, torch
+made, init = [], torch.nn.Module.__init__
+
+def counting(self, *args, **kwargs):
+    made.append(type(self).__name__)
+    init(self, *args, **kwargs)
+
+torch.nn.Module.__init__ = counting
+from harness import cli
+
+sys.argv = ["harness", "list", "models"]
+try:
+    cli.main()
+except SystemExit:
+    pass
+print("built:", *made)
+"""
+
+
+def test_listing_models_builds_no_network() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", LISTED], capture_output=True, text=True, check=True
+    )
+    assert "shapes-edm-uncond" in done.stdout
+    assert done.stdout.splitlines()[-1] == "built:"

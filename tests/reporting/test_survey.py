@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import re
 
 import pytest
 
+from harness.core.errors import HarnessError
 from harness.reporting import write_report
 from harness.reporting.survey_curves import along_curves, curves
 from harness.reporting.survey_page import runs
 from harness.store.comparison_tables import MetricInfo
-from harness.store.survey_table import Point, Rate, Row, Score, Survey
+from harness.store.survey_table import Point, Rate, Row, Score, Survey, load_survey
 from tests.reporting.examples import ATTACK
 
 GOOD = MetricInfo("good", "higher", "Goodness")
@@ -73,3 +75,14 @@ def test_a_curve_may_start_without_guidance(direction):
     assert len(held) == 1  # one point is no curve
     best = {"higher": ["0", "0"], "lower": ["1", "4"]}[direction]
     assert [cells[3] for cells in along_curves(survey).groups[0].rows] == best
+
+
+def test_what_is_stored_is_what_is_read_and_another_file_is_refused(survey, tmp_path):
+    survey.save(str(tmp_path))
+    assert load_survey(str(tmp_path)) == survey
+    where = tmp_path / "survey.json"
+    record = json.loads(where.read_text())
+    del record["rows"][1]["label"]
+    where.write_text(json.dumps(record))
+    with pytest.raises(HarnessError, match=r"another version .*: rows\.1\.label: "):
+        load_survey(str(tmp_path))

@@ -15,7 +15,7 @@ from harness.core.call import Call
 from harness.engine.batch import run_sampler
 from harness.engine.noise import RecordedNoise
 from harness.engine.resolve import resolve
-from harness.models.pipelines.schedule import SchedulerSettings
+from harness.models.pipelines.noise_schedule import SchedulerSettings
 from harness.models.pipelines.stable_diffusion import StableDiffusion
 
 FOLDER = Path(__file__).parent.parent / "golden" / "restart"
@@ -100,4 +100,6 @@ def test_the_ladder_is_the_official_one() -> None:
             params = our_call(case).params
             ladder = schedule.ladder(params["steps"], params.get("spacing"), rho=params.get("rho"))
             expected = table[data[f"{name}/timesteps"]]
-            np.testing.assert_allclose(ladder.numpy(), expected, rtol=1e-7)
+            # tables in float32, multiplied up with other last bits on other processors: the largest
+            # difference seen is 1.3e-7
+            np.testing.assert_allclose(ladder.numpy(), expected, rtol=1e-6)

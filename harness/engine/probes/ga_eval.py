@@ -73,8 +73,8 @@ class GaEval(Applied):
         if place in self._leads_to:
             u, c, _ = estimates
             apart = (u - c).double() / float(sigma)
-            to = self._leads_to[place]
-            self._begun = _Begun(x.double(), float(sigma), apart, both.to(x.device, non_blocking=True), to)
+            known, to = both.to(x.device, non_blocking=True), self._leads_to[place]
+            self._begun = _Begun(x.double(), float(sigma), apart, known, to)
 
     def _scale(self, begun: _Begun, x: torch.Tensor, sigma: float) -> torch.Tensor:
         """Of a round that ended at `x`, which is at the step's end, or read at another level."""

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-Block = tuple[str, int, int, int]
+PlannedBlock = tuple[str, int, int, int]
 
 
 def encoder_plan(
     resolution: int, width: int, widths: Sequence[int], blocks: int
-) -> Iterator[Block]:
+) -> Iterator[PlannedBlock]:
     """From `width` channels down through the levels of `widths`, `blocks` at each."""
     for level, wanted in enumerate(widths):
         side = resolution >> level
@@ -25,7 +25,7 @@ def encoder_plan(
 
 def decoder_plan(
     resolution: int, widths: Sequence[int], blocks: int, skips: list[int]
-) -> Iterator[Block]:
+) -> Iterator[PlannedBlock]:
     """Back up, one block more a level; each takes in what the encoder left, whose channels are
     `skips`: the last first, which are used up."""
     width, deepest = widths[-1], len(widths) - 1

@@ -9,8 +9,8 @@ import torch
 
 from harness.models.base import Condition
 from harness.models.pipelines.families import PIPELINES, Family
+from harness.models.pipelines.noise_schedule import read_schedule
 from harness.models.pipelines.pipeline_model import PipelineModel
-from harness.models.pipelines.schedule import read_schedule
 
 _CLIP_TOKENS, _T5_TOKENS = 77, 256  # what the pipeline lets its text encoders read
 _TRAINED_GRID = 512  # pixels a side of the pictures whose positions all others are scaled to

@@ -15,8 +15,8 @@ from harness.models.pipelines.families import PIPELINES, Family
 from harness.models.pipelines.hooks.attention_maps import AttentionMaps, attention_maps
 from harness.models.pipelines.hooks.object_columns import TextPart, clip_columns, token_weights
 from harness.models.pipelines.hooks.pixel_time import pixel_time
+from harness.models.pipelines.noise_schedule import DiscreteSchedule, read_schedule
 from harness.models.pipelines.pipeline_model import PipelineModel, Schedule
-from harness.models.pipelines.schedule import DiscreteSchedule, read_schedule
 
 
 class StableDiffusion(PipelineModel):
@@ -61,7 +61,7 @@ class StableDiffusion(PipelineModel):
             }
         hooks: AbstractContextManager[None] = nullcontext()
         if timestep.ndim > 1:
-            hooks = pixel_time(self.net, timestep)
+            hooks = pixel_time(self.net, timestep, self.times[1])
             timestep = timestep[:, 0, 0]  # not looked at
         with hooks:
             return self.net(

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -83,3 +87,39 @@ def test_a_parameter_has_one_owner() -> None:
 def test_what_no_policy_knows_is_refused() -> None:
     with pytest.raises(TypeError, match="no policy has a parameter nosuch"):
         make_guidance(torch.tensor([1.0, 0.0]), **dict[str, Any](nosuch=1))
+
+
+PLUGIN = """
+from harness import GuidancePolicy, policy
+
+@policy("tiny", title="Tiny", paper="-")
+class Tiny(GuidancePolicy):
+    def __init__(self, at, *, tiny_factor: float | None = None):
+        self.factor = tiny_factor
+
+    def scale(self, scale, step):
+        return scale * self.factor
+"""
+
+
+def test_an_installed_package_adds_a_policy(tmp_path: Path) -> None:
+    (tmp_path / "tiny_policy.py").write_text(PLUGIN)
+    info = tmp_path / "tiny_policy-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: tiny-policy\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text("[harness.policies]\ntiny = tiny_policy:Tiny\n")
+    code = (
+        "from harness.core.call import parse_call; from harness.engine.resolve import resolve\n"
+        "print(resolve(parse_call('ddim(steps=2, tiny_factor=0.5)'), {}))"
+    )
+    root = Path(__file__).parents[3]
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, "PYTHONPATH": f"{tmp_path}{os.pathsep}{root}"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.stdout.strip() == "ddim(steps=2, tiny_factor=0.5, guidance=5.0, eta=0.0)", (
+        done.stderr
+    )

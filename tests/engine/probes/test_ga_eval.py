@@ -19,7 +19,7 @@ from harness.engine.resolve import resolve, split_parameters
 from harness.models.base import Condition
 from harness.models.load import find
 from harness.models.pipelines.flow import FlowSchedule
-from harness.models.pipelines.schedule import DiscreteSchedule
+from harness.models.pipelines.noise_schedule import DiscreteSchedule
 from harness.runs.folder import Settings
 from harness.runs.plan import plan
 from harness.runs.realised import realised_guidance

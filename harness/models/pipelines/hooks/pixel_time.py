@@ -16,12 +16,14 @@ from torch.nn import functional
 
 
 @contextmanager
-def pixel_time(unet: Any, times: torch.Tensor) -> Iterator[None]:
+def pixel_time(unet: Any, times: torch.Tensor, count: int = 1000) -> Iterator[None]:
     """While open, the U-Net reads `times` [B, H, W] in place of the timestep it is called with.
 
-    At its coarser levels the upper left pixel of each cell decides.
+    At its coarser levels the upper left pixel of each cell decides. Elsewhere than on a CPU all
+    `count` whole timesteps are embedded: which of them occur, a device would be waited for.
     """
-    distinct, index = times.unique(return_inverse=True)
+    find = distinct_times if times.device.type == "cpu" else every_time
+    distinct, index = find(times, count)
     with ExitStack() as hooks:
         # [U, 1, C] goes through the embedding as U rows, and adds to what is there per sample.
         hook = unet.time_proj.register_forward_pre_hook(lambda module, args: (distinct,))
@@ -32,6 +34,16 @@ def pixel_time(unet: Any, times: torch.Tensor) -> Iterator[None]:
             if getattr(block, "time_emb_proj", None) is not None:
                 _add_per_pixel(block, index, hooks)
         yield
+
+
+def distinct_times(times: torch.Tensor, count: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """The times that occur, and which of them [B, H, W] is each pixel's."""
+    return times.unique(return_inverse=True)
+
+
+def every_time(times: torch.Tensor, count: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """All whole times, and which of them [B, H, W] is each pixel's."""
+    return torch.arange(count, dtype=times.dtype, device=times.device), times.round().long()
 
 
 def _add_per_pixel(block: Any, index: torch.Tensor, hooks: ExitStack) -> None:
