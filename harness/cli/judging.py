@@ -14,10 +14,10 @@ from harness.cli.skin import note, say, skin
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from harness.store.comparison_tables import Comparison
-    from harness.store.matrix_table import Matrix
+    from harness.store.comparison_tables import ComparisonTables
+    from harness.store.matrix_table import MatrixTable
     from harness.store.run import Run
-    from harness.store.survey_table import Survey
+    from harness.store.survey_table import SurveyTable
     from harness.store.votes import Votes
 
 Metrics = Annotated[str, typer.Option(help="Comma-separated; see 'harness list metrics'.")]
@@ -156,7 +156,7 @@ def _named(runs: list[Run]) -> dict[str, Run]:
 
 def _fairly(
     fairness: tuple[str, str, str], device: str | None, threads: int, batch_size: int | None
-) -> Callable[[Run, Run, list[str], str], Comparison]:
+) -> Callable[[Run, Run, list[str], str], ComparisonTables]:
     """What compares two runs fairly, with the command's options."""
     from rich.console import Console
 
@@ -192,7 +192,7 @@ def report(
         typer.echo(said)
 
 
-def show(found: Comparison | Survey | Matrix, folder: str) -> None:
+def show(found: ComparisonTables | SurveyTable | MatrixTable, folder: str) -> None:
     """Write the report of what was compared and print its tables."""
     from harness.reporting import console_tables, write_report
 

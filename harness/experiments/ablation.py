@@ -15,12 +15,12 @@ from harness.experiments.bench import Order
 from harness.experiments.benchmark import Candidate
 from harness.experiments.survey import run_survey
 from harness.experiments.varying import told
-from harness.store.survey_table import Survey
+from harness.store.survey_table import SurveyTable
 
 
 def run_ablation(
     order: Order, changes: Sequence[str], say: Callable[[str], None]
-) -> tuple[Survey, str]:
+) -> tuple[SurveyTable, str]:
     """`order.sampler` is the base; each of `changes` is a text such as `rounds=2` or `eta=1,
     steps=10`, and a row of the table, compared with the base on the same prompts and noise.
 

@@ -45,8 +45,8 @@ from harness.runs.plan import Job, plan
 from harness.runs.progress import Progress
 from harness.runs.workers import Ranks, run_child
 from harness.store import comparison_tables as tables
-from harness.store.comparison_tables import Comparison, MetricInfo
-from harness.store.matrix_table import Matrix
+from harness.store.comparison_tables import ComparisonTables, MetricInfo
+from harness.store.matrix_table import MatrixTable
 from harness.store.run import Run
 from harness.store.votes import HUMAN, Votes
 
@@ -98,7 +98,7 @@ class Order:
         )
 
 
-def run_bench(order: Order, say: Callable[[str], None]) -> tuple[Comparison, str]:
+def run_bench(order: Order, say: Callable[[str], None]) -> tuple[ComparisonTables, str]:
     """Generate and evaluate what is missing, and compare; the comparison and its folder.
 
     Everything that can be checked is checked before weights are loaded. The fair baselines are
@@ -137,7 +137,7 @@ def compare_fairly(
     items: Collection[str] | None,
     benchmark: Benchmark | None = None,
     scores: SetScores | None = None,
-) -> tuple[Comparison, Comparison | None]:
+) -> tuple[ComparisonTables, ComparisonTables | None]:
     """The candidate against its baseline and the fair ones among `others`, and, in a folder of its
     own, against those of the guidance curve, if there are any; all are evaluated."""
     candidate, own = pair.runs
@@ -237,7 +237,7 @@ def compare_runs(
     benchmark: Benchmark | None = None,
     votes: Votes | None = None,
     same: Mapping[str, str] | None = None,
-) -> Comparison:
+) -> ComparisonTables:
     """Compare evaluated runs on item metrics, with their set scores beside; writes `compare/`.
 
     `items` are the ids to compare; None: all that the runs have in common. `set_scores` of the same
@@ -278,7 +278,7 @@ def compare_runs(
     )
 
 
-def compare_everybody(runs: Mapping[str, Run], metrics: Sequence[Metric], out: str) -> Matrix:
+def compare_everybody(runs: Mapping[str, Run], metrics: Sequence[Metric], out: str) -> MatrixTable:
     """Each of three or more evaluated runs against each other one; writes below `out`/compare."""
     single = [metric_info(metric) for metric in metrics if not isinstance(metric, SetMetric)]
     for run in runs.values():

@@ -19,7 +19,7 @@ from harness.runs.plan import Job, plan
 from harness.runs.progress import Progress
 from harness.runs.workers import Ranks
 from harness.store import files
-from harness.store.comparison_tables import Comparison
+from harness.store.comparison_tables import ComparisonTables
 from harness.store.run import MODEL_AT, Run
 
 
@@ -40,7 +40,7 @@ def compare_runs_fairly(
     out: str,
     how: Fairly,
     say: Callable[[str], None],
-) -> Comparison:
+) -> ComparisonTables:
     """Compare two runs of one model, and the baseline at the candidate's cost and guidance.
 
     The further runs lie beside the baseline's. They are of the shards that both runs hold. Raises

@@ -31,10 +31,10 @@ from harness.metrics.base import METRICS, Metric, SetMetric
 from harness.runs.folder import open_run
 from harness.runs.plan import Job
 from harness.store import files
-from harness.store.comparison_tables import CANDIDATE, Comparison, Primary, RunFacts
+from harness.store.comparison_tables import CANDIDATE, ComparisonTables, Primary, RunFacts
 from harness.store.results import Mean
 from harness.store.run import Run
-from harness.store.survey_table import Point, PublishedNumber, Rate, Row, Score, Survey
+from harness.store.survey_table import Point, PublishedNumber, Rate, Row, Score, SurveyTable
 
 
 @dataclass
@@ -48,8 +48,8 @@ class _Entry:
     fair: Fair = field(default_factory=Fair)
     runs: dict[str, Run] = field(default_factory=dict)
     folder: str | None = None  # of the comparison, below the survey's
-    comparison: Comparison | None = None
-    along: Comparison | None = None
+    comparison: ComparisonTables | None = None
+    along: ComparisonTables | None = None
 
     @property
     def pair(self) -> Pair:
@@ -58,7 +58,7 @@ class _Entry:
 
 def run_survey(
     order: Order, say: Callable[[str], None], name: str = "survey"
-) -> tuple[Survey, str]:
+) -> tuple[SurveyTable, str]:
     """Generate and evaluate what is missing, compare each candidate; the table and its folder.
 
     The folder is called `name`, below the benchmark's.
@@ -224,7 +224,7 @@ def _tabled(
     items: Collection[str],
     set_scores: SetScores,
     notes: list[str],
-) -> Survey:
+) -> SurveyTable:
     paired = [bench.metric_info(m) for m in metrics if not isinstance(m, SetMetric)]
     shown: dict[str, tuple[str, Run, _Entry | None]] = {}
     for entry in entries:
@@ -253,7 +253,7 @@ def _tabled(
     infos = [bench.metric_info(metric) for metric in metrics]
     command = shlex.join(["harness", *sys.argv[1:]])
     about = order.benchmark
-    return Survey(
+    return SurveyTable(
         about.name, about.title, infos, headline, rows, notes, [command], unit, [*about.vary]
     )
 
@@ -296,7 +296,7 @@ def _row(
     )
 
 
-def _curve(along: Comparison) -> list[Point]:
+def _curve(along: ComparisonTables) -> list[Point]:
     """The baseline's scores along its guidance scale, and the candidate's winning rates."""
     rates = _rates(along)
 
@@ -316,7 +316,7 @@ def _curve(along: Comparison) -> list[Point]:
     ]
 
 
-def _rates(comparison: Comparison) -> list[Rate]:
+def _rates(comparison: ComparisonTables) -> list[Rate]:
     """By setting; those whose baseline is the same run have the same numbers."""
     settings = {name: name for name in comparison.baselines} | comparison.same
     return [

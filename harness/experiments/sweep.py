@@ -14,12 +14,12 @@ from harness.experiments.bench import Order
 from harness.experiments.benchmark import Candidate
 from harness.experiments.survey import run_survey
 from harness.experiments.varying import Vary
-from harness.store.survey_table import Survey
+from harness.store.survey_table import SurveyTable
 
 
 def run_sweep(
     order: Order, samplers: Sequence[str], vary: Vary, say: Callable[[str], None]
-) -> tuple[Survey, str]:
+) -> tuple[SurveyTable, str]:
     """Run every sampler with every combination of `vary`; nothing is paired.
 
     The table's folder is named by what is swept, so that the same sweep is found again.

@@ -94,9 +94,7 @@ def tune(
 
 
 @with_options(OF_ABLATION)
-def ablate(
-    sampler: str, *, change: Names, note: Say = to_stderr, **options: Any
-) -> Survey:
+def ablate(sampler: str, *, change: Names, note: Say = to_stderr, **options: Any) -> Survey:
     """What does each part of a sampler do? Each change against the sampler as it is.
 
     A change is a text such as "rounds=2" or "eta=1, steps=10": a row each, on the same prompts and

@@ -6,16 +6,16 @@ from types import ModuleType
 from typing import TYPE_CHECKING, TypeAlias
 
 from harness.store import files
-from harness.store.comparison_tables import Comparison, load_comparison
-from harness.store.matrix_table import Matrix
-from harness.store.survey_table import Survey
+from harness.store.comparison_tables import ComparisonTables, load_comparison
+from harness.store.matrix_table import MatrixTable
+from harness.store.survey_table import SurveyTable
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from harness.reporting.page import Page
 
-Reported: TypeAlias = Comparison | Survey | Matrix
+Reported: TypeAlias = ComparisonTables | SurveyTable | MatrixTable
 
 
 def write_report(found: Reported, out: str) -> str:
@@ -34,7 +34,7 @@ def write_report(found: Reported, out: str) -> str:
     from harness.reporting.markdown import markdown
     from harness.reporting.survey_page import own_comparisons
 
-    for folder in own_comparisons(found, out) if isinstance(found, Survey) else []:
+    for folder in own_comparisons(found, out) if isinstance(found, SurveyTable) else []:
         write_report(load_comparison(folder), folder)
     page = _builder(found).full(found, out)
     place = files.join(out, page.place)
@@ -62,4 +62,6 @@ def brief(found: Reported, out: str) -> Page:
 def _builder(found: Reported) -> ModuleType:
     from harness.reporting import comparison_page, matrix_page, survey_page
 
-    return {Comparison: comparison_page, Survey: survey_page, Matrix: matrix_page}[type(found)]
+    return {ComparisonTables: comparison_page, SurveyTable: survey_page, MatrixTable: matrix_page}[
+        type(found)
+    ]

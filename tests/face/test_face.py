@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import subprocess
 import sys
+from itertools import pairwise
 from pathlib import Path
 
 import pandas as pd
@@ -116,7 +117,7 @@ def _registries(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_ones_own_sampler_metric_prompts_and_model_run_together() -> None:
     @harness.sampler("mine", title="Mine", paper="-")
     def mine(denoise, x, sigmas, noise, *, guidance: float = 1.0):  # type: ignore[no-untyped-def]
-        for s, t in zip(sigmas[:-1], sigmas[1:], strict=True):
+        for s, t in pairwise(sigmas):
             x = x + (t - s) * harness.epsilon(x, denoise(x, s, guidance), s)
         return x
 
