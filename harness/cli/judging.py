@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from functools import partial
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -89,11 +88,13 @@ def compare(
     device: options.Device = None,
     threads: options.Threads = 1,
     batch_size: options.BatchSize = None,
+    workers: options.Workers = None,
 ) -> None:
     """Winning rates of one run over others, on the scores that `harness evaluate` stored."""
     from harness.core.call import split_list
     from harness.core.errors import HarnessError
-    from harness.experiments.bench import compare_everybody, compare_runs
+    from harness.experiments.bench import compare_fairly
+    from harness.experiments.scoring import compare_everybody, compare_runs
     from harness.metrics.base import make_metrics
     from harness.store.run import Run
 
@@ -110,14 +111,26 @@ def compare(
             )
         if len(opened) > 1:
             raise HarnessError(f"--fair is for one baseline, not {len(opened)}: compare each alone")
-        how = _fairly((match, match_guidance, curve), device, threads, batch_size)
-        show(how(Run.open(candidate), opened[0], names, folder), folder)
+        made = compare_fairly(
+            Run.open(candidate),
+            opened[0],
+            metrics=names,
+            out=folder,
+            match=match,
+            match_guidance=match_guidance,
+            curve=curve,
+            device=device,
+            threads=threads,
+            batch_size=batch_size,
+            workers=workers,
+        )
+        show(made, folder)
         return
-    asked = (match, match_guidance, curve, device, threads, batch_size)
-    if asked != ("macs", "constant", "auto", None, 1, None):
+    asked = (match, match_guidance, curve, device, threads, batch_size, workers)
+    if asked != ("macs", "constant", "auto", None, 1, None, None):
         raise HarnessError(
-            "--match, --match-guidance, --curve, --device, --threads and --batch-size go with "
-            "--fair"
+            "--match, --match-guidance, --curve, --device, --threads, --batch-size and --workers "
+            "go with --fair"
         )
     if matrix:
         everybody = _named([Run.open(candidate), *opened])
@@ -152,23 +165,6 @@ def _named(runs: list[Run]) -> dict[str, Run]:
     ids = [run.spec.run_id for run in runs]
     names = ids if len(set(ids)) == len(ids) else [run.path for run in runs]
     return dict(zip(names, runs, strict=True))
-
-
-def _fairly(
-    fairness: tuple[str, str, str], device: str | None, threads: int, batch_size: int | None
-) -> Callable[[Run, Run, list[str], str], Comparison]:
-    """What compares two runs fairly, with the command's options."""
-    from rich.console import Console
-
-    from harness.experiments.rerun import Fairly, compare_runs_fairly
-    from harness.runs.folder import Settings
-    from harness.runs.workers import pick_device
-
-    say = partial(Console(stderr=True, highlight=False).print, markup=False)
-    settings = Settings(pick_device(device), threads, batch_size)
-    unit, mode, curve = fairness
-    how = Fairly(settings, unit, options.weights(curve), mode)
-    return partial(compare_runs_fairly, how=how, say=say)
 
 
 @app.command(epilog="Example: [bold]harness report results/shapes/shapes/zigzag-1a2b3c4d[/bold]")
