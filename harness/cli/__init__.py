@@ -64,6 +64,7 @@ def main() -> None:
         power,
         refs,
         sample,
+        shards,
         sweep,
         tune,
     )

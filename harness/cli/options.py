@@ -78,33 +78,44 @@ Curve = Annotated[
         help="The baseline's guidance weights at matched cost: 'auto', 'none' or 1,2,4,8."
     ),
 ]
-BenchModel = Annotated[
-    str | None, typer.Option("--model", help="Registry name, hub id or diffusers folder.")
-]
-Bench = Annotated[str | None, typer.Option("--bench", help="Benchmark by name, or a YAML file.")]
-BenchSeeds = Annotated[str | None, typer.Option("--seeds", help="0-3, or 0,2,5-8.")]
-Tiny = Annotated[bool, typer.Option("--tiny", help="The benchmark's small cut, for any machine.")]
-BenchPrompts = Annotated[
-    str | None, typer.Option("--prompts", help="Another prompt set or file than the benchmark's.")
-]
-BenchMetrics = Annotated[
-    str | None, typer.Option("--metrics", help="Comma-separated; the first is the headline.")
-]
-Results = Annotated[str, typer.Option(help="Root of the results.")]
 Workers = Annotated[
     int | None, typer.Option(min=1, help="Processes; default: one a GPU, else one a core.")
 ]
 
 
-def weights(curve: str) -> list[float] | None:
-    """The guidance weights of `--curve`; None where they are to be chosen."""
-    from harness.core.call import split_list
-    from harness.core.errors import HarnessError
-
-    if curve in ("auto", "none"):
-        return None if curve == "auto" else []
-    try:
-        return [float(weight) for weight in split_list(curve)]
-    except ValueError:
-        message = f"--curve {curve!r} is neither auto nor none nor weights such as 1,2,4,8"
-        raise HarnessError(message) from None
+SHARED = {
+    "model": Annotated[
+        str | None, typer.Option("--model", help="Registry name, hub id or diffusers folder.")
+    ],
+    "bench": Annotated[
+        str | None, typer.Option("--bench", help="Benchmark by name, or a YAML file.")
+    ],
+    "baseline": Annotated[str | None, typer.Option(help="What to beat; default: ddim.")],
+    "guide": Guide,
+    "seeds": Annotated[str | None, typer.Option("--seeds", help="0-3, or 0,2,5-8.")],
+    "tiny": Annotated[
+        bool, typer.Option("--tiny", help="The benchmark's small cut, for any machine.")
+    ],
+    "prompts": Annotated[
+        str | None,
+        typer.Option("--prompts", help="Another prompt set or file than the benchmark's."),
+    ],
+    "metrics": Annotated[
+        str | None, typer.Option("--metrics", help="Comma-separated; the first is the headline.")
+    ],
+    "split": Split,
+    "limit": Limit,
+    "column": Column,
+    "prompts_folder": PromptsFolder,
+    "match": Match,
+    "match_guidance": MatchGuidance,
+    "curve": Curve,
+    "results": Annotated[str, typer.Option(help="Root of the results.")],
+    "size": Size,
+    "dtype": Dtype,
+    "device": Device,
+    "threads": Threads,
+    "batch_size": BatchSize,
+    "workers": Workers,
+}
+"""What the command line says of experiments.options.Options."""

@@ -53,7 +53,7 @@ class RunSpec:
     @property
     def distilled_guidance(self) -> float | None:
         """The guidance scale that is an input of the network, where it is distilled for that."""
-        given = parse_call(self.model).params.get(DISTILLED)
+        given = parse_call(self.model).params.get(DISTILLED) if DISTILLED in self.model else None
         return None if given is None else float(given)
 
     @property

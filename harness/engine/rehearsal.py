@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from types import SimpleNamespace
 from typing import TypeVar
 
 import torch
@@ -93,12 +94,8 @@ class _Stub:
         return output
 
     @contextmanager
-    def attention_maps(self, size: tuple[int, int], rows: slice) -> Iterator[_StubMaps]:
-        yield _StubMaps()
-
-
-class _StubMaps:
-    mean = torch.ones(1, 1, 2, 2)
+    def attention_maps(self, size: tuple[int, int], rows: slice) -> Iterator[SimpleNamespace]:
+        yield SimpleNamespace(mean=torch.ones(1, 1, 2, 2))
 
 
 def _rehearsed_targets(request: ObjectRequest) -> Targets:

@@ -15,6 +15,7 @@ from itertools import chain, groupby
 from operator import attrgetter
 from typing import Literal
 
+from harness.core.call import Call
 from harness.core.errors import HarnessError
 from harness.evaluation.batches import batches
 from harness.evaluation.jobs import MetricJob, ShardResults, make_jobs
@@ -80,7 +81,7 @@ class _Due:
 
 def evaluate(
     run: Run,
-    metrics: Sequence[str],
+    metrics: Sequence[str | Call],
     *,
     device: str = "cpu",
     batch_size: int = 64,
@@ -149,7 +150,7 @@ def _set_threads(threads: int) -> None:
     torch.set_num_threads(threads)
 
 
-def _usable(run: Run, texts: Sequence[str]) -> tuple[list[Metric], dict[str, str]]:
+def _usable(run: Run, texts: Sequence[str | Call]) -> tuple[list[Metric], dict[str, str]]:
     """The metrics that can run here, on this run's images, and why others cannot, by label."""
     made = make_metrics(texts)
     missing = _problems(run, made)
@@ -176,7 +177,7 @@ def _has_prompts(run: Run) -> bool:
     )
 
 
-def pending(run: Run, metrics: Sequence[str]) -> list[str]:
+def pending(run: Run, metrics: Sequence[str | Call]) -> list[str]:
     """Image shards that some metric that can run here has yet to see."""
     usable, _ = _usable(run, metrics)
     jobs = set(make_jobs(usable))

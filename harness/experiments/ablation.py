@@ -4,47 +4,50 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
 from harness.core.call import Call, parse_call
 from harness.core.errors import HarnessError
-from harness.engine.resolve import portable
-from harness.experiments.bench import Order
 from harness.experiments.benchmark import Candidate
+from harness.experiments.options import OF_ABLATION, with_options
+from harness.experiments.order import Say, make_order, to_stderr
 from harness.experiments.survey import run_survey
 from harness.experiments.varying import told
 from harness.store.survey_table import SurveyTable
 
 
-def run_ablation(
-    order: Order, changes: Sequence[str], say: Callable[[str], None]
+@with_options(OF_ABLATION)
+def ablate(
+    sampler: str, *, change: str | Sequence[str], say: Say = to_stderr, **options: Any
 ) -> tuple[SurveyTable, str]:
-    """`order.sampler` is the base; each of `changes` is a text such as `rounds=2` or `eta=1,
-    steps=10`, and a row of the table, compared with the base on the same prompts and noise.
+    """What does each part of a sampler do? Each change against the sampler as it is.
 
-    The table's folder is named by what is ablated, so that the same ablation is found again.
+    The table and its folder, which is named by what is ablated, so that the same ablation is found
+    again. A change is a text such as "rounds=2" or "eta=1, steps=10": a row, on the same prompts
+    and noise; one that costs more also meets the unchanged sampler at its cost, and at its
+    guidance.
     """
+    changes = [change] if isinstance(change, str) else [*change]
     if not changes:
         raise HarnessError("nothing to compare: name a --change, for example --change guidance=1")
-    typed = parse_call(order.sampler)
-    base = order.planned(typed, order.benchmark.defaults).spec.sampler
-    candidates = [
-        Candidate(sampler=str(Call(typed.name, {**typed.params, **change})), label=told(change))
-        for change in map(_read, dict.fromkeys(changes))
-    ]
+    order = make_order(sampler, **options)
+    typed = order.read(sampler)
+    base = order.planner().plan(typed, order.benchmark.defaults)
+    candidates = []
+    for changed in map(_read, dict.fromkeys(changes)):
+        call = Call(typed.name, {**typed.params, **changed})
+        candidates.append((Candidate(sampler=str(call), label=told(changed)), call))
     update: dict[str, Any] = {
         "title": f"Changes to {typed}: {order.benchmark.title}",
-        "candidate": None,
-        "candidates": candidates,
         "vary": {},
         "primary": None,  # a benchmark's is of its own candidates
     }
-    ablated = order.benchmark.model_copy(update=update)
-    asked = json.dumps([order.sampler, list(changes), order.guide, order.prompts, order.model])
+    ablated = replace(order, benchmark=order.benchmark.model_copy(update=update), baseline=base)
+    asked = json.dumps([sampler, changes, order.guide, order.prompts, order.model])
     name = f"ablation-{hashlib.sha256(asked.encode()).hexdigest()[:8]}"
-    return run_survey(replace(order, benchmark=ablated, baseline=str(portable(base))), say, name)
+    return run_survey(ablated, candidates, say, name)
 
 
 def _read(change: str) -> dict[str, Any]:

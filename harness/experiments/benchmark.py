@@ -24,7 +24,7 @@ PUBLIC_DEFAULT = "drawbench"
 M = TypeVar("M", bound=BaseModel)
 
 
-class Published(BaseModel):
+class PublishedNumbers(BaseModel):
     """Published numbers of one setting: scores and winning rates in [0, 1] by metric, and where.
 
     `refs/published.yaml` holds them by name. `n` images and `nfe` evaluations an image are null
@@ -65,7 +65,7 @@ class Candidate(BaseModel):
         return self.label or self.sampler
 
 
-class Primary(BaseModel):
+class DeclaredResult(BaseModel):
     """The one result that decides, declared before looking: one of the metrics, one comparison."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -115,7 +115,7 @@ class Benchmark(BaseModel):
     dtype: Literal["float32", "float16", "bfloat16", "float64"] | None = None
     curve: list[float] | None = None
     metrics: Annotated[list[str], Field(min_length=1)]
-    primary: Primary | None = None
+    primary: DeclaredResult | None = None
     margin: Annotated[float, Field(gt=0, lt=0.5)] | None = None
     tiny: dict[str, Any] = {}
 
@@ -167,13 +167,13 @@ def load(name: str, tiny: bool = False) -> Benchmark:
     return _checked(Benchmark, {"name": path.stem, **data}, str(path))
 
 
-def load_published(name: str) -> Published:
+def load_published(name: str) -> PublishedNumbers:
     """The published numbers of this name in `refs/published.yaml`."""
     path = data_path("refs/published.yaml")
     data = _read(path)
     if name not in data:
         raise unknown("published result", name, data)
-    return _checked(Published, data[name], f"{path}: {name}")
+    return _checked(PublishedNumbers, data[name], f"{path}: {name}")
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -200,6 +200,7 @@ def _checked(kind: type[M], data: Any, where: str) -> M:
         raise HarnessError(f"{where}: {at}{first['msg']}") from None
 
 
-def for_model(model: str) -> Benchmark:
-    """The benchmark that is a model's first choice: the one of its name, if any."""
-    return load(model if model in names() else PUBLIC_DEFAULT)
+def chosen(name: str | None, model: str | None, tiny: bool = False) -> Benchmark:
+    """The benchmark of this name, or a model's first choice: the one of its name, if any."""
+    model = model or "shapes"
+    return load(name or (model if model in names() else PUBLIC_DEFAULT), tiny)

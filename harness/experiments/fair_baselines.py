@@ -12,7 +12,7 @@ from harness.comparison.guidance_scales import GuidanceScale, guidance_scale
 from harness.core.call import Call
 from harness.core.errors import HarnessError, unknown
 from harness.experiments.matching import Price, match_cost, match_guidance, with_parameters
-from harness.runs.plan import Job
+from harness.runs.plan import PlannedRun
 from harness.store import files
 from harness.store.item_guidance import GA_EVAL, NOMINAL, image_scales
 from harness.store.run import Run
@@ -22,16 +22,32 @@ GUIDED, BOTH = "matched guidance", "matched cost and guidance"
 UNITS = ("macs", "nfe", "seconds")
 MODES = ("constant", "schedule", "per_image", "ga_eval")
 
-Planned = Callable[[Call], Job]
+Planned = Callable[[Call], PlannedRun]
 """Checks a call on the order's model and makes a job of it."""
 
 
 @dataclass(frozen=True)
-class Pair:
+class Fairness:
+    """How a comparison is made fair: what equal cost is equal in, how guidance is equal, and at
+    which guidance weights the baseline's curve is; see `fair_baselines`. Raises HarnessError."""
+
+    unit: str = "macs"
+    mode: str = "constant"
+    curve: Sequence[float] | None = None
+
+    def __post_init__(self) -> None:
+        if self.unit not in UNITS:
+            raise unknown("unit of cost", self.unit, UNITS)
+        if self.mode not in MODES:
+            raise unknown("mode of guidance matching", self.mode, MODES)
+
+
+@dataclass(frozen=True)
+class FairPair:
     """A candidate and its baseline as it is, planned and made."""
 
-    candidate: Job
-    baseline: Job
+    candidate: PlannedRun
+    baseline: PlannedRun
     runs: tuple[Run, Run]
 
 
@@ -44,8 +60,8 @@ class Fair:
     name, where it has one; `notes` are for the user.
     """
 
-    jobs: dict[str, Job] = field(default_factory=dict)
-    curve: dict[float, Job] = field(default_factory=dict)
+    jobs: dict[str, PlannedRun] = field(default_factory=dict)
+    curve: dict[float, PlannedRun] = field(default_factory=dict)
     absent: dict[str, str] = field(default_factory=dict)
     same: dict[str, str] = field(default_factory=dict)
     scale: float | None = None
@@ -63,54 +79,52 @@ class Fair:
             self.same |= dict.fromkeys(heirs[1:], heirs[0])
 
     @property
-    def points(self) -> dict[str, Job]:
+    def points(self) -> dict[str, PlannedRun]:
         """The curve's jobs by name."""
         return {f"guidance {weight:g}": job for weight, job in self.curve.items()}
 
     @property
-    def all_jobs(self) -> dict[str, Job]:
+    def all_jobs(self) -> dict[str, PlannedRun]:
         return {**self.jobs, **self.points}
 
 
 def fair_baselines(
-    pair: Pair,
+    pair: FairPair,
     planned: Planned,
-    unit: str = "macs",
-    weights: Sequence[float] | None = None,
+    how: Fairness | None = None,
     items: Collection[str] | None = None,
-    mode: str = "constant",
 ) -> Fair:
     """What a fair comparison needs beside the two runs: each is an ordinary run of the baseline.
 
-    Cost is in `unit`: multiply-accumulates, network evaluations, or seconds as both were timed. The
-    curve is at matched cost, at guidance `weights`; None: some around those that are compared, none
-    where it is empty. Guidance is matched by `mode`: the candidate's mean scale (constant), its
-    schedule over sigma, or in every image the scale of the candidate's own (per_image; ga_eval, the
-    published protocol's, is per image too).
+    Cost is in `how.unit`: multiply-accumulates, network evaluations, or seconds as both were timed.
+    The curve is at matched cost, at the guidance weights `how.curve`; None: some around those that
+    are compared, none where it is empty. Guidance is matched by `how.mode`: the candidate's mean
+    scale (constant), its schedule over sigma, or in every image the scale of the candidate's own
+    (per_image; ga_eval, the published protocol's, is per image too).
     """
-    fair = Fair()
+    fair, how = Fair(), how or Fairness()
     own = pair.baseline.spec.sampler
-    least, price = _price(pair, unit, fair)
+    least, price = _price(pair, how.unit, fair)
 
-    def at_cost(call: Call) -> Job:
+    def at_cost(call: Call) -> PlannedRun:
         dry_run, sigmas = pair.baseline.dry_run, pair.candidate.sigmas
         return planned(match_cost(dry_run, call, sigmas, least, price))
 
-    def at_weight(weight: float) -> Job:
+    def at_weight(weight: float) -> PlannedRun:
         return at_cost(match_guidance(own, weight))
 
     candidate, baseline = pair.runs
     scale = guidance_scale(candidate, baseline, items)
-    if mode in _ESTIMATES and scale.value is not None:
-        scale = _per_image(candidate, mode, items, scale)
+    if how.mode in _ESTIMATES and scale.value is not None:
+        scale = _per_image(candidate, how.mode, items, scale)
     fair.scale = scale.value
-    asked: dict[str, Callable[[], Job]] = {MATCHED: lambda: at_cost(own)}
+    asked: dict[str, Callable[[], PlannedRun]] = {MATCHED: lambda: at_cost(own)}
     if scale.value is None:
         fair.absent |= dict.fromkeys((GUIDED, BOTH), str(scale.reason))
     elif scale.declared:  # an input of the network, so it is matched already
         asked |= {GUIDED: lambda: pair.baseline, BOTH: asked[MATCHED]}
     else:
-        guided = partial(_guided, own, scale, mode, pair.runs)
+        guided = partial(_guided, own, scale, how.mode, pair.runs)
         asked[GUIDED] = lambda: planned(guided())
         asked[BOTH] = lambda: at_cost(guided())
     for name, make in asked.items():
@@ -123,7 +137,7 @@ def fair_baselines(
             fair.same[name] = other
         else:
             fair.jobs[name] = job
-    for weight in _weights(own, scale) if weights is None else weights:
+    for weight in _weights(own, scale) if how.curve is None else how.curve:
         job = _attempt(partial(at_weight, weight))
         if isinstance(job, str):
             fair.notes.append(f"no point of the guidance curve at {weight:g}: {job}")
@@ -173,13 +187,13 @@ def _guided(own: Call, scale: GuidanceScale, mode: str, runs: tuple[Run, Run]) -
 _ALIKE = 1e-4  # scales are set in four digits
 
 
-def _known(job: Job, pair: Pair, fair: Fair) -> str | None:
+def _known(job: PlannedRun, pair: FairPair, fair: Fair) -> str | None:
     """The comparison that has this run already."""
     runs = {OWN: pair.baseline, **fair.jobs}
     return next((name for name, other in runs.items() if other.spec == job.spec), None)
 
 
-def _attempt(make: Callable[[], Job]) -> Job | str:
+def _attempt(make: Callable[[], PlannedRun]) -> PlannedRun | str:
     """A job, or why there is none."""
     try:
         return make()
@@ -187,15 +201,7 @@ def _attempt(make: Callable[[], Job]) -> Job | str:
         return str(error)
 
 
-def check_fairness(unit: str, mode: str) -> None:
-    """Raise HarnessError for what cost and guidance cannot be matched by."""
-    if unit not in UNITS:
-        raise unknown("unit of cost", unit, UNITS)
-    if mode not in MODES:
-        raise unknown("mode of guidance matching", mode, MODES)
-
-
-def _price(pair: Pair, unit: str, fair: Fair) -> tuple[float, Price]:
+def _price(pair: FairPair, unit: str, fair: Fair) -> tuple[float, Price]:
     """The candidate's cost an image in a unit, and what the baseline's evaluations cost in it."""
     if unit == "macs":
         ours, theirs = (run.cost() for run in pair.runs)
@@ -213,7 +219,7 @@ def _price(pair: Pair, unit: str, fair: Fair) -> tuple[float, Price]:
     return pair.candidate.nfe, Price()
 
 
-def _guide(pair: Pair, picture: float, evaluation: float) -> float:
+def _guide(pair: FairPair, picture: float, evaluation: float) -> float:
     """What is left of a picture's cost for each evaluation of the guide."""
     _, evaluations = pair.baseline.dry_run(pair.baseline.spec.sampler)
     guide = evaluations.get(("guide", "cond"), 0)

@@ -14,7 +14,7 @@ from harness.core.errors import HarnessError
 from harness.samplers.base import SAMPLERS
 
 DryRun = Callable[[Call], tuple[torch.Tensor, Mapping[tuple[str, str], int]]]
-"""A resolved sampler's ladder and evaluations on one model; see `sampling.rehearse`."""
+"""A resolved sampler's ladder and evaluations on one model; see `engine.rehearsal.rehearse`."""
 
 _MOST_STEPS = 999
 _ROUNDING = 1e-9  # of measured costs

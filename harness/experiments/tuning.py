@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
-from harness.core.call import Call, parse_call
+from harness.core.call import Call
 from harness.core.errors import HarnessError
-from harness.engine.resolve import portable
-from harness.experiments.bench import Order, run_bench
+from harness.experiments.bench import run_bench
+from harness.experiments.options import OF_TUNING, with_options
+from harness.experiments.order import Order, Say, make_order, to_stderr
 from harness.experiments.sweep import run_sweep
-from harness.experiments.varying import Vary, expand
+from harness.experiments.varying import Vary, expand, parse_vary
 from harness.prompts.split import with_split
 from harness.store import files
 from harness.store.comparison_tables import ComparisonTables
@@ -30,49 +32,60 @@ class Tuned:
     folder: str
 
 
-def run_tuning(
-    order: Order, vary: Vary, baseline_vary: Vary | None, say: Callable[[str], None]
+@with_options(OF_TUNING)
+def tune(
+    sampler: str,
+    *,
+    vary: Sequence[str] | Vary,
+    baseline_vary: Sequence[str] | Vary | None = None,
+    say: Say = to_stderr,
+    **options: Any,
 ) -> Tuned:
-    """Choose the best of `vary` on the first metric for the candidate and for the baseline, then
-    compare the two as `run_bench` does, on prompts that neither choice has seen.
+    """Both sides at their best: tuned alike on the dev prompts, compared on the test prompts.
 
-    The baseline has its own `baseline_vary` where parameters differ; with as many combinations, so
-    that no side gets more trials. What was chosen is kept below the test split's folder: another
-    choice on the same split is said, as a split that is used again decides nothing.
+    The first metric chooses among the combinations of `vary`, for the candidate and for the
+    baseline; that has its own `baseline_vary` where parameters differ, with as many combinations,
+    so that no side gets more trials. `limit` is for each split. What was chosen is kept below the
+    test split's folder: another choice on the same split is said, as a split that is used again
+    decides nothing.
     """
-    if order.baseline is None:
-        raise HarnessError("nothing to tune against: give --baseline")
-    if not vary:
+    order = make_order(sampler, **options)
+    varied, sides = parse_vary(vary), _sides(order, sampler)
+    if not varied:
         raise HarnessError("nothing to tune: give --vary, for example --vary guidance=1,2,4,8")
-    sides = _sides(order)
-    grids = (vary, vary if baseline_vary is None else baseline_vary)
+    grids = (varied, varied if baseline_vary is None else parse_vary(baseline_vary))
     trials = [len(expand(call, grid)) for call, grid in zip(sides, grids, strict=True)]
     if trials[0] != trials[1]:
         raise HarnessError(
             f"{trials[0]} trials for the candidate and {trials[1]} for the baseline: give both as "
             "many"
         )
-    dev = replace(order, prompts=with_split(order.prompts, "dev"), curve=None)
+    dev = replace(
+        order,
+        prompts=with_split(order.prompts, "dev"),
+        fairness=replace(order.fairness, curve=None),
+    )
     chosen = []
     for call, grid in zip(sides, grids, strict=True):
-        survey, _ = run_sweep(dev, [str(call)], grid, say)
+        survey, _ = run_sweep(dev, {str(call): call}, grid, say)
         if len(survey.rows) < trials[0]:
             raise HarnessError(f"{call.name}: {survey.notes[0]} Both sides need all their trials")
         chosen.append(best(survey))
         say(f"best of {trials[0]} on {survey.metrics[0].label}, dev split: {chosen[-1].label}")
-    texts = [str(portable(parse_call(row.sampler))) for row in chosen]
-    prompts = with_split(order.prompts, "test")
-    test = replace(order, prompts=prompts, sampler=texts[0], baseline=texts[1])
+    candidate, baseline = (order.planner().known(row.sampler) for row in chosen)
+    test = replace(order, prompts=with_split(order.prompts, "test"), baseline=baseline)
     _note_use(test, [row.sampler for row in chosen], say)
-    comparison, folder = run_bench(test, say)
+    comparison, folder = run_bench(test, candidate, say)
     return Tuned(chosen[0], chosen[1], trials[0], comparison, folder)
 
 
-def _sides(order: Order) -> tuple[Call, Call]:
+def _sides(order: Order, sampler: str) -> tuple[Call, Call]:
     """Candidate and baseline as typed; the baseline has the candidate's steps, unless it says."""
-    assert order.baseline is not None
-    candidate, baseline = (parse_call(text) for text in (order.sampler, order.baseline))
-    steps = order.planned(candidate, order.benchmark.defaults).spec.sampler.params["steps"]
+    candidate, baseline = order.read(sampler), order.baseline
+    if not isinstance(baseline, Call):
+        raise HarnessError("nothing to tune against: give --baseline")
+    planned = order.planner().plan(candidate, order.benchmark.defaults)
+    steps = planned.spec.sampler.params["steps"]
     return candidate, Call(baseline.name, {"steps": steps, **baseline.params})
 
 
@@ -88,7 +101,7 @@ def best(survey: SurveyTable) -> Row:
     return survey.rows[max(scores, key=lambda at: sign * scores[at])]
 
 
-def _note_use(test: Order, chosen: list[str], say: Callable[[str], None]) -> None:
+def _note_use(test: Order, chosen: list[str], say: Say) -> None:
     """Keep what the test split is used for, and say what it was used for before."""
     folder = files.join(test.root, "tuned")
     record = {"candidate": chosen[0], "baseline": chosen[1], "model": test.model}

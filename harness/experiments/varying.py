@@ -16,10 +16,12 @@ Vary = Mapping[str, Sequence[Any]]
 _ENTRY = re.compile(r"(\w+)\[(\d+)\]")
 
 
-def parse_vary(texts: Sequence[str]) -> dict[str, list[Any]]:
-    """Read `guidance=1,2,4` and `interval[0]=0.1,0.3`, one text a parameter."""
+def parse_vary(asked: Sequence[str] | Vary) -> Vary:
+    """Read `guidance=1,2,4` and `interval[0]=0.1,0.3`, one text a parameter; or values as such."""
+    if isinstance(asked, Mapping):
+        return asked
     found: dict[str, list[Any]] = {}
-    for text in texts:
+    for text in [asked] if isinstance(asked, str) else asked:
         name, equals, values = text.partition("=")
         name = name.strip()
         if not equals or not (name.isidentifier() or _ENTRY.fullmatch(name)):

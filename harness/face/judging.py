@@ -129,7 +129,7 @@ def _evaluated(
 
 def _told(run: Run, report: EvaluationReport, say: Say, note: Say) -> list[dict[str, object]]:
     """A run's rows of the result, and the same in words."""
-    from harness.experiments.bench import scores_of
+    from harness.experiments.scoring import scores_of
     from harness.reporting.words import estimate
 
     say(run.path)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from harness.engine.batch import Batch
     from harness.prompts.base import PromptSet
-    from harness.runs.plan import Job
+    from harness.runs.plan import PlannedRun
 
 
 def generate(
@@ -97,7 +97,7 @@ def generate(
 
 
 def _prompts(
-    job: Job,
+    job: PlannedRun,
     prompts: str | None,
     split: str | None,
     limit: int | None,

@@ -32,6 +32,13 @@ class Judgement(Generic[T]):
         page = brief(self.tables, self.folder)
         return page.title or "\n".join(page.lines)
 
+    @property
+    def page(self) -> Path:
+        """Where the report's page lies, once it is written."""
+        from harness.reporting import brief
+
+        return Path(self.folder) / brief(self.tables, self.folder).html
+
     def report(self) -> Path:
         """Write the report (a page that opens without a network, Markdown, figures, LaTeX, CSV);
         the page's path."""

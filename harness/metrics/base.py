@@ -59,6 +59,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar
 
+from harness.core.call import Call
 from harness.core.errors import HarnessError
 from harness.core.registry import Registry
 from harness.core.run_spec import RunSpec
@@ -235,15 +236,15 @@ def metric(
     return register
 
 
-def make_metric(text: str) -> Metric:
-    """The metric of a text such as `clip(model=ViT-B-32, pretrained=openai)`.
+def make_metric(text: str | Call) -> Metric:
+    """The metric of a text such as `clip(model=ViT-B-32, pretrained=openai)`, or of one read.
 
     Raises HarnessError for an unknown name or parameter (with the closest) and a wrong value.
     """
     return make(METRICS, text)
 
 
-def make_metrics(texts: Iterable[str]) -> list[Metric]:
+def make_metrics(texts: Iterable[str | Call]) -> list[Metric]:
     """The metrics of texts, each once, with equal encoders shared."""
     metrics = {metric.label: metric for metric in map(make_metric, texts)}
     encoders: dict[str, Encoder] = {}

@@ -137,11 +137,11 @@ def make_encoder(text: str) -> Encoder:
     return make(ENCODERS, text)
 
 
-def make(registry: Registry[type[C]], text: str) -> C:
-    """What is registered under a text's name, with the text's parameters."""
+def make(registry: Registry[type[C]], text: str | Call) -> C:
+    """What is registered under a text's name, with the text's parameters; the text may be read."""
     from pydantic import ConfigDict, TypeAdapter, ValidationError
 
-    call = parse_call(text)
+    call = parse_call(text) if isinstance(text, str) else text
     cls = registry.get(call.name)
     what = f"{registry.kind} {call.name}"
     kinds = get_type_hints(cls, include_extras=True) if call.params else {}

@@ -171,14 +171,6 @@ def _parsed(spec: str) -> tuple[Call, str | None]:
     return Call(call.name, params), None if split is None else str(split)
 
 
-def set_name(spec: str) -> str:
-    """The name of the set that `load_prompts(spec)` gives, without loading it."""
-    call, split = _parsed(spec)
-    name = call.name.split("?")[0] if "://" in call.name else call.name.replace("\\", "/")
-    found = call.name if call.name in PROMPT_SETS else PurePosixPath(name).stem
-    return found if split is None else f"{found}-{split}"
-
-
 def describe() -> list[dict[str, Any]]:
     """One dict a registered set, by name: name, description, prompts, categories (how many), home,
     licence, citation, location (in the cache, `embedded` or `not downloaded`)."""

@@ -12,6 +12,9 @@ from harness.store.matrix_table import Duel, MatrixTable
 TITLE = "Each sampler against each other"
 
 
+_HTML = "report/matrix.html"
+
+
 def full(matrix: MatrixTable, out: str) -> Page:
     """Everything."""
     shown = [rankings(matrix)]
@@ -20,12 +23,12 @@ def full(matrix: MatrixTable, out: str) -> Page:
             _crossed(matrix, metric, "Winning rate of the row over the column", _rate),
             _crossed(matrix, metric, "Mean difference, row minus column", _difference),
         ]
-    return Page(TITLE, [Section("", shown)], html="report/matrix.html", text="matrix.md")
+    return Page(TITLE, [Section("", shown)], html=_HTML, text="matrix.md")
 
 
 def brief(matrix: MatrixTable, out: str) -> Page:
     """The ranking on each metric over all categories."""
-    return Page("", [Section("", rankings(matrix, whole=True).apart())])
+    return Page("", [Section("", rankings(matrix, whole=True).apart())], html=_HTML)
 
 
 def rankings(matrix: MatrixTable, whole: bool = False) -> Table:

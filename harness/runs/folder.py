@@ -14,20 +14,35 @@ import torch
 from harness import __version__
 from harness.core.shards import Shard
 from harness.engine.resolve import source_of
-from harness.runs.plan import Job, unscaled
+from harness.runs.plan import PlannedRun, unscaled
+from harness.runs.workers import default_workers, pick_device
 from harness.store.run import MODEL_AT, NO_GUIDANCE, Run
 
 
 @dataclass(frozen=True)
 class Settings:
-    """How to run, as opposed to what: nothing here changes a picture beyond rounding."""
+    """How to run, as opposed to what: nothing here changes a picture beyond rounding.
+
+    `workers` processes share the work of an experiment, each on the device that `asked` leaves it:
+    what the user typed, None for a device of its own.
+    """
 
     device: str = "cpu"
     threads: int = 1
     batch_size: int | None = None  # the model's own
+    workers: int = 1
+    asked: str | None = None
+
+    @classmethod
+    def chosen(
+        cls, device: str | None, threads: int, batch_size: int | None, workers: int | None
+    ) -> Settings:
+        """As typed; None is a GPU if there is any, and a process for each GPU or core."""
+        where, workers = pick_device(device), workers or default_workers(device)
+        return cls(where, threads, batch_size, workers, device)
 
 
-def open_run(job: Job, folder: str, settings: Settings) -> Run:
+def open_run(job: PlannedRun, folder: str, settings: Settings) -> Run:
     """The run in `folder`, made if it is new; refuses the folder of another run."""
     job.entry.decodable(job.model.params)
     resolved = {
@@ -46,7 +61,7 @@ def open_run(job: Job, folder: str, settings: Settings) -> Run:
     return made
 
 
-def _read_from(job: Job) -> dict[str, str]:
+def _read_from(job: PlannedRun) -> dict[str, str]:
     """Where a model that is no registered name was read, for what is made like the run later."""
     typed = job.model.name
     if typed == job.entry.name:

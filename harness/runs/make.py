@@ -37,7 +37,7 @@ from harness.engine.resolve import resolve
 from harness.models.base import LoadRequest, Model
 from harness.models.load import load
 from harness.runs.folder import Settings
-from harness.runs.plan import Job
+from harness.runs.plan import PlannedRun
 from harness.store.item_guidance import NOMINAL, image_scales, run_beside
 from harness.store.rows import Guidance, guidance_table, image_table, timing_table
 from harness.store.run import Run
@@ -46,26 +46,29 @@ log = logging.getLogger(__name__)
 
 
 def generate(
-    work: Iterable[tuple[Job, Run, Shard]],
+    work: Iterable[tuple[PlannedRun, Run, Shard]],
     settings: Settings,
     progress: Callable[[int], object] = lambda images: None,
     first: Callable[[str], bool] = lambda name: True,
 ) -> None:
     """Make the shards of `work` that are missing; the jobs are of one model and precision.
 
-    Weights are loaded at the first missing shard. `progress` is told of images as they are made.
+    Weights are loaded at the first missing shard, and once more for runs of another guide, or
+    without one. `progress` is told of images as they are made.
     What a picture costs is counted once a run, by making one more: where several processes share
     the work, by the one that is `first` to ask for a name, while the others go on.
     """
     torch.set_num_threads(settings.threads)
-    maker: _Maker | None = None
+    makers: dict[str | None, _Maker] = {}
     with ThreadPoolExecutor(1) as writer:
         pending: list[Future[None]] = []
         for job, run, shard in work:
             if run.has_images(shard):
                 continue
             scales = _scales(job.spec.sampler, run, shard)
-            maker = maker or _Maker(job, settings, progress)
+            if (guide := job.spec.guide) not in makers:
+                makers[guide] = _Maker(job, settings, progress)
+            maker = makers[guide]
             if run.cost() is None and first(f"cost of {run.path}"):
                 run.set_cost(_measured(maker.models, job, shard))
             pictures, seconds = maker.shard(job.spec, shard, scales)
@@ -93,7 +96,7 @@ def _scales(call: Call, run: Run, shard: Shard) -> torch.Tensor | None:
     return torch.tensor([own if v is None else v for v in values], dtype=torch.float64)
 
 
-def _measured(models: Ensemble, job: Job, shard: Shard) -> dict[str, float]:
+def _measured(models: Ensemble, job: PlannedRun, shard: Shard) -> dict[str, float]:
     """What `cost.json` holds, see `Run.cost`."""
     ledger = asdict(count_macs(models, job.spec, shard.prompts[0]))
     ends = {"sigma_max": float(job.sigmas[0]), "sigma_min": float(job.sigmas[-1])}
@@ -111,7 +114,7 @@ class _Pictures:
     guidance: Guidance | None
 
 
-def open_models(job: Job, device: str) -> Ensemble:
+def open_models(job: PlannedRun, device: str) -> Ensemble:
     """The job's loaded model, with its guide. Raises HarnessError if they do not fit together."""
     model = job.entry.load(LoadRequest(job.model.params, device, job.spec.dtype))
     guide = job.spec.guide and load(job.spec.guide, device=device, dtype=job.spec.dtype)
@@ -121,7 +124,9 @@ def open_models(job: Job, device: str) -> Ensemble:
 class _Maker:
     """A loaded model that makes shards."""
 
-    def __init__(self, job: Job, settings: Settings, progress: Callable[[int], object]) -> None:
+    def __init__(
+        self, job: PlannedRun, settings: Settings, progress: Callable[[int], object]
+    ) -> None:
         self.models = open_models(job, settings.device)
         self.job = job
         self.batch_size = settings.batch_size or job.entry.batch_size

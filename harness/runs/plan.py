@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -23,7 +24,7 @@ from harness.engine.probes.coefficients import (
 from harness.engine.probes.independence import check_independent
 from harness.engine.rehearsal import rehearse
 from harness.engine.resolve import resolve
-from harness.models.base import DTYPES, ModelEntry
+from harness.models.base import DTYPES, Ladders, ModelEntry
 from harness.models.class_labels import encode_classes
 from harness.models.load import find
 from harness.samplers.base import SAMPLERS
@@ -31,23 +32,36 @@ from harness.samplers.base import SAMPLERS
 log = logging.getLogger(__name__)
 
 
+Rehearsal = tuple[torch.Tensor, dict[tuple[str, str], int]]
+"""A sampler's ladder [N+1], and its evaluations an image by (network, branch)."""
+
+
 @dataclass(frozen=True)
-class Job:
+class PlannedRun:
     """A run to be made: everything checked, no weights loaded. `nfe` is its cost an image.
 
-    `others` are the revisions of the further models that it needs, by what the user typed.
+    `spec.sampler` is the resolved call. `others` are the revisions of the further models that it
+    needs, by what the user typed.
     """
 
-    entry: ModelEntry
-    model: Call
+    planner: Planner
     spec: RunSpec
     sigmas: torch.Tensor
     nfe: int
     others: dict[str, Callable[[], str]]
 
-    def dry_run(self, call: Call) -> tuple[torch.Tensor, dict[tuple[str, str], int]]:
+    @property
+    def entry(self) -> ModelEntry:
+        return self.planner.entry
+
+    @property
+    def model(self) -> Call:
+        """The model as the user typed it."""
+        return self.planner.model
+
+    def dry_run(self, call: Call) -> Rehearsal:
         """Another resolved sampler's ladder and evaluations on the same model."""
-        return _dry_run(self.entry, self.model, call, self.spec.guide)
+        return self.planner.dry_run(call, guided=self.spec.guide is not None)
 
     @property
     def folder(self) -> str:
@@ -55,74 +69,140 @@ class Job:
         return f"{self.spec.model.replace('/', '--')}/{self.spec.run_id}"
 
 
+class Planner:
+    """Plans runs of one model: what they have in common is checked once, here.
+
+    A sampler that is asked for again is the same PlannedRun, neither resolved nor rehearsed a
+    second time. Loads no weights.
+    """
+
+    def __init__(
+        self,
+        model: str | Call,
+        *,
+        size: tuple[int, int] | None = None,
+        dtype: str | None = None,
+        device: str = "cpu",
+        noise_key: str | None = None,
+        negative: str | None = None,
+        guide: str | None = None,
+    ) -> None:
+        """`dtype` is the model's own on a GPU (mostly float16) and float32 elsewhere, unless the
+        model computes in one only. `noise_key` is `prompt` for text, and `seed` where there is
+        none. `guide` is a second model that guidance leads away from."""
+        self.model = parse_call(model) if isinstance(model, str) else model
+        self.entry = entry = find(self.model)
+        self.noise_key = noise_key or ("prompt" if entry.classes is None else "seed")
+        if self.noise_key not in NOISE_KEYS:
+            raise unknown("noise key", self.noise_key, NOISE_KEYS)
+        self.size = size or entry.size
+        height, width = self.size
+        if height % entry.size_multiple or width % entry.size_multiple or not all(self.size):
+            raise HarnessError(
+                f"size {height}x{width}: height and width must be multiples of "
+                f"{entry.size_multiple} for {entry.name}"
+            )
+        self.dtype = _dtype(entry, dtype, device)
+        self.negative = negative
+        self.guide, self._guide_is_given = guide or entry.guide, bool(guide)
+        self._guide_entry = find(self.guide) if self.guide else None
+        if self._guide_entry:
+            check_guide(entry, self._guide_entry)
+        self._planned: dict[str, PlannedRun] = {}
+        self._rehearsed: dict[tuple[str, bool], Rehearsal] = {}
+
+    @cached_property
+    def ladders(self) -> Ladders:
+        return self.entry.ladders(self.model.params)
+
+    def plan(
+        self, sampler: str | Call | PlannedRun, defaults: Mapping[str, Any] | None = None
+    ) -> PlannedRun:
+        """Check a sampler and fill in its parameters; raises HarnessError.
+
+        `defaults` (a benchmark's steps and guidance) come before the model's own, and after what
+        the sampler's text says.
+        """
+        if isinstance(sampler, PlannedRun):
+            return sampler
+        asked = parse_call(sampler) if isinstance(sampler, str) else sampler
+        key = f"{asked} {dict(defaults)}" if defaults else str(asked)
+        if key not in self._planned:
+            own: dict[str, Any] = {"steps": self.entry.steps}
+            if self.entry.guidance is not None:
+                own["guidance"] = self.entry.guidance
+            call = resolve(asked, own | dict(defaults or {}))
+            if str(call) not in self._planned:
+                self._planned[str(call)] = self._checked(call)
+            self._planned[key] = self._planned[str(call)]
+        return self._planned[key]
+
+    def known(self, text: str) -> PlannedRun:
+        """The run that was planned before, by its resolved sampler's text."""
+        return self._planned[text]
+
+    def dry_run(self, call: Call, *, guided: bool) -> Rehearsal:
+        """A resolved sampler's ladder and evaluations, beside a guide or without; see rehearse."""
+        key = (str(call), guided)
+        if key not in self._rehearsed:
+            self._rehearsed[key] = rehearse(
+                self.ladders, call, unconditional=self.entry.unconditional, guided=guided
+            )
+        return self._rehearsed[key]
+
+    def _checked(self, call: Call) -> PlannedRun:
+        entry, guide = self.entry, self.guide
+        check_needs(entry, call)
+        others = {s["model"]: find(s["model"]) for s in variants_of(call).values() if "model" in s}
+        sigmas, evaluations = self.dry_run(call, guided=guide is not None)
+        if not _ours(call):
+            branches = {"unconditional": entry.unconditional, "guided": guide is not None}
+            check_independent(self.ladders, call, **branches)
+        if guide is not None and not evaluations["guide", "cond"]:
+            if self._guide_is_given:
+                log.warning("the guide %s is left out: %s does not need it", guide, call)
+            guide = None
+        elif guide is not None and self._guide_entry:
+            others[guide] = self._guide_entry
+        spec = RunSpec(
+            model=str(Call(entry.name, self.model.params)),
+            sampler=call,
+            size=self.size,
+            dtype=self.dtype,
+            noise_key=self.noise_key,
+            negative=self.negative,
+            guide=guide,
+        )
+        revisions = {name: other.revision for name, other in others.items()}
+        return PlannedRun(self, spec, sigmas, sum(evaluations.values()), revisions)
+
+
 def plan(
     model: str,
     sampler: str | Call,
     *,
-    defaults: dict[str, Any] | None = None,
+    defaults: Mapping[str, Any] | None = None,
     size: tuple[int, int] | None = None,
     dtype: str | None = None,
     device: str = "cpu",
     noise_key: str | None = None,
     negative: str | None = None,
     guide: str | None = None,
-) -> Job:
+) -> PlannedRun:
     """Check a run and fill in its defaults; raises HarnessError before any weights are loaded.
 
-    `defaults` (a benchmark's steps and guidance) come before the model's own, and after what the
-    sampler's text says. `dtype` is the model's own on a GPU (mostly float16) and float32
-    elsewhere, unless the model computes in one only. `noise_key` is `prompt` for text, and `seed`
-    where there is none. `guide` is a second model that guidance leads away from.
+    See Planner, and its method of this name.
     """
-    model_call = parse_call(model)
-    entry = find(model_call)
-    noise_key = noise_key or ("prompt" if entry.classes is None else "seed")
-    if noise_key not in NOISE_KEYS:
-        raise unknown("noise key", noise_key, NOISE_KEYS)
-    size = size or entry.size
-    if size[0] % entry.size_multiple or size[1] % entry.size_multiple or not all(size):
-        raise HarnessError(
-            f"size {size[0]}x{size[1]}: height and width must be multiples of "
-            f"{entry.size_multiple} for {entry.name}"
-        )
-    asked = parse_call(sampler) if isinstance(sampler, str) else sampler
-    own: dict[str, Any] = {"steps": entry.steps}
-    if entry.guidance is not None:
-        own["guidance"] = entry.guidance
-    call = resolve(asked, own | (defaults or {}))
-    check_needs(entry, call)
-    others = {s["model"]: find(s["model"]) for s in variants_of(call).values() if "model" in s}
-    given, guide = guide, guide or entry.guide
-    if guide is not None:
-        others[guide] = find(guide)
-        check_guide(entry, others[guide])
-    sigmas, evaluations = _dry_run(entry, model_call, call, guide)
-    if not _ours(call):
-        branches = {"unconditional": entry.unconditional, "guided": guide is not None}
-        check_independent(entry.ladders(model_call.params), call, **branches)
-    if guide is not None and not evaluations["guide", "cond"]:
-        if given:
-            log.warning("the guide %s is left out: %s does not need it", guide, call)
-        del others[guide]
-        guide = None
-    spec = RunSpec(
-        model=str(Call(entry.name, model_call.params)),
-        sampler=call,
+    planner = Planner(
+        model,
         size=size,
-        dtype=_dtype(entry, dtype, device),
+        dtype=dtype,
+        device=device,
         noise_key=noise_key,
         negative=negative,
         guide=guide,
     )
-    revisions = {name: other.revision for name, other in others.items()}
-    return Job(entry, model_call, spec, sigmas, sum(evaluations.values()), revisions)
-
-
-def _dry_run(
-    entry: ModelEntry, model: Call, call: Call, guide: str | None
-) -> tuple[torch.Tensor, dict[tuple[str, str], int]]:
-    ladders = entry.ladders(model.params)
-    return rehearse(ladders, call, unconditional=entry.unconditional, guided=guide is not None)
+    return planner.plan(sampler, defaults)
 
 
 def _ours(call: Call) -> bool:
@@ -146,12 +226,12 @@ def check_prompts(entry: ModelEntry, prompts: Iterable[Prompt]) -> None:
         encode_classes(texts, entry.classes, entry.name, torch.device("cpu"))
 
 
-def unscaled(job: Job) -> str | None:
+def unscaled(job: PlannedRun) -> str | None:
     """Why somebody else's sampler has no guidance scale; ours have one."""
     if _ours(job.spec.sampler):
         return None
     try:
-        sampler_coefficients(job.entry.ladders(job.model.params), job.spec.sampler)
+        sampler_coefficients(job.planner.ladders, job.spec.sampler)
     except NotAffine as error:
         return str(error)
     return None

@@ -27,7 +27,7 @@ from harness.engine.probes.ga_eval import ALTERING, GaEval
 from harness.models.base import Network
 from harness.runs.folder import Settings
 from harness.runs.make import open_models
-from harness.runs.plan import Job
+from harness.runs.plan import PlannedRun
 from harness.runs.single import Request, streams
 
 
@@ -70,7 +70,7 @@ class _Kept(GaEval):
         self.predictions.append(tuple(noise))
 
 
-def realised_guidance(job: Job, request: Request, settings: Settings) -> Realised:
+def realised_guidance(job: PlannedRun, request: Request, settings: Settings) -> Realised:
     """Sample every row of the request and measure its steps.
 
     Raises HarnessError where guidance is no weight of c - u of one network.

@@ -19,7 +19,7 @@ from harness.engine.policies.like import check_alone
 from harness.models.base import Model, ModelEntry
 from harness.runs.folder import Settings
 from harness.runs.make import open_models
-from harness.runs.plan import Job
+from harness.runs.plan import PlannedRun
 
 
 @dataclass(frozen=True)
@@ -120,7 +120,7 @@ def read_noise(path: str) -> tuple[torch.Tensor, torch.Tensor | None]:
 
 
 def draw(
-    job: Job,
+    job: PlannedRun,
     request: Request,
     settings: Settings,
     noise_file: tuple[torch.Tensor, torch.Tensor | None] | None = None,
@@ -147,7 +147,7 @@ def draw(
     return model, _joined(parts)
 
 
-def streams(job: Job, request: Request, rows: slice, model: Model) -> NoiseStreams:
+def streams(job: PlannedRun, request: Request, rows: slice, model: Model) -> NoiseStreams:
     """The noise of some rows of a request, each from its own stream."""
     texts, seeds = request.prompts[rows], request.seeds[rows]
     keys = [
@@ -159,7 +159,7 @@ def streams(job: Job, request: Request, rows: slice, model: Model) -> NoiseStrea
 
 
 def _recorded(
-    job: Job, rows: slice, model: Model, noise_file: tuple[torch.Tensor, torch.Tensor | None]
+    job: PlannedRun, rows: slice, model: Model, noise_file: tuple[torch.Tensor, torch.Tensor | None]
 ) -> RecordedNoise:
     noise, draws = noise_file
     shape = model.latent_shape(job.spec.pixels)

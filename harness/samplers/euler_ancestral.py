@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from itertools import pairwise
-from typing import Annotated
 
 import torch
-from pydantic import Field
 
 from harness.samplers.base import Denoise, Noise, epsilon, sampler
 from harness.samplers.ddim import ancestral_levels
-
-NotNegative = Annotated[float, Field(ge=0)]
+from harness.samplers.edm import NotNegative
 
 
 @sampler(

@@ -122,8 +122,8 @@ def test_two_runs_and_other_noise_are_refused(tmp_path):
 def test_the_command_writes_the_page_and_prints_the_ranking(tmp_path, monkeypatch, capsys):
     runs(tmp_path)
     paths = [str(tmp_path / name) for name in "abc"]
-    monkeypatch.setattr("harness.experiments.bench.metric_info", lambda metric: GOOD)
-    monkeypatch.setattr("harness.experiments.bench.by_prompt", lambda metrics: {})
+    monkeypatch.setattr("harness.experiments.scoring.metric_info", lambda metric: GOOD)
+    monkeypatch.setattr("harness.experiments.scoring.by_prompt", lambda metrics: {})
     monkeypatch.setattr("harness.metrics.base.make_metrics", lambda names: [object()])
     command = ["harness", "compare", *paths, "--metrics", "good", "--matrix"]
     monkeypatch.setattr(sys, "argv", [*command, "--out", str(tmp_path / "out")])

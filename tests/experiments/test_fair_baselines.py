@@ -17,31 +17,31 @@ from harness.experiments.fair_baselines import (
     MATCHED,
     OWN,
     Fair,
-    Pair,
-    check_fairness,
+    Fairness,
+    FairPair,
     fair_baselines,
 )
 from harness.runs.folder import Settings, open_run
 from harness.runs.make import generate
-from harness.runs.plan import Job, plan
+from harness.runs.plan import PlannedRun, plan
 from harness.store.run import Run
 
 PROMPTS = [Prompt(f"p{i}", f"class {i}") for i in range(6)]
 
 
-def _made(job: Job, folder: Path, prompts: list[Prompt] = PROMPTS) -> Run:
+def _made(job: PlannedRun, folder: Path, prompts: list[Prompt] = PROMPTS) -> Run:
     run = open_run(job, str(folder / job.folder), Settings())
     generate([(job, run, shard) for shard in plan_shards(prompts, [0])], Settings())
     return run
 
 
-def _pair(folder: Path, candidate: str, baseline: str, guide: str | None = None) -> Pair:
+def _pair(folder: Path, candidate: str, baseline: str, guide: str | None = None) -> FairPair:
     jobs = [plan("gmm", text, guide=guide) for text in (candidate, baseline)]
-    return Pair(*jobs, (_made(jobs[0], folder), _made(jobs[1], folder)))
+    return FairPair(*jobs, (_made(jobs[0], folder), _made(jobs[1], folder)))
 
 
-def _fair(pair: Pair, unit: str = "macs") -> Fair:
-    return fair_baselines(pair, lambda call: plan("gmm", call), unit)
+def _fair(pair: FairPair, unit: str = "macs") -> Fair:
+    return fair_baselines(pair, lambda call: plan("gmm", call), Fairness(unit))
 
 
 def test_a_zigzag_meets_its_baseline_at_its_cost_and_its_guidance(tmp_path: Path) -> None:
@@ -71,9 +71,10 @@ def test_the_curve_has_six_weights_and_more_at_the_candidates_cost(tmp_path: Pat
     assert all(job.nfe >= pair.candidate.nfe for job in curve.values())
     steps = {weight: job.spec.sampler.params["steps"] for weight, job in curve.items()}
     assert steps[1.0] > steps[4.0]
-    asked = fair_baselines(pair, lambda call: plan("gmm", call), "nfe", [2.0, 3.0])
+    asked = fair_baselines(pair, lambda call: plan("gmm", call), Fairness("nfe", curve=[2.0, 3.0]))
     assert list(asked.curve) == [2.0, 3.0]
-    assert fair_baselines(pair, lambda call: plan("gmm", call), "nfe", []).curve == {}
+    none = fair_baselines(pair, lambda call: plan("gmm", call), Fairness("nfe", curve=[]))
+    assert none.curve == {}
 
 
 def test_a_plain_candidates_scale_is_its_guidance(tmp_path: Path) -> None:
@@ -125,12 +126,12 @@ def test_cost_is_matched_in_the_unit_that_is_asked_for(
     monkeypatch.setattr(fairness, "_seconds", lambda run: 3.0 if run is ours else 1.0)
     assert _fair(pair, "seconds").jobs[MATCHED].nfe == 3 * pair.baseline.nfe
     with pytest.raises(HarnessError, match=r"unit of cost 'mac'.*macs"):
-        check_fairness("mac", "constant")
+        Fairness("mac")
 
 
 def test_the_schedule_of_a_zigzag_is_followed_step_by_step(tmp_path: Path) -> None:
     pair = _pair(tmp_path, "zigzag(steps=5, guidance=4)", "ddim(steps=5, guidance=4)")
-    fair = fair_baselines(pair, lambda call: plan("gmm", call), "nfe", [], mode="schedule")
+    fair = fair_baselines(pair, lambda call: plan("gmm", call), Fairness("nfe", "schedule", []))
     run = _made(fair.jobs[GUIDED], tmp_path)
     for row in run.frame("guidance").itertuples():
         assert row.scale == pytest.approx([8, 8, 8, 8, 4], rel=1e-3)

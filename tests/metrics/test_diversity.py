@@ -15,7 +15,7 @@ from harness.comparison.prompt_scores import prompt_scores
 from harness.core.errors import HarnessError
 from harness.core.shards import plan_shards
 from harness.evaluation import evaluate
-from harness.experiments.bench import compare_runs
+from harness.experiments.scoring import compare_runs
 from harness.metrics.base import PromptMetric, make_metric, make_metrics
 from harness.metrics.diversity import distances
 from harness.metrics.undefined import Undefined

@@ -12,7 +12,7 @@ from diffusers import DiffusionPipeline, UNet2DConditionModel
 from harness.comparison.guidance_scales import guidance_scale
 from harness.core.errors import HarnessError
 from harness.core.shards import plan_shards
-from harness.experiments.rerun import Fairly, compare_runs_fairly
+from harness.experiments.bench import compare_fairly
 from harness.models.embedded import _FOLDER as SHAPES
 from harness.models.load import load
 from harness.prompts.base import load_prompts
@@ -76,8 +76,8 @@ def test_the_declared_scale_is_that_of_its_runs_and_matched_already(
     a, b = (make(tmp_path, text, model) for text in ("heun(steps=2)", "ddim(steps=2)"))
     scale = guidance_scale(a)
     assert (scale.value, scale.declared, scale.reason) == (8.0, True, None)
-    how = Fairly(Settings("cpu", 1, None))
-    found = compare_runs_fairly(a, b, ["contrast"], str(tmp_path / "out"), how, print)
+    out = str(tmp_path / "out")
+    found = compare_fairly(a, b, metrics=["contrast"], out=out, device="cpu", workers=1)
     assert found.same == {"matched guidance": "own", "matched cost and guidance": "matched cost"}
     assert not found.absent
     assert found.candidate.guidance.value == 8.0

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from harness.core.errors import HarnessError
-from harness.prompts.base import load_prompts, set_name
+from harness.prompts.base import load_prompts
 from harness.prompts.split import DEV_SHARE, split_of, with_split
 
 
@@ -35,7 +35,7 @@ def test_each_part_has_a_folder_of_its_own(tmp_path: Path, split: str) -> None:
     path.write_text("id,prompt\n" + "".join(f"p{i},a thing {i}\n" for i in range(40)))
     text = with_split(str(path), split)
     found = load_prompts(text)
-    assert found.name == set_name(text) == f"my prompts-{split}"
+    assert found.name == f"my prompts-{split}"
     assert {split_of(p.id) for p in found.prompts} == {split}
     assert with_split(text, split) == text
 

@@ -23,7 +23,7 @@ from harness.models.base import Model
 from harness.runs import make
 from harness.runs.folder import Settings, missing, open_run
 from harness.runs.make import generate
-from harness.runs.plan import Job, plan
+from harness.runs.plan import PlannedRun, plan
 from harness.runs.workers import Ranks
 from harness.store import files
 from harness.store.run import Run
@@ -33,7 +33,9 @@ PROMPTS = [Prompt(f"p{i}", f"class {i % 10}", f"kind {i % 2}", {"n": i}) for i i
 SETTINGS = Settings()
 
 
-def _make(job: Job, folder: Path, prompts: list[Prompt], seeds: list[int], **changes: int) -> None:
+def _make(
+    job: PlannedRun, folder: Path, prompts: list[Prompt], seeds: list[int], **changes: int
+) -> None:
     settings = Settings(**changes)  # type: ignore[arg-type]
     run = open_run(job, str(folder), settings)
     generate(((job, run, shard) for shard in plan_shards(prompts, seeds)), settings)
@@ -271,6 +273,18 @@ def test_each_image_tells_its_nominal_guidance_scale(tmp_path: Path) -> None:
         assert row.scale == pytest.approx([11, 11, 11, 5.5], abs=1e-9)
         weight = row.travel * row.push
         assert mean == pytest.approx((weight * row.scale).sum() / weight.sum())
+
+
+def test_a_run_that_needs_no_guide_does_not_take_it_from_the_others(tmp_path: Path) -> None:
+    """At guidance 1 a guide is left out; what is made after it, in one go, has its guide."""
+    texts = ("heun(steps=3, guidance=1)", "ddim(steps=3, guidance=3)")
+    jobs = [plan("gmm", text, guide="gmm") for text in texts]
+    assert [job.spec.guide for job in jobs] == [None, "gmm"]
+    shards = plan_shards(PROMPTS[:2], [0])
+    runs = [open_run(job, str(tmp_path / job.folder), SETTINGS) for job in jobs]
+    generate([(*one, shards[0]) for one in zip(jobs, runs, strict=True)], SETTINGS)
+    _make(jobs[1], tmp_path / "alone", PROMPTS[:2], [0])
+    assert _images(Path(runs[1].path)) == _images(tmp_path / "alone")
 
 
 def test_an_unguided_network_has_no_guidance_scale(tmp_path: Path) -> None:

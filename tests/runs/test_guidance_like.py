@@ -13,10 +13,17 @@ from harness.core.call import parse_call
 from harness.core.errors import HarnessError
 from harness.core.shards import Prompt, plan_shards
 from harness.engine.resolve import resolve
-from harness.experiments.fair_baselines import BOTH, GUIDED, MATCHED, Pair, fair_baselines
+from harness.experiments.fair_baselines import (
+    BOTH,
+    GUIDED,
+    MATCHED,
+    Fairness,
+    FairPair,
+    fair_baselines,
+)
 from harness.runs.folder import Settings, open_run
 from harness.runs.make import generate
-from harness.runs.plan import Job, plan
+from harness.runs.plan import PlannedRun, plan
 from harness.runs.realised import realised_guidance
 from harness.runs.single import draw, expand
 from harness.store.item_guidance import GA_EVAL, image_scales
@@ -28,19 +35,19 @@ ZIGZAG, DDIM = "zigzag(steps=5, guidance=2, guidance_rescale=0.5)", "ddim(steps=
 SHARD = "part-00000-00000"
 
 
-def _made(job: Job, folder: Path, batch: int | None = None) -> Run:
+def _made(job: PlannedRun, folder: Path, batch: int | None = None) -> Run:
     settings = Settings(batch_size=batch)
     run = open_run(job, str(folder / job.folder), settings)
     generate([(job, run, shard) for shard in plan_shards(PROMPTS, [0])], settings)
     return run
 
 
-def _pair(folder: Path, candidate: str = ZIGZAG, baseline: str = DDIM) -> Pair:
+def _pair(folder: Path, candidate: str = ZIGZAG, baseline: str = DDIM) -> FairPair:
     jobs = [plan("gmm", text) for text in (candidate, baseline)]
-    return Pair(*jobs, (_made(jobs[0], folder), _made(jobs[1], folder)))
+    return FairPair(*jobs, (_made(jobs[0], folder), _made(jobs[1], folder)))
 
 
-def _like(run: Run, more: str = "") -> Job:
+def _like(run: Run, more: str = "") -> PlannedRun:
     return plan("gmm", f"ddim(steps=5, guidance=2, guidance_like={run.spec.run_id}{more})")
 
 
@@ -108,7 +115,7 @@ def test_it_is_a_run_of_the_command_line(tmp_path: Path, monkeypatch: pytest.Mon
 
 def test_guidance_is_matched_image_by_image(tmp_path: Path) -> None:
     pair = _pair(tmp_path)
-    fair = fair_baselines(pair, lambda call: plan("gmm", call), "nfe", [], mode="per_image")
+    fair = fair_baselines(pair, lambda call: plan("gmm", call), Fairness("nfe", "per_image", []))
     assert fair.absent == {}
     assert fair.scale == pytest.approx(_scales(pair.runs[0]).mean())
     assert fair.jobs[BOTH].nfe == fair.jobs[MATCHED].nfe
@@ -129,30 +136,30 @@ def test_guidance_is_matched_as_published(tmp_path: Path) -> None:
     expected = mean.numpy()
     assert list(kept.values()) == pytest.approx(expected)
     assert np.ptp(expected) > 0.01
-    fair = fair_baselines(pair, lambda call: plan("gmm", call), "nfe", [], mode="ga_eval")
+    fair = fair_baselines(pair, lambda call: plan("gmm", call), Fairness("nfe", "ga_eval", []))
     assert fair.scale == pytest.approx(expected.mean())
     run = _made(fair.jobs[GUIDED], tmp_path)
     assert _scales(run) == pytest.approx(expected)
     other = _pair(tmp_path, "heun(steps=3, guidance=4)")
-    fair = fair_baselines(other, lambda call: plan("gmm", call), "nfe", [], mode="ga_eval")
+    fair = fair_baselines(other, lambda call: plan("gmm", call), Fairness("nfe", "ga_eval", []))
     assert "steps that are altered (zigzag, w2sd)" in fair.absent[GUIDED]
 
 
 def test_images_of_one_scale_have_one_run_for_all(tmp_path: Path) -> None:
     pair = _pair(tmp_path, "heun(steps=3, guidance=4)")
-    fair = fair_baselines(pair, lambda call: plan("gmm", call), "nfe", [], mode="per_image")
+    fair = fair_baselines(pair, lambda call: plan("gmm", call), Fairness("nfe", "per_image", []))
     assert fair.jobs[GUIDED].spec == plan("gmm", "ddim(steps=5, guidance=4.0)").spec
 
 
 def test_what_cannot_be_read_is_said(tmp_path: Path) -> None:
     pair = _pair(tmp_path, "ddim(steps=8, guidance=4, interval=[0.3, 3.0])")
-    fair = fair_baselines(pair, lambda call: plan("gmm", call), "nfe", [], mode="per_image")
+    fair = fair_baselines(pair, lambda call: plan("gmm", call), Fairness("nfe", "per_image", []))
     assert "no nominal guidance scale of its own" in fair.absent[GUIDED]
     pair = _pair(tmp_path)
     moved = tmp_path / "elsewhere"
     shutil.copytree(pair.runs[0].path, moved)
-    away = Pair(pair.candidate, pair.baseline, (Run.open(str(moved)), pair.runs[1]))
-    fair = fair_baselines(away, lambda call: plan("gmm", call), "nfe", [], mode="per_image")
+    away = FairPair(pair.candidate, pair.baseline, (Run.open(str(moved)), pair.runs[1]))
+    fair = fair_baselines(away, lambda call: plan("gmm", call), Fairness("nfe", "per_image", []))
     assert "beside the baseline's" in fair.absent[GUIDED]
     job = _like(pair.runs[0])
     with pytest.raises(HarnessError, match="not with single pictures"):

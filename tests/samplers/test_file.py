@@ -12,8 +12,8 @@ from harness.core.call import parse_call
 from harness.core.errors import HarnessError
 from harness.core.shards import Prompt, plan_shards
 from harness.engine.resolve import portable, resolve
-from harness.experiments import bench
-from harness.experiments.rerun import Fairly, compare_runs_fairly
+from harness.experiments import stages
+from harness.experiments.bench import compare_fairly
 from harness.runs.folder import Settings, open_run
 from harness.runs.make import generate
 from harness.runs.plan import plan
@@ -102,27 +102,27 @@ def test_the_text_tells_runs_apart_and_the_place_does_not(tmp_path: Path) -> Non
     assert resolve(one.spec.sampler, {}) == one.spec.sampler
 
 
-def test_workers_take_the_text_from_the_command_line(
+def test_workers_take_the_text_from_the_list_of_work(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """What a benchmark hands to torchrun names the file and its text, and makes the same run."""
     _file(tmp_path, EULER + "# for workers")
     (tmp_path / "p.txt").write_text("".join(f"class {i % 5} \n" for i in range(140)))
     monkeypatch.chdir(tmp_path)
-    seen: list[list[str]] = []
+    seen: list[str] = []
 
-    def worker(order: bench.Order, command: list[str], workers: int) -> None:
-        seen.append(command)
+    def worker(command: list[str], workers: int, settings: Settings) -> None:
+        seen.append(Path(command[1]).read_text())
         with SAMPLERS.aside() as entries:  # another process knows of no file
             entries.update({n: e for n, e in known.items() if e.source is None})
             assert harness(monkeypatch, *command) == 0
 
     known = dict(SAMPLERS)
-    monkeypatch.setattr(bench, "_launch", worker)
+    monkeypatch.setattr(stages, "launch", worker)
     command = ["bench", "./mine.py:sample(steps=2)", "--model", "gmm", "--baseline", "heun"]
     command += ["--prompts", "p.txt", "--limit", "140", "--metrics", "contrast", "--workers", "2"]
     assert harness(monkeypatch, *command) == 0
-    assert any("/mine.py:sample@" in part for part in seen[0])
+    assert "/mine.py:sample@" in seen[0]
     run = next(run for name, run in _runs(tmp_path).items() if name == "mine.py:sample")
     assert len(run.frame("images", ["item_id"])) == 140
 
@@ -238,7 +238,7 @@ def test_a_run_is_made_again_from_the_copy_that_it_keeps(tmp_path: Path) -> None
     others = {name: entry for name, entry in SAMPLERS if entry.source is None}
     with SAMPLERS.aside() as known:
         known.update(others)
-        how = Fairly(Settings(), "nfe", [])
-        done = compare_runs_fairly(*runs[::-1], ["contrast"], str(tmp_path), how, lambda _: None)
+        how = {"match": "nfe", "curve": "none", "workers": 1}
+        done = compare_fairly(*runs[::-1], metrics=["contrast"], out=str(tmp_path), **how)
     assert done.runs["own"].run_id == runs[0].spec.run_id
     assert done.runs["matched cost"].sampler.name == runs[0].spec.sampler.name

@@ -14,7 +14,7 @@ from harness.engine.batch import Batch
 from harness.engine.ensemble import Ensemble
 from harness.engine.noise import RecordedNoise
 from harness.models.load import load
-from harness.runs.plan import Job, plan
+from harness.runs.plan import PlannedRun, plan
 from harness.samplers import asyndm
 from tests.conftest import Certify
 
@@ -47,12 +47,12 @@ def _sampler(case: dict[str, Any], kind: str) -> str:
     )
 
 
-def _plan(case: dict[str, Any], kind: str) -> Job:
+def _plan(case: dict[str, Any], kind: str) -> PlannedRun:
     spec = f"{FOLDER / 'model'}(prediction_type={case['prediction_type']})"
     return plan(spec, _sampler(case, kind), size=(case["L"] * 8, case["L"] * 8))
 
 
-def _run(models: dict[str, Ensemble], job: Job, name: str) -> Batch:
+def _run(models: dict[str, Ensemble], job: PlannedRun, name: str) -> Batch:
     case, recorded = CASES[name], np.load(FOLDER / f"io_{name}.npz")
     if str(job.model) not in models:
         models[str(job.model)] = Ensemble(load(job.model))

@@ -6,7 +6,7 @@ itself computes attention.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
@@ -47,16 +47,30 @@ def attention_maps(unet: Any, size: tuple[int, int], rows: slice) -> Iterator[At
     wanted = max(_SMALLEST_SIDE, min(size) / 4)
     large = [level for level in layers if min(sizes[level]) >= wanted]
     level = max(large) if large else min(layers)
-    maps = AttentionMaps(sizes[level])
 
-    def record(attention: Any, args: tuple[torch.Tensor], kwargs: dict[str, Any]) -> None:
-        if maps.layers == len(layers[level]):
-            return  # a policy's further evaluations (perturbed attention) are not the prompt's
-        found = _probabilities(attention, args[0][rows], kwargs["encoder_hidden_states"][rows])
-        maps.add(found.mean(1))
+    def weigh(attention: Any, args: tuple[torch.Tensor], kwargs: dict[str, Any]) -> torch.Tensor:
+        text = kwargs["encoder_hidden_states"][rows]
+        return _probabilities(attention, args[0][rows], text).mean(1)
+
+    with recorded(AttentionMaps(sizes[level]), layers[level], weigh) as maps:
+        yield maps
+
+
+@contextmanager
+def recorded(
+    maps: AttentionMaps, layers: Sequence[Any], weigh: Callable[..., torch.Tensor]
+) -> Iterator[AttentionMaps]:
+    """While open, add what `weigh(layer, args, kwargs)` gives of each layer's first call to `maps`.
+
+    A policy's further evaluations (perturbed attention) are not the prompt's.
+    """
+
+    def record(layer: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        if maps.layers < len(layers):
+            maps.add(weigh(layer, args, kwargs))
 
     with ExitStack() as hooks:
-        for layer in layers[level]:
+        for layer in layers:
             hooks.callback(layer.register_forward_pre_hook(record, with_kwargs=True).remove)
         yield maps
 

@@ -9,12 +9,12 @@ the grid of patches.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 
-from harness.models.pipelines.hooks.attention_maps import AttentionMaps
+from harness.models.pipelines.hooks.attention_maps import AttentionMaps, recorded
 
 
 @contextmanager
@@ -22,19 +22,15 @@ def joint_maps(transformer: Any, size: tuple[int, int], rows: slice) -> Iterator
     """While open, record how an SD3Transformer2DModel's image attends to the text, of the chosen
     batch rows in the first evaluation; `size` is the latents' (height, width)."""
     patch, blocks = transformer.config.patch_size, transformer.transformer_blocks
-    maps = AttentionMaps((size[0] // patch, size[1] // patch))
 
-    def record(attention: Any, args: tuple[Any, ...], kwargs: dict[str, torch.Tensor]) -> None:
-        if maps.layers == len(blocks):
-            return  # a policy's further evaluations are not the prompt's
+    def weigh(attention: Any, args: Any, kwargs: dict[str, torch.Tensor]) -> torch.Tensor:
         image, text = kwargs["hidden_states"][rows], kwargs["encoder_hidden_states"][rows]
         # Sample by sample: all at once they are as large as the network's largest tensors.
         each = [_probabilities(attention, *pair) for pair in zip(image, text, strict=True)]
-        maps.add(torch.stack(each))
+        return torch.stack(each)
 
-    with ExitStack() as hooks:
-        for block in blocks:
-            hooks.callback(block.attn.register_forward_pre_hook(record, with_kwargs=True).remove)
+    grid = AttentionMaps((size[0] // patch, size[1] // patch))
+    with recorded(grid, [block.attn for block in blocks], weigh) as maps:
         yield maps
 
 

@@ -8,8 +8,8 @@ import pytest
 
 from harness.core.errors import HarnessError
 from harness.core.shards import Prompt, plan_shards
+from harness.experiments.bench import compare_fairly
 from harness.experiments.fair_baselines import BOTH, GUIDED, MATCHED, OWN
-from harness.experiments.rerun import Fairly, compare_runs_fairly
 from harness.runs.folder import Settings, open_run
 from harness.runs.make import generate
 from harness.runs.plan import plan
@@ -27,8 +27,8 @@ def _made(folder: Path, sampler: str, seeds: list[int]) -> Run:
 
 
 def _compared(folder: Path, a: Run, b: Run) -> None:
-    how = Fairly(Settings(), "nfe", [1.0, 2.0])
-    compare_runs_fairly(a, b, ["contrast"], str(folder / "out"), how, lambda text: None)
+    out = str(folder / "out")
+    compare_fairly(a, b, metrics=["contrast"], out=out, match="nfe", curve=[1.0, 2.0], workers=1)
 
 
 def test_what_two_runs_need_beside_them_is_made_like_them(tmp_path: Path) -> None:
@@ -59,8 +59,8 @@ def test_runs_may_be_named_from_where_they_are(
     monkeypatch.chdir(tmp_path / "runs")
     near = before.format("other" if before.endswith("../") else "runs")
     opened = [Run.open(near + Path(run.path).name) for run in made]
-    how = Fairly(Settings(), "nfe", [], "per_image")
-    found = compare_runs_fairly(*opened, ["contrast"], str(tmp_path / "out"), how, print)
+    how = {"match": "nfe", "match_guidance": "per_image", "curve": "none", "workers": 1}
+    found = compare_fairly(*opened, metrics=["contrast"], out=str(tmp_path / "out"), **how)
     assert found.absent == {}
     like = found.runs[GUIDED].sampler.params["guidance_like"]
     assert like == made[0].spec.run_id

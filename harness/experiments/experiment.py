@@ -1,0 +1,206 @@
+"""An experiment: runs to make, comparisons between them, and what decides.
+
+Whatever is compared goes this one way: runs are made, then those that depend on what the first
+recorded (the baseline at the candidate's cost and guidance), all are evaluated and compared. What
+exists already is neither made nor computed again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from harness.core.call import Call, parse_call
+from harness.core.errors import HarnessError
+from harness.core.shards import Shard
+from harness.experiments.benchmark import Benchmark, Candidate
+from harness.experiments.fair_baselines import (
+    BOTH,
+    GUIDED,
+    MATCHED,
+    OWN,
+    Fair,
+    Fairness,
+    FairPair,
+    fair_baselines,
+)
+from harness.experiments.order import Say
+from harness.experiments.scoring import SetScores, compare_runs
+from harness.experiments.stages import evaluate_missing, generate_missing
+from harness.metrics.base import METRICS, Metric, SetMetric, make_metric
+from harness.runs.folder import Settings, open_run
+from harness.runs.plan import PlannedRun, Planner
+from harness.store import comparison_tables as tables
+from harness.store.comparison_tables import CANDIDATE, ComparisonTables
+from harness.store.run import Run
+
+
+@dataclass
+class Contest:
+    """A candidate and what it meets: planned, made, and compared, by role.
+
+    The roles are "candidate", "own" (the baseline as it is; none: nothing is compared) and those of
+    `fair`, which are planned when these two are made. `runs` that are there from the beginning
+    exist already, and none is made. `place` gives a run's folder; the comparison is written into
+    `out`, the candidate's run where that is None. `candidate` and `point` say what it is among
+    several.
+    """
+
+    planned: dict[str, PlannedRun]
+    place: Callable[[PlannedRun], str]
+    candidate: Candidate | None = None
+    point: dict[str, Any] = field(default_factory=dict)
+    runs: dict[str, Run] = field(default_factory=dict)
+    fair: Fair = field(default_factory=Fair)
+    out: str | None = None
+    comparison: ComparisonTables | None = None
+    along: ComparisonTables | None = None
+
+    @property
+    def label(self) -> str:
+        """For messages: a name among several, empty where there is one."""
+        return f"{self.candidate.name}: " if self.candidate else ""
+
+    @property
+    def pair(self) -> FairPair:
+        jobs, runs = self.planned, self.runs
+        return FairPair(jobs[CANDIDATE], jobs[OWN], (runs[CANDIDATE], runs[OWN]))
+
+
+@dataclass
+class Experiment:
+    """The `contests`, over `shards` and of them the images `items`, on `metrics`.
+
+    `primary` decides, `margin` is what does not matter: see `comparison.compare`. `alone`: matched
+    guidance alone is compared, too, without matched cost.
+    """
+
+    contests: list[Contest]
+    metrics: Sequence[Metric]
+    shards: Sequence[Shard]
+    items: Collection[str]
+    settings: Settings
+    fairness: Fairness
+    primary: tables.Primary | None = None
+    margin: float | None = None
+    alone: bool = True
+    set_scores: SetScores = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.set_scores = SetScores(self.items)
+
+    @property
+    def paired(self) -> bool:
+        """Whether there are scores of single images, which are what is compared in pairs."""
+        return not all(isinstance(metric, SetMetric) for metric in self.metrics)
+
+    def conduct(self, say: Say, remark: Say) -> None:
+        """Make, evaluate and compare what is missing: the contests hold what came of it.
+
+        `say` tells what is made, `remark` what is not as it should be.
+        """
+        self._make(say)
+        for contest in self.contests:
+            self._derive(contest, remark)
+        self._make(say)
+        runs = {run.path: run for contest in self.contests for run in contest.runs.values()}
+        if self.metrics:
+            calls = [metric.call for metric in self.metrics]
+            evaluate_missing(list(runs.values()), calls, self.settings)
+        for contest in self.contests:
+            if self.paired and OWN in contest.runs:
+                self._compare(contest)
+
+    def _make(self, say: Say) -> None:
+        """The runs that are planned and not there yet; one that several contests have is one."""
+        made: dict[str, tuple[PlannedRun, Run]] = {}
+        for contest in self.contests:
+            new = {k: one for k, one in contest.planned.items() if k not in contest.runs}
+            for role, one in new.items():
+                if not contest.candidate or role == CANDIDATE:
+                    name = contest.label or f"{role}: "
+                    say(f"{name}{one.spec.sampler}, {one.nfe} evaluations an image")
+            for role, one in new.items():
+                where = contest.place(one)
+                if where not in made:
+                    made[where] = (one, open_run(one, where, self.settings))
+                contest.runs[role] = made[where][1]
+        generate_missing(made.values(), self.shards, self.settings)
+
+    def _derive(self, contest: Contest, remark: Say) -> None:
+        """Plan the baseline at the candidate's cost and guidance, now that both are made."""
+        if OWN not in contest.planned:
+            return
+        planner = contest.planned[OWN].planner
+        fair = fair_baselines(contest.pair, planner.plan, self.fairness, self.items)
+        if not self.alone:
+            fair.leave_out(GUIDED)  # as many runs again, to say little more
+        contest.fair = fair
+        contest.planned |= fair.all_jobs
+        for note in fair.notes:
+            remark(f"{contest.label}{note}")
+
+    def _compare(self, contest: Contest) -> None:
+        """The candidate against its baseline and the fair ones, and, in a folder of its own,
+        against those of the guidance curve, if there are any."""
+        fair, runs, out = contest.fair, contest.runs, contest.out or contest.runs[CANDIDATE].path
+        known = {**fair.jobs, **fair.absent, **fair.same}
+        asked = [OWN, *(name for name in (MATCHED, GUIDED, BOTH) if name in known)]
+
+        def against(baselines: Mapping[str, Run | None], out: str, **more: Any) -> ComparisonTables:
+            return compare_runs(
+                runs[CANDIDATE],
+                baselines,
+                self.metrics,
+                out,
+                items=self.items,
+                set_scores=self.set_scores,
+                **more,
+            )
+
+        contest.comparison = against(
+            {name: runs.get(name) for name in asked},
+            out,
+            absent=fair.absent,
+            primary=self.primary,
+            margin=self.margin,
+            same=fair.same,
+        )
+        if points := {name: runs[name] for name in fair.points}:
+            contest.along = against(points, f"{out}/{tables.CURVE}")
+
+
+def planned_pair(
+    planner: Planner,
+    candidate: Call | PlannedRun,
+    baseline: Call | PlannedRun | None,
+    defaults: Mapping[str, Any],
+) -> dict[str, PlannedRun]:
+    """The candidate's run and its baseline's, by role.
+
+    The baseline has the candidate's steps and guidance, unless its text says otherwise. Raises
+    HarnessError where the two are one.
+    """
+    first = planner.plan(candidate, defaults)
+    own = first.spec.sampler.params
+    planner.entry.revision()
+    if baseline is None:
+        return {CANDIDATE: first}
+    second = planner.plan(baseline, {k: own[k] for k in ("steps", "guidance") if k in own})
+    if first.spec == second.spec:
+        raise HarnessError(
+            f"{first.spec.sampler} would be compared with itself: choose another sampler or "
+            "baseline"
+        )
+    return {CANDIDATE: first, OWN: second}
+
+
+def declared(benchmark: Benchmark, metrics: Sequence[Metric]) -> tables.Primary | None:
+    """What the benchmark declares to decide, unless its metric was left out."""
+    primary = benchmark.primary
+    if primary is None or (call := parse_call(primary.metric)).name not in METRICS:
+        return None
+    label = make_metric(call).label
+    used = label in {metric.label for metric in metrics}
+    return tables.Primary(label, primary.comparison) if used else None

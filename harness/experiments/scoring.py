@@ -1,0 +1,164 @@
+"""Evaluated runs side by side: comparisons with their set scores, and what may be compared."""
+
+from __future__ import annotations
+
+import math
+import shlex
+import sys
+from collections.abc import Callable, Collection, Mapping, Sequence
+
+from harness import evaluation
+from harness.comparison.comparing import compare, tabulate
+from harness.comparison.matrix import compare_all
+from harness.comparison.same_noise import check_same_noise
+from harness.core.call import Call
+from harness.core.errors import HarnessError
+from harness.metrics.base import Metric, PromptMetric, SetMetric, checks, make_metrics
+from harness.store import comparison_tables as tables
+from harness.store.comparison_tables import ComparisonTables, MetricInfo
+from harness.store.matrix_table import MatrixTable
+from harness.store.run import Run
+from harness.store.votes import HUMAN, Votes
+
+
+class SetScores:
+    """Set scores of runs over the same items, each computed once: an interval takes a while."""
+
+    def __init__(self, items: Collection[str] | None) -> None:
+        self._items = items
+        self._known: dict[tuple[str, str], evaluation.SetScore] = {}
+
+    def of(self, role: str, run: Run, metric: SetMetric) -> tables.RunScore:
+        """As a comparison keeps it, for a run in this role."""
+        key = (run.path, metric.label)
+        if key not in self._known:
+            self._known[key] = evaluation.set_score(run, metric, self._items)
+        score = self._known[key]
+        return tables.RunScore(
+            role,
+            metric_info(metric),
+            score.value,
+            score.n,
+            score.low,
+            score.high,
+            score.reason or score.interval_reason,
+            identity=score.identity,
+            left_out=score.left_out,
+            items=score.items,
+        )
+
+
+def scores_of(run: Run, metrics: Sequence[str]) -> dict[str, tables.RunScore]:
+    """An evaluated run's score on each metric, over all its images; means weigh prompts alike."""
+    made = make_metrics(metrics)
+    single = item_infos(made)
+    means = {}
+    if single:
+        _, rows = tabulate({tables.CANDIDATE: run}, single, by_prompt=by_prompt(made))
+        means = {row.metric: row for row in rows}
+    found = {}
+    for metric in made:
+        info = metric_info(metric)
+        if isinstance(metric, SetMetric):
+            found[f"{metric.call} {info.arrow}"] = SetScores(None).of(tables.CANDIDATE, run, metric)
+            continue
+        mean, images = means[info.name].mean, means[info.name].images
+        found[f"{metric.call} {info.arrow}"] = tables.RunScore(
+            tables.CANDIDATE, info, mean.value, images, mean.low, mean.high, mean.reason
+        )
+    return found
+
+
+def compare_runs(
+    candidate: Run,
+    baselines: Mapping[str, Run | None],
+    metrics: Sequence[Metric],
+    out: str,
+    absent: Mapping[str, str] | None = None,
+    items: Collection[str] | None = None,
+    set_scores: SetScores | None = None,
+    *,
+    primary: tables.Primary | None = None,
+    margin: float | None = None,
+    votes: Votes | None = None,
+    same: Mapping[str, str] | None = None,
+) -> ComparisonTables:
+    """Compare evaluated runs on item metrics, with their set scores beside; writes `compare/`.
+
+    `items` are the ids to compare; None: all that the runs have in common. `set_scores` of the same
+    items, shared by several comparisons. For the others see `comparison.compare`.
+    """
+    single = item_infos(metrics)
+    if metrics and not single and votes is None:
+        named = ", ".join(str(metric.call) for metric in metrics)
+        raise HarnessError(
+            f"{named} scores whole runs, and a comparison is of pairs of images: name a metric of "
+            f"single images as well, --metrics contrast,{named.replace(' ', '')} perhaps. Then the "
+            "values stand beside it, with their difference and its interval"
+        )
+    set_scores = set_scores or SetScores(items)
+    runs = {tables.CANDIDATE: candidate, **{k: run for k, run in baselines.items() if run}}
+    for run in runs.values():
+        check_same_noise(candidate, run)
+    return compare(
+        candidate,
+        baselines,
+        single if votes is None else [*single, HUMAN],
+        out,
+        set_scores=[
+            set_scores.of(name, run, metric)
+            for metric in metrics
+            if isinstance(metric, SetMetric)
+            for name, run in runs.items()
+        ],
+        absent=absent,
+        items=items,
+        by_prompt=by_prompt(metrics),
+        commands=[typed_command()],
+        primary=primary,
+        margin=margin,
+        votes=votes,
+        same=same,
+    )
+
+
+def compare_everybody(runs: Mapping[str, Run], metrics: Sequence[Metric], out: str) -> MatrixTable:
+    """Each of three or more evaluated runs against each other one; writes below `out`/compare."""
+    for run in runs.values():
+        check_same_noise(next(iter(runs.values())), run)
+    found = compare_all(runs, item_infos(metrics), by_prompt=by_prompt(metrics))
+    found.save(out)
+    return found
+
+
+def usable_metrics(names: Sequence[str | Call], say: Callable[[str], None]) -> list[Metric]:
+    """The metrics that can run here; what the others lack is said, or raised if none can."""
+    metrics = make_metrics(names)
+    problems = checks(metrics)
+    usable = [metric for metric in metrics if metric.label not in problems]
+    if problems and not usable:
+        raise HarnessError("\n".join(problems.values()))
+    for problem in problems.values():
+        say(f"left out: {problem}")
+    return usable
+
+
+def metric_info(metric: Metric) -> MetricInfo:
+    about = metric.about
+    least, most = (end if math.isfinite(end) else None for end in about.range)
+    return MetricInfo(metric.label, about.direction, about.title, about.description, least, most)
+
+
+def item_infos(metrics: Sequence[Metric]) -> list[MetricInfo]:
+    """Of those that score single images."""
+    return [metric_info(metric) for metric in metrics if not isinstance(metric, SetMetric)]
+
+
+def by_prompt(metrics: Sequence[Metric]) -> dict[str, PromptMetric]:
+    """Those metrics, by label, whose scores are computed from features when read."""
+    return {metric.label: metric for metric in metrics if isinstance(metric, PromptMetric)}
+
+
+def typed_command() -> str:
+    """The command line that this process was started with."""
+    return shlex.join(["harness", *sys.argv[1:]])

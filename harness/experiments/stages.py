@@ -1,0 +1,111 @@
+"""The stages of an experiment that take time: missing images are made, missing scores computed."""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+from harness import evaluation
+from harness.core.call import Call
+from harness.core.errors import HarnessError
+from harness.core.shards import Shard
+from harness.runs.folder import Settings, missing
+from harness.runs.plan import PlannedRun
+from harness.runs.progress import Progress
+from harness.runs.work import Work, make_work, write_work
+from harness.runs.workers import Ranks, run_child
+from harness.store.run import Run
+
+_AT_LEAST = 2  # shards a process, below which starting another costs more than it saves
+
+
+def generate_missing(
+    runs: Iterable[tuple[PlannedRun, Run]], shards: Sequence[Shard], settings: Settings
+) -> None:
+    """Make the missing ones of some shards of runs, with one loading of weights a model and guide.
+
+    Raises HarnessError if any is missing afterwards.
+    """
+    groups: dict[tuple[int, str | None], list[tuple[PlannedRun, Run]]] = {}
+    for planned, run in runs:
+        groups.setdefault((id(planned.planner), planned.spec.guide), []).append((planned, run))
+    for group in groups.values():
+        due = [{shard.name for shard in missing(run, shards)} for _, run in group]
+        hand_out(
+            [
+                (*one, shard)
+                for shard in shards
+                for one, lacking in zip(group, due, strict=True)
+                if shard.name in lacking
+            ],
+            settings,
+        )
+        for _, run in group:
+            if left := len(missing(run, shards)):
+                raise HarnessError(f"{left} shards of {run.path} were not made: run it again")
+
+
+def hand_out(work: Work, settings: Settings) -> None:
+    """Do the work in this process, or in as many as there are and it is worth starting."""
+    workers = min(settings.workers, len(work) // _AT_LEAST)
+    if workers <= 1:
+        if work:
+            make_work(work, settings)
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        listed = str(Path(folder, "work.json"))
+        write_work(listed, work)
+        batch = [] if settings.batch_size is None else ["--batch-size", str(settings.batch_size)]
+        launch(["make-shards", listed, *batch], workers, settings)
+
+
+def launch(command: Sequence[str], workers: int, settings: Settings) -> None:
+    """A `harness` command under torchrun: one process a device or core."""
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+    launcher += [f"--nproc-per-node={workers}", "-m", "harness", *command]
+    launcher += ["--threads", str(settings.threads)]
+    launcher += ["--device", settings.asked] if settings.asked else []
+    environment = {**os.environ, "OMP_NUM_THREADS": str(settings.threads)}
+    if run_child(launcher, environment):
+        raise HarnessError(
+            f"harness {command[0]} stopped (see above); what is complete is kept: run it again"
+        )
+
+
+def evaluate_missing(runs: Sequence[Run], metrics: Sequence[Call], settings: Settings) -> None:
+    """Compute the scores and features of runs that some metric lacks."""
+    due = {run.path: evaluation.pending(run, metrics) for run in runs}
+    if any(due.values()):
+        _evaluate(runs, metrics, due, settings)
+    for run in runs:
+        run.update_index()
+
+
+def _evaluate(
+    runs: Sequence[Run],
+    metrics: Sequence[Call],
+    due: Mapping[str, list[str]],
+    settings: Settings,
+) -> None:
+    """Metrics of the shards that are due, by the runs' paths."""
+    if settings.workers > 1 and settings.device.startswith("cuda"):
+        paths = [path for path, shards in due.items() if shards]
+        command = ["evaluate", *paths, "--metrics", ",".join(map(str, metrics))]
+        launch(command, settings.workers, settings)
+        return
+    images = sum(
+        run.read("images", shard, ["item_id"]).num_rows for run in runs for shard in due[run.path]
+    )
+    with Progress(Ranks(), "evaluate", images) as progress:
+        for run in runs:
+            evaluation.evaluate(
+                run,
+                metrics,
+                device=settings.device,
+                threads=settings.threads,
+                progress=progress.add,
+                shards=due[run.path],
+            )
