@@ -131,7 +131,7 @@ def compare_everybody(runs: Mapping[str, Run], metrics: Sequence[Metric], out: s
     return found
 
 
-def usable_metrics(names: Sequence[str | Call], say: Callable[[str], None]) -> list[Metric]:
+def usable_metrics(names: Sequence[str | Call], say: Callable[[str], object]) -> list[Metric]:
     """The metrics that can run here; what the others lack is said, or raised if none can."""
     metrics = make_metrics(names)
     problems = checks(metrics)

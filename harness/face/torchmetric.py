@@ -45,8 +45,11 @@ class SetTorchmetric(torchmetrics.Metric):
     def __init__(self, metric: SetMetric) -> None:
         super().__init__()
         self.metric = metric
-        self.higher_is_better = metric.about.direction == "higher"
         self.add_state("features", default=[], dist_reduce_fx="cat")
+
+    @property
+    def higher_is_better(self) -> bool:  # type: ignore[override]
+        return self.metric.about.direction == "higher"
 
     def update(self, images: torch.Tensor) -> None:
         self.features.append(self.metric.features.encode(images.cpu()).to(self.device))
@@ -67,9 +70,12 @@ class ItemTorchmetric(torchmetrics.Metric):
     def __init__(self, metric: ItemMetric) -> None:
         super().__init__()
         self.metric = metric
-        self.higher_is_better = metric.about.direction == "higher"
         self.add_state("total", torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
         self.add_state("count", torch.zeros((), dtype=torch.long), dist_reduce_fx="sum")
+
+    @property
+    def higher_is_better(self) -> bool:  # type: ignore[override]
+        return self.metric.about.direction == "higher"
 
     def update(self, images: torch.Tensor, prompts: Sequence[str] | None = None) -> None:
         if prompts is None and self.metric.about.needs_prompts:

@@ -59,7 +59,7 @@ def test_a_whole_benchmark_with_nothing_else() -> None:
 
 @pytest.fixture(autouse=True)
 def _prompts(_here: None) -> None:
-    Path("prompts.txt").write_text("a\nb\n")
+    Path("prompts.txt").write_text("class 0\nclass 1\n")
 
 
 def test_one_sampler_gives_its_run_and_a_run_its_tables(tmp_path: Path) -> None:
@@ -83,7 +83,9 @@ def test_without_metrics_those_that_both_runs_have_are_compared() -> None:
 
 
 def test_sample_gives_pictures() -> None:
-    pictures = harness.sample("ddim(steps=1)", model="gmm", prompt=["a", "b"], seed=[0, 1])
+    pictures = harness.sample(
+        "ddim(steps=1)", model="gmm", prompt=["class 0", "class 1"], seed=[0, 1]
+    )
     assert [type(picture) for picture in pictures] == [Image.Image] * 4
     assert pictures[0].size == (8, 8)
     assert not list(Path().glob("samples*"))
@@ -128,10 +130,10 @@ def test_ones_own_sampler_metric_prompts_and_model_run_together() -> None:
         def score(self, images, rows):  # type: ignore[no-untyped-def]
             return (images[:, 0].float().mean((1, 2)) / 255).tolist()
 
-    @harness.prompt_set("letters")
-    def letters() -> list[str]:
-        """Two letters."""
-        return ["a", "b"]
+    @harness.prompt_set("two-classes")
+    def two_classes() -> list[str]:
+        """Two classes."""
+        return ["class 0", "class 1"]
 
     from harness.models.base import MODELS
 
@@ -142,7 +144,7 @@ def test_ones_own_sampler_metric_prompts_and_model_run_together() -> None:
         """Another mixture."""
         return gmm.load(request)
 
-    run, ddim = harness.generate(["mine", "ddim"], model="twin", prompts="letters", out=None)
+    run, ddim = harness.generate(["mine", "ddim"], model="twin", prompts="two-classes", out=None)
     harness.evaluate([run, ddim], "redness")
     assert torch.allclose(
         torch.tensor(run.scores()["redness"]), torch.tensor(ddim.scores()["redness"])
@@ -169,11 +171,80 @@ def test_ones_own_policy_goes_with_every_sampler() -> None:
     pd.testing.assert_series_equal(one, two)
 
 
+def test_a_bench_with_seeds_and_paths_as_python_has_them() -> None:
+    found = harness.bench(
+        "heun(steps=2)",
+        model="gmm",
+        baseline="ddim(steps=2)",
+        prompts=Path("prompts.txt"),
+        seeds=range(2),
+        metrics=["contrast"],
+        curve="none",
+        results=Path("r"),
+        workers=1,
+    )
+    assert {"own", "matched cost"} <= set(found.rates["comparison"])
+    assert Path(found.folder).is_relative_to("r")
+    again = harness.report(found.folder)
+    assert again.verdict == found.verdict
+    with pytest.raises(TypeError, match="seedz"):
+        harness.bench("heun", seedz="0")
+
+
+def test_a_sweep_takes_values_as_a_mapping() -> None:
+    found = harness.sweep(
+        "ddim",
+        vary={"steps": [1, 2]},
+        model="gmm",
+        prompts="prompts.txt",
+        metrics="contrast",
+        workers=1,
+    )
+    assert len(found.points) == 2
+    assert "ddim" in found._repr_html_()
+
+
+def test_metrics_as_torchmetrics() -> None:
+    pictures = torch.randint(0, 256, (6, 3, 64, 64), dtype=torch.uint8)
+    contrast = harness.as_torchmetric("contrast")
+    contrast.update(pictures[:2])
+    contrast.update(pictures[2:])
+    whole = harness.as_torchmetric("contrast")
+    whole.update(pictures)
+    assert contrast.compute() == pytest.approx(whole.compute().item(), rel=1e-6)
+    assert contrast.higher_is_better
+
+    distance = harness.as_torchmetric("shapes-fd")
+    distance.update(pictures)
+    first = distance.metric.statistic()
+    rows = distance.metric.encoder.encode(pictures).numpy()
+    expected = first.value(first.gather(rows))
+    found = distance.compute()
+    assert (
+        torch.isnan(found) if not isinstance(expected, float) else found == pytest.approx(expected)
+    )
+    with pytest.raises(harness.HarnessError, match="prompt"):
+        harness.as_torchmetric("shapes-alignment").update(pictures)
+
+
 COMMANDS = {"import": "import_images"}
 
 
 @pytest.mark.parametrize(
-    "command", ["generate", "sample", "evaluate", "import", "compare", "report", "power"]
+    "command",
+    [
+        "bench",
+        "sweep",
+        "tune",
+        "ablate",
+        "generate",
+        "sample",
+        "evaluate",
+        "import",
+        "compare",
+        "report",
+        "power",
+    ],
 )
 def test_commands_have_the_parameters_of_their_functions(command: str) -> None:
     from typer.main import get_command
@@ -181,6 +252,7 @@ def test_commands_have_the_parameters_of_their_functions(command: str) -> None:
     from harness.cli import app, load_commands
 
     load_commands()
-    known = {p.name for p in get_command(app).commands[command].params}  # type: ignore[attr-defined]
+    group = get_command(app)
+    known = {p.name for p in group.commands[command].params}  # type: ignore[attr-defined]
     function = inspect.signature(getattr(harness, COMMANDS.get(command, command)))
     assert known - {"help"} == set(function.parameters) - {"say", "note"}
