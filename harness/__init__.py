@@ -25,25 +25,54 @@ if TYPE_CHECKING:
     from harness.engine.policies.base import GuidancePolicy as GuidancePolicy
     from harness.engine.policies.base import PolicyContext as PolicyContext
     from harness.engine.policies.base import policy as policy
+    from harness.face.benchmarks import ablate as ablate
+    from harness.face.benchmarks import bench as bench
+    from harness.face.benchmarks import survey as survey
+    from harness.face.benchmarks import sweep as sweep
+    from harness.face.benchmarks import tune as tune
     from harness.face.extending import model as model
     from harness.face.extending import prompt_set as prompt_set
+    from harness.face.judging import compare as compare
+    from harness.face.judging import evaluate as evaluate
+    from harness.face.judging import power as power
+    from harness.face.judging import report as report
     from harness.face.making import generate as generate
     from harness.face.making import import_images as import_images
     from harness.face.making import load_run as load_run
     from harness.face.making import sample as sample
+    from harness.face.torchmetric import as_torchmetric as as_torchmetric
+    from harness.metrics import Encoder as Encoder
+    from harness.metrics import ItemMetric as ItemMetric
+    from harness.metrics import PromptMetric as PromptMetric
+    from harness.metrics import SetMetric as SetMetric
+    from harness.metrics import Undefined as Undefined
+    from harness.metrics import metric as metric
     from harness.samplers.base import Denoise as Denoise
     from harness.samplers.base import Noise as Noise
     from harness.samplers.base import epsilon as epsilon
     from harness.samplers.base import sampler as sampler
 
 _HOMES = {
-    # what makes and judges
+    # what makes
     "harness.face.making": ("generate", "sample", "import_images", "load_run"),
-    "harness.face.judging": ("evaluate", "compare", "report", "power", "as_torchmetric"),
+    # what judges
+    "harness.face.judging": ("evaluate", "compare", "report", "power"),
+    "harness.face.torchmetric": ("as_torchmetric",),
     "harness.face.benchmarks": ("bench", "survey", "sweep", "tune", "ablate"),
-    # what registers one's own
+    # what registers one's own, and what that is written with
+    "harness.face.extending": ("prompt_set", "model"),
     "harness.samplers.base": ("sampler", "Denoise", "Noise", "epsilon"),
     "harness.engine.policies.base": ("policy", "GuidancePolicy", "PolicyContext"),
+    "harness.metrics": (
+        "metric",
+        "ItemMetric",
+        "PromptMetric",
+        "SetMetric",
+        "Encoder",
+        "Undefined",
+    ),
+    "harness.core.shards": ("Prompt",),
+    "harness.core.errors": ("HarnessError",),
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
 

@@ -25,7 +25,7 @@ from harness.comparison import MetricInfo, compare
 from harness.core.call import Call
 from harness.core.run_spec import RunSpec
 from harness.store import index
-from harness.store.comparison_tables import Comparison
+from harness.store.comparison_tables import ComparisonTables
 from harness.store.run import Run
 from harness.store.schema import IMAGES, SCORES, TIMING
 
@@ -52,7 +52,7 @@ def main() -> None:
         index.LEAST = sys.maxsize
     for run in runs:
         print(f"{run.path}: index up to date in {timed(run.update_index)}")
-    found: list[Comparison] = []
+    found: list[ComparisonTables] = []
     baselines = {"own": runs[0]}
     took = timed(lambda: found.append(compare(runs[1], baselines, metrics, str(asked.folder))))
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20

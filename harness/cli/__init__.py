@@ -49,8 +49,8 @@ def _place(command: Callable[..., object] | None) -> tuple[int, str]:
     return (_FIRST.index(name) if name in _FIRST else len(_FIRST)), name
 
 
-def main() -> None:
-    """Run the command line: a user's mistake is one message and exit code 2, no traceback."""
+def load_commands() -> None:
+    """Register every command, in the order of help."""
     from harness.cli import (  # noqa: F401
         ablate,
         arena,
@@ -70,6 +70,11 @@ def main() -> None:
     )
 
     app.registered_commands.sort(key=lambda command: _place(command.callback))
+
+
+def main() -> None:
+    """Run the command line: a user's mistake is one message and exit code 2, no traceback."""
+    load_commands()
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s", force=True)
     for noisy in ("httpx", "diffusers", "transformers", "matplotlib"):
         logging.getLogger(noisy).setLevel(logging.ERROR)

@@ -8,6 +8,7 @@ import typer
 
 from harness.cli import app, options
 from harness.cli.judging import show
+from harness.cli.skin import skin
 from harness.experiments.options import OF_ABLATION, with_options
 
 
@@ -16,6 +17,7 @@ from harness.experiments.options import OF_ABLATION, with_options
     "--change rounds=2 --change 'zigzag_steps=5, rounds=3'[/bold]"
 )
 @with_options(OF_ABLATION, options.SHARED)
+@skin("ablate", then=show)
 def ablate(
     sampler: Annotated[str, typer.Argument(help=options.SAMPLER_HELP)],
     change: Annotated[
@@ -29,6 +31,3 @@ def ablate(
     Pairs are of the same prompt and noise; a change that costs more also meets the unchanged
     sampler at its cost, and at its guidance.
     """
-    from harness.experiments import ablation
-
-    show(*ablation.ablate(sampler, change=change, **shared))

@@ -8,6 +8,7 @@ import typer
 
 from harness.cli import app, options
 from harness.cli.judging import show
+from harness.cli.skin import skin
 from harness.experiments.options import OPTIONS, with_options
 
 
@@ -17,17 +18,9 @@ from harness.experiments.options import OPTIONS, with_options
     "--seeds 0-3 --workers 8[/bold]"
 )
 @with_options(OPTIONS, options.SHARED)
+@skin("bench", then=show)
 def bench(
     sampler: Annotated[str | None, typer.Argument(help=options.SAMPLER_HELP)] = None,
     **shared: Any,
 ) -> None:
     """Does a sampler beat the baseline? Generate, evaluate, compare, report: what is missing."""
-    from harness.experiments import bench as of_one
-    from harness.experiments import benchmark
-    from harness.experiments.survey import survey
-
-    chosen = benchmark.chosen(shared["bench"], shared["model"], shared["tiny"])
-    if chosen.candidates and sampler is None:
-        show(*survey(**shared))
-    else:
-        show(*of_one.bench(sampler, **shared))

@@ -42,12 +42,9 @@ def power(
     names = ["seeds a prompt", "prompts", "pairs"]
     for name in names if prompts is None else [*names, "winning rate that shows"]:
         table.add_column(name, justify="right")
-    for row in found.itertuples():
-        cells = [f"{row.seeds}", f"{row.prompts:,}", f"{row.pairs:,}"]
-        if prompts is not None:
-            shown = row.winning_rate
-            cells.append("none" if pd.isna(shown) else f"{100 * shown:.1f} %")
-        table.add_row(*cells)
+    for seeds, count, pairs, *shown in found.itertuples(index=False):
+        rates = ["none" if pd.isna(rate) else f"{100 * rate:.1f} %" for rate in shown]
+        table.add_row(f"{seeds}", f"{count:,}", f"{pairs:,}", *rates)
     console = Console(highlight=False)
     console.print(table)
     console.print(

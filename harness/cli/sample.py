@@ -12,7 +12,7 @@ from harness.cli.skin import Given, say, skin
 
 def _with_folder(given: Given) -> Given:
     """Pictures go to `samples/` where no folder is named, unless latents alone are asked for."""
-    return given | {"out": given["out"] or (None if given["latents"] else "samples")}
+    return given if "latents" in given else {"out": "samples", **given}
 
 
 @app.command(

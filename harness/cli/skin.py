@@ -14,12 +14,14 @@ Given = dict[str, Any]
 def skin(
     name: str,
     prepare: Callable[[Given], Given] = lambda given: given,
+    then: Callable[[Any], object] = lambda found: None,
     **channels: Callable[[str], object],
 ) -> Callable[..., Callable[..., None]]:
-    """Makes a command of a signature: `harness.<name>` is called with what the user gave.
+    """Makes a command of a signature: `harness.<name>` is called with what the user gave; options
+    that are None keep the function's own default.
 
-    `prepare` may change that first. `channels` are further parameters of the function: where it
-    says what.
+    `prepare` may change that first, `then` sees what the function gives. `channels` are further
+    parameters of the function: where it says what.
     """
 
     def command(signature: Callable[..., None]) -> Callable[..., None]:
@@ -27,7 +29,8 @@ def skin(
         def run(**given: Any) -> None:
             import harness
 
-            getattr(harness, name)(**prepare(given), **channels)
+            known = {key: value for key, value in given.items() if value is not None}
+            then(getattr(harness, name)(**prepare(known), **channels))
 
         return run
 

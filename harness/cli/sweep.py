@@ -8,6 +8,7 @@ import typer
 
 from harness.cli import app, options
 from harness.cli.judging import show
+from harness.cli.skin import skin
 from harness.experiments.options import OF_SWEEP, with_options
 
 
@@ -16,6 +17,7 @@ from harness.experiments.options import OF_SWEEP, with_options
     "sweep ddim --vary 'interval\\[0]=0.1,0.3,1' --vary 'interval\\[1]=2,5,15'[/bold]"
 )
 @with_options(OF_SWEEP, options.SHARED)
+@skin("sweep", then=show)
 def sweep(
     sampler: Annotated[list[str] | None, typer.Argument(help=options.SAMPLER_HELP)] = None,
     vary: Annotated[
@@ -38,7 +40,3 @@ def sweep(
     Every point is an ordinary run: what a benchmark has made is used again, and the other way
     round. Steps and guidance that are not given are the benchmark's.
     """
-    from harness.experiments import sweep as sweeping
-
-    varied = {"vary": vary or [], "list_": list_, "cost": cost}
-    show(*sweeping.sweep(sampler or [], **varied, **shared))

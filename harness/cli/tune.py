@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from harness.cli import app, options
 from harness.cli.judging import show
+from harness.cli.skin import skin
 from harness.experiments.options import OF_TUNING, with_options
+
+if TYPE_CHECKING:
+    from harness.face.results import Tuned
+
+
+def _show_choice(tuned: Tuned) -> None:
+    show(tuned)
+    for side, sampler in (("candidate", tuned.candidate), ("baseline", tuned.baseline)):
+        typer.echo(f"{side}, best of {tuned.trials} on the dev split: {sampler}")
 
 
 @app.command(
@@ -16,6 +26,7 @@ from harness.experiments.options import OF_TUNING, with_options
     "guidance=1,2,4,6,8[/bold]"
 )
 @with_options(OF_TUNING, options.SHARED)
+@skin("tune", then=_show_choice)
 def tune(
     sampler: Annotated[str, typer.Argument(help=options.SAMPLER_HELP)],
     vary: Annotated[list[str], typer.Option(help="PARAMETER=VALUE,VALUE,..., for both sides.")],
@@ -29,10 +40,3 @@ def tune(
 
     The first metric chooses. Each side gets the same number of trials; --limit is for each split.
     """
-    from harness.experiments import tuning
-
-    varied = {"vary": vary, "baseline_vary": baseline_vary}
-    tuned = tuning.tune(sampler, **varied, **shared)
-    show(tuned.comparison, tuned.folder)
-    for side, row in (("candidate", tuned.candidate), ("baseline", tuned.baseline)):
-        typer.echo(f"{side}, best of {tuned.trials} on the dev split: {row.sampler}")

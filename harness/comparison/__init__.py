@@ -2,7 +2,7 @@
 
 from harness.comparison.comparing import compare, tabulate
 from harness.store.comparison_tables import (
-    Comparison,
+    ComparisonTables,
     MetricInfo,
     Primary,
     RunScore,
@@ -10,7 +10,7 @@ from harness.store.comparison_tables import (
 )
 
 __all__ = [
-    "Comparison",
+    "ComparisonTables",
     "MetricInfo",
     "Primary",
     "RunScore",

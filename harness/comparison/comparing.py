@@ -18,7 +18,7 @@ from harness.metrics.set_statistics import jackknife
 from harness.store import files
 from harness.store.comparison_tables import (
     CANDIDATE,
-    Comparison,
+    ComparisonTables,
     MetricInfo,
     Primary,
     RunFacts,
@@ -44,7 +44,7 @@ def compare(
     margin: float | None = None,
     votes: Votes | None = None,
     same: Mapping[str, str] | None = None,
-) -> Comparison:
+) -> ComparisonTables:
     """Compare `candidate` with every baseline and write `compare/` below `out`.
 
     `baselines` names the comparisons ("own", "matched cost", ...); None marks one that was not made
@@ -101,7 +101,7 @@ def compare(
             role = "primary" if (metric.name, name) == decides else "exploratory"
             results.extend(rating.results(frame, joined, metric, shared, role, margin))
     why = {name: (absent or {}).get(name, "no baseline run") for name in baselines}
-    result = Comparison(
+    result = ComparisonTables(
         runs=runs,
         metrics=list(metrics),
         pairs=pd.concat(paired, ignore_index=True),

@@ -18,7 +18,7 @@ from harness.core.errors import HarnessError
 from harness.core.outcome import OUTCOMES, turned
 from harness.metrics.base import PromptMetric
 from harness.store.comparison_tables import MetricInfo
-from harness.store.matrix_table import Duel, Matrix, Rank
+from harness.store.matrix_table import Duel, MatrixTable, Rank
 from harness.store.results import Estimate
 from harness.store.run import Run
 
@@ -28,7 +28,7 @@ def compare_all(
     metrics: Sequence[MetricInfo],
     items: Collection[str] | None = None,
     by_prompt: Mapping[str, PromptMetric] | None = None,
-) -> Matrix:
+) -> MatrixTable:
     """Each of the runs against each other one, over the images that all have in common.
 
     Strengths are those of Bradley and Terry with Davidson's ties, with the 2.5 and 97.5 percentiles
@@ -62,7 +62,7 @@ def compare_all(
             duels += _duels(here, metric, category)
             ranks += _ranks(here, list(runs), metric, category)
     shown = {name: str(run.spec.sampler) for name, run in runs.items()}
-    return Matrix(shown, list(metrics), duels, ranks)
+    return MatrixTable(shown, list(metrics), duels, ranks)
 
 
 def _common(sides: dict[str, pd.DataFrame]) -> dict[str, pd.DataFrame]:

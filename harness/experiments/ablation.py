@@ -15,13 +15,13 @@ from harness.experiments.options import OF_ABLATION, with_options
 from harness.experiments.order import Say, make_order, to_stderr
 from harness.experiments.survey import run_survey
 from harness.experiments.varying import told
-from harness.store.survey_table import Survey
+from harness.store.survey_table import SurveyTable
 
 
 @with_options(OF_ABLATION)
 def ablate(
     sampler: str, *, change: str | Sequence[str], say: Say = to_stderr, **options: Any
-) -> tuple[Survey, str]:
+) -> tuple[SurveyTable, str]:
     """What does each part of a sampler do? Each change against the sampler as it is.
 
     The table and its folder, which is named by what is ablated, so that the same ablation is found

@@ -21,14 +21,14 @@ from harness.experiments.scoring import usable_metrics
 from harness.runs.folder import Settings
 from harness.runs.plan import PlannedRun, Planner
 from harness.store import files
-from harness.store.comparison_tables import CANDIDATE, Comparison
+from harness.store.comparison_tables import CANDIDATE, ComparisonTables
 from harness.store.run import MODEL_AT, Run
 
 
 @with_options(OPTIONS)
 def bench(
     sampler: str | None = None, *, say: Say = to_stderr, **options: Any
-) -> tuple[Comparison, str]:
+) -> tuple[ComparisonTables, str]:
     """Does a sampler beat the baseline? Make, evaluate and compare what is missing.
 
     The comparison and its folder. `sampler` is the benchmark's candidate where it is not given.
@@ -41,7 +41,7 @@ def bench(
     return run_bench(order, order.read(order.sampler), say)
 
 
-def run_bench(order: Order, candidate: Call | PlannedRun, say: Say) -> tuple[Comparison, str]:
+def run_bench(order: Order, candidate: Call | PlannedRun, say: Say) -> tuple[ComparisonTables, str]:
     """The candidate against the order's baseline; the comparison and its folder, the candidate's.
 
     Everything that can be checked is checked before weights are loaded. The fair baselines are
@@ -66,7 +66,7 @@ def run_bench(order: Order, candidate: Call | PlannedRun, say: Say) -> tuple[Com
     return compared(experiment, say), contest.runs[CANDIDATE].path
 
 
-def compared(experiment: Experiment, say: Say) -> Comparison:
+def compared(experiment: Experiment, say: Say) -> ComparisonTables:
     """Conduct an experiment of one contest."""
     if not experiment.paired:
         raise HarnessError("name a metric that scores single images: see 'harness list metrics'")
@@ -90,7 +90,7 @@ def compare_fairly(
     batch_size: int | None = None,
     workers: int | None = None,
     say: Say = to_stderr,
-) -> Comparison:
+) -> ComparisonTables:
     """Compare two runs of one model, and the baseline at the candidate's cost and guidance.
 
     The further runs lie beside the baseline's. They are of the shards that both runs hold. The

@@ -32,7 +32,7 @@ from harness.metrics.base import METRICS, Metric, SetMetric, make_metric
 from harness.runs.folder import Settings, open_run
 from harness.runs.plan import PlannedRun, Planner
 from harness.store import comparison_tables as tables
-from harness.store.comparison_tables import CANDIDATE, Comparison
+from harness.store.comparison_tables import CANDIDATE, ComparisonTables
 from harness.store.run import Run
 
 
@@ -54,8 +54,8 @@ class Contest:
     runs: dict[str, Run] = field(default_factory=dict)
     fair: Fair = field(default_factory=Fair)
     out: str | None = None
-    comparison: Comparison | None = None
-    along: Comparison | None = None
+    comparison: ComparisonTables | None = None
+    along: ComparisonTables | None = None
 
     @property
     def label(self) -> str:
@@ -148,7 +148,7 @@ class Experiment:
         known = {**fair.jobs, **fair.absent, **fair.same}
         asked = [OWN, *(name for name in (MATCHED, GUIDED, BOTH) if name in known)]
 
-        def against(baselines: Mapping[str, Run | None], out: str, **more: Any) -> Comparison:
+        def against(baselines: Mapping[str, Run | None], out: str, **more: Any) -> ComparisonTables:
             return compare_runs(
                 runs[CANDIDATE],
                 baselines,

@@ -21,7 +21,7 @@ from harness.runs.plan import PlannedRun, Planner
 
 T = TypeVar("T")
 
-Say = Callable[[str], None]
+Say = Callable[[str], object]
 """Tells the user what happens on the way."""
 
 

@@ -15,8 +15,8 @@ from harness.core.call import Call
 from harness.core.errors import HarnessError
 from harness.metrics.base import Metric, PromptMetric, SetMetric, checks, make_metrics
 from harness.store import comparison_tables as tables
-from harness.store.comparison_tables import Comparison, MetricInfo
-from harness.store.matrix_table import Matrix
+from harness.store.comparison_tables import ComparisonTables, MetricInfo
+from harness.store.matrix_table import MatrixTable
 from harness.store.run import Run
 from harness.store.votes import HUMAN, Votes
 
@@ -82,7 +82,7 @@ def compare_runs(
     margin: float | None = None,
     votes: Votes | None = None,
     same: Mapping[str, str] | None = None,
-) -> Comparison:
+) -> ComparisonTables:
     """Compare evaluated runs on item metrics, with their set scores beside; writes `compare/`.
 
     `items` are the ids to compare; None: all that the runs have in common. `set_scores` of the same
@@ -122,7 +122,7 @@ def compare_runs(
     )
 
 
-def compare_everybody(runs: Mapping[str, Run], metrics: Sequence[Metric], out: str) -> Matrix:
+def compare_everybody(runs: Mapping[str, Run], metrics: Sequence[Metric], out: str) -> MatrixTable:
     """Each of three or more evaluated runs against each other one; writes below `out`/compare."""
     for run in runs.values():
         check_same_noise(next(iter(runs.values())), run)
@@ -131,7 +131,7 @@ def compare_everybody(runs: Mapping[str, Run], metrics: Sequence[Metric], out: s
     return found
 
 
-def usable_metrics(names: Sequence[str | Call], say: Callable[[str], None]) -> list[Metric]:
+def usable_metrics(names: Sequence[str | Call], say: Callable[[str], object]) -> list[Metric]:
     """The metrics that can run here; what the others lack is said, or raised if none can."""
     metrics = make_metrics(names)
     problems = checks(metrics)

@@ -27,14 +27,14 @@ from harness.experiments.scoring import (
 from harness.experiments.varying import expand, series_of, told
 from harness.metrics.base import METRICS, Metric, SetMetric
 from harness.store import files
-from harness.store.comparison_tables import CANDIDATE, Comparison, Primary, RunFacts
+from harness.store.comparison_tables import CANDIDATE, ComparisonTables, Primary, RunFacts
 from harness.store.results import Mean
 from harness.store.run import Run
-from harness.store.survey_table import Point, PublishedNumber, Rate, Row, Score, Survey
+from harness.store.survey_table import Point, PublishedNumber, Rate, Row, Score, SurveyTable
 
 
 @with_options(OPTIONS)
-def survey(*, say: Say = to_stderr, **options: Any) -> tuple[Survey, str]:
+def survey(*, say: Say = to_stderr, **options: Any) -> tuple[SurveyTable, str]:
     """All candidates of a benchmark against its baseline, in one table: that, and its folder."""
     order = make_order(**options)
     candidates = order.benchmark.candidates
@@ -45,7 +45,7 @@ def survey(*, say: Say = to_stderr, **options: Any) -> tuple[Survey, str]:
 
 def run_survey(
     order: Order, candidates: Sequence[tuple[Candidate, Call]], say: Say, name: str = "survey"
-) -> tuple[Survey, str]:
+) -> tuple[SurveyTable, str]:
     """Make and evaluate what is missing, compare each candidate; the table and its folder.
 
     The folder is called `name`, below the benchmark's.
@@ -140,7 +140,7 @@ def _metrics(order: Order, say: Say) -> list[Metric]:
     return usable_metrics(known, say) if known else []
 
 
-def survey_of(benchmark: Benchmark, experiment: Experiment, notes: list[str]) -> Survey:
+def survey_of(benchmark: Benchmark, experiment: Experiment, notes: list[str]) -> SurveyTable:
     """The table of an experiment that was conducted: baselines first, then the candidates."""
     contests, metrics = experiment.contests, experiment.metrics
     paired = item_infos(metrics)
@@ -172,7 +172,7 @@ def survey_of(benchmark: Benchmark, experiment: Experiment, notes: list[str]) ->
     directions = {metric.label: metric.about.direction for metric in metrics}
     rows, unit = with_fronts(_with_holm(rows), directions, experiment.fairness.unit)
     headline = paired[0].name if any(row.rates for row in rows) else None
-    return Survey(
+    return SurveyTable(
         benchmark.name,
         benchmark.title,
         [metric_info(metric) for metric in metrics],
@@ -224,7 +224,7 @@ def _row(
     )
 
 
-def _curve(along: Comparison) -> list[Point]:
+def _curve(along: ComparisonTables) -> list[Point]:
     """The baseline's scores along its guidance scale, and the candidate's winning rates."""
     rates = _rates(along)
 
@@ -244,7 +244,7 @@ def _curve(along: Comparison) -> list[Point]:
     ]
 
 
-def _rates(comparison: Comparison) -> list[Rate]:
+def _rates(comparison: ComparisonTables) -> list[Rate]:
     """By setting; those whose baseline is the same run have the same numbers."""
     settings = {name: name for name in comparison.baselines} | comparison.same
     return [

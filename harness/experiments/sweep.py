@@ -16,7 +16,7 @@ from harness.experiments.options import OF_SWEEP, with_options
 from harness.experiments.order import Order, Say, make_order, to_stderr
 from harness.experiments.survey import run_survey
 from harness.experiments.varying import Vary, parse_vary
-from harness.store.survey_table import Survey
+from harness.store.survey_table import SurveyTable
 
 
 @with_options(OF_SWEEP)
@@ -28,7 +28,7 @@ def sweep(
     cost: str = "nfe",
     say: Say = to_stderr,
     **options: Any,
-) -> tuple[Survey, str]:
+) -> tuple[SurveyTable, str]:
     """Samplers with varied parameters: score and cost of each, and the Pareto front.
 
     The table and its folder. `list_` is a file with one more sampler a line; `cost`, what the front
@@ -41,7 +41,9 @@ def sweep(
     return run_sweep(order, {text: order.read(text) for text in samplers}, varied, say)
 
 
-def run_sweep(order: Order, samplers: dict[str, Call], vary: Vary, say: Say) -> tuple[Survey, str]:
+def run_sweep(
+    order: Order, samplers: dict[str, Call], vary: Vary, say: Say
+) -> tuple[SurveyTable, str]:
     """Run every sampler, by its text, with every combination of `vary`; nothing is paired.
 
     The table's folder is named by what is swept, so that the same sweep is found again.

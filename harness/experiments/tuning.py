@@ -17,8 +17,8 @@ from harness.experiments.sweep import run_sweep
 from harness.experiments.varying import Vary, expand, parse_vary
 from harness.prompts.split import with_split
 from harness.store import files
-from harness.store.comparison_tables import Comparison
-from harness.store.survey_table import Row, Survey
+from harness.store.comparison_tables import ComparisonTables
+from harness.store.survey_table import Row, SurveyTable
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class Tuned:
     candidate: Row
     baseline: Row
     trials: int
-    comparison: Comparison
+    comparison: ComparisonTables
     folder: str
 
 
@@ -89,7 +89,7 @@ def _sides(order: Order, sampler: str) -> tuple[Call, Call]:
     return candidate, Call(baseline.name, {"steps": steps, **baseline.params})
 
 
-def best(survey: Survey) -> Row:
+def best(survey: SurveyTable) -> Row:
     """The row with the best score on the first metric."""
     metric = survey.metrics[0]
     known = {at: row.scores[metric.name].value for at, row in enumerate(survey.rows)}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
@@ -20,6 +21,11 @@ Say = Callable[[str], object]
 
 def quiet(text: str) -> None:
     """Say nothing: what a function does on the way shows in what it returns."""
+
+
+def to_stderr(text: str) -> None:
+    """Print what the caller should know on the way."""
+    print(text, file=sys.stderr)
 
 
 def seeds_text(seeds: Seeds) -> str:

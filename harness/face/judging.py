@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness.core.errors import HarnessError
-from harness.face.inputs import Names, RunLike, Say, names_of, path_of, quiet, run_of
+from harness.face.inputs import Names, RunLike, Say, names_of, path_of, quiet, run_of, to_stderr
+from harness.face.results import Comparison, Matrix, Survey
 from harness.store.run import Run
 
 if TYPE_CHECKING:
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from harness.evaluation import EvaluationReport
     from harness.runs.manifest import Declared
     from harness.runs.workers import Ranks
+    from harness.store.votes import Votes
 
 
 def evaluate(
@@ -32,7 +34,7 @@ def evaluate(
     batch_size: int = 64,
     seed_ranges: str | None = None,
     say: Say = quiet,
-    note: Say = quiet,
+    note: Say = to_stderr,
 ) -> pd.DataFrame:
     """Score the images of runs: what is missing; one row a run and metric.
 
@@ -175,6 +177,159 @@ def _tell_ranges(run: Run, metrics: list[str], seed_ranges: str, say: Say) -> No
         if len(values) == len(scores):
             mean = number(sum(values) / len(values))
             say(f"  {metric.call}: mean {mean}, minimum {number(min(values))}")
+
+
+def compare(
+    candidate: RunLike,
+    baseline: RunLike | Sequence[RunLike],
+    *,
+    metrics: Names | None = None,
+    out: str | Path | None = None,
+    fair: bool = False,
+    matrix: bool = False,
+    match: str = "macs",
+    match_guidance: str = "constant",
+    curve: str | Sequence[float] = "auto",
+    device: str | None = None,
+    threads: int = 1,
+    batch_size: int | None = None,
+    workers: int | None = None,
+    note: Say = to_stderr,
+) -> Comparison | Matrix:
+    """Winning rates of one run over others, on the scores that `evaluate` stored.
+
+    `metrics` are by default all of single images that every run has been scored on, as they are
+    without parameters. Tables lie in `out` (default: the candidate's folder). `fair` also makes the
+    baseline at equal cost and equal guidance, with the options after it, as `bench` does; `matrix`
+    sets each run against each other one. Raises HarnessError for runs that cannot be compared, and
+    where scores are missing.
+    """
+    run = run_of(candidate)
+    others = [baseline] if isinstance(baseline, Run | str | Path) else list(baseline)
+    opened = [run_of(one) for one in others]
+    names = _in_common([run, *opened]) if metrics is None else names_of(metrics)
+    folder = path_of(out) or run.path
+    if "human" in names and (fair or matrix):
+        raise HarnessError(
+            "votes are on two runs: compare them with the metric human without --fair and --matrix"
+        )
+    how = (match, match_guidance, curve, device, threads, batch_size, workers)
+    if fair:
+        return _fair(run, opened, names, folder, how, matrix, note)
+    if how != ("macs", "constant", "auto", None, 1, None, None):
+        raise HarnessError(
+            "--match, --match-guidance, --curve, --device, --threads, --batch-size and --workers "
+            "go with --fair"
+        )
+    return _matrix(run, opened, names, folder) if matrix else _plain(run, opened, names, folder)
+
+
+def _in_common(runs: Sequence[Run]) -> list[str]:
+    """The metrics of single images, without parameters, that all runs have been scored on."""
+    from harness.metrics.base import METRICS
+    from harness.store import files
+
+    scored = [set(files.list_files(files.join(run.path, "scores"), "")) for run in runs]
+    found = sorted(set.intersection(*scored) & set(METRICS.names()))
+    if not found:
+        raise HarnessError(
+            "the runs have been scored on no metric in common: evaluate them first, or name the "
+            "metrics"
+        )
+    return found
+
+
+def _fair(
+    run: Run,
+    baselines: list[Run],
+    metrics: list[str],
+    folder: str,
+    how: tuple[str, str, str | Sequence[float], str | None, int, int | None, int | None],
+    matrix: bool,
+    note: Say,
+) -> Comparison:
+    from harness.experiments.bench import compare_fairly
+
+    if matrix:
+        raise HarnessError("--fair compares two runs, --matrix all of them: give one of the two")
+    if len(baselines) > 1:
+        raise HarnessError(f"--fair is for one baseline, not {len(baselines)}: compare each alone")
+    match, match_guidance, curve, device, threads, batch_size, workers = how
+    found = compare_fairly(
+        run,
+        baselines[0],
+        metrics=metrics,
+        out=folder,
+        match=match,
+        match_guidance=match_guidance,
+        curve=curve,
+        device=device,
+        threads=threads,
+        batch_size=batch_size,
+        workers=workers,
+        say=note,
+    )
+    return Comparison(found, folder)
+
+
+def _matrix(run: Run, others: list[Run], metrics: list[str], folder: str) -> Matrix:
+    from harness.experiments.scoring import compare_everybody
+    from harness.metrics.base import make_metrics
+
+    everybody = _named([run, *others])
+    return Matrix(compare_everybody(everybody, make_metrics(metrics), folder), folder)
+
+
+def _plain(run: Run, baselines: list[Run], metrics: list[str], folder: str) -> Comparison:
+    from harness.experiments.scoring import compare_runs
+    from harness.metrics.base import make_metrics
+
+    votes = _votes(folder, run, baselines) if "human" in metrics else None
+    made = make_metrics([name for name in metrics if name != "human"])
+    return Comparison(compare_runs(run, _named(baselines), made, folder, votes=votes), folder)
+
+
+def _votes(folder: str, candidate: Run, baselines: list[Run]) -> Votes:
+    """People's votes on two runs; HarnessError where there are none."""
+    from harness.comparison.human_votes import preferences
+
+    if len(baselines) > 1:
+        raise HarnessError("votes are on two runs: name one baseline with the metric human")
+    votes = preferences(folder, candidate.spec.run_id, baselines[0].spec.run_id)
+    if not votes:
+        raise HarnessError(
+            f"{folder}/votes holds no vote on these two runs: first harness arena "
+            f"{candidate.path} {baselines[0].path}"
+        )
+    return votes
+
+
+def _named(runs: list[Run]) -> dict[str, Run]:
+    """By their ids, or by their paths where ids repeat."""
+    ids = [run.spec.run_id for run in runs]
+    names = ids if len(set(ids)) == len(ids) else [run.path for run in runs]
+    return dict(zip(names, runs, strict=True))
+
+
+def report(folder: str | Path, *, say: Say = quiet) -> Comparison | Survey:
+    """The stored comparison or survey of a folder, with its report written again.
+
+    The stored tables are enough for all but the pictures, which are the runs'; where those are
+    gone, `say` is told so.
+    """
+    from harness.reporting.viewer import absence
+    from harness.store.comparison_tables import load_comparison
+    from harness.store.survey_table import holds_survey, load_survey
+
+    found: Comparison | Survey
+    if holds_survey(str(folder)):
+        found = Survey(load_survey(str(folder)), str(folder))
+    else:
+        found = Comparison(load_comparison(str(folder)), str(folder))
+        if gone := absence(found.tables):
+            say(gone)
+    found.report()
+    return found
 
 
 def power(

@@ -6,14 +6,16 @@ from types import ModuleType
 from typing import TYPE_CHECKING, TypeAlias
 
 from harness.store import files
-from harness.store.comparison_tables import Comparison, load_comparison
-from harness.store.matrix_table import Matrix
-from harness.store.survey_table import Survey
+from harness.store.comparison_tables import ComparisonTables, load_comparison
+from harness.store.matrix_table import MatrixTable
+from harness.store.survey_table import SurveyTable
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-Reported: TypeAlias = Comparison | Survey | Matrix
+    from harness.reporting.page import Page
+
+Reported: TypeAlias = ComparisonTables | SurveyTable | MatrixTable
 
 
 def write_report(found: Reported, out: str) -> str:
@@ -32,7 +34,7 @@ def write_report(found: Reported, out: str) -> str:
     from harness.reporting.markdown import markdown
     from harness.reporting.survey_page import own_comparisons
 
-    for folder in own_comparisons(found, out) if isinstance(found, Survey) else []:
+    for folder in own_comparisons(found, out) if isinstance(found, SurveyTable) else []:
         write_report(load_comparison(folder), folder)
     page = _builder(found).full(found, out)
     place = files.join(out, page.place)
@@ -48,10 +50,18 @@ def console_tables(found: Reported, out: str) -> list[RenderableType]:
     """What to print at the end: tables, and what they say. `out` as of `write_report`."""
     from harness.reporting.terminal import terminal
 
-    return terminal(_builder(found).brief(found, out))
+    return terminal(brief(found, out))
+
+
+def brief(found: Reported, out: str) -> Page:
+    """The answer alone: title, verdicts and the tables that come first. `out` as above."""
+    page: Page = _builder(found).brief(found, out)
+    return page
 
 
 def _builder(found: Reported) -> ModuleType:
     from harness.reporting import comparison_page, matrix_page, survey_page
 
-    return {Comparison: comparison_page, Survey: survey_page, Matrix: matrix_page}[type(found)]
+    return {ComparisonTables: comparison_page, SurveyTable: survey_page, MatrixTable: matrix_page}[
+        type(found)
+    ]

@@ -9,7 +9,12 @@ from harness.reporting.headline import headline
 from harness.reporting.latex import latex_tables
 from harness.reporting.page import Page, Section, Verdict, Viewer
 from harness.store import files
-from harness.store.comparison_tables import CURVE, Comparison, holds_comparison, load_comparison
+from harness.store.comparison_tables import (
+    CURVE,
+    ComparisonTables,
+    holds_comparison,
+    load_comparison,
+)
 
 _STALE = (
     "The guidance curve that is stored is of other images and not shown: run harness bench again "
@@ -17,7 +22,7 @@ _STALE = (
 )
 
 
-def full(comparison: Comparison, out: str) -> Page:
+def full(comparison: ComparisonTables, out: str) -> Page:
     """Everything; the guidance curve is read from `curve/` below `out`, pictures from the runs."""
     along, stale = _curve(comparison, out)
     seen = len(viewer.gone(comparison)) < len(comparison.runs)
@@ -36,7 +41,7 @@ def full(comparison: Comparison, out: str) -> Page:
     )
 
 
-def brief(comparison: Comparison, out: str) -> Page:
+def brief(comparison: ComparisonTables, out: str) -> Page:
     """What a terminal has room for: a table a comparison, and a verdict each."""
     if grid := tables.two_by_two(comparison):
         shown = [replace(run_tables.costs(comparison), caption=grid.caption)]
@@ -52,7 +57,7 @@ def brief(comparison: Comparison, out: str) -> Page:
     return replace(said, sections=[Section("", shown)], lines=words.remarks(comparison))
 
 
-def _curve(comparison: Comparison, out: str) -> tuple[Comparison | None, bool]:
+def _curve(comparison: ComparisonTables, out: str) -> tuple[ComparisonTables | None, bool]:
     """The candidate along the baseline's guidance curve, at matched cost; whether what is stored of
     it is of other images, and left out."""
     folder = files.join(out, CURVE)
@@ -62,7 +67,7 @@ def _curve(comparison: Comparison, out: str) -> tuple[Comparison | None, bool]:
     return (along, False) if curve.fits(comparison, along) else (None, True)
 
 
-def _said(comparison: Comparison, along: Comparison | None) -> Page:
+def _said(comparison: ComparisonTables, along: ComparisonTables | None) -> Page:
     """Title and verdicts."""
     best = None if along is None else curve.against_best(along)
     first, *others = (_verdict(comparison, role) for role in words.primary_first(comparison))
@@ -72,13 +77,13 @@ def _said(comparison: Comparison, along: Comparison | None) -> Page:
     return Page(title, [], verdicts, html="report/index.html")
 
 
-def _verdict(comparison: Comparison, role: str) -> Verdict:
+def _verdict(comparison: ComparisonTables, role: str) -> Verdict:
     row = comparison.decided(role)
     line, others = words.verdict_line(comparison, role), words.other_metrics(comparison, role)
     return Verdict(words.also(comparison, role), row.verdict, line, others, row.primary)
 
 
-def _sections(comparison: Comparison, along: Comparison | None) -> list[Section]:
+def _sections(comparison: ComparisonTables, along: ComparisonTables | None) -> list[Section]:
     grid, sets = tables.two_by_two(comparison), tables.set_scores(comparison)
     rates, effects = tables.winning_rates(comparison), tables.effects(comparison)
     maps = [figures.category_map(comparison, metric) for metric in comparison.metrics]
@@ -104,7 +109,7 @@ def _sections(comparison: Comparison, along: Comparison | None) -> list[Section]
     ]
 
 
-def _subtitle(comparison: Comparison) -> str:
+def _subtitle(comparison: ComparisonTables) -> str:
     run = comparison.candidate
     models = " and ".join(dict.fromkeys(each.model for each in comparison.runs.values()))
     seeds = f"seed{'s' if len(run.seeds) > 1 else ''} {run_tables.span(run.seeds)}"
@@ -116,7 +121,7 @@ def _subtitle(comparison: Comparison) -> str:
     )
 
 
-def _files(comparison: Comparison, along: Comparison | None) -> dict[str, str]:
+def _files(comparison: ComparisonTables, along: ComparisonTables | None) -> dict[str, str]:
     """Tables beside the page: LaTeX and, with all digits, CSV."""
     frames = {"winning_rates": comparison.rates, "scores": comparison.summary}
     frames |= {"set_scores": comparison.set_scores} if comparison.set_results else {}

@@ -12,7 +12,7 @@ from harness.reporting import words
 from harness.reporting.drawing import COLOURS, INK, SOFT, Drawing, dress, log_ticks, new_figure
 from harness.reporting.page import Table, Verdict, by_metric
 from harness.store import files
-from harness.store.comparison_tables import CANDIDATE, Comparison, MetricInfo
+from harness.store.comparison_tables import CANDIDATE, ComparisonTables, MetricInfo
 from harness.store.results import Estimate, Result
 from harness.store.survey_table import Rate
 
@@ -66,7 +66,7 @@ class Curve:
         return [words.scale(p.weight) for p in self.points if p.rate and p.rate.verdict == verdict]
 
 
-def fits(comparison: Comparison, curve: Comparison) -> bool:
+def fits(comparison: ComparisonTables, curve: ComparisonTables) -> bool:
     """Whether both are of the same candidate over the same images."""
     a, b = comparison.candidate, curve.candidate
     return (a.run_id, a.prompts, a.seeds, a.images) == (b.run_id, b.prompts, b.seeds, b.images)
@@ -78,7 +78,7 @@ PICKED = (
 )
 
 
-def against_best(along: Comparison) -> Verdict | None:
+def against_best(along: ComparisonTables) -> Verdict | None:
     """Against the baseline with the guidance that scores best on the first metric; None without
     scores."""
     metric = along.metrics[0]
@@ -97,13 +97,13 @@ def against_best(along: Comparison) -> Verdict | None:
     return Verdict("best of the guidance curve", best.rate.verdict, f"{line} {PICKED}")
 
 
-def curve_figures(along: Comparison) -> list[Drawing]:
+def curve_figures(along: ComparisonTables) -> list[Drawing]:
     """A figure a metric and set metric that has a score."""
     curves = (_curve(along, metric) for metric in [*along.metrics, *along.set_metrics])
     return [_figure(curve) for curve in curves if curve.drawn]
 
 
-def curve_table(along: Comparison) -> Table:
+def curve_table(along: ComparisonTables) -> Table:
     """The same in numbers: a row a guidance scale."""
     nfe = [words.count(along.runs[role].cost.nfe) for role in _ordered(along)]
 
@@ -130,13 +130,13 @@ def _cells(point: ScorePoint) -> list[str]:
     return [shown, words.rate(row.winning_rate), words.outcomes(row), words.pairs(row)]
 
 
-def _ordered(curve: Comparison) -> list[str]:
+def _ordered(curve: ComparisonTables) -> list[str]:
     """The candidate, then the baselines by guidance scale."""
     known = {role: weight(curve, role) for role in curve.baselines}
     return [CANDIDATE, *sorted(known, key=lambda role: known[role] or 0.0)]
 
 
-def weight(curve: Comparison, role: str) -> float | None:
+def weight(curve: ComparisonTables, role: str) -> float | None:
     """A run's nominal guidance scale; of a baseline without one, the scale that it was told."""
     run = curve.runs[role]
     if run.guidance.value is not None or role == CANDIDATE:
@@ -145,7 +145,7 @@ def weight(curve: Comparison, role: str) -> float | None:
     return None if told is None else float(told)
 
 
-def _curve(along: Comparison, metric: MetricInfo) -> Curve:
+def _curve(along: ComparisonTables, metric: MetricInfo) -> Curve:
     def point(role: str) -> ScorePoint:
         paired = metric in along.metrics and role != CANDIDATE
         rate = along.rate(role, metric.name) if paired else None

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from harness.reporting import words
 from harness.reporting.page import Table, by_metric
 from harness.store.comparison_tables import MetricInfo
-from harness.store.survey_table import Rate, Row, Survey
+from harness.store.survey_table import Rate, Row, SurveyTable
 
 
-def differences(survey: Survey, metrics: Sequence[MetricInfo] | None = None) -> Table:
+def differences(survey: SurveyTable, metrics: Sequence[MetricInfo] | None = None) -> Table:
     """Per metric and run: how far its mean is from that of the baseline, own settings."""
 
     def rows(metric: MetricInfo) -> list[list[str]]:

@@ -20,7 +20,7 @@ from harness.reporting.drawing import (
     tiles,
 )
 from harness.store import files
-from harness.store.comparison_tables import Comparison, MetricInfo
+from harness.store.comparison_tables import ComparisonTables, MetricInfo
 from harness.store.results import Result
 from harness.store.survey_table import Rate
 
@@ -34,7 +34,7 @@ _HATCHES = ("", "///", "...", "xxx", "\\\\\\", "---")
 _LOSS, _WIN = "#D55E00", "#0072B2"
 
 
-def winning_rate_bars(comparison: Comparison) -> Drawing:
+def winning_rate_bars(comparison: ComparisonTables) -> Drawing:
     """A bar a metric and comparison up to the winning rate, its interval, and the 50 % line."""
     entries = {
         words.label(metric): {
@@ -84,7 +84,7 @@ def rate_bars(
     )
 
 
-def category_map(comparison: Comparison, metric: MetricInfo) -> Drawing | None:
+def category_map(comparison: ComparisonTables, metric: MetricInfo) -> Drawing | None:
     """Winning rates as a map, categories by comparisons; None without categories."""
     from matplotlib.colors import LinearSegmentedColormap
 
@@ -127,7 +127,7 @@ def _cell(axes: Axes, place: tuple[int, int], row: Result, colours: Colormap) ->
     axes.text(x, y + 0.08, f"n {row.pairs:,}", ha="center", va="top", color=ink, size=7.5)
 
 
-def _paired(comparison: Comparison) -> bool:
+def _paired(comparison: ComparisonTables) -> bool:
     return all(words.paired(comparison, role) for role in comparison.baselines)
 
 

@@ -12,7 +12,7 @@ from harness.reporting.words import (
     run_names,
     settings,
 )
-from harness.store.comparison_tables import CANDIDATE, Comparison
+from harness.store.comparison_tables import CANDIDATE, ComparisonTables
 
 _FAIR = {"own", "matched cost", "matched guidance", "matched cost and guidance"}
 _FIRST = {
@@ -39,13 +39,13 @@ _CURVE = {
 }
 
 
-def headline(comparison: Comparison, against_best: str | None = None) -> str:
+def headline(comparison: ComparisonTables, against_best: str | None = None) -> str:
     """As `_points`, and the verdict against the best of the guidance curve, if there is one."""
     curve = _CURVE.get(against_best or "")
     return "; ".join([_points(comparison), *([curve] if curve else [])])
 
 
-def _points(comparison: Comparison) -> str:
+def _points(comparison: ComparisonTables) -> str:
     """The declared comparison, or the only one, with its winning rate; then the others by verdict.
 
     Without a declared one all are told by verdict, in order.
@@ -71,12 +71,12 @@ def _points(comparison: Comparison) -> str:
     return "; ".join(clauses)
 
 
-def _winning_rate(comparison: Comparison, role: str) -> str:
+def _winning_rate(comparison: ComparisonTables, role: str) -> str:
     found = comparison.decided(role).winning_rate
     return f" ({found.reason})" if found.value is None else f" (winning rate {rate(found)})"
 
 
-def _names(comparison: Comparison) -> dict[str, str]:
+def _names(comparison: ComparisonTables) -> dict[str, str]:
     """Samplers by name; with the parameters that tell them apart where names are the same."""
     names = {role: run.sampler.name for role, run in comparison.runs.items()}
     if names[CANDIDATE] not in {names[role] for role in comparison.baselines}:
@@ -88,7 +88,7 @@ def _names(comparison: Comparison) -> dict[str, str]:
 
 
 def _first(
-    comparison: Comparison, verdict: str, roles: Sequence[str], names: dict[str, str]
+    comparison: ComparisonTables, verdict: str, roles: Sequence[str], names: dict[str, str]
 ) -> str:
     return _FIRST[verdict].format(
         a=names[CANDIDATE],
@@ -99,7 +99,7 @@ def _first(
 
 
 def _further(
-    comparison: Comparison, verdict: str, roles: Sequence[str], names: dict[str, str]
+    comparison: ComparisonTables, verdict: str, roles: Sequence[str], names: dict[str, str]
 ) -> str:
     baselines = {names[role] for role in comparison.baselines}
     others = joined(list(dict.fromkeys(names[role] for role in roles)))
@@ -109,7 +109,7 @@ def _further(
     )
 
 
-def _at(comparison: Comparison, roles: Sequence[str], names: dict[str, str]) -> str:
+def _at(comparison: ComparisonTables, roles: Sequence[str], names: dict[str, str]) -> str:
     """Where; nothing where the baselines' names say it."""
     every = [names[role] for role in comparison.baselines]
     if not set(comparison.baselines) <= _FAIR and len(set(every)) == len(every):

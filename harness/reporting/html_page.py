@@ -4,33 +4,49 @@ from __future__ import annotations
 
 import json
 from importlib.resources import files as resources
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from harness.reporting import words
 from harness.reporting.page import Page
 
+if TYPE_CHECKING:
+    from jinja2 import Environment
+
 
 def html_page(page: Page) -> str:
     """The whole page as text: styles, script, figures and pictures inline, no address outside."""
-    from jinja2 import Environment, PackageLoader, StrictUndefined
     from markupsafe import Markup
 
     folder = resources("harness.reporting")
-    environment = Environment(
+    data = page.viewer and page.viewer.data
+    return (
+        _environment()
+        .get_template("page.html.j2")
+        .render(
+            page=page,
+            style=Markup((folder / "page.css").read_text(encoding="utf-8")),
+            script=Markup((folder / "page.js").read_text(encoding="utf-8")),
+            data=Markup(embedded_json(data)) if data else None,
+            drawn={drawing.name: Markup(drawing.inline()) for drawing in page.drawings},
+            ties=words.TIES,
+        )
+    )
+
+
+def html_fragment(page: Page) -> str:
+    """Title, verdicts, sentences and tables, to be shown inside another page (a notebook's)."""
+    return _environment().get_template("fragment.html.j2").render(page=page)
+
+
+def _environment() -> Environment:
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    return Environment(
         loader=PackageLoader("harness.reporting", "."),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
-    )
-    data = page.viewer and page.viewer.data
-    return environment.get_template("page.html.j2").render(
-        page=page,
-        style=Markup((folder / "page.css").read_text(encoding="utf-8")),
-        script=Markup((folder / "page.js").read_text(encoding="utf-8")),
-        data=Markup(embedded_json(data)) if data else None,
-        drawn={drawing.name: Markup(drawing.inline()) for drawing in page.drawings},
-        ties=words.TIES,
     )
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from harness.reporting import words
-from harness.store.comparison_tables import CANDIDATE, Comparison
+from harness.store.comparison_tables import CANDIDATE, ComparisonTables
 from harness.store.results import Mean
 
 if TYPE_CHECKING:
@@ -26,12 +26,12 @@ _SIGNS = str.maketrans(
 _SPECIAL = str.maketrans({"\\": "\\textbackslash{}", **{c: f"\\{c}" for c in "%_#&${}"}})
 
 
-def latex_tables(comparison: Comparison) -> dict[str, str]:
+def latex_tables(comparison: ComparisonTables) -> dict[str, str]:
     """By file name: mean scores, and winning rates. They need `\\usepackage{booktabs}`."""
     return {"scores.tex": _scores(comparison), "winning_rates.tex": _rates(comparison)}
 
 
-def _scores(comparison: Comparison) -> str:
+def _scores(comparison: ComparisonTables) -> str:
     """A row a run; the best mean bold, those not told apart from it underlined."""
     names, body, marks = words.run_names(comparison), [], []
     deviates = any(row.seed_sd is not None for row in comparison.means)
@@ -69,7 +69,7 @@ def _with_error(row: Mean) -> str:
     return f"{words.number(row.mean.value)} ({words.number(row.se)})"
 
 
-def _rates(comparison: Comparison) -> str:
+def _rates(comparison: ComparisonTables) -> str:
     """A row a metric and comparison."""
     names = words.run_names(comparison)
     body = [
@@ -123,11 +123,11 @@ def _role(role: str) -> str:
     return role if role == CANDIDATE else words.setting(role)
 
 
-def _seeds(comparison: Comparison) -> int:
+def _seeds(comparison: ComparisonTables) -> int:
     return len(comparison.candidate.seeds)
 
 
-def _what(comparison: Comparison) -> str:
+def _what(comparison: ComparisonTables) -> str:
     run = comparison.candidate
     seeds = words.plural(_seeds(comparison), "seed")
     return f"{run.model}, {words.plural(run.prompts, 'prompt')}, {seeds}."

@@ -7,12 +7,15 @@ from collections.abc import Callable
 from harness.reporting import words
 from harness.reporting.page import Page, RowGroup, Section, Table
 from harness.store.comparison_tables import MetricInfo
-from harness.store.matrix_table import Duel, Matrix
+from harness.store.matrix_table import Duel, MatrixTable
 
 TITLE = "Each sampler against each other"
 
 
-def full(matrix: Matrix, out: str) -> Page:
+_HTML = "report/matrix.html"
+
+
+def full(matrix: MatrixTable, out: str) -> Page:
     """Everything."""
     shown = [rankings(matrix)]
     for metric in matrix.metrics:
@@ -20,15 +23,15 @@ def full(matrix: Matrix, out: str) -> Page:
             _crossed(matrix, metric, "Winning rate of the row over the column", _rate),
             _crossed(matrix, metric, "Mean difference, row minus column", _difference),
         ]
-    return Page(TITLE, [Section("", shown)], html="report/matrix.html", text="matrix.md")
+    return Page(TITLE, [Section("", shown)], html=_HTML, text="matrix.md")
 
 
-def brief(matrix: Matrix, out: str) -> Page:
+def brief(matrix: MatrixTable, out: str) -> Page:
     """The ranking on each metric over all categories."""
-    return Page("", [Section("", rankings(matrix, whole=True).apart())])
+    return Page("", [Section("", rankings(matrix, whole=True).apart())], html=_HTML)
 
 
-def rankings(matrix: Matrix, whole: bool = False) -> Table:
+def rankings(matrix: MatrixTable, whole: bool = False) -> Table:
     """Mean winning rates and strengths, best first, by metric and (unless `whole`) category."""
     groups = []
     for metric in matrix.metrics:
@@ -69,7 +72,7 @@ def _difference(duel: Duel) -> str:
 
 
 def _crossed(
-    matrix: Matrix, metric: MetricInfo, caption: str, cell: Callable[[Duel], str]
+    matrix: MatrixTable, metric: MetricInfo, caption: str, cell: Callable[[Duel], str]
 ) -> Table:
     """A row and a column a sampler, over all categories."""
     duels = [d for d in matrix.duels if d.metric == metric.name and d.category is None]

@@ -22,7 +22,7 @@ from harness.reporting.drawing import (
 from harness.reporting.page import Table, by_metric
 from harness.store import files
 from harness.store.comparison_tables import MetricInfo
-from harness.store.survey_table import Row, Survey
+from harness.store.survey_table import Row, SurveyTable
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -34,7 +34,7 @@ UNITS = {
 }
 
 
-def fronts(survey: Survey, metrics: Sequence[MetricInfo] | None = None) -> Table:
+def fronts(survey: SurveyTable, metrics: Sequence[MetricInfo] | None = None) -> Table:
     """Every run by its cost: its score, and whether another is as cheap and as good or better."""
 
     def rows(metric: MetricInfo) -> list[list[str]]:
@@ -52,11 +52,11 @@ def fronts(survey: Survey, metrics: Sequence[MetricInfo] | None = None) -> Table
     return Table("Score against cost", columns, groups, note, frozenset(columns[-1:]))
 
 
-def _scored(survey: Survey, metric: MetricInfo) -> list[Row]:
+def _scored(survey: SurveyTable, metric: MetricInfo) -> list[Row]:
     return [row for row in survey.rows if metric.name in row.dominated_by]
 
 
-def _cost(survey: Survey, row: Row) -> float:
+def _cost(survey: SurveyTable, row: Row) -> float:
     cost = row.cost(survey.unit)
     assert cost is not None, "only runs of known cost are on a front or off it"
     return cost
@@ -81,7 +81,7 @@ def _standing(row: Row, metric: MetricInfo) -> str:
     return "yes" if over is None else f"no: {over}"
 
 
-def point_figures(survey: Survey) -> list[Drawing]:
+def point_figures(survey: SurveyTable) -> list[Drawing]:
     """Score against cost, and against what was varied where that is a number or two."""
     found = []
     for metric in survey.metrics:
@@ -97,7 +97,7 @@ def point_figures(survey: Survey) -> list[Drawing]:
     return found
 
 
-def _numbers(survey: Survey, row: Row) -> bool:
+def _numbers(survey: SurveyTable, row: Row) -> bool:
     """Whether all that was varied in a run are numbers."""
     values = [row.point.get(name) for name in survey.varied]
     return bool(values) and all(
@@ -110,7 +110,7 @@ def _base(row: Row) -> str:
     return row.label.rpartition(": ")[0]
 
 
-def _cost_figure(survey: Survey, metric: MetricInfo, rows: list[Row]) -> Drawing:
+def _cost_figure(survey: SurveyTable, metric: MetricInfo, rows: list[Row]) -> Drawing:
     lines = _lines(rows, lambda row: row.series, lambda row: _cost(survey, row))
     with new_figure(3.3 + 0.19 * ((len(lines) + 2) // 2)) as figure:
         axes = figure.subplots()
@@ -153,7 +153,7 @@ def _look(index: int) -> dict[str, Any]:
     return {"color": COLOURS[index % 6], "marker": MARKERS[(index + index // 6) % 6]}
 
 
-def _front(axes: Axes, survey: Survey, metric: MetricInfo, rows: list[Row]) -> None:
+def _front(axes: Axes, survey: SurveyTable, metric: MetricInfo, rows: list[Row]) -> None:
     best = sorted(
         (_cost(survey, row), _value(row, metric))
         for row in rows
@@ -186,7 +186,7 @@ def _points(
             axes.plot([x, x], ends, color=look["color"], linewidth=0.9)
 
 
-def _curve(survey: Survey, metric: MetricInfo, rows: list[Row]) -> Drawing:
+def _curve(survey: SurveyTable, metric: MetricInfo, rows: list[Row]) -> Drawing:
     """Score against the one parameter that was varied."""
     (name,) = survey.varied
     lines = _lines(rows, _base, lambda row: float(row.point[name]))
@@ -205,7 +205,7 @@ def _curve(survey: Survey, metric: MetricInfo, rows: list[Row]) -> Drawing:
     )
 
 
-def _map(survey: Survey, metric: MetricInfo, base: str, rows: list[Row]) -> Drawing:
+def _map(survey: SurveyTable, metric: MetricInfo, base: str, rows: list[Row]) -> Drawing:
     """Scores over the two parameters that were varied, the best one framed."""
     from matplotlib.colors import LinearSegmentedColormap, Normalize
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from harness.reporting import words
 from harness.reporting.page import RowGroup, Table
-from harness.store.survey_table import PublishedNumber, Row, Survey
+from harness.store.survey_table import PublishedNumber, Row, SurveyTable
 
 UNSTATED = "not stated"
 
 
-def beside_published(survey: Survey) -> Table | None:
+def beside_published(survey: SurveyTable) -> Table | None:
     """Each published number beside ours, with the images and evaluations of both; None where there
     are none."""
     body = []

@@ -8,10 +8,10 @@ from harness.reporting import words
 from harness.reporting.official import NOTE, official_count
 from harness.reporting.page import RowGroup, Table
 from harness.reporting.tables import role_name
-from harness.store.comparison_tables import Comparison, Cost, RunFacts
+from harness.store.comparison_tables import ComparisonTables, Cost, RunFacts
 
 
-def costs(comparison: Comparison) -> Table:
+def costs(comparison: ComparisonTables) -> Table:
     """A row a run: what an image of it costs, how much more the candidate's, and its guidance."""
     names, a = words.run_names(comparison), comparison.candidate.cost
     rows = []
@@ -58,7 +58,7 @@ def _levels(cost: Cost) -> str:
     return words.NONE if cost.sigmas is None else " to ".join(f"{s:.4g}" for s in cost.sigmas)
 
 
-def runs(comparison: Comparison) -> Table:
+def runs(comparison: ComparisonTables) -> Table:
     """What was run: one row a run, one column a property; what is alike in all goes in the note."""
     facts = list(comparison.runs.values())
     shown = [

@@ -20,12 +20,12 @@ from harness.reporting.page import Table, by_metric
 from harness.store import files
 from harness.store.comparison_tables import MetricInfo
 from harness.store.results import Result
-from harness.store.survey_table import Point, Rate, Row, Survey
+from harness.store.survey_table import Point, Rate, Row, SurveyTable
 
 _COLUMNS = 2
 
 
-def along_curves(survey: Survey) -> Table | None:
+def along_curves(survey: SurveyTable) -> Table | None:
     """The baseline with the guidance that scores best, and the candidate's winning rate over it."""
 
     def rows(metric: MetricInfo) -> list[list[str]]:
@@ -40,13 +40,13 @@ def along_curves(survey: Survey) -> Table | None:
     return Table(title, columns, groups, note) if groups else None
 
 
-def against_best(survey: Survey) -> list[tuple[str, Rate | Result | None]]:
+def against_best(survey: SurveyTable) -> list[tuple[str, Rate | Result | None]]:
     """By candidate: its winning rate over the best of the curve on the headline metric."""
     metric = survey.metric(survey.headline or "")
     return [(row.label, _curve(row, metric).over_best) for row in survey.rows]
 
 
-def curves(survey: Survey) -> list[Drawing]:
+def curves(survey: SurveyTable) -> list[Drawing]:
     """A figure a metric: a panel a candidate, with its baseline's curve."""
     found = []
     for metric in survey.metrics:

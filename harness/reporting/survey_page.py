@@ -17,7 +17,7 @@ from harness.reporting.survey_curves import against_best, along_curves, curves
 from harness.store import files
 from harness.store.comparison_tables import MetricInfo, holds_comparison
 from harness.store.results import Result
-from harness.store.survey_table import Rate, Row, Score, Survey
+from harness.store.survey_table import Rate, Row, Score, SurveyTable
 
 SETTINGS = {
     "own": "winning rate, own settings",
@@ -27,13 +27,13 @@ SETTINGS = {
 }
 
 
-def _settings(survey: Survey) -> list[str]:
+def _settings(survey: SurveyTable) -> list[str]:
     """The comparisons that were made, of any candidate."""
     made = {rate.setting for row in survey.rows for rate in row.rates}
     return [setting for setting in SETTINGS if setting in made]
 
 
-def full(survey: Survey, out: str) -> Page:
+def full(survey: SurveyTable, out: str) -> Page:
     """Everything; candidates whose own report lies below `out` are linked to it."""
     found = [
         runs(survey),
@@ -57,7 +57,7 @@ def full(survey: Survey, out: str) -> Page:
     return Page(survey.title, [section], lines=said, links=links)
 
 
-def brief(survey: Survey, out: str) -> Page:
+def brief(survey: SurveyTable, out: str) -> Page:
     """What a terminal has room for: the runs, one metric, what was declared and published."""
     lead = (differences if survey.headline else fronts)(survey, survey.metrics[:1])
     found = [replace(runs(survey), caption=""), lead, primaries(survey), beside_published(survey)]
@@ -65,18 +65,18 @@ def brief(survey: Survey, out: str) -> Page:
     return Page("", [Section("", shown)], lines=[*verdicts(survey), *remarks(survey)])
 
 
-def own_comparisons(survey: Survey, out: str) -> list[str]:
+def own_comparisons(survey: SurveyTable, out: str) -> list[str]:
     """Where comparisons lie of which the report is the candidate's own."""
     folders = (files.join(out, folder) for folder in _own(survey).values())
     return [folder for folder in folders if holds_comparison(folder)]
 
 
-def _own(survey: Survey) -> dict[str, str]:
+def _own(survey: SurveyTable) -> dict[str, str]:
     """By label, the folders of candidates with a guidance curve."""
     return {row.label: row.folder for row in survey.rows if row.folder and row.curve}
 
 
-def winning_rates(survey: Survey) -> list[Drawing]:
+def winning_rates(survey: SurveyTable) -> list[Drawing]:
     """Bars on the headline metric, a group a sampler; none where nothing was paired."""
     rated = [row for row in survey.rows if row.rates]
     if survey.headline is None or not rated:
@@ -98,7 +98,7 @@ def winning_rates(survey: Survey) -> list[Drawing]:
     return [rate_bars(entries, legend, caption)]
 
 
-def runs(survey: Survey) -> Table:
+def runs(survey: SurveyTable) -> Table:
     """A row a run: NFE, a column a metric, and the winning rates on the headline metric."""
     headline, labels = survey.headline, [words.label(metric) for metric in survey.metrics]
     settings = _settings(survey) if headline else []
@@ -126,13 +126,13 @@ def runs(survey: Survey) -> Table:
     return Table(survey.title, [*columns, "images"], groups, note, wide=wide)
 
 
-def _reasons(survey: Survey) -> list[str]:
+def _reasons(survey: SurveyTable) -> list[str]:
     """Why scores are undefined."""
     scores = [score for row in survey.rows for score in row.scores.values()]
     return sorted({score.reason for score in scores if score.value is None and score.reason})
 
 
-def every_rate(survey: Survey) -> Table | None:
+def every_rate(survey: SurveyTable) -> Table | None:
     """Winning rates on every metric; None where nothing was paired."""
     settings = _settings(survey)
 
@@ -146,7 +146,7 @@ def every_rate(survey: Survey) -> Table | None:
     return Table("Winning rates on every metric", columns, groups, note) if groups else None
 
 
-def primaries(survey: Survey) -> Table | None:
+def primaries(survey: SurveyTable) -> Table | None:
     """The results that were declared before looking; None where there are none."""
     body = [
         [
@@ -172,7 +172,7 @@ def primaries(survey: Survey) -> Table | None:
     return Table("Primary results", columns, [RowGroup("", body)], note, prose)
 
 
-def samplers(survey: Survey) -> Table:
+def samplers(survey: SurveyTable) -> Table:
     """Each run with all parameters."""
     body = [
         [row.label, row.sampler, row.model + (f", guide {row.guide}" if row.guide else "")]
@@ -182,7 +182,7 @@ def samplers(survey: Survey) -> Table:
     return Table("What was run", columns, [RowGroup("", body)], "", frozenset(columns))
 
 
-def verdicts(survey: Survey) -> list[str]:
+def verdicts(survey: SurveyTable) -> list[str]:
     """Who wins, who loses and who does neither, a line a setting."""
     metric, lines = survey.metric(survey.headline or ""), []
     for setting in _settings(survey):
@@ -228,7 +228,7 @@ def _said(rates: Sequence[tuple[str, Rate | Result | None]]) -> str:
     return "; ".join(parts)
 
 
-def remarks(survey: Survey) -> list[str]:
+def remarks(survey: SurveyTable) -> list[str]:
     """What was left out, and why."""
     absent: dict[str, list[str]] = {}
     for row in survey.rows:

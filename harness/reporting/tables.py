@@ -7,11 +7,11 @@ from collections.abc import Callable, Sequence
 from harness.metrics.set_statistics import BLOCKS
 from harness.reporting import words
 from harness.reporting.page import RowGroup, Table, by_metric
-from harness.store.comparison_tables import CANDIDATE, Comparison, MetricInfo
+from harness.store.comparison_tables import CANDIDATE, ComparisonTables, MetricInfo
 from harness.store.results import Result
 
 
-def cost_line(comparison: Comparison, role: str) -> str:
+def cost_line(comparison: ComparisonTables, role: str) -> str:
     """What an image cost, and the guidance scale, candidate against baseline."""
     one, other = comparison.candidate, comparison.runs[role]
     a, b = one.cost, other.cost
@@ -31,7 +31,7 @@ _GRID = {
 }
 
 
-def two_by_two(comparison: Comparison) -> Table | None:
+def two_by_two(comparison: ComparisonTables) -> Table | None:
     """Winning rates at own and matched cost, by own and matched guidance scale; None where
     guidance was not matched."""
     known = {*comparison.runs, *comparison.absent, *comparison.same}
@@ -57,7 +57,7 @@ def two_by_two(comparison: Comparison) -> Table | None:
     )
 
 
-def _matched_guidance(comparison: Comparison) -> str:
+def _matched_guidance(comparison: ComparisonTables) -> str:
     """What matched guidance is equal in."""
     names = ("matched guidance", "matched cost and guidance")
     found = [comparison.runs[n].sampler.params for n in names if n in comparison.runs]
@@ -70,7 +70,7 @@ def _matched_guidance(comparison: Comparison) -> str:
     return f"the candidate's nominal guidance scale{course}"
 
 
-def _answer(comparison: Comparison, role: str, metric: MetricInfo) -> str:
+def _answer(comparison: ComparisonTables, role: str, metric: MetricInfo) -> str:
     """One comparison in three lines, and a fourth where another one has the same run."""
     same = comparison.same.get(role)
     if same is None and role not in comparison.baselines:
@@ -81,7 +81,7 @@ def _answer(comparison: Comparison, role: str, metric: MetricInfo) -> str:
     return "\n".join([*lines, f"the same run as at {words.setting(same)}"] if same else lines)
 
 
-def winning_rates(comparison: Comparison) -> Table:
+def winning_rates(comparison: ComparisonTables) -> Table:
     """Per comparison and metric: rate, wins, ties, losses, n, p, mean difference, verdict."""
 
     def cells(row: Result) -> list[str]:
@@ -111,7 +111,7 @@ def winning_rates(comparison: Comparison) -> Table:
 
 
 def _by_baseline(
-    comparison: Comparison, cells: Callable[[Result], list[str]]
+    comparison: ComparisonTables, cells: Callable[[Result], list[str]]
 ) -> list[tuple[str, str, list[list[str]]]]:
     """Each baseline with a title, and a row a metric."""
     names = words.run_names(comparison)
@@ -125,7 +125,7 @@ def _by_baseline(
     ]
 
 
-def effects(comparison: Comparison) -> Table:
+def effects(comparison: ComparisonTables) -> Table:
     """Per comparison and metric what a winning rate under common noise does not say."""
 
     def cells(row: Result) -> list[str]:
@@ -157,7 +157,7 @@ def effects(comparison: Comparison) -> Table:
     )
 
 
-def scores(comparison: Comparison) -> Table:
+def scores(comparison: ComparisonTables) -> Table:
     """Per metric and run: mean score with interval, n, and what an image cost."""
 
     def rows(metric: MetricInfo) -> list[list[str]]:
@@ -185,7 +185,7 @@ def scores(comparison: Comparison) -> Table:
 _COST = ("failed", "NFE", "seconds an image")
 
 
-def _cost(comparison: Comparison, role: str) -> list[str]:
+def _cost(comparison: ComparisonTables, role: str) -> list[str]:
     run = comparison.runs[role]
     failed = f"{sum(run.failed.values()):,}"
     return [failed, words.count(run.cost.nfe), words.seconds(run.cost.seconds)]
@@ -196,7 +196,7 @@ def role_name(role: str) -> str:
     return role if role == CANDIDATE else f"baseline, {words.setting(role)}"
 
 
-def categories(comparison: Comparison, metric: MetricInfo) -> Table | None:
+def categories(comparison: ComparisonTables, metric: MetricInfo) -> Table | None:
     """Winning rates on one metric by category, a column a comparison; None without categories."""
     rows = [row for row in comparison.results if row.metric == metric.name and row.category]
     cells = {
@@ -221,7 +221,7 @@ def categories(comparison: Comparison, metric: MetricInfo) -> Table | None:
 _NOTHING = 3 * [words.NONE]
 
 
-def set_scores(comparison: Comparison) -> Table | None:
+def set_scores(comparison: ComparisonTables) -> Table | None:
     """Scores of whole runs, with n and interval; None if there are none."""
     if not comparison.set_results:
         return None

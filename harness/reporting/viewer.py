@@ -12,7 +12,7 @@ import pandas as pd
 from harness.core.outcome import LOSS, TIE, WIN, balance
 from harness.core.shards import item_id
 from harness.reporting import words
-from harness.store.comparison_tables import CANDIDATE, Comparison, MetricInfo, RunFacts
+from harness.store.comparison_tables import CANDIDATE, ComparisonTables, MetricInfo, RunFacts
 from harness.store.image_files import read_image
 from harness.store.run import Run
 
@@ -21,7 +21,7 @@ _WORDS = {WIN: "win", TIE: "tie", LOSS: "loss"}
 _LARGEST_SIDE = 448
 
 
-def viewer_data(comparison: Comparison) -> dict[str, Any]:
+def viewer_data(comparison: ComparisonTables) -> dict[str, Any]:
     """JSON-like data for the page's viewer; images as data addresses, null where there is none."""
     chosen = choose(comparison)
     wanted = _images(comparison, chosen)
@@ -45,12 +45,12 @@ def viewer_data(comparison: Comparison) -> dict[str, Any]:
     }
 
 
-def gone(comparison: Comparison) -> list[str]:
+def gone(comparison: ComparisonTables) -> list[str]:
     """The roles whose runs are not where they were: tables that were copied without them, say."""
     return [role for role, run in comparison.runs.items() if _opened(run) is None]
 
 
-def absence(comparison: Comparison) -> str | None:
+def absence(comparison: ComparisonTables) -> str | None:
     """A sentence on the pictures that cannot be shown; None where all runs are there."""
     if not (roles := gone(comparison)):
         return None
@@ -73,7 +73,7 @@ def _opened(facts: RunFacts) -> Run | None:
     return Run.find(facts.path, facts.run_id)
 
 
-def choose(comparison: Comparison, most: int = MOST) -> list[str]:
+def choose(comparison: ComparisonTables, most: int = MOST) -> list[str]:
     """Item ids of at most `most` pairs, the largest wins and losses of every metric first.
 
     Takes turns over metrics, comparisons and (win, loss), so that each is shown; ties come last.
@@ -91,7 +91,7 @@ def choose(comparison: Comparison, most: int = MOST) -> list[str]:
     return list(everything)[:most]
 
 
-def _advantages(comparison: Comparison, metric: MetricInfo, role: str) -> pd.DataFrame:
+def _advantages(comparison: ComparisonTables, metric: MetricInfo, role: str) -> pd.DataFrame:
     """Pairs that count, with how far the candidate is ahead; failures are the largest of all."""
     pairs = comparison.pairs
     here = (pairs["metric"] == metric.name) & (pairs["comparison"] == role)
@@ -105,7 +105,7 @@ def _sign(metric: MetricInfo) -> int:
 
 
 def _pairs(
-    comparison: Comparison,
+    comparison: ComparisonTables,
     chosen: list[str],
     images: dict[str, dict[str, str]],
     pictures: dict[str, dict[str, str]],
@@ -138,7 +138,7 @@ def _pairs(
         }
 
 
-def _images(comparison: Comparison, chosen: list[str]) -> dict[str, dict[str, str]]:
+def _images(comparison: ComparisonTables, chosen: list[str]) -> dict[str, dict[str, str]]:
     """By role and chosen pair, the item that the picture is of."""
     frame = comparison.pairs[comparison.pairs["item_id"].isin(chosen)]
     frame = frame.drop_duplicates(["comparison", "item_id"])

@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from harness.core.call import Call
-from harness.store.comparison_tables import CANDIDATE, Comparison, MetricInfo, RunFacts
+from harness.store.comparison_tables import CANDIDATE, ComparisonTables, MetricInfo, RunFacts
 from harness.store.results import Estimate, Result
 
 TIES = "ties one half"
@@ -26,13 +26,13 @@ def setting(comparison: str) -> str:
     return _SETTINGS.get(comparison, comparison)
 
 
-def settings(comparison: Comparison, role: str) -> list[str]:
+def settings(comparison: ComparisonTables, role: str) -> list[str]:
     """A comparison's setting, then those whose baseline is the same run."""
     others = [name for name, other in comparison.same.items() if other == role]
     return [setting(name) for name in [role, *others]]
 
 
-def also(comparison: Comparison, role: str) -> str:
+def also(comparison: ComparisonTables, role: str) -> str:
     """`settings` as text."""
     first, *others = settings(comparison, role)
     return f"{first}, also {joined(others)}" if others else first
@@ -67,7 +67,7 @@ def count(value: float | None) -> str:
     return f"{value:,.0f}" if float(value).is_integer() else f"{value:,.1f}"
 
 
-def paired(comparison: Comparison, role: str) -> bool:
+def paired(comparison: ComparisonTables, role: str) -> bool:
     """Whether candidate and baseline start from the same noise, image by image."""
     return comparison.candidate.paired and comparison.runs[role].paired
 
@@ -148,7 +148,7 @@ def mcnemar(row: Result) -> str:
     return f"{row.only_a:,} / {row.only_b:,}, p{SPACE}{_equals(row.mcnemar_p)}"
 
 
-def equivalence(comparison: Comparison) -> str:
+def equivalence(comparison: ComparisonTables) -> str:
     """What `equivalent` means; empty without a margin."""
     if comparison.margin is None:
         return ""
@@ -156,7 +156,7 @@ def equivalence(comparison: Comparison) -> str:
     return f" Equivalent: the whole interval lies between {low} and {high}, the stated margin."
 
 
-def declared(comparison: Comparison) -> str:
+def declared(comparison: ComparisonTables) -> str:
     """Which result decides."""
     primary = comparison.primary
     if primary is None:
@@ -190,7 +190,7 @@ def pairs(row: Result) -> str:
     return f"{row.pairs:,} ({row.winning_rate.n:,})"
 
 
-def run_names(comparison: Comparison) -> dict[str, str]:
+def run_names(comparison: ComparisonTables) -> dict[str, str]:
     """A short name for each run: sampler and steps; where that is not enough, all that differs."""
     runs = comparison.runs
     short = {role: _with_steps(run.sampler) for role, run in runs.items()}
@@ -226,7 +226,7 @@ def _distinct(runs: dict[str, RunFacts], role: str, alike: Sequence[str]) -> str
     return str(Call(call.name, differing))
 
 
-def primary_first(comparison: Comparison) -> list[str]:
+def primary_first(comparison: ComparisonTables) -> list[str]:
     """The comparisons, with the one that was declared to decide on the first metric in front."""
     return sorted(comparison.baselines, key=lambda role: not comparison.decided(role).primary)
 
@@ -238,7 +238,7 @@ def joined(parts: Sequence[str]) -> str:
     return f"{', '.join(parts[:-1])}, and {parts[-1]}"
 
 
-def verdict_line(comparison: Comparison, role: str) -> str:
+def verdict_line(comparison: ComparisonTables, role: str) -> str:
     """One comparison on the first metric: how often, how sure, at which cost."""
     names, metric = run_names(comparison), comparison.metrics[0]
     row = comparison.decided(role)
@@ -271,7 +271,7 @@ def _equals(value: float | None) -> str:
     return text if text.startswith("<") else f"= {text}"
 
 
-def _costs(comparison: Comparison, role: str) -> str:
+def _costs(comparison: ComparisonTables, role: str) -> str:
     a, b = comparison.candidate.cost, comparison.runs[role].cost
     if a.nfe is None or b.nfe is None:
         return "Network evaluations were not counted."
@@ -279,7 +279,7 @@ def _costs(comparison: Comparison, role: str) -> str:
     return f"Network evaluations an image: {count(a.nfe)} against {count(b.nfe)}{more}."
 
 
-def other_metrics(comparison: Comparison, role: str) -> str:
+def other_metrics(comparison: ComparisonTables, role: str) -> str:
     """What the remaining metrics say of one comparison; empty if there are none."""
     said: dict[str, list[str]] = {}
     for metric in comparison.metrics[1:]:
@@ -306,7 +306,7 @@ def _reasons(counts: Mapping[str, int], most: int = 3) -> str:
     return "; ".join([*said, f"{rest:,}: other reasons"] if rest else said)
 
 
-def remarks(comparison: Comparison) -> list[str]:
+def remarks(comparison: ComparisonTables) -> list[str]:
     """Sentences on everything that does not count in a winning rate, and why."""
     found = []
     names = run_names(comparison)
@@ -327,7 +327,7 @@ def remarks(comparison: Comparison) -> list[str]:
     return [*found, declared(comparison)]
 
 
-def _left_out(comparison: Comparison, role: str) -> Iterator[str]:
+def _left_out(comparison: ComparisonTables, role: str) -> Iterator[str]:
     """What to know of one comparison's pairs."""
     row = comparison.decided(role)
     if not paired(comparison, role):

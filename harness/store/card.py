@@ -44,7 +44,7 @@ def card(spec: RunSpec, kinds: Sequence[str]) -> str:
     lines = [
         f"---\n{yaml.safe_dump(front, sort_keys=False, allow_unicode=True, width=1000)}---",
         f"# {spec.run_id}",
-        "\n".join(f"- {what}: `{value}`" for what, value in _described(spec).items()),
+        "\n".join(f"- {what}: `{value}`" for what, value in described(spec).items()),
         "\n".join(f"- `{config_name(kind)}`: {_TABLES[kind.split('/')[0]]}" for kind in kinds),
         "`run.json` has the full specification, revisions and versions.",
         MARK,
@@ -56,7 +56,8 @@ def _default(name: str) -> dict[str, bool]:
     return {"default": True} if name == "images" else {}
 
 
-def _described(spec: RunSpec) -> dict[str, str]:
+def described(spec: RunSpec) -> dict[str, str]:
+    """A run in a few words: model, sampler, size, precision, guide."""
     if spec.size is None:  # of imported pictures nothing is known
         return {"imported pictures": spec.sampler.name}
     height, width = spec.size

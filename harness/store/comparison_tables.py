@@ -183,7 +183,7 @@ class RunFacts:
 
 
 @dataclass(frozen=True)
-class Comparison:
+class ComparisonTables:
     """The answer: runs by role ("candidate" first), and results on each of the `metrics`.
 
     `results` are the winning rates and differences, `means` the runs' own scores, `set_results`
@@ -283,7 +283,7 @@ def holds_comparison(folder: str) -> bool:
     return files.exists(files.join(folder, "compare", "comparison.json"))
 
 
-def load_comparison(out: str) -> Comparison:
+def load_comparison(out: str) -> ComparisonTables:
     """Read what `Comparison.save(out)` wrote; raises HarnessError if there is none, or one by
     another version with other columns."""
     if not holds_comparison(out):
@@ -302,7 +302,7 @@ def load_comparison(out: str) -> Comparison:
         name: {**run, "path": _absolute(run["path"], folder)}
         for name, run in record["runs"].items()
     }
-    return Comparison(
+    return ComparisonTables(
         results.parsed(dict[str, RunFacts], runs, folder),
         [MetricInfo(**metric) for metric in record["metrics"]],
         tables["pairs"],

@@ -75,7 +75,7 @@ class Rank(TableRow):
 
 
 @dataclass(frozen=True)
-class Matrix:
+class MatrixTable:
     """Everybody against everybody; `runs` are the samplers' names and texts, in order.
 
     `matrix` and `ranking` are the duels and ranks as DataFrames, see MATRIX and RANKING.

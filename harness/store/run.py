@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Collection, Iterable, Mapping
 from functools import cache
+from html import escape
 from typing import Any
 
 import numpy as np
@@ -189,6 +190,18 @@ class Run:
     ) -> index.Shards:
         """`read` of many shards, in their order: from the index as far as it holds."""
         return index.read(self.path, kind, names, columns)
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: the specification, and what has been made and scored."""
+        scored = ", ".join(files.list_files(files.join(self.path, "scores"), "")) or "nothing yet"
+        shown = {
+            **card.described(self.spec),
+            "images": f"{len(self.images()) if self.shards() else 0:,}",
+            "scored on": scored,
+            "folder": self.path,
+        }
+        rows = (f"<tr><th>{escape(k)}</th><td>{escape(str(v))}</td></tr>" for k, v in shown.items())
+        return f"<table>{''.join(rows)}</table>"
 
     def images(self) -> pd.DataFrame:
         """One row an image, without its picture: ids, prompt, category, seed, in `failed` why there

@@ -166,7 +166,7 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Survey:
+class SurveyTable:
     """Baselines first, then the candidates in the benchmark's order.
 
     `headline` is the metric of the verdicts, None where nothing was paired; `notes` what was left
@@ -211,10 +211,10 @@ def holds_survey(folder: str) -> bool:
     return files.exists(files.join(folder, FILE))
 
 
-def load_survey(folder: str) -> Survey:
+def load_survey(folder: str) -> SurveyTable:
     """Read what `Survey.save(folder)` wrote; raises HarnessError if there is none."""
     if not holds_survey(folder):
         raise HarnessError(f"{folder} holds no {FILE}")
     where = files.join(folder, FILE)
-    survey: Survey = parsed(Survey, files.read_json(where), where)
+    survey: SurveyTable = parsed(SurveyTable, files.read_json(where), where)
     return survey

@@ -20,7 +20,7 @@ from harness.reporting.survey_page import SETTINGS, primaries, runs, verdicts
 from harness.reporting.words import NONE
 from harness.runs.plan import plan
 from harness.store.comparison_tables import MetricInfo
-from harness.store.survey_table import PublishedNumber, Row, Score, Survey, load_survey
+from harness.store.survey_table import PublishedNumber, Row, Score, SurveyTable, load_survey
 
 NAMES = benchmark.names()
 SURVEYS = [name for name in NAMES if benchmark.load(name).candidates]
@@ -178,7 +178,7 @@ def test_what_stands_against_a_comparison_with_a_published_number(
     row = Row(
         "Heun", "heun", "m", None, "p", False, 35.0, 50, 0, {"fid": score}, published=published
     )
-    survey = Survey("s", "t", [MetricInfo("fid", "lower")], None, [row], [], [])
+    survey = SurveyTable("s", "t", [MetricInfo("fid", "lower")], None, [row], [], [])
     table = beside_published(survey)
     assert table is not None
     (cells,) = table.groups[0].rows

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from harness.comparison import Comparison, MetricInfo, RunScore, compare
+from harness.comparison import ComparisonTables, MetricInfo, RunScore, compare
 from harness.core.call import Call
 from tests.comparison.synthetic_runs import Item, make_run
 
@@ -30,7 +30,7 @@ def items(shift: float, failing: bool = False) -> list[Item]:
     ]
 
 
-def fair_comparison(folder: Path) -> Comparison:
+def fair_comparison(folder: Path) -> ComparisonTables:
     """The four fair comparisons, and three points of the guidance curve beside them."""
     a = make_run(str(folder / "a"), items(0.2), Call("zigzag", {"steps": 5}), guidance=9.0)
     a.set_cost({"picture": 3e9, "evaluation": 1e8, "calls": 17, "sigma_max": 14.6, "sigma_min": 0})

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 import pytest
 
-from harness.comparison import Comparison, MetricInfo, RunScore, compare
+from harness.comparison import ComparisonTables, MetricInfo, RunScore, compare
 from harness.core.call import Call
 from harness.reporting import write_report
 from harness.reporting.latex import latex_tables
@@ -25,7 +25,7 @@ def items(shift: float, seeds: int = 2) -> list[Item]:
 
 
 @pytest.fixture
-def comparison(tmp_path) -> Comparison:
+def comparison(tmp_path) -> ComparisonTables:
     """The candidate far above one baseline, and not told apart from another."""
     run = make_run(str(tmp_path / "a"), items(0.5), EVIL)
     alike = [

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from rich.console import Console
 
-from harness.comparison import Comparison, RunScore, compare, load_comparison
+from harness.comparison import ComparisonTables, RunScore, compare, load_comparison
 from harness.core.call import Call
 from harness.core.errors import HarnessError
 from harness.reporting import (
@@ -67,7 +67,7 @@ class Page(HTMLParser):
 
 
 @pytest.fixture
-def comparison(tmp_path) -> Comparison:
+def comparison(tmp_path) -> ComparisonTables:
     ddim = Call("ddim", {"steps": 20, "eta": 0.0})
     a = make_run(
         str(tmp_path / "a"), items(0.2, failing=True), Call("zigzag", {"steps": 20}), {"cond": 54}
@@ -294,7 +294,7 @@ def test_figures_repeat_exactly_and_name_their_numbers(comparison):
 
 
 @pytest.fixture
-def fair(tmp_path) -> Comparison:
+def fair(tmp_path) -> ComparisonTables:
     return fair_comparison(tmp_path)
 
 

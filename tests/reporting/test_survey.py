@@ -12,7 +12,7 @@ from harness.reporting import write_report
 from harness.reporting.survey_curves import along_curves, curves
 from harness.reporting.survey_page import runs
 from harness.store.comparison_tables import MetricInfo
-from harness.store.survey_table import Point, Rate, Row, Score, Survey, load_survey
+from harness.store.survey_table import Point, Rate, Row, Score, SurveyTable, load_survey
 from tests.reporting.examples import ATTACK
 
 GOOD = MetricInfo("good", "higher", "Goodness")
@@ -30,7 +30,7 @@ def row(label: str, nfe: float, good: float, macs: float | None = None, **more: 
 
 
 @pytest.fixture
-def survey() -> Survey:
+def survey() -> SurveyTable:
     rates = [Rate("own", "good", 0.7, 0.6, 0.8, 40, "wins", None, 20.0)]
     rows = [
         row("ddim", 20, 0.5, 2e9, baseline=True),
@@ -38,7 +38,7 @@ def survey() -> Survey:
         row("heun", 40, 0.6, 4e9),
         row("restart", 80, 0.7, 8e9),
     ]
-    return Survey("s", "Several", [GOOD, FD], "good", rows, [], ["harness bench --bench s"])
+    return SurveyTable("s", "Several", [GOOD, FD], "good", rows, [], ["harness bench --bench s"])
 
 
 def test_the_page_shows_bars_and_costs_and_labels_stay_text(survey, tmp_path):
@@ -68,7 +68,7 @@ def test_a_curve_may_start_without_guidance(direction):
         for weight, value in ((4.0, 0.5), (0.0, 0.9), (1.0, 0.2))
     ]
     rows = [row("a", 40, 0.8, curve=points, guidance=7.5), row("b", 40, 0.8, curve=points[:2])]
-    survey = Survey("s", "t", [MetricInfo("good", direction)], "good", rows, [], [])
+    survey = SurveyTable("s", "t", [MetricInfo("good", direction)], "good", rows, [], [])
     (drawing,) = curves(survey)
     held = [axes for axes in drawing.figure.axes if axes.get_visible()]
     assert [line.get_xdata().tolist() for line in held[0].lines[:1]] == [[1.0, 4.0]]

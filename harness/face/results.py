@@ -1,0 +1,120 @@
+"""What a comparison gives: a verdict, tables as DataFrames, and itself in a notebook."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Generic, TypeVar
+
+from harness.store.comparison_tables import ComparisonTables
+from harness.store.matrix_table import MatrixTable
+from harness.store.survey_table import SurveyTable
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from rich.console import RenderableType
+
+T = TypeVar("T", ComparisonTables, SurveyTable, MatrixTable)
+
+
+@dataclass(frozen=True, repr=False)
+class Judgement(Generic[T]):
+    """`tables` as they are stored in `folder`, where the report is written."""
+
+    tables: T
+    folder: str
+
+    @property
+    def verdict(self) -> str:
+        """The answer in a sentence (of several candidates: one for each)."""
+        from harness.reporting import brief
+
+        page = brief(self.tables, self.folder)
+        return page.title or "\n".join(page.lines)
+
+    @property
+    def page(self) -> Path:
+        """Where the report's page lies, once it is written."""
+        from harness.reporting import brief
+
+        return Path(self.folder) / brief(self.tables, self.folder).html
+
+    def report(self) -> Path:
+        """Write the report (a page that opens without a network, Markdown, figures, LaTeX, CSV);
+        the page's path."""
+        from harness.reporting import write_report
+
+        return Path(write_report(self.tables, self.folder))
+
+    def terminal(self) -> list[RenderableType]:
+        """What a terminal shows, for rich's Console."""
+        from harness.reporting import console_tables
+
+        return console_tables(self.tables, self.folder)
+
+    def _repr_html_(self) -> str:
+        from harness.reporting import brief
+        from harness.reporting.html_page import html_fragment
+
+        return html_fragment(brief(self.tables, self.folder))
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} in {self.folder}: {self.verdict}>"
+
+
+class Comparison(Judgement[ComparisonTables]):
+    """A candidate against its baselines."""
+
+    @property
+    def rates(self) -> pd.DataFrame:
+        """A row a comparison, metric and category: winning rate and mean difference with 95 %
+        intervals, n, p, wins, ties, losses, verdict."""
+        return self.tables.rates
+
+    @property
+    def summary(self) -> pd.DataFrame:
+        """A row a run and metric: the mean score with its interval, and what an image cost."""
+        return self.tables.summary
+
+    @property
+    def set_scores(self) -> pd.DataFrame:
+        """A row a run and metric of whole sets of images (FID), with its interval."""
+        return self.tables.set_scores
+
+    @property
+    def pairs(self) -> pd.DataFrame:
+        """Every pair of images with both scores."""
+        return self.tables.pairs
+
+
+@dataclass(frozen=True, repr=False)
+class Tuned(Comparison):
+    """Two samplers at their best: what was chosen on the dev split of `trials` a side, compared on
+    the test split."""
+
+    candidate: str
+    baseline: str
+    trials: int
+
+
+class Survey(Judgement[SurveyTable]):
+    """Several samplers, each against its baseline."""
+
+    @property
+    def points(self) -> pd.DataFrame:
+        """A row a run and metric: the score with its interval, and what an image cost."""
+        return self.tables.points()
+
+
+class Matrix(Judgement[MatrixTable]):
+    """Everybody against everybody."""
+
+    @property
+    def duels(self) -> pd.DataFrame:
+        """A row a pair of samplers and metric: the winning rate with its interval."""
+        return self.tables.matrix
+
+    @property
+    def ranking(self) -> pd.DataFrame:
+        """A row a sampler and metric: its mean winning rate and Bradley-Terry strength."""
+        return self.tables.ranking
