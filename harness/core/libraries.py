@@ -31,6 +31,18 @@ def quiet() -> Iterator[None]:
             logger.set_verbosity(level)
 
 
+def exact_float32(device: str) -> None:
+    """Switch TF32 off in this process, if the device is a GPU: float32 rounds as on a CPU.
+
+    PyTorch lets cuDNN round convolutions of float32 to 11 significant bits by default.
+    """
+    import torch
+
+    if torch.device(device).type == "cuda":
+        torch.backends.cudnn.allow_tf32 = False
+        torch.set_float32_matmul_precision("highest")
+
+
 def aligned(tensor: torch.Tensor) -> torch.Tensor:
     """The tensor, or a copy of it where it lies at an address that torch would not allocate.
 

@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, get_type_hints
 
 from harness.core.call import Call, parse_call
 from harness.core.errors import HarnessError, unknown
+from harness.core.libraries import exact_float32
 from harness.core.registry import Registry
 from harness.fetch.weights import digest
 
@@ -91,6 +92,7 @@ class Configured:
     def load(self, device: str) -> None:
         """Be ready to run on `device`; a second call does nothing."""
         if self._device != device:
+            exact_float32(device)
             self.setup(device)
             self._device = device
 

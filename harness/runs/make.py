@@ -19,6 +19,7 @@ import torch
 
 from harness.core.call import Call
 from harness.core.errors import HarnessError
+from harness.core.libraries import exact_float32
 from harness.core.run_spec import RunSpec
 from harness.core.shards import Shard
 from harness.engine.applied import Applied
@@ -116,6 +117,7 @@ class _Pictures:
 
 def open_models(job: PlannedRun, device: str) -> Ensemble:
     """The job's loaded model, with its guide. Raises HarnessError if they do not fit together."""
+    exact_float32(device)
     model = job.entry.load(LoadRequest(job.model.params, device, job.spec.dtype))
     guide = job.spec.guide and load(job.spec.guide, device=device, dtype=job.spec.dtype)
     return Ensemble(model, guide or None, job.spec.dtype, job.spec.pixels)
