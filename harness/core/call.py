@@ -112,7 +112,7 @@ def _value(text: str, whole: str) -> Any:
 
 
 def show_value(value: Any) -> str:
-    """A parameter's value as text that reads as the same value: text that would not is quoted."""
+    """A parameter's value as text that parses back to it; strings are quoted where needed."""
     if isinstance(value, list | tuple):
         return "[" + ", ".join(show_value(item) for item in value) + "]"
     if isinstance(value, bool) or value is None:

@@ -14,7 +14,7 @@ class HarnessError(Exception):
 
 
 def unknown(kind: str, name: str, known: Iterable[str], where: str = "") -> HarnessError:
-    """The error for a name that is not in `known`: the closest match, or all that is known."""
+    """The error for a name that is not in `known`: suggests the closest match, or lists all."""
     names = sorted(known)
     # Where few names are known, list them all unless one is clearly meant.
     close = difflib.get_close_matches(name, names, n=1, cutoff=0.5 if len(names) > 5 else 0.6)

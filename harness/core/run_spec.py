@@ -52,7 +52,7 @@ class RunSpec:
 
     @property
     def distilled_guidance(self) -> float | None:
-        """The guidance scale that is an input of the network, where it is distilled for that."""
+        """The guidance scale input of a guidance-distilled network, else None."""
         scale = parse_call(self.model).params.get(DISTILLED) if DISTILLED in self.model else None
         return None if scale is None else float(scale)
 

@@ -145,7 +145,7 @@ def _hub(repo: str) -> Iterator[None]:
     name, wanted = _split(repo)
     try:
         yield
-    except Exception as error:  # the first that fits: a gated repository counts as not found
+    except Exception as error:  # the first match: GatedRepoError is a RepositoryNotFoundError
         meanings: list[tuple[type[Exception], str]] = [
             (
                 GatedRepoError,
@@ -185,7 +185,7 @@ def fetch_files(what: str, repo: str, names: Sequence[str], parameter: str) -> l
     try:
         ask(repo)
         return [str(huggingface_hub.hf_hub_download(repo, name)) for name in names]
-    except Exception as error:  # whatever the network does, say what to get from where
+    except Exception as error:  # any failure of the network
         raise absent(what, error, place(repo, names), parameter) from None
 
 

@@ -14,17 +14,17 @@ if TYPE_CHECKING:
     import torch
 
 
-def find_checkpoint(given: str, public: PublicFile) -> str:
+def find_checkpoint(chosen: str, public: PublicFile) -> str:
     """The local path of a published weights file.
 
-    That is `given`, or the file of this name in the cache of torch.hub, or in the harness's own
-    cache, into which it is downloaded if need be. Raises HarnessError if that fails, which says
-    what to download and where to put it.
+    That is `chosen` if not empty, or the file of this name in the cache of torch.hub, or in the
+    harness's own cache, into which it is downloaded if need be. Raises HarnessError if that fails,
+    which says what to download and where to put it.
     """
-    if given:
-        path = Path(given).expanduser()
+    if chosen:
+        path = Path(chosen).expanduser()
         if not path.is_file():
-            raise HarnessError(f"there is no file of weights {given}; they are at {public.url}")
+            raise HarnessError(f"there is no file of weights {chosen}; they are at {public.url}")
         return str(path)
     kept = _torch_cache() / public.name
     if kept.is_file():

@@ -162,11 +162,11 @@ def load_prompts(
     prompt a line), `.csv`, `.tsv`, `.json`, `.jsonl` or `.parquet` file; `PATH(column=NAME)` names
     the prompt's column, as `column` does. A file NAME_item.json beside a local NAME.json holds the
     prompts' target objects (items.py). `folder` holds the public files of a registered set,
-    instead of cache and download; `download=False` leaves the network alone for these.
+    instead of cache and download; `download=False` forbids downloads of these.
     `SPEC(split=dev)` or `split=test` are the prompts of one split (split.py), under a name of their
     own, so that results of the two never mix; `limit` counts in the split.
 
-    Raises HarnessError for whatever is not as it should be: see `build_prompts` for columns.
+    Raises HarnessError for a file that is missing or invalid; for columns see `build_prompts`.
     """
     if limit is not None and limit < 1:
         raise HarnessError(f"limit {limit}: at least one prompt is needed")
@@ -182,7 +182,7 @@ def load_prompts(
 
 
 def _parsed(spec: str) -> tuple[Call, str | None]:
-    """The prompt set's name with its parameters, and the split if one is asked for."""
+    """The prompt set's name with its parameters, and the requested split, if any."""
     call = Call(spec) if os.path.isfile(spec) else parse_call(spec)
     params = {key: value for key, value in call.params.items() if key != "split"}
     split = call.params.get("split")
@@ -200,10 +200,10 @@ def describe() -> list[dict[str, Any]]:
 
 
 def _registered(call: Call, column: str | None, folder: str | None, download: bool) -> PromptSet:
-    asked = [*call.params, *(["column"] if column is not None else [])]
-    if asked:
+    options = [*call.params, *(["column"] if column is not None else [])]
+    if options:
         raise HarnessError(
-            f"prompt set {call.name!r} takes no {asked[0]!r}: it is read as published. "
+            f"prompt set {call.name!r} takes no {options[0]!r}: it is read as published. "
             "To read a file of yours, give its path"
         )
     return PROMPT_SETS.get(call.name).load(folder, download)

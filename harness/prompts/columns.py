@@ -1,4 +1,4 @@
-"""Rows of a prompt file to prompts: which column is the prompt, the id, the category."""
+"""Builds prompts from a file's rows: finds the columns of prompt, id and category."""
 
 from __future__ import annotations
 

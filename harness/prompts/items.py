@@ -1,4 +1,4 @@
-"""Target objects in a file beside the prompts': AsynDM's NAME_item.json beside NAME.json.
+"""Reader of AsynDM's target objects: a file NAME_item.json beside the prompts' NAME.json.
 
 It holds `item_idx` and `item_k`: for each prompt's text a list of word indices, and of strengths.
 """
@@ -35,7 +35,7 @@ def read_items(data: bytes, name: str) -> Items:
 
 def with_items(prompts: Iterable[Prompt], items: Items, name: str) -> tuple[Prompt, ...]:
     """The prompts with their `item_idx` and `item_k` as notes. Raises HarnessError for a prompt
-    that the file does not know, and for lists of two lengths."""
+    that the file lacks, and for lists of different lengths."""
     return tuple(
         replace(prompt, notes={**prompt.notes, **_items_of(prompt.text, items, name)})
         for prompt in prompts

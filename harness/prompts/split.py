@@ -1,4 +1,4 @@
-"""A prompt set cut in two: dev for tuning, test for the one comparison that counts."""
+"""Dev and test split of a prompt set: dev for tuning, test for the final comparison."""
 
 from __future__ import annotations
 

@@ -16,9 +16,9 @@ _NOTHING = ObjectRequest()
 def find_objects(
     prompt: str, notes: Mapping[str, Any], request: ObjectRequest = _NOTHING
 ) -> list[Object]:
-    """The objects of a prompt: those asked for, by tokens or names ("cat, hat"), else those in its
+    """The objects of a prompt: those requested, by tokens or names ("cat, hat"), else those in its
     notes, else the last word of each run of content words ("a big red car" is about a car). Their
-    strengths are those asked for, else the notes' own, else 0.7.
+    strengths are those requested, else the notes' own, else 0.7.
 
     Notes are `objects` (a list of phrases, or one text with commas) and `strength` (one number each
     or one for all), or AsynDM's `item_idx` (word indices) and `item_k`. With `released_tokens`,

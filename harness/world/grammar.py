@@ -223,7 +223,7 @@ def held_out(spec: Spec) -> bool:
 
 
 def captions(held: bool) -> list[str]:
-    """All captions held out of training, or all others, in a fixed order."""
+    """All captions that are held out of training, or all that are not, in a fixed order."""
     return [write(s) for c in CATEGORIES for s in specs(c) if held_out(s) == held]
 
 
