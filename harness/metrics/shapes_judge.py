@@ -2,7 +2,7 @@
 
 One forward pass of the judge serves all three. They are defined for captions of the world's grammar
 only, whatever model made the pictures; of prompts `class N`, for the caption in their notes (see
-prompts/shapes_classes.py). The judge reads pictures of 64x64: others are averaged down to that, and
+prompts/shapes.py). The judge reads pictures of 64x64: others are averaged down to that, and
 smaller ones repeat their pixels.
 """
 
