@@ -15,30 +15,15 @@ from harness.core.run_spec import RunSpec
 from harness.core.shards import Prompt, Shard
 from harness.experiments.experiment import Contest, Experiment, declared, planned_pair
 from harness.experiments.fair_baselines import OWN, Fairness
-from harness.experiments.options import OPTIONS, curve_weights, with_options
-from harness.experiments.order import Order, Say, make_order, to_stderr
+from harness.experiments.inputs import Say, to_stderr
+from harness.experiments.options import curve_weights
+from harness.experiments.order import Order
 from harness.experiments.scoring import usable_metrics
 from harness.runs.folder import Settings
 from harness.runs.plan import PlannedRun, Planner
 from harness.store import files
 from harness.store.comparison_tables import CANDIDATE, ComparisonTables
 from harness.store.run import MODEL_AT, Run
-
-
-@with_options(OPTIONS)
-def bench(
-    sampler: str | None = None, *, say: Say = to_stderr, **options: Any
-) -> tuple[ComparisonTables, str]:
-    """Does a sampler beat the baseline? Make, evaluate and compare what is missing.
-
-    The comparison and its folder. `sampler` is the benchmark's candidate where it is not given.
-    """
-    order = make_order(sampler, **options)
-    if order.sampler is None:
-        raise HarnessError(
-            f"benchmark {order.benchmark.name} is of several samplers: name one, or make a survey"
-        )
-    return run_bench(order, order.read(order.sampler), say)
 
 
 def run_bench(order: Order, candidate: Call | PlannedRun, say: Say) -> tuple[ComparisonTables, str]:

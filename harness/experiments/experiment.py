@@ -25,7 +25,7 @@ from harness.experiments.fair_baselines import (
     FairPair,
     fair_baselines,
 )
-from harness.experiments.order import Say
+from harness.experiments.inputs import Say
 from harness.experiments.scoring import SetScores, compare_runs
 from harness.experiments.stages import evaluate_missing, generate_missing
 from harness.metrics.base import METRICS, Metric, SetMetric, make_metric

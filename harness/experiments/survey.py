@@ -14,8 +14,8 @@ from harness.engine.resolve import Mistyped
 from harness.experiments.benchmark import Benchmark, Candidate, load_published
 from harness.experiments.experiment import Contest, Experiment, declared, planned_pair
 from harness.experiments.fair_baselines import GUIDED, OWN
-from harness.experiments.options import OPTIONS, with_options
-from harness.experiments.order import Order, Say, make_order, to_stderr
+from harness.experiments.inputs import Say
+from harness.experiments.order import Order
 from harness.experiments.pareto import with_fronts
 from harness.experiments.scoring import (
     by_prompt,
@@ -24,7 +24,7 @@ from harness.experiments.scoring import (
     typed_command,
     usable_metrics,
 )
-from harness.experiments.varying import expand, series_of, told
+from harness.experiments.varying import as_text, expand, series_of
 from harness.metrics.base import METRICS, Metric, SetMetric
 from harness.store import files
 from harness.store.comparison_tables import CANDIDATE, ComparisonTables, Primary, RunFacts
@@ -33,10 +33,8 @@ from harness.store.run import Run
 from harness.store.survey_table import Point, PublishedNumber, Rate, Row, Score, SurveyTable
 
 
-@with_options(OPTIONS)
-def survey(*, say: Say = to_stderr, **options: Any) -> tuple[SurveyTable, str]:
-    """All candidates of a benchmark against its baseline, in one table: that, and its folder."""
-    order = make_order(**options)
+def survey(order: Order, say: Say) -> tuple[SurveyTable, str]:
+    """All candidates of the order's benchmark against its baseline; the table and its folder."""
     candidates = order.benchmark.candidates
     if not candidates:
         raise HarnessError(f"benchmark {order.benchmark.name} has one candidate: make a bench")
@@ -104,7 +102,7 @@ def _contests(order: Order, candidate: Candidate, call: Call, remark: Say) -> li
     refused: list[HarnessError] = []
     for point, asked in expand(call, vary):
         series = series_of(candidate.series or candidate.label or str(call), point)
-        label = f"{candidate.name}: {told(point)}"
+        label = f"{candidate.name}: {as_text(point)}"
         named = candidate.model_copy(update={"label": label, "series": series})
         try:
             contests.append(_contest(order, named, asked, point))

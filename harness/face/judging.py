@@ -7,7 +7,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness.core.errors import HarnessError
-from harness.face.inputs import Names, RunLike, Say, names_of, path_of, quiet, run_of, to_stderr
+from harness.experiments.inputs import (
+    Names,
+    RunLike,
+    Say,
+    names_of,
+    path_of,
+    quiet,
+    run_of,
+    to_stderr,
+)
 from harness.face.results import Comparison, Matrix, Survey
 from harness.store.run import Run
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness.core.errors import HarnessError
-from harness.face.inputs import Names, Say, Seeds, Size, path_of, quiet, seeds_of, size_of
+from harness.experiments.inputs import Names, Say, Seeds, Size, path_of, quiet, seeds_of, size_of
 from harness.store.run import Run
 
 if TYPE_CHECKING:
