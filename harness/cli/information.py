@@ -1,4 +1,4 @@
-"""`harness list` and `harness doctor`: what there is, and what is missing here."""
+"""`harness list` and `harness doctor`: what is registered, and what this machine lacks."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from harness.cli import app
-from harness.core.data import data_path
+from harness.core import data
 from harness.core.errors import HarnessError, unknown
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ _WIDE = 140
 def print_table(
     columns: Sequence[str], rows: Iterable[Sequence[object]], wide: Collection[str] = ()
 ) -> None:
-    """A table; columns named in `wide` are left to terminals that have room for them."""
+    """Print a table; columns named in `wide` are shown only where the terminal is wide enough."""
     from rich import box
     from rich.console import Console
     from rich.table import Table
@@ -95,7 +95,7 @@ _METRIC = "metric "
 def _certificate(metrics: bool) -> dict[str, list[dict[str, Any]]]:
     """The golden tests' records by what they certify, each with its worst case first (relative to
     the largest value, if that is above 1). `make certify` writes them."""
-    rows = json.loads(data_path("refs/certified.json").read_text())
+    rows = json.loads(data.data_path("refs/certified.json").read_text())
     kept: dict[str, list[dict[str, Any]]] = {}
     for row in sorted(rows, key=lambda row: -row["worst_error"] / max(row["largest_value"], 1)):
         if row["what"].startswith(_METRIC) == metrics:

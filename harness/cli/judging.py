@@ -16,13 +16,13 @@ Metrics = Annotated[str, typer.Option(help="Comma-separated; see 'harness list m
 
 
 def show(found: Judgement[Any]) -> None:
-    """Write the report of what was compared and print its tables."""
+    """Write the report of a comparison and print its tables."""
     found.report()
     show_tables(found)
 
 
 def show_tables(found: Judgement[Any]) -> None:
-    """What a terminal has room for, and where the report lies."""
+    """Print a comparison's tables, as wide as the terminal allows, and the report's path."""
     from rich.console import Console
 
     console = Console(highlight=False)

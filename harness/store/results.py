@@ -1,6 +1,6 @@
-"""Rows of the result tables: found by compare, stored below `compare/`, shown by reports.
+"""Rows of the result tables that `compare` computes, stores below `compare/`, and reports show.
 
-Each row is a dataclass, and each table is the same as a DataFrame, whose columns stand here.
+Each row is a dataclass; each table is also a DataFrame with the columns named here.
 """
 
 from __future__ import annotations
@@ -108,7 +108,7 @@ SUMMARY = {
     "macs": "float64",  # multiply-accumulates an image, without text encoder and decoder
     "se": "float64",  # of the mean, over prompts
     "seed_sd": "float64",  # standard deviation of the seeds' means; null with one seed
-    "standing": "string",  # best, tied (not told apart from the best at 95 %), or null
+    "standing": "string",  # best, tied (not distinguishable from the best at 95 %), or null
 }
 """`summary.parquet`: one row a run and metric, with what an image cost beside its score."""
 
@@ -149,18 +149,18 @@ class Estimate:
 
     @property
     def ends(self) -> tuple[float, float] | None:
-        """Of the interval; None without one."""
+        """Lower and upper end of the interval; None without one."""
         return None if self.low is None or self.high is None else (self.low, self.high)
 
     def through(self, function: Callable[[float], float]) -> Estimate:
-        """Number and bounds through an increasing function."""
+        """Number and bounds mapped by an increasing function."""
         value, low, high = (
             None if v is None else function(v) for v in (self.value, self.low, self.high)
         )
         return Estimate(value, low, high, self.n, self.reason)
 
     def within(self, least: float | None, most: float | None) -> Estimate:
-        """Bounds cut off at the ends of what the number can be."""
+        """Bounds clipped to the range of what is estimated."""
         low, high = self.low, self.high
         if low is not None and least is not None:
             low = max(low, least)
@@ -169,14 +169,14 @@ class Estimate:
         return replace(self, low=low, high=high)
 
     def turned(self, whole: float) -> Estimate:
-        """`whole` less the number: a rate seen from the other side with 1, a difference with 0."""
+        """`whole` minus the number: with 1 the opponent's rate, with 0 the opposite difference."""
         less = self.through(lambda value: whole - value)
         return replace(less, low=less.high, high=less.low)
 
 
 @dataclass(frozen=True)
 class WinningRate(Estimate):
-    """In [0, 1]; `effective` is how many plain coin flips have an interval this wide."""
+    """A winning rate in [0, 1]; `effective` is how many coin flips have an interval this wide."""
 
     effective: float | None = None
 
