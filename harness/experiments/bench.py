@@ -52,7 +52,7 @@ def run_bench(order: Order, candidate: Call | PlannedRun, say: Say) -> tuple[Com
 
 
 def compared(experiment: Experiment, say: Say) -> ComparisonTables:
-    """Conduct an experiment of one contest."""
+    """Conduct an experiment of one contest; its comparison."""
     if not experiment.paired:
         raise HarnessError("name a metric that scores single images: see 'harness list metrics'")
     experiment.conduct(say, say)
@@ -100,6 +100,7 @@ def compare_fairly(
 
 
 def _check(a: RunSpec, b: RunSpec) -> None:
+    """Raise HarnessError unless two runs differ in nothing but their samplers."""
     for spec, role in ((a, "candidate"), (b, "baseline")):
         if spec.size is None:
             raise HarnessError(f"the {role}'s images are imported: they cannot be made again")
@@ -113,7 +114,7 @@ def _check(a: RunSpec, b: RunSpec) -> None:
 
 
 def _planned(run: Run, settings: Settings) -> PlannedRun:
-    """A run as it would be made again; a function of a file is that of the copy it keeps."""
+    """The plan of an existing run; a sampler from a file is that of the copy in its folder."""
     spec, about = run.spec, run.record["environment"]
     model, call = parse_call(spec.model), spec.sampler
     planner = Planner(
@@ -131,7 +132,7 @@ def _planned(run: Run, settings: Settings) -> PlannedRun:
 
 
 def _shared_shards(candidate: Run, baseline: Run) -> list[Shard]:
-    """Those that both runs hold, as they were planned, from the candidate's rows."""
+    """The shards that both runs hold, as they were planned, from the candidate's rows."""
     held, names = set(baseline.shards()), candidate.shards()
     if not held.intersection(names):
         raise HarnessError(f"{candidate.path} and {baseline.path} hold no shard in common")

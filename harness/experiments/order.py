@@ -109,21 +109,21 @@ def make_order(sampler: str | None = None, **given: Any) -> Order:
     settings."""
     plain: dict[str, Any] = {k: str(v) if isinstance(v, Path) else v for k, v in given.items()}
     options = Options(**plain)
-    found = benchmarks.chosen(options.bench, options.model, options.tiny)
+    benchmark = benchmarks.chosen(options.bench, options.model, options.tiny)
     settings = Settings.chosen(options.device, options.threads, options.batch_size, options.workers)
-    prompts, baseline = options.prompts or found.prompts, options.baseline or found.baseline
-    curve = found.curve if options.curve == "auto" else curve_weights(options.curve)
+    prompts, baseline = options.prompts or benchmark.prompts, options.baseline or benchmark.baseline
+    curve = benchmark.curve if options.curve == "auto" else curve_weights(options.curve)
     order = Order(
-        benchmark=found,
-        model=options.model or found.model,
-        sampler=sampler or found.candidate,
+        benchmark=benchmark,
+        model=options.model or benchmark.model,
+        sampler=sampler or benchmark.candidate,
         baseline=None,
-        guide=options.guide or found.guide,
-        seeds=found.seeds if options.seeds is None else seeds_text(options.seeds),
+        guide=options.guide or benchmark.guide,
+        seeds=benchmark.seeds if options.seeds is None else seeds_text(options.seeds),
         prompts=with_split(prompts, options.split) if options.split else prompts,
-        limit=options.limit if options.limit or options.prompts else found.limit,
-        metrics=names_of(options.metrics or found.metrics),
-        dtype=options.dtype or found.dtype,
+        limit=options.limit if options.limit or options.prompts else benchmark.limit,
+        metrics=names_of(options.metrics or benchmark.metrics),
+        dtype=options.dtype or benchmark.dtype,
         size=size_of(options.size),
         prompts_folder=options.prompts_folder,
         column=options.column,

@@ -1,4 +1,4 @@
-"""A benchmark of several samplers: every one against the baseline, and all in one table."""
+"""A benchmark of several samplers: each compared with the baseline, all in one table."""
 
 from __future__ import annotations
 
@@ -84,9 +84,9 @@ def run_survey(
         alone=bool(curve) or decides_guided,
     )
     experiment.conduct(say, remark)
-    found = survey_of(benchmark, experiment, notes)
-    found.save(folder)
-    return found, folder
+    table = survey_of(benchmark, experiment, notes)
+    table.save(folder)
+    return table, folder
 
 
 def _contests(order: Order, candidate: Candidate, call: Call, remark: Say) -> list[Contest]:
@@ -118,6 +118,7 @@ def _contests(order: Order, candidate: Candidate, call: Call, remark: Say) -> li
 
 
 def _contest(order: Order, candidate: Candidate, call: Call, point: dict[str, Any]) -> Contest:
+    """A candidate and its baseline, planned; errors name the candidate."""
     baseline = order.read(candidate.baseline) if candidate.baseline else order.baseline
     try:
         planner = order.planner(candidate.model, candidate.guide)
@@ -129,7 +130,7 @@ def _contest(order: Order, candidate: Candidate, call: Call, point: dict[str, An
 
 
 def _metrics(order: Order, say: Say) -> list[Metric]:
-    """Those of the benchmark's metrics that can run here; what the others lack is said."""
+    """The benchmark's metrics that can run here; messages name what the others lack."""
     calls = [order.read(name) for name in order.metrics]
     for call in calls:
         if call.name not in METRICS:
@@ -139,7 +140,7 @@ def _metrics(order: Order, say: Say) -> list[Metric]:
 
 
 def survey_of(benchmark: Benchmark, experiment: Experiment, notes: list[str]) -> SurveyTable:
-    """The table of an experiment that was conducted: baselines first, then the candidates."""
+    """The table of a finished experiment: baselines first, then the candidates."""
     contests, metrics = experiment.contests, experiment.metrics
     paired = item_infos(metrics)
     shown: dict[str, tuple[str, Run, Contest | None]] = {}
@@ -162,10 +163,8 @@ def survey_of(benchmark: Benchmark, experiment: Experiment, notes: list[str]) ->
         scores = _means(row for row in means if row.run == key)
         for metric in metrics:
             if isinstance(metric, SetMetric):
-                found = experiment.set_scores.of(CANDIDATE, run, metric)
-                scores[metric.label] = Score(
-                    found.value, found.low, found.high, found.n, found.reason
-                )
+                score = experiment.set_scores.of(CANDIDATE, run, metric).estimate
+                scores[metric.label] = Score.of(score, score.n)
         rows.append(_row(label, run, facts[key], scores, shown_contest, metrics))
     directions = {metric.label: metric.about.direction for metric in metrics}
     rows, unit = with_fronts(_with_holm(rows), directions, experiment.fairness.unit)
@@ -243,7 +242,7 @@ def _curve(along: ComparisonTables) -> list[Point]:
 
 
 def _rates(comparison: ComparisonTables) -> list[Rate]:
-    """By setting; those whose baseline is the same run have the same numbers."""
+    """Winning rates by setting; settings whose baseline is the same run share their numbers."""
     settings = {name: name for name in comparison.baselines} | comparison.same
     return [
         Rate.of(
@@ -275,11 +274,11 @@ def _published(candidate: Candidate, metrics: Sequence[Metric]) -> list[Publishe
     """The candidate's published numbers, under the names that its scores have here."""
     if candidate.published is None:
         return []
-    found = load_published(candidate.published)
+    published = load_published(candidate.published)
     labels = {metric.call.name: metric.label for metric in reversed(metrics)}
-    about = (found.source, found.n, found.nfe, found.differs)
+    about = (published.source, published.n, published.nfe, published.differs)
     return [
         PublishedNumber(labels.get(metric, metric), value, won, *about)
-        for numbers, won in ((found.scores, False), (found.winning_rates, True))
+        for numbers, won in ((published.scores, False), (published.winning_rates, True))
         for metric, value in numbers.items()
     ]

@@ -68,7 +68,7 @@ def _set(call: Call, point: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def series_of(label: str, point: Mapping[str, Any]) -> str:
-    """What stays the same along a curve of cost: everything but the number of steps."""
+    """The name of a point's curve over cost: all its values but the number of steps."""
     others = {name: value for name, value in point.items() if name != "steps"}
     return label if not others or "steps" not in point else f"{label}, {as_text(others)}"
 

@@ -302,12 +302,12 @@ def parsed(kind: Any, data: Any, where: str) -> Any:
 
 def flat(row: TableRow) -> dict[str, Any]:
     """A row by column: an estimate is several of them."""
-    found = {one.name: getattr(row, one.name) for one in fields(row)}
+    cells = {one.name: getattr(row, one.name) for one in fields(row)}
     for name in row.COUNTS:
-        estimate = found.pop(name)
+        estimate = cells.pop(name)
         columns = _columns(row.COUNTS, name).items()
-        found |= {column: getattr(estimate, part, None) for part, column in columns} | found
-    return found
+        cells |= {column: getattr(estimate, part, None) for part, column in columns} | cells
+    return cells
 
 
 def read_rows(kind: type[AnyRow], frame: pd.DataFrame) -> list[AnyRow]:
@@ -317,12 +317,12 @@ def read_rows(kind: type[AnyRow], frame: pd.DataFrame) -> list[AnyRow]:
 
 
 def _row(kind: type[AnyRow], record: Mapping[str, Any]) -> AnyRow:
-    found = {one.name: record[one.name] for one in fields(kind) if one.name not in kind.COUNTS}
+    values = {one.name: record[one.name] for one in fields(kind) if one.name not in kind.COUNTS}
     for name in kind.COUNTS:
         columns = _columns(kind.COUNTS, name).items()
         parts = {part: record[column] for part, column in columns if column in record}
-        found[name] = (WinningRate if "effective" in parts else Estimate)(**parts)
-    return kind(**found)
+        values[name] = (WinningRate if "effective" in parts else Estimate)(**parts)
+    return kind(**values)
 
 
 def _columns(counts: Mapping[str, str], name: str) -> dict[str, str]:
