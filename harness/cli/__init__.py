@@ -46,7 +46,7 @@ _FIRST = ("bench", "generate", "evaluate", "compare", "report", "sample")
 
 
 def _place(command: Callable[..., object] | None) -> tuple[int, str]:
-    """Where help lists a command: the stages in their order, then the others by name."""
+    """Sort key of a command in help: the stages in their order, then the others by name."""
     name = command.__name__.strip("_") if command else ""
     return (_FIRST.index(name) if name in _FIRST else len(_FIRST)), name
 

@@ -66,7 +66,7 @@ class Candidate(BaseModel):
 
 
 class DeclaredResult(BaseModel):
-    """The one result that decides, declared before looking: one of the metrics, one comparison."""
+    """The primary result, declared before looking: one of the metrics, one comparison."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -202,6 +202,6 @@ def _checked(kind: type[M], data: Any, where: str) -> M:
 
 
 def chosen(name: str | None, model: str | None, tiny: bool = False) -> Benchmark:
-    """The benchmark of this name, or a model's first choice: the one of its name, if any."""
+    """The benchmark of this name; by default the one named like the model, or PUBLIC_DEFAULT."""
     model = model or "shapes"
     return load(name or (model if model in names() else PUBLIC_DEFAULT), tiny)

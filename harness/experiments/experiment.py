@@ -59,7 +59,7 @@ class Contest:
 
     @property
     def label(self) -> str:
-        """For messages: a name among several, empty where there is one."""
+        """Prefix of messages: the candidate's name among several, empty for a single one."""
         return f"{self.candidate.name}: " if self.candidate else ""
 
     @property

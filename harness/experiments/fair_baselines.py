@@ -28,8 +28,8 @@ Planned = Callable[[Call], PlannedRun]
 
 @dataclass(frozen=True)
 class Fairness:
-    """How a comparison is made fair: what equal cost is equal in, how guidance is equal, and at
-    which guidance weights the baseline's curve is; see `fair_baselines`. Raises HarnessError."""
+    """Settings of a fair comparison: the unit of equal cost, the mode of equal guidance, and the
+    guidance weights of the baseline's curve; see `fair_baselines`. Raises HarnessError."""
 
     unit: str = "macs"
     mode: str = "constant"
@@ -195,7 +195,7 @@ def _known(job: PlannedRun, pair: FairPair, fair: Fair) -> str | None:
 
 
 def _attempt(make: Callable[[], PlannedRun]) -> PlannedRun | str:
-    """A job, or why there is none."""
+    """A planned run, or the reason why it cannot be planned."""
     try:
         return make()
     except HarnessError as error:
@@ -221,7 +221,7 @@ def _price(pair: FairPair, unit: str, fair: Fair) -> tuple[float, Price]:
 
 
 def _guide(pair: FairPair, picture: float, evaluation: float) -> float:
-    """What is left of a picture's cost for each evaluation of the guide."""
+    """The cost of an evaluation of the guide: the rest of a picture's cost, for each of them."""
     _, evaluations = pair.baseline.dry_run(pair.baseline.spec.sampler)
     guide = evaluations.get(("guide", "cond"), 0)
     main = sum(evaluations.values()) - guide

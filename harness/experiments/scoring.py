@@ -123,7 +123,7 @@ def compare_runs(
 
 
 def compare_each(runs: Mapping[str, Run], metrics: Sequence[Metric], out: str) -> MatrixTable:
-    """Each of three or more evaluated runs against each other one; writes below `out`/compare."""
+    """Compare each of the evaluated runs with each other one; writes below `out`/compare."""
     for run in runs.values():
         check_same_noise(next(iter(runs.values())), run)
     matrix = compare_all(runs, item_infos(metrics), by_prompt=by_prompt(metrics))
@@ -156,7 +156,7 @@ def item_infos(metrics: Sequence[Metric]) -> list[MetricInfo]:
 
 
 def by_prompt(metrics: Sequence[Metric]) -> dict[str, PromptMetric]:
-    """Those metrics, by label, whose scores are computed from features when read."""
+    """Metrics whose scores are computed from features when read, by label."""
     return {metric.label: metric for metric in metrics if isinstance(metric, PromptMetric)}
 
 

@@ -25,7 +25,7 @@ _AT_LEAST = 2  # shards a process, below which starting another costs more than 
 def generate_missing(
     runs: Iterable[tuple[PlannedRun, Run]], shards: Sequence[Shard], settings: Settings
 ) -> None:
-    """Make the missing ones of some shards of runs, with one loading of weights a model and guide.
+    """Make the missing shards of runs, loading weights once for each model and guide.
 
     Raises HarnessError if any is missing afterwards.
     """

@@ -67,7 +67,7 @@ class PlannedRun:
 
 
 class Planner:
-    """Plans runs of one model: what they have in common is checked once, here.
+    """Plans runs of one model; its settings are checked once, for all of them.
 
     A sampler that is asked for again is the same PlannedRun, neither resolved nor rehearsed a
     second time. Loads no weights.

@@ -106,7 +106,7 @@ def parse_part(text: str) -> tuple[int, int]:
 
 
 def default_workers(device: str | None) -> int:
-    """One process a GPU, or one for a GPU asked for by number; on a CPU one a core, up to a few."""
+    """One process for each GPU, one for a GPU given by number; on a CPU one a core, at most 8."""
     import torch
 
     kind, _, index = (device or pick_device(None)).partition(":")

@@ -54,7 +54,7 @@ def card(spec: RunSpec, kinds: Sequence[str]) -> str:
 
 
 def described(spec: RunSpec) -> dict[str, str]:
-    """What a run is of, by name: model, sampler, size, precision, guide."""
+    """A run's settings by name: model, sampler, size, precision, guide."""
     if spec.size is None:  # of imported pictures no more is known
         return {"imported pictures": spec.sampler.name}
     height, width = spec.size

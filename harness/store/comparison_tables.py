@@ -60,7 +60,7 @@ class MetricInfo:
 
 @dataclass(frozen=True)
 class Primary:
-    """The one result that decides, declared before looking: a metric and a comparison, by name."""
+    """The declared primary result, chosen before looking: a metric and a comparison, by name."""
 
     metric: str
     comparison: str
@@ -93,7 +93,7 @@ class RunScore:
 
 @dataclass(frozen=True)
 class Cost:
-    """What an image of a run cost: means over `nfe_images` and `timed_images` images.
+    """The cost of an image of a run: means over `nfe_images` and `timed_images` images.
 
     `nfe` counts every network and branch, `nfe_by_branch` ("network/branch") splits it. `seconds`
     are those of sampling and decoding on `device`, null where nothing was timed; they are known by
@@ -126,7 +126,7 @@ class NominalScale:
 
 @dataclass(frozen=True)
 class RunFacts:
-    """One side of a comparison: what was run, how much of it, and its cost."""
+    """A run in a comparison: its specification, its numbers of prompts and images, and its cost."""
 
     path: str
     run_id: str

@@ -86,7 +86,7 @@ def list_files(folder: str, suffix: str) -> list[str]:
 
 
 def stamps(folder: str, suffix: str) -> dict[str, str | None]:
-    """By name, a stamp of each file that `list_files` names: another one when it is written anew.
+    """A version stamp of each file that `list_files` names, which changes when it is written anew.
 
     None where nothing identifies the version: a file of the last seconds, as one written next could
     be as old by the clock of its file system, or a store that has no versions of its files.
@@ -165,7 +165,7 @@ def glob(pattern: str) -> list[str]:
 
 
 def stamp(path: str) -> str:
-    """Changes when a file changes: its size and time of change, or what the remote store has."""
+    """A file's version stamp: its size and time of change, or the remote store's own version."""
     return _on(path, lambda p: _changed(os.stat(p)), lambda fs, inner: str(fs.ukey(inner)))
 
 

@@ -56,7 +56,7 @@ class Images(ABC):
 
     @property
     def identity(self) -> str:
-        """Hash of all names and stamps: another one when an image is added, lost or changed."""
+        """Hash of all names and stamps: changes when an image is added, lost or changed."""
         digest = hashlib.sha256()
         for entry in self.entries:
             digest.update(json.dumps([entry.name, entry.stamp]).encode())

@@ -60,7 +60,7 @@ class Shards:
 
 @dataclass(frozen=True)
 class _Index:
-    """What an index holds, and the stamps that the shards' files had when it was written."""
+    """The content of an index, and the stamps of the shards' files when it was written."""
 
     shards: Shards
     stamps: list[str]
@@ -122,7 +122,7 @@ def _update(path: str, kind: str) -> None:
 
 
 def _schema(kind: str) -> pa.Schema:
-    """What an index holds of a row; no columns where there is none of the kind."""
+    """The columns that an index holds of a kind; none for kinds without an index."""
     if kind == "images":
         return pa.schema([schema.IMAGES.field(name) for name in LIGHT])
     if kind.startswith("scores/"):

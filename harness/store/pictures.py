@@ -111,7 +111,7 @@ def _rgb(image: Picture) -> Picture:
 
 
 def _orientation(image: Picture) -> int:
-    """What EXIF says, 1 to 8; of a PNG only where it stands before the pixels."""
+    """EXIF's orientation, 1 to 8; of a PNG only where it stands before the pixels."""
     if image.format == "PNG" and "exif" not in image.info:
         return 1  # Pillow would decode the whole picture to look behind the pixels
     return int(image.getexif().get(_ORIENTATION, 1))

@@ -183,7 +183,7 @@ class WinningRate(Estimate):
 
 @dataclass(frozen=True)
 class TableRow:
-    """A row of a table; `COUNTS` names its estimates, each with the column of its `n`."""
+    """Base of table rows; `COUNTS` names the estimates, each with the column of its `n`."""
 
     COUNTS: ClassVar[dict[str, str]] = {}
 
@@ -301,7 +301,7 @@ def parsed(kind: Any, data: Any, where: str) -> Any:
 
 
 def flat(row: TableRow) -> dict[str, Any]:
-    """A row by column: an estimate is several of them."""
+    """A row as values by column; an estimate becomes several columns."""
     cells = {one.name: getattr(row, one.name) for one in fields(row)}
     for name in row.COUNTS:
         estimate = cells.pop(name)

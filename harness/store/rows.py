@@ -105,7 +105,7 @@ MISSING = "there is no such image"
 
 
 def imported_key(items: Sequence[ImportedItem]) -> str:
-    """Hash of what a shard of these items must hold; another one when an image has changed."""
+    """Hash of the content of a shard of these items; changes when an image has changed."""
     rows = [
         (i.prompt.id, i.prompt.text, i.prompt.category, i.prompt.notes, i.seed, i.nfe)
         + ((i.entry.name, i.entry.stamp, i.entry.url, i.entry.label) if i.entry else ())

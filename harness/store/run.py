@@ -196,7 +196,7 @@ class Run:
         return index.read(self.path, kind, names, columns)
 
     def _repr_html_(self) -> str:
-        """What a notebook shows: the specification, and what has been made and scored."""
+        """HTML for notebooks: the specification, the number of images and the metrics scored."""
         scored = ", ".join(files.list_files(files.join(self.path, "scores"), "")) or "nothing yet"
         shown = {
             **card.described(self.spec),
@@ -222,7 +222,7 @@ class Run:
         return found
 
     def places(self, items: Collection[str]) -> dict[str, dict[str, int]]:
-        """By image shard, the rows of those of the items that the run holds."""
+        """By image shard, the rows of the given items, as far as the run holds them."""
         found: dict[str, dict[str, int]] = {}
         if not (names := self.shards("images")):
             return found
