@@ -1,4 +1,4 @@
-"""`harness refs`: what set metrics measure against."""
+"""`harness refs`: reference statistics that set metrics measure against."""
 
 from __future__ import annotations
 
