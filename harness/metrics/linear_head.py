@@ -1,4 +1,4 @@
-"""The regression head of LAION's aesthetic predictor, which ImageReward has as well."""
+"""The regression head that LAION's aesthetic predictor and ImageReward share."""
 
 from __future__ import annotations
 
