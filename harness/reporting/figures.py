@@ -1,4 +1,4 @@
-"""Winning-rate bars, and winning rates by category."""
+"""Figures of a comparison: bars of winning rates, and a map of them by category."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _LOSS, _WIN = "#D55E00", "#0072B2"
 
 
 def winning_rate_bars(comparison: ComparisonTables) -> Drawing:
-    """A bar a metric and comparison up to the winning rate, its interval, and the 50 % line."""
+    """A bar for each metric and comparison: winning rate, interval, and the 50 % line."""
     entries = {
         words.label(metric): {
             role: comparison.rate(role, metric.name) for role in comparison.baselines
@@ -113,7 +113,7 @@ def category_map(comparison: ComparisonTables, metric: MetricInfo) -> Drawing | 
 
 
 def _cell(axes: Axes, place: tuple[int, int], row: Result, colours: Colormap) -> None:
-    """One category and comparison: colour, number, n, and a frame where the interval is clear."""
+    """One category and comparison: colour, rate, n, and a frame if the interval excludes 50 %."""
     x, y = place
     found, rate = row.winning_rate, row.winning_rate.value
     if rate is None:
@@ -151,11 +151,9 @@ def _bar(axes: Axes, at: float, row: Result | Rate, colour: str, hatch: str) -> 
 
 def _finish(axes: Axes, ticks: list[tuple[float, str]], bottom: float) -> None:
     axes.axvline(50, color=INK, linewidth=0.9, linestyle=(0, (4, 3)))
-    axes.set_xlim(0, 100)
-    axes.set_ylim(bottom - 0.4, -0.6)
+    axes.set(xlim=(0, 100), ylim=(bottom - 0.4, -0.6), xticks=[0, 25, 50, 75, 100])
     labels = [textwrap.fill(cut(label, 60), 22) for _, label in ticks]
     axes.set_yticks([at for at, _ in ticks], labels, multialignment="right")
-    axes.set_xticks([0, 25, 50, 75, 100])
     axes.set_xlabel("winning rate, % (dashed: neither is better)", size=9, color=SOFT)
     axes.tick_params(length=0, labelsize=10)
     axes.tick_params("x", labelsize=9, labelcolor=SOFT)

@@ -1,4 +1,4 @@
-"""Tables for a paper: LaTeX with booktabs, `\\input` as they are."""
+"""A comparison's tables for a paper, as LaTeX with booktabs, to `\\input`."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ _SPECIAL = str.maketrans({"\\": "\\textbackslash{}", **{c: f"\\{c}" for c in "%_
 
 
 def latex_tables(comparison: ComparisonTables) -> dict[str, str]:
-    """By file name: mean scores, and winning rates. They need `\\usepackage{booktabs}`."""
+    """LaTeX of mean scores and of winning rates by file name; needs `\\usepackage{booktabs}`."""
     return {"scores.tex": _scores(comparison), "winning_rates.tex": _rates(comparison)}
 
 
 def _scores(comparison: ComparisonTables) -> str:
-    """A row a run; the best mean bold, those not told apart from it underlined."""
+    """A row a run; the best mean bold, those not significantly different underlined."""
     names, body, marks = words.run_names(comparison), [], []
     deviates = any(row.seed_sd is not None for row in comparison.means)
     means = {(row.run, row.metric): row for row in comparison.means}
@@ -46,7 +46,7 @@ def _scores(comparison: ComparisonTables) -> str:
             row[label], mark[label] = _with_error(found), _MARKS.get(found.standing or "", "")
             if deviates:
                 row[f"SD, {label}"] = words.number(found.seed_sd)
-        for metric in comparison.set_metrics:  # nothing tells which are alike: none is marked
+        for metric in comparison.set_metrics:  # no test of their differences: none is marked
             value = sets.get((role, metric.name))
             undefined = value is None or value.value is None
             row[words.label(metric)] = words.NONE if undefined else words.estimate(value)
@@ -95,7 +95,7 @@ def _rates(comparison: ComparisonTables) -> str:
 
 
 def _latex(styler: Styler, caption: str, label: str, prose: int) -> str:
-    """The first `prose` columns are text, the others numbers."""
+    """A table as LaTeX; the first `prose` columns are text, the others numbers."""
     width = len(styler.columns)
     styler = styler.hide(axis="index").format(_signs, escape="latex")
     return str(
@@ -110,12 +110,12 @@ def _latex(styler: Styler, caption: str, label: str, prose: int) -> str:
 
 
 def _signs(text: Any) -> str:
-    """Characters that LaTeX's fonts may lack, by what stands for them."""
+    """Text with the characters that LaTeX's fonts may lack replaced by commands."""
     return str(text).translate(_SIGNS)
 
 
 def _escaped(text: str) -> str:
-    """A caption as text; only names of samplers and models can hold anything special."""
+    """A caption with LaTeX's special characters escaped."""
     return text.translate(_SPECIAL)
 
 
