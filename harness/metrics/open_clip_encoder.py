@@ -116,8 +116,8 @@ class OpenClip(TwoTowers):
 
         repo, _, file = str(self._tag.get("hf_hub") or "").rpartition("/")
         names = dict.fromkeys([*_FILES, file] if file else _FILES)
-        if repo and (found := hub_files.cached_file(repo, names)):
-            return found
+        if repo and (cached := hub_files.cached_file(repo, names)):
+            return cached
         try:
             if repo:
                 hub_files.ask(repo)

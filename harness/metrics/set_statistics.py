@@ -47,7 +47,7 @@ class LeavesOut(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class FeatureRows:
-    """The features themselves, for statistics that are no sums; kept in pieces until asked for."""
+    """The features themselves, for statistics that are no sums; concatenated on first use."""
 
     parts: tuple[NDArray[Any], ...]
 

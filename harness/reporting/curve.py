@@ -1,4 +1,4 @@
-"""The baseline along its guidance scale at the candidate's cost, and the candidate beside it."""
+"""Figure, table and verdict of the baseline's guidance curve, at the candidate's cost."""
 
 from __future__ import annotations
 
@@ -22,8 +22,6 @@ if TYPE_CHECKING:
 
 ACROSS = "guidance scale of the baseline"
 _BASELINE, _CANDIDATE = COLOURS[0], COLOURS[5]
-
-
 UNKNOWN = Estimate(None, None, None, 0)
 
 
@@ -229,10 +227,12 @@ def _rates(axes: Axes, points: Sequence[ScorePoint]) -> None:
     axes.axhline(50, color=INK, linewidth=0.9, linestyle=(0, (4, 3)))
     for p in points:
         assert p.rate is not None
-        found = p.rate.winning_rate.through(lambda rate: 100 * rate)
-        axes.plot(scales([p]), np.array([found.value], float), "D", color=_CANDIDATE, markersize=5)
-        if found.ends:
-            axes.plot(2 * scales([p]), found.ends, color=_CANDIDATE, linewidth=1.4)
+        percent = p.rate.winning_rate.through(lambda rate: 100 * rate)
+        axes.plot(
+            scales([p]), np.array([percent.value], float), "D", color=_CANDIDATE, markersize=5
+        )
+        if percent.ends:
+            axes.plot(2 * scales([p]), percent.ends, color=_CANDIDATE, linewidth=1.4)
     axes.set(ylim=(0, 100), yticks=[0, 25, 50, 75, 100], ylabel="winning rate, %")
 
 

@@ -47,12 +47,12 @@ def winning_rate_bars(comparison: ComparisonTables) -> Drawing:
         role: f"{cut(words.setting(role), 40)}: vs {cut(names[role], 34)}"
         for role in comparison.baselines
     }
-    name = comparison.candidate.sampler.name
+    paired = all(words.paired(comparison, role) for role in comparison.baselines)
     return rate_bars(
         entries,
         legend,
-        f"How often the image of {name} scores better than the baseline's "
-        f"{'from the same prompt and noise' if _paired(comparison) else 'of the same prompt'}, "
+        f"How often the image of {comparison.candidate.sampler.name} scores better than the "
+        f"baseline's {'from the same prompt and noise' if paired else 'of the same prompt'}, "
         f"in percent. {words.TIES_COUNT}. Whiskers: 95 % intervals over prompts; n: pairs.",
     )
 
@@ -115,11 +115,11 @@ def category_map(comparison: ComparisonTables, metric: MetricInfo) -> Drawing | 
 def _cell(axes: Axes, place: tuple[int, int], row: Result, colours: Colormap) -> None:
     """One category and comparison: colour, rate, n, and a frame if the interval excludes 50 %."""
     x, y = place
-    found, rate = row.winning_rate, row.winning_rate.value
+    won, rate = row.winning_rate, row.winning_rate.value
     if rate is None:
         axes.text(x, y, words.NONE, ha="center", va="center", color=SOFT)
         return
-    sure = found.ends is not None and not found.ends[0] <= 0.5 <= found.ends[1]
+    sure = won.ends is not None and not won.ends[0] <= 0.5 <= won.ends[1]
     tile(axes, place, colours(rate), sure, 1.6)
     ink = "#ffffff" if rate > 0.92 else INK
     text = f"{100 * rate:.0f}{' *' if sure else ''}"
@@ -127,24 +127,20 @@ def _cell(axes: Axes, place: tuple[int, int], row: Result, colours: Colormap) ->
     axes.text(x, y + 0.08, f"n {row.pairs:,}", ha="center", va="top", color=ink, size=7.5)
 
 
-def _paired(comparison: ComparisonTables) -> bool:
-    return all(words.paired(comparison, role) for role in comparison.baselines)
-
-
 def _bar(axes: Axes, at: float, row: Result | Rate, colour: str, hatch: str) -> None:
     """One winning rate: bar, interval, and the same in text at the right."""
-    found = row.winning_rate
-    if found.value is None:
-        axes.text(2, at, cut(str(found.reason), 60), va="center", color=SOFT, size=9)
+    won = row.winning_rate
+    if won.value is None:
+        axes.text(2, at, cut(str(won.reason), 60), va="center", color=SOFT, size=9)
         return
-    value = 100 * found.value
+    value = 100 * won.value
     axes.barh(at, value, height=0.78, color=colour, hatch=hatch, edgecolor="#ffffff66", linewidth=0)
-    if found.ends:
-        low, high = (100 * end for end in found.ends)
+    if won.ends:
+        low, high = (100 * end for end in won.ends)
         axes.plot([low, high], [at, at], color=INK, linewidth=1.3)
         for end in (low, high):
             axes.plot([end, end], [at - 0.18, at + 0.18], color=INK, linewidth=1.3)
-    bounds = f" {words.bounds(found)}" if words.bounds(found) else ", no interval"
+    bounds = f" {words.bounds(won)}" if words.bounds(won) else ", no interval"
     text = f"{value:.1f}{bounds}, n {row.pairs:,}"
     axes.text(_TEXT, at, text, va="center", size=9.5, color=INK)
 

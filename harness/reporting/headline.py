@@ -72,8 +72,8 @@ def _points(comparison: ComparisonTables) -> str:
 
 
 def _winning_rate(comparison: ComparisonTables, role: str) -> str:
-    found = comparison.decided(role).winning_rate
-    return f" ({found.reason})" if found.value is None else f" (winning rate {rate(found)})"
+    won = comparison.decided(role).winning_rate
+    return f" ({won.reason})" if won.value is None else f" (winning rate {rate(won)})"
 
 
 def _names(comparison: ComparisonTables) -> dict[str, str]:

@@ -38,14 +38,18 @@ def _scores(comparison: ComparisonTables) -> str:
     means = {(row.run, row.metric): row for row in comparison.means}
     sets = {(row.run, row.metric): row.value for row in comparison.set_results}
     for role, run in comparison.runs.items():
-        row = {"sampler": names[role], "run": _role(role), "NFE": words.count(run.cost.nfe)}
-        row["MACs"] = words.macs(run.cost.macs)
+        row = {
+            "sampler": names[role],
+            "run": role if role == CANDIDATE else words.setting(role),
+            "NFE": words.count(run.cost.nfe),
+            "MACs": words.macs(run.cost.macs),
+        }
         mark = {}
         for metric in comparison.metrics:
-            found, label = means[role, metric.name], words.label(metric)
-            row[label], mark[label] = _with_error(found), _MARKS.get(found.standing or "", "")
+            mean, label = means[role, metric.name], words.label(metric)
+            row[label], mark[label] = _with_error(mean), _MARKS.get(mean.standing or "", "")
             if deviates:
-                row[f"SD, {label}"] = words.number(found.seed_sd)
+                row[f"SD, {label}"] = words.number(mean.seed_sd)
         for metric in comparison.set_metrics:  # no test of their differences: none is marked
             value = sets.get((role, metric.name))
             undefined = value is None or value.value is None
@@ -102,7 +106,7 @@ def _latex(styler: Styler, caption: str, label: str, prose: int) -> str:
         styler.format_index(_signs, axis=1, escape="latex").to_latex(
             hrules=True,
             column_format="l" * prose + "r" * (width - prose),
-            caption=_signs(_escaped(caption)),
+            caption=_signs(caption.translate(_SPECIAL)),
             label=label,
             position_float="centering",
         )
@@ -112,15 +116,6 @@ def _latex(styler: Styler, caption: str, label: str, prose: int) -> str:
 def _signs(text: Any) -> str:
     """Text with the characters that LaTeX's fonts may lack replaced by commands."""
     return str(text).translate(_SIGNS)
-
-
-def _escaped(text: str) -> str:
-    """A caption with LaTeX's special characters escaped."""
-    return text.translate(_SPECIAL)
-
-
-def _role(role: str) -> str:
-    return role if role == CANDIDATE else words.setting(role)
 
 
 def _seeds(comparison: ComparisonTables) -> int:

@@ -14,23 +14,21 @@ from harness.store.comparison_tables import ComparisonTables, Cost, RunFacts
 def costs(comparison: ComparisonTables) -> Table:
     """A row a run: cost of an image, ratio of the candidate's to it, and guidance scale."""
     names, a = words.run_names(comparison), comparison.candidate.cost
-    rows = []
-    for role, run in comparison.runs.items():
-        cost = run.cost
-        rows.append(
-            [
-                role_name(role),
-                names[role],
-                f"{words.count(cost.nfe)} (n {cost.nfe_images:,})",
-                _pair_count(cost),
-                words.count(official_count(run.sampler, cost.calls)),
-                words.macs(cost.macs),
-                words.ratio(a.macs, cost.macs),
-                words.seconds(cost.seconds),
-                _levels(cost),
-                words.guidance(run),
-            ]
-        )
+    rows = [
+        [
+            role_name(role),
+            names[role],
+            f"{words.count(run.cost.nfe)} (n {run.cost.nfe_images:,})",
+            _pair_count(run.cost),
+            words.count(official_count(run.sampler, run.cost.calls)),
+            words.macs(run.cost.macs),
+            words.ratio(a.macs, run.cost.macs),
+            words.seconds(run.cost.seconds),
+            _levels(run.cost),
+            words.guidance(run),
+        ]
+        for role, run in comparison.runs.items()
+    ]
     return Table(
         "What an image costs, and how strongly it is guided",
         [

@@ -59,8 +59,8 @@ def brief(survey: SurveyTable, out: str) -> Page:
     """The report for a terminal: runs, the first metric, primary results, published numbers."""
     lead = (differences if survey.headline else fronts)(survey, survey.metrics[:1])
     tables = [replace(runs(survey), caption=""), lead, primaries(survey), beside_published(survey)]
-    shown = [table for table in tables if table]
-    return Page("", [Section("", shown)], lines=[*verdicts(survey), *remarks(survey)])
+    section = Section("", [table for table in tables if table])
+    return Page("", [section], lines=[*verdicts(survey), *remarks(survey)])
 
 
 def own_comparisons(survey: SurveyTable, out: str) -> list[str]:

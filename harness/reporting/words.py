@@ -18,12 +18,11 @@ TIES_COUNTED = "ties counted half"
 
 NONE = "–"  # noqa: RUF001
 SPACE = "\N{NO-BREAK SPACE}"
-_SETTINGS = {"own": "own settings"}
 
 
 def setting(comparison: str) -> str:
     """The name of a comparison in running text."""
-    return _SETTINGS.get(comparison, comparison)
+    return "own settings" if comparison == "own" else comparison
 
 
 def settings(comparison: ComparisonTables, role: str) -> list[str]:
@@ -124,21 +123,23 @@ def p_value(value: float | None) -> str:
     return "< 0.0001" if value < 0.0001 else f"{value:.{4 if value < 0.01 else 3}f}"
 
 
-def rate(found: Estimate) -> str:
+def rate(estimated: Estimate) -> str:
     """A winning rate with its interval, in percent; where it is undefined, the reason."""
-    if found.value is None:
-        return str(found.reason)
-    return f"{percent(found.value)} {bounds(found) or f'({found.reason})'}"
+    if estimated.value is None:
+        return str(estimated.reason)
+    return f"{percent(estimated.value)} {bounds(estimated) or f'({estimated.reason})'}"
 
 
-def plain_rate(found: Estimate) -> str:
+def plain_rate(estimated: Estimate) -> str:
     """A winning rate with its interval, if there is one, in percent, without a reason."""
-    return f"{percent(found.value)} {bounds(found)}".strip(" ")
+    return f"{percent(estimated.value)} {bounds(estimated)}".strip(" ")
 
 
-def bounds(found: Estimate) -> str:
+def bounds(estimated: Estimate) -> str:
     """The ends of a rate's interval, in percent; empty without one."""
-    return f"[{100 * found.ends[0]:.1f}, {100 * found.ends[1]:.1f}]" if found.ends else ""
+    return (
+        f"[{100 * estimated.ends[0]:.1f}, {100 * estimated.ends[1]:.1f}]" if estimated.ends else ""
+    )
 
 
 def mcnemar(row: Result) -> str:
@@ -171,14 +172,14 @@ def declared(comparison: ComparisonTables) -> str:
     )
 
 
-def estimate(found: Estimate | None, signed: bool = False) -> str:
+def estimate(estimated: Estimate | None, signed: bool = False) -> str:
     """A number with its interval; without one, the reason."""
-    if found is None or found.value is None:
-        return NONE if found is None or found.reason is None else found.reason
-    if found.ends is None:
-        return f"{number(found.value, signed)} ({found.reason or 'no interval'})"
-    low, high = (number(end, signed) for end in found.ends)
-    return f"{number(found.value, signed)} [{low}, {high}]"
+    if estimated is None or estimated.value is None:
+        return NONE if estimated is None or estimated.reason is None else estimated.reason
+    if estimated.ends is None:
+        return f"{number(estimated.value, signed)} ({estimated.reason or 'no interval'})"
+    low, high = (number(end, signed) for end in estimated.ends)
+    return f"{number(estimated.value, signed)} [{low}, {high}]"
 
 
 def outcomes(row: Result) -> str:
@@ -301,7 +302,7 @@ def _reasons(counts: Mapping[str, int], most: int = 3) -> str:
 
 def remarks(comparison: ComparisonTables) -> list[str]:
     """Sentences on failed, unpaired and left-out images, and on the primary result."""
-    found = []
+    lines = []
     names = run_names(comparison)
     failed = [
         f"{sum(run.failed.values()):,} of {plural(run.images, 'image')} of {names[role]} "
@@ -310,14 +311,14 @@ def remarks(comparison: ComparisonTables) -> list[str]:
         if run.failed
     ]
     if failed:
-        found.append(f"Failed: {', '.join(failed)}. A failed image loses its pair.")
+        lines.append(f"Failed: {', '.join(failed)}. A failed image loses its pair.")
     for role in comparison.baselines:
-        found += [f"At {setting(role)}, {remark}." for remark in _left_out(comparison, role)]
-    found += [f"Not compared at {setting(n)}: {why}." for n, why in comparison.absent.items()]
+        lines += [f"At {setting(role)}, {remark}." for remark in _left_out(comparison, role)]
+    lines += [f"Not compared at {setting(n)}: {why}." for n, why in comparison.absent.items()]
     if comparison.same:
         alike = [f"{setting(other)} = {setting(name)}" for name, other in comparison.same.items()]
-        found.append(f"Equal already, so that the baseline is one run: {'; '.join(alike)}.")
-    return [*found, declared(comparison)]
+        lines.append(f"Equal already, so that the baseline is one run: {'; '.join(alike)}.")
+    return [*lines, declared(comparison)]
 
 
 def _left_out(comparison: ComparisonTables, role: str) -> Iterator[str]:
