@@ -54,6 +54,11 @@ class MetricInfo:
         return "↑" if self.direction == "higher" else "↓"
 
     @property
+    def sign(self) -> int:
+        """1 where higher is better, -1 where lower is."""
+        return 1 if self.direction == "higher" else -1
+
+    @property
     def label(self) -> str:
         return self.title or self.name
 
