@@ -171,6 +171,32 @@ def test_ones_own_policy_goes_with_every_sampler() -> None:
     pd.testing.assert_series_equal(one, two)
 
 
+@pytest.mark.usefixtures("_registries")
+def test_what_is_registered_in_one_process_is_run_in_it(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    @harness.sampler("mine", title="Mine", paper="-")
+    def mine(denoise, x, sigmas, noise, *, guidance: float = 1.0):  # type: ignore[no-untyped-def]
+        return denoise(x, sigmas[0], guidance)
+
+    @harness.policy("twice", title="Twice", paper="-")
+    class Twice(harness.GuidancePolicy):  # type: ignore[misc]
+        def __init__(self, at, *, twice: bool | None = None) -> None: ...  # type: ignore[no-untyped-def]
+
+    def started(command: list[str], workers: int, settings: object) -> None:
+        raise RuntimeError(f"{command[0]} in {workers} processes")
+
+    monkeypatch.setattr("harness.experiments.stages.launch", started)
+    of = {"vary": {"guidance": [1, 2]}, "model": "gmm", "prompts": "prompts.txt", "seeds": "0-4"}
+    of |= {"metrics": "contrast", "device": "cpu", "workers": 2}
+    for own, named in (("mine(steps=1)", "sampler mine"), ("ddim(twice=true)", "policy twice")):
+        caplog.clear()
+        assert len(harness.sweep(own, **of).points) == 2
+        assert f"{named} is registered in this process alone" in caplog.text
+    with pytest.raises(RuntimeError, match="make-shards in 2 processes"):
+        harness.sweep("heun(steps=1)", **of)
+
+
 def test_a_bench_with_seeds_and_paths_as_python_has_them() -> None:
     found = harness.bench(
         "heun(steps=2)",
