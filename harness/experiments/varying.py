@@ -19,6 +19,8 @@ _ENTRY = re.compile(r"(\w+)\[(\d+)\]")
 def parse_vary(asked: Sequence[str] | Vary) -> Vary:
     """Read `guidance=1,2,4` and `interval[0]=0.1,0.3`, one text a parameter; or values as such."""
     if isinstance(asked, Mapping):
+        if bare := [name for name, values in asked.items() if not values]:
+            raise HarnessError(f"vary names no value of {bare[0]}")
         return asked
     found: dict[str, list[Any]] = {}
     for text in [asked] if isinstance(asked, str) else asked:

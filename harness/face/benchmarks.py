@@ -13,7 +13,7 @@ from harness.experiments.options import (
     OPTIONS,
     with_options,
 )
-from harness.face.inputs import Names, Say, names_of, seeds_text, to_stderr
+from harness.face.inputs import Names, Say, names_of, seeds_text, size_of, to_stderr
 from harness.face.results import Comparison, Survey, Tuned
 
 Vary = str | Sequence[str] | Mapping[str, Sequence[Any]]
@@ -107,11 +107,11 @@ def ablate(sampler: str, *, change: Names, note: Say = to_stderr, **options: Any
 
 
 def _plain(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Options as the experiments take them: seeds and paths as text."""
+    """Options as the experiments take them: seeds and paths as text, sizes as numbers."""
     found = {k: str(v) if isinstance(v, Path) else v for k, v in options.items()}
     if found.get("seeds") is not None:
         found["seeds"] = seeds_text(found["seeds"])
-    return found
+    return found | {"size": size_of(found["size"])} if "size" in found else found
 
 
 def _varied(vary: Vary) -> Any:

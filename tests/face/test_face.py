@@ -98,6 +98,16 @@ def test_wrong_requests_are_one_message() -> None:
         harness.generate("ddim", model="gmm", prompts="prompts.txt", seeds=[])
     with pytest.raises(harness.HarnessError, match=r"holds no run"):
         harness.load_run("nowhere")
+    with pytest.raises(harness.HarnessError, match="no sampler is named"):
+        harness.generate([], model="gmm", prompts="prompts.txt")
+    with pytest.raises(harness.HarnessError, match="no value of guidance"):
+        harness.sweep("ddim", vary={"guidance": []}, model="gmm", prompts="prompts.txt")
+    for name in ("threads", "batch_size"):
+        with pytest.raises(harness.HarnessError, match=f"{name} 0: at least 1"):
+            harness.generate("ddim", model="gmm", prompts="prompts.txt", **{name: 0})
+    assert not list(Path("results").rglob("run.json"))  # which would say threads: 0 for ever
+    with pytest.raises(harness.HarnessError, match="workers 0: at least 1"):
+        harness.bench("ddim", model="gmm", prompts="prompts.txt", workers=0)
 
 
 @pytest.fixture
@@ -208,6 +218,7 @@ def test_a_bench_with_seeds_and_paths_as_python_has_them() -> None:
         curve="none",
         results=Path("r"),
         workers=1,
+        size=8,
     )
     assert {"own", "matched cost"} <= set(found.rates["comparison"])
     assert Path(found.folder).is_relative_to("r")
