@@ -228,6 +228,21 @@ def test_a_bench_with_seeds_and_paths_as_python_has_them() -> None:
         harness.bench("heun", seedz="0")
 
 
+def test_a_report_names_the_command_that_was_typed_and_no_other_program(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    runs = harness.generate(["ddim(steps=1)", "heun(steps=1)"], model="gmm", prompts="prompts.txt")
+    harness.evaluate(runs, "contrast")
+    for program, told in (
+        ("/usr/bin/harness", ["harness -f x"]),
+        ("/lib/harness/__main__.py", ["harness -f x"]),
+        ("/lib/ipykernel_launcher.py", []),
+        ("", []),
+    ):
+        monkeypatch.setattr("sys.argv", [program, "-f", "x"])
+        assert harness.compare(*runs, metrics="contrast").tables.commands == told
+
+
 def test_a_sweep_takes_values_as_a_mapping() -> None:
     found = harness.sweep(
         "ddim",
