@@ -55,11 +55,11 @@ def load_commands() -> None:
     """Register every command, in the order of help."""
     from harness.cli import (  # noqa: F401
         arena,
-        benchmarks,
+        benchmark_commands,
         guidance,
         information,
-        judging,
-        making,
+        judging_commands,
+        making_commands,
         models,
         refs,
     )

@@ -57,6 +57,12 @@ class Registry(Generic[T]):
         self._load()
         return sorted(self._entries)
 
+    def only_here(self, made: object) -> bool:
+        """Whether a registered function or class is a script's or a notebook's, which no other
+        process finds: neither the harness's own nor of a package with an entry point."""
+        homes = [self.package, *(point.module for point in entry_points(group=self.group))]
+        return _top(made.__module__) not in map(_top, homes)
+
     def __iter__(self) -> Iterator[tuple[str, T]]:
         self._load()
         return iter(sorted(self._entries.items()))
@@ -84,3 +90,7 @@ class Registry(Generic[T]):
                 f"{self.kind} {point.name!r} of the installed package {owner} does not load "
                 f"({type(error).__name__}: {error}): update or uninstall that package"
             ) from error
+
+
+def _top(module: str) -> str:
+    return module.partition(".")[0]

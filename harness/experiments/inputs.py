@@ -20,8 +20,6 @@ Names = str | Sequence[str]
 Size = str | int | tuple[int, int]
 RunLike = Run | str | Path
 Say = Callable[[str], object]
-
-
 """Takes messages for the user, a line each: progress, warnings, what was left out."""
 
 

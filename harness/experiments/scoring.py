@@ -6,6 +6,7 @@ import math
 import shlex
 import sys
 from collections.abc import Callable, Collection, Mapping, Sequence
+from pathlib import Path
 
 from harness import evaluation
 from harness.comparison.comparing import compare, tabulate
@@ -114,7 +115,7 @@ def compare_runs(
         absent=absent,
         items=items,
         by_prompt=by_prompt(metrics),
-        commands=[typed_command()],
+        commands=typed_commands(),
         primary=primary,
         margin=margin,
         votes=votes,
@@ -160,6 +161,9 @@ def by_prompt(metrics: Sequence[Metric]) -> dict[str, PromptMetric]:
     return {metric.label: metric for metric in metrics if isinstance(metric, PromptMetric)}
 
 
-def typed_command() -> str:
-    """The command line that this process was started with."""
-    return shlex.join(["harness", *sys.argv[1:]])
+def typed_commands() -> list[str]:
+    """The command line that this process was started with; none where another program calls."""
+    program = Path(sys.argv[0])
+    if program.stem != "harness" and program.parts[-2:] != ("harness", "__main__.py"):
+        return []
+    return [shlex.join(["harness", *sys.argv[1:]])]

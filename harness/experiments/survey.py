@@ -21,7 +21,7 @@ from harness.experiments.scoring import (
     by_prompt,
     item_infos,
     metric_info,
-    typed_command,
+    typed_commands,
     usable_metrics,
 )
 from harness.experiments.varying import as_text, expand, series_of
@@ -176,7 +176,7 @@ def survey_of(benchmark: Benchmark, experiment: Experiment, notes: list[str]) ->
         headline,
         rows,
         notes,
-        [typed_command()],
+        typed_commands(),
         unit,
         [*benchmark.vary],
     )

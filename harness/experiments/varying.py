@@ -20,6 +20,8 @@ def parse_vary(asked: str | Sequence[str] | Vary) -> Vary:
     """Values by parameter from texts such as `guidance=1,2,4` or `interval[0]=0.1,0.3`, or from
     such a mapping."""
     if isinstance(asked, Mapping):
+        if bare := [name for name, values in asked.items() if not values]:
+            raise HarnessError(f"vary names no value of {bare[0]}")
         return {name: [*values] for name, values in asked.items()}
     values: dict[str, list[Any]] = {}
     for text in [asked] if isinstance(asked, str) else asked:

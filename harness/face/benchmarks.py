@@ -14,7 +14,7 @@ from harness.experiments.options import OF_ABLATION, OF_SWEEP, OF_TUNING, OPTION
 from harness.experiments.order import make_order
 from harness.experiments.sweep import read_list, run_sweep
 from harness.experiments.varying import parse_vary
-from harness.face.results import Comparison, Survey, Tuned
+from harness.face.answers import Comparison, Survey, Tuned
 
 Vary = str | Sequence[str] | Mapping[str, Sequence[Any]]
 

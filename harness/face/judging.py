@@ -20,7 +20,7 @@ from harness.experiments.inputs import (
     run_of,
     to_stderr,
 )
-from harness.face.results import Comparison, Matrix, Survey
+from harness.face.answers import Comparison, Matrix, Survey
 from harness.metrics.base import METRICS, SetMetric, make_metrics
 from harness.runs.importing import imported, is_run
 from harness.runs.manifest import Declared

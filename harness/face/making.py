@@ -64,12 +64,15 @@ def generate(
     from harness.runs.plan import Planner
 
     texts = [sampler] if isinstance(sampler, str) else list(sampler)
+    if not texts:
+        raise HarnessError("no sampler is named: see `harness list samplers`")
     chosen = seeds_of(seeds)
     part = parse_part(shard) if shard else (0, 1)
     if out and len(texts) > 1:
         raise HarnessError("--out is one run's folder: give one --sampler, or --results")
     ranks = Ranks.from_environment()
     where = pick_device(device, ranks.local_rank)
+    settings = Settings(where, threads, batch_size)
     planner = Planner(
         model,
         size=size_of(size),
@@ -81,7 +84,6 @@ def generate(
     )
     jobs = [planner.plan(text) for text in dict.fromkeys(texts)]
     prompt_set = _prompts(jobs[0], path_of(prompts), split, limit, column, path_of(prompts_folder))
-    settings = Settings(where, threads, batch_size)
     root = path_of(results) or f"results/{prompt_set.name}"
     runs = [open_run(job, path_of(out) or f"{root}/{job.folder}", settings) for job in jobs]
     shards = plan_shards(list(prompt_set.prompts), chosen)[part[0] :: part[1]]

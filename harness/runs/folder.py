@@ -12,6 +12,7 @@ from pathlib import Path
 import torch
 
 from harness import __version__
+from harness.core.errors import HarnessError
 from harness.core.shards import Shard
 from harness.engine.resolve import source_of
 from harness.runs.plan import PlannedRun, unscaled
@@ -33,13 +34,19 @@ class Settings:
     workers: int = 1
     asked: str | None = None
 
+    def __post_init__(self) -> None:
+        for name in ("threads", "batch_size", "workers"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise HarnessError(f"{name} {value}: at least 1 is needed")
+
     @classmethod
     def chosen(
         cls, device: str | None, threads: int, batch_size: int | None, workers: int | None
     ) -> Settings:
         """Settings as typed; None is a GPU if there is any, and a process for each GPU or core."""
-        workers = workers or default_workers(device)
-        return cls(pick_device(device), threads, batch_size, workers, device)
+        count = default_workers(device) if workers is None else workers
+        return cls(pick_device(device), threads, batch_size, count, device)
 
 
 def open_run(job: PlannedRun, folder: str, settings: Settings) -> Run:

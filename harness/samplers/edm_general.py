@@ -91,7 +91,7 @@ def edm_general(
     return z / size(times[-1])
 
 
-class Schedule(NamedTuple):
+class GridSchedule(NamedTuple):
     """Levels sigma(t), their rates sigma'(t), and the inverse t(sigma)."""
 
     sigma: Map
@@ -99,8 +99,8 @@ class Schedule(NamedTuple):
     time: Map
 
 
-VE = Schedule(torch.sqrt, lambda t: 1 / (2 * t.sqrt()), torch.square)
-LINEAR = Schedule(torch.clone, torch.ones_like, torch.clone)
+VE = GridSchedule(torch.sqrt, lambda t: 1 / (2 * t.sqrt()), torch.square)
+LINEAR = GridSchedule(torch.clone, torch.ones_like, torch.clone)
 
 
 @dataclass(frozen=True)

@@ -98,6 +98,16 @@ def test_wrong_requests_are_one_message() -> None:
         harness.generate("ddim", model="gmm", prompts="prompts.txt", seeds=[])
     with pytest.raises(harness.HarnessError, match=r"holds no run"):
         harness.load_run("nowhere")
+    with pytest.raises(harness.HarnessError, match="no sampler is named"):
+        harness.generate([], model="gmm", prompts="prompts.txt")
+    with pytest.raises(harness.HarnessError, match="no value of guidance"):
+        harness.sweep("ddim", vary={"guidance": []}, model="gmm", prompts="prompts.txt")
+    for name in ("threads", "batch_size"):
+        with pytest.raises(harness.HarnessError, match=f"{name} 0: at least 1"):
+            harness.generate("ddim", model="gmm", prompts="prompts.txt", **{name: 0})
+    assert not list(Path("results").rglob("run.json"))  # which would say threads: 0 for ever
+    with pytest.raises(harness.HarnessError, match="workers 0: at least 1"):
+        harness.bench("ddim", model="gmm", prompts="prompts.txt", workers=0)
 
 
 @pytest.fixture
@@ -171,6 +181,32 @@ def test_ones_own_policy_goes_with_every_sampler() -> None:
     pd.testing.assert_series_equal(one, two)
 
 
+@pytest.mark.usefixtures("_registries")
+def test_what_is_registered_in_one_process_is_run_in_it(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    @harness.sampler("mine", title="Mine", paper="-")
+    def mine(denoise, x, sigmas, noise, *, guidance: float = 1.0):  # type: ignore[no-untyped-def]
+        return denoise(x, sigmas[0], guidance)
+
+    @harness.policy("twice", title="Twice", paper="-")
+    class Twice(harness.GuidancePolicy):  # type: ignore[misc]
+        def __init__(self, at, *, twice: bool | None = None) -> None: ...  # type: ignore[no-untyped-def]
+
+    def started(command: list[str], workers: int, settings: object) -> None:
+        raise RuntimeError(f"{command[0]} in {workers} processes")
+
+    monkeypatch.setattr("harness.experiments.stages.launch", started)
+    of = {"vary": {"guidance": [1, 2]}, "model": "gmm", "prompts": "prompts.txt", "seeds": "0-4"}
+    of |= {"metrics": "contrast", "device": "cpu", "workers": 2}
+    for own, named in (("mine(steps=1)", "sampler mine"), ("ddim(twice=true)", "policy twice")):
+        caplog.clear()
+        assert len(harness.sweep(own, **of).points) == 2
+        assert f"{named} is registered in this process alone" in caplog.text
+    with pytest.raises(RuntimeError, match="make-shards in 2 processes"):
+        harness.sweep("heun(steps=1)", **of)
+
+
 def test_a_bench_with_seeds_and_paths_as_python_has_them() -> None:
     found = harness.bench(
         "heun(steps=2)",
@@ -182,6 +218,7 @@ def test_a_bench_with_seeds_and_paths_as_python_has_them() -> None:
         curve="none",
         results=Path("r"),
         workers=1,
+        size=8,
     )
     assert {"own", "matched cost"} <= set(found.rates["comparison"])
     assert Path(found.folder).is_relative_to("r")
@@ -189,6 +226,21 @@ def test_a_bench_with_seeds_and_paths_as_python_has_them() -> None:
     assert again.verdict == found.verdict
     with pytest.raises(TypeError, match="seedz"):
         harness.bench("heun", seedz="0")
+
+
+def test_a_report_names_the_command_that_was_typed_and_no_other_program(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    runs = harness.generate(["ddim(steps=1)", "heun(steps=1)"], model="gmm", prompts="prompts.txt")
+    harness.evaluate(runs, "contrast")
+    for program, told in (
+        ("/usr/bin/harness", ["harness -f x"]),
+        ("/lib/harness/__main__.py", ["harness -f x"]),
+        ("/lib/ipykernel_launcher.py", []),
+        ("", []),
+    ):
+        monkeypatch.setattr("sys.argv", [program, "-f", "x"])
+        assert harness.compare(*runs, metrics="contrast").tables.commands == told
 
 
 def test_a_sweep_takes_values_as_a_mapping() -> None:

@@ -6,13 +6,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from harness.cli import app, options
-from harness.cli.judging import show
+from harness.cli import app
+from harness.cli import option_types as options
+from harness.cli.judging_commands import show
 from harness.cli.skin import skin
 from harness.experiments.options import OF_ABLATION, OF_SWEEP, OF_TUNING, OPTIONS, with_options
 
 if TYPE_CHECKING:
-    from harness.face.results import Tuned
+    from harness.face.answers import Tuned
 
 
 @app.command(

@@ -18,7 +18,7 @@ T = TypeVar("T", ComparisonTables, SurveyTable, MatrixTable)
 
 
 @dataclass(frozen=True, repr=False)
-class Judgement(Generic[T]):
+class Answer(Generic[T]):
     """The result of a comparison: `tables` as stored in `folder`, where the report is written."""
 
     tables: T
@@ -62,7 +62,7 @@ class Judgement(Generic[T]):
         return f"<{type(self).__name__} in {self.folder}: {self.verdict}>"
 
 
-class Comparison(Judgement[ComparisonTables]):
+class Comparison(Answer[ComparisonTables]):
     """A candidate against its baselines."""
 
     @property
@@ -97,7 +97,7 @@ class Tuned(Comparison):
     trials: int
 
 
-class Survey(Judgement[SurveyTable]):
+class Survey(Answer[SurveyTable]):
     """Several samplers, each against its baseline."""
 
     @property
@@ -106,7 +106,7 @@ class Survey(Judgement[SurveyTable]):
         return self.tables.points()
 
 
-class Matrix(Judgement[MatrixTable]):
+class Matrix(Answer[MatrixTable]):
     """Every run against every other one."""
 
     @property

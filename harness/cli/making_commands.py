@@ -6,7 +6,8 @@ from typing import Annotated
 
 import typer
 
-from harness.cli import app, options
+from harness.cli import app
+from harness.cli import option_types as options
 from harness.cli.skin import Given, say, skin
 
 

@@ -6,22 +6,23 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from harness.cli import app, options
+from harness.cli import app
+from harness.cli import option_types as options
 from harness.cli.skin import note, say, skin
 
 if TYPE_CHECKING:
-    from harness.face.results import Judgement
+    from harness.face.answers import Answer
 
 Metrics = Annotated[str, typer.Option(help="Comma-separated; see 'harness list metrics'.")]
 
 
-def show(found: Judgement[Any]) -> None:
+def show(found: Answer[Any]) -> None:
     """Write the report of a comparison and print its tables."""
     found.report()
     show_tables(found)
 
 
-def show_tables(found: Judgement[Any]) -> None:
+def show_tables(found: Answer[Any]) -> None:
     """Print a comparison's tables, as wide as the terminal allows, and the report's path."""
     from rich.console import Console
 
