@@ -31,7 +31,10 @@ class Registry(Generic[T]):
     def add(self, name: str, entry: T) -> T:
         """Register `entry`; a name taken by another entry is an error."""
         if name in self._entries:
-            raise HarnessError(f"{self.kind} {name!r} is registered twice")
+            raise HarnessError(
+                f"{self.kind} {name!r} is registered twice: give one another name, by which what "
+                "is stored is told apart"
+            )
         self._entries[name] = entry
         return entry
 

@@ -139,10 +139,11 @@ def _told(run: Run, report: EvaluationReport, say: Say, note: Say) -> list[dict[
         note(f"  left out: {problem}")
     rows: list[dict[str, object]] = []
     found = scores_of(run, [outcome.metric for outcome in report.outcomes.values()])
-    for label, score in found.items():
+    for outcome, (label, score) in zip(report.outcomes.values(), found.items(), strict=True):
         value = estimate(score.estimate)
         say(f"  {label}: {value}, n = {score.n:,}")
-        told = (score.value, score.low, score.high, score.n, score.reason)
+        reason = str(outcome) if outcome.undefined and not outcome.scored else score.reason
+        told = (score.value, score.low, score.high, score.n, reason)
         rows.append(
             dict(zip(_COLUMNS, (run.path, label[:-2], score.metric.direction, *told), strict=True))
         )

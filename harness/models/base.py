@@ -60,7 +60,9 @@ class Network(Protocol):
 
 
 class Model(Ladders, Network, Protocol):
-    """A network family in sigma-space: x = x0 + sigma n. See the design's model contract.
+    """A network family in sigma-space: x = x0 + sigma n.
+
+    `SigmaSpaceModel` has what networks with D for output share, `models/ladders.py` usual ladders.
 
     State tensors are [B, *latent_shape] in `state_dtype` on `device`. Models (and their ladders)
     with times of their own also have `time_of(sigma)` and `sigma_of(time)`: tensors to tensors of

@@ -256,3 +256,15 @@ def test_commands_have_the_parameters_of_their_functions(command: str) -> None:
     known = {p.name for p in group.commands[command].params}  # type: ignore[attr-defined]
     function = inspect.signature(getattr(harness, COMMANDS.get(command, command)))
     assert known - {"help"} == set(function.parameters) - {"say", "note"}
+
+
+@pytest.mark.usefixtures("_registries")
+def test_images_that_failed_say_so_in_the_table() -> None:
+    @harness.sampler("endless", title="Endless", paper="-")
+    def endless(denoise, x, sigmas, noise, *, guidance: float = 1.0):  # type: ignore[no-untyped-def]
+        return denoise(x, sigmas[0], guidance) * float("nan")
+
+    run = harness.generate("endless", model="gmm", prompts="prompts.txt")
+    (row,) = harness.evaluate(run, "contrast").to_dict("records")
+    assert row["n"] == 0
+    assert row["reason"] == "contrast: 0 of 2 images scored; 2 not: failed: not finite"
