@@ -19,15 +19,18 @@ if TYPE_CHECKING:
     from harness.models.base import ModelEntry
 
 
+_WHAT = "samplers, policies, models, metrics, prompts or benchmarks"
+
+
 @app.command(name="list", epilog="Example: [bold]harness list samplers[/bold]")
 def list_(
-    what: Annotated[str, typer.Argument(help="samplers, models, metrics, prompts or benchmarks.")],
+    what: Annotated[str, typer.Argument(help=f"{_WHAT}.")],
     certified: Annotated[
         bool,
         typer.Option("--certified", help="Samplers or metrics: how far they are from other code."),
     ] = False,
 ) -> None:
-    """What is registered: samplers, models, metrics, prompts or benchmarks."""
+    """What is registered: samplers, policies, models, metrics, prompts or benchmarks."""
     if certified:
         if what not in ("samplers", "metrics"):
             raise HarnessError(
@@ -36,6 +39,7 @@ def list_(
         return _certified_metrics() if what == "metrics" else _certified_samplers()
     tables = {
         "samplers": _samplers,
+        "policies": _policies,
         "models": _models,
         "metrics": _metrics,
         "prompts": _prompts,
@@ -86,6 +90,15 @@ def _samplers() -> None:
     print_table(
         ["name", "title", "parameters (with defaults)", "paper"],
         [(name, s.title, settings(parameters(s)), s.paper) for name, s in SAMPLERS],
+    )
+
+
+def _policies() -> None:
+    from harness.engine.policies.base import policies
+
+    print_table(
+        ["name", "title", "parameters of every sampler", "paper"],
+        [(p.name, p.title, ", ".join(p.parameters), p.paper) for p in policies()],
     )
 
 

@@ -7,9 +7,12 @@ entry point group of the package's name (for example `harness.samplers`), or of 
 
 from __future__ import annotations
 
+import hashlib
 import importlib
+import inspect
+import marshal
 import pkgutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib.metadata import EntryPoint, entry_points
 from typing import Generic, TypeVar
@@ -26,14 +29,26 @@ class Registry(Generic[T]):
         self.kind = kind
         self.package, self.group = package, group or package
         self._entries: dict[str, T] = {}
+        self._defined: dict[str, tuple[str, str] | None] = {}
         self._loaded = False
 
-    def add(self, name: str, entry: T) -> T:
-        """Register `entry`; a name taken by another entry is an error."""
-        if name in self._entries:
-            raise HarnessError(f"{self.kind} {name!r} is registered twice")
+    def add(self, name: str, entry: T, code: Callable[..., object] | None = None) -> T:
+        """Register `entry`, defined by `code`; a name taken by another entry is an error.
+
+        The same definition run again in a notebook or a script replaces the first.
+        """
+        if name in self._entries and not self._again(name, code):
+            raise HarnessError(
+                f"{self.kind} {name!r} is registered twice: give one another name, by which what "
+                "is stored is told apart"
+            )
         self._entries[name] = entry
+        self._defined[name] = _place(code)
         return entry
+
+    def _again(self, name: str, code: Callable[..., object] | None) -> bool:
+        place = _place(code)
+        return place == self._defined.get(name) and code is not None and self.only_here(code)
 
     @contextmanager
     def aside(self) -> Iterator[dict[str, T]]:
@@ -94,3 +109,18 @@ class Registry(Generic[T]):
 
 def _top(module: str) -> str:
     return module.partition(".")[0]
+
+
+def _place(code: Callable[..., object] | None) -> tuple[str, str] | None:
+    return None if code is None else (code.__module__, code.__qualname__)
+
+
+def code_digest(made: Callable[..., object]) -> str:
+    """What identifies the code of a function or class: eight digits of a hash of its source, or of
+    its byte code where there is no source (typed at a prompt)."""
+    try:
+        text = inspect.getsource(made).encode()
+    except (OSError, TypeError):
+        parts = vars(made).values() if isinstance(made, type) else [made]
+        text = b"".join(marshal.dumps(p.__code__) for p in parts if hasattr(p, "__code__"))
+    return hashlib.sha256(text).hexdigest()[:8]

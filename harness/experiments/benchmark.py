@@ -163,7 +163,9 @@ def load(name: str, tiny: bool = False) -> Benchmark:
             raise unknown("key", str(key), Benchmark.model_fields, where=f"benchmark {path}")
     if tiny:
         if not data.get("tiny"):
-            raise HarnessError(f"benchmark {name} has no tiny cut: it has no key 'tiny'")
+            raise HarnessError(
+                f"benchmark {name} has no tiny cut: it has no key 'tiny'. Cut it with --limit"
+            )
         data |= {"name": f"{data.get('name', path.stem)}-tiny", **data["tiny"], "tiny": {}}
     return _checked(Benchmark, {"name": path.stem, **data}, str(path))
 

@@ -10,18 +10,15 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from harness import evaluation
-from harness.core.call import Call, parse_call
+from harness.core.call import Call
 from harness.core.errors import HarnessError
 from harness.core.shards import Shard
-from harness.engine.policies.base import POLICIES
 from harness.metrics.base import METRICS
-from harness.models.base import MODELS
 from harness.runs.folder import Settings, missing
-from harness.runs.plan import PlannedRun
+from harness.runs.plan import PlannedRun, registered_here
 from harness.runs.progress import Progress
 from harness.runs.work import Work, make_work, write_work
 from harness.runs.workers import Ranks, run_child
-from harness.samplers.base import SAMPLERS
 from harness.store.run import Run
 
 log = logging.getLogger(__name__)
@@ -58,8 +55,10 @@ def generate_missing(
 def hand_out(work: Work, settings: Settings) -> None:
     """Do the work in this process, or in several where there is enough of it."""
     workers = min(settings.workers, len(work) // _AT_LEAST)
-    if workers > 1 and (own := _only_here(planned for planned, _, _ in work)):
-        log.warning("%s is registered in this process alone, which makes all images", own)
+    local = {name for planned, _, _ in work for name in registered_here(planned)}
+    if workers > 1 and local:
+        first = min(local)
+        log.warning("%s is registered in this process alone, which makes all images", first)
         workers = 1
     if workers <= 1:
         if work:
@@ -70,22 +69,6 @@ def hand_out(work: Work, settings: Settings) -> None:
         write_work(listed, work)
         batch = [] if settings.batch_size is None else ["--batch-size", str(settings.batch_size)]
         launch(["make-shards", listed, *batch], workers, settings)
-
-
-def _only_here(runs: Iterable[PlannedRun]) -> str:
-    """A sampler, policy or model that other processes would not find; empty where there is none."""
-    for planned in {id(one): one for one in runs}.values():
-        call = planned.spec.sampler
-        sampler = SAMPLERS.get(call.name)
-        if sampler.source is None and SAMPLERS.only_here(sampler.run):
-            return f"sampler {call.name}"
-        for name, policy in POLICIES:
-            if POLICIES.only_here(policy.make) and policy.parameters.keys() & call.params.keys():
-                return f"policy {name}"
-        for model in (planned.model.name, *(parse_call(one).name for one in planned.others)):
-            if model in MODELS and MODELS.only_here(MODELS.get(model).load):
-                return f"model {model}"
-    return ""
 
 
 def launch(command: Sequence[str], workers: int, settings: Settings) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from harness.core.shards import Prompt
-from harness.prompts.base import PromptSource, register
+from harness.prompts.base import PROMPT_SETS, PromptSource
 
 if TYPE_CHECKING:
     from harness.models.base import Ladders, LoadRequest, Model
@@ -30,18 +30,17 @@ def prompt_set(
             Prompt(f"{i:05d}", one) if isinstance(one, str) else one
             for i, one in enumerate(function())
         ]
-        register(
-            PromptSource(
-                name=name,
-                description=(function.__doc__ or name).strip().partition("\n")[0],
-                home=home or f"{function.__module__}.{function.__name__}",
-                licence=licence,
-                citation=citation,
-                prompts=len(prompts),
-                categories=len({prompt.category for prompt in prompts}),
-                parse=lambda files: prompts,
-            )
+        source = PromptSource(
+            name=name,
+            description=(function.__doc__ or name).strip().partition("\n")[0],
+            home=home or f"{function.__module__}.{function.__name__}",
+            licence=licence,
+            citation=citation,
+            prompts=len(prompts),
+            categories=len({prompt.category for prompt in prompts}),
+            parse=lambda files: prompts,
         )
+        PROMPT_SETS.add(name, source, function)
         return function
 
     return decorate
@@ -92,7 +91,7 @@ def model(
             ladders=ladders,
             load=function,
         )
-        MODELS.add(name, entry)
+        MODELS.add(name, entry, function)
         return function
 
     return decorate

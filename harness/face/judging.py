@@ -145,9 +145,10 @@ def _rows(run: Run, report: EvaluationReport, say: Say, note: Say) -> list[dict[
         note(f"  left out: {problem}")
     rows: list[dict[str, object]] = []
     scores = scores_of(run, [outcome.metric for outcome in report.outcomes.values()])
-    for label, score in scores.items():
+    for outcome, (label, score) in zip(report.outcomes.values(), scores.items(), strict=True):
         say(f"  {label}: {estimate(score.estimate)}, n = {score.n:,}")
-        values = (score.value, score.low, score.high, score.n, score.reason)
+        reason = str(outcome) if outcome.undefined and not outcome.scored else score.reason
+        values = (score.value, score.low, score.high, score.n, reason)
         cells = (run.path, label[:-2], score.metric.direction, *values)
         rows.append(dict(zip(_COLUMNS, cells, strict=True)))
     return rows

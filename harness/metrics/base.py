@@ -230,7 +230,7 @@ def metric(
             name, cls.kind, title, direction, range, model, paper, licence, needs_prompts, version,
             parameters(cls), description,
         )  # fmt: skip
-        METRICS.add(name, cls)
+        METRICS.add(name, cls, cls)
         return cls
 
     return register

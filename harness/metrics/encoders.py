@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, get_type_hints
 from harness.core.call import Call, parse_call
 from harness.core.errors import HarnessError, unknown
 from harness.core.libraries import exact_float32
-from harness.core.registry import Registry
+from harness.core.registry import Registry, code_digest
 from harness.fetch.weights import digest
 
 if TYPE_CHECKING:
@@ -87,8 +87,11 @@ class Configured:
         return "-".join(map(digest, self.files()))
 
     def identity(self) -> str:
-        """Hash of name, version, parameters and weights; stored results of another are stale."""
-        return _digest([self.name, self.version, self.params, self.weights()])[:16]
+        """Hash of name, version, parameters, weights and, of one that a script or a notebook
+        registers, its code; stored results of another are stale."""
+        kind = type(self)
+        code = [code_digest(kind)] if ENCODERS.only_here(kind) else []
+        return _digest([self.name, self.version, self.params, self.weights(), *code])[:16]
 
     def load(self, device: str) -> None:
         """Load the weights to `device`, unless they are there already."""
@@ -129,7 +132,7 @@ def encoder(name: str) -> Callable[[type[E]], type[E]]:
 
     def register(cls: type[E]) -> type[E]:
         cls.name = name
-        ENCODERS.add(name, cls)
+        ENCODERS.add(name, cls, cls)
         return cls
 
     return register

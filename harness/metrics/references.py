@@ -6,6 +6,7 @@ from __future__ import annotations
 import logging
 import mmap
 import re
+import shlex
 import zipfile
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -15,6 +16,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from harness.core.call import Call, parse_call
 from harness.core.data import data_path
 from harness.core.errors import HarnessError, unknown
 from harness.fetch.download import PublicFile, cache_root
@@ -51,7 +53,7 @@ class ReferenceMetric(SetMetric):
     def target(self) -> Reference:
         """The statistics that `reference` names, of this encoder; errors as of `find_reference`."""
         return find_reference(
-            self.name, self.reference, self.features, features=self.keeps_features
+            str(self.call), self.reference, self.features, features=self.keeps_features
         )
 
     def check(self) -> None:
@@ -115,10 +117,12 @@ def find_reference(
     if there is none, or if it is of another encoder or resizing than the images' features.
     """
     if not name:
+        call = parse_call(metric)
+        complete = Call(call.name, {**call.params, "reference": "NAME"})
         raise HarnessError(
-            f"{metric} needs something to measure against: {metric}(reference=NAME) with a name "
-            f"of 'harness refs list', or a file (.npz, .pkl); make one of your own images with "
-            f"harness refs build IMAGES --metrics {metric} --name NAME"
+            f"{metric} needs something to measure against: {complete} with a name of 'harness refs "
+            f"list', or a file (.npz, .pkl); make one of your own images with harness refs build "
+            f"IMAGES --metrics {shlex.quote(metric)} --name NAME"
         )
     reference = _lookup(metric, name, encoder)
     _check(name, reference, encoder)

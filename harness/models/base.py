@@ -62,6 +62,8 @@ class Network(Protocol):
 class Model(Ladders, Network, Protocol):
     """A loaded model in sigma-space: x = x0 + sigma n.
 
+    `SigmaSpaceModel` has what networks with D for output share, `models/ladders.py` usual ladders.
+
     State tensors are [B, *latent_shape] in `state_dtype` on `device`. Models (and their ladders)
     with times of their own also have `time_of(sigma)` and `sigma_of(time)`: tensors to tensors of
     the same shape, float64; and where they know whole times only, `times`, those at which a run

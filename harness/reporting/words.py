@@ -90,7 +90,7 @@ def seconds(value: float | None) -> str:
 
 def macs(value: float | None) -> str:
     """Multiply-accumulates, in millions, milliards or billions (SI: M, G, T)."""
-    if value is None or pd.isna(value):
+    if value is None or pd.isna(value) or not value:  # 0: a network that nobody can count
         return NONE
     for size, unit in ((1e15, "P"), (1e12, "T"), (1e9, "G")):
         if value >= size:

@@ -13,9 +13,10 @@ import torch
 
 from harness import __version__
 from harness.core.errors import HarnessError
+from harness.core.registry import code_digest
 from harness.core.shards import Shard
 from harness.engine.resolve import source_of
-from harness.runs.plan import PlannedRun, unscaled
+from harness.runs.plan import PlannedRun, registered_here, unscaled
 from harness.runs.workers import default_workers, pick_device
 from harness.store.run import MODEL_AT, NO_GUIDANCE, Run
 
@@ -57,6 +58,7 @@ def open_run(job: PlannedRun, folder: str, settings: Settings) -> Run:
         "device": torch.device(settings.device).type,
         "threads": settings.threads,
         **{f"revision of {name}": revision() for name, revision in job.others.items()},
+        **{f"code of {name}": code_digest(code) for name, code in registered_here(job).items()},
     }
     source, made_with = source_of(job.spec.sampler), environment() | _read_from(job)
     if reason := unscaled(job):

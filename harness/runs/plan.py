@@ -17,11 +17,12 @@ from harness.core.shards import Prompt
 from harness.engine.batch import variants_of
 from harness.engine.ensemble import check_guide, check_needs
 from harness.engine.noise import NOISE_KEYS
+from harness.engine.policies.base import POLICIES
 from harness.engine.probes.coefficients import NotAffine, sampler_coefficients
 from harness.engine.probes.independence import check_independent
 from harness.engine.rehearsal import rehearse
 from harness.engine.resolve import resolve
-from harness.models.base import DTYPES, Ladders, ModelEntry
+from harness.models.base import DTYPES, MODELS, Ladders, ModelEntry
 from harness.models.class_labels import encode_classes
 from harness.models.load import find
 from harness.samplers.base import SAMPLERS
@@ -234,3 +235,20 @@ def unscaled(job: PlannedRun) -> str | None:
     except NotAffine as error:
         return str(error)
     return None
+
+
+def registered_here(planned: PlannedRun) -> dict[str, Callable[..., object]]:
+    """What a run uses that only this process knows, by kind and name: samplers, policies and models
+    that a script or a notebook registers."""
+    local: dict[str, Callable[..., object]] = {}
+    call = planned.spec.sampler
+    sampler = SAMPLERS.get(call.name)
+    if sampler.source is None and SAMPLERS.only_here(sampler.run):
+        local[f"sampler {call.name}"] = sampler.run
+    for name, policy in POLICIES:
+        if POLICIES.only_here(policy.make) and policy.parameters.keys() & call.params.keys():
+            local[f"policy {name}"] = policy.make
+    for model in (planned.model.name, *(parse_call(other).name for other in planned.others)):
+        if model in MODELS and MODELS.only_here(MODELS.get(model).load):
+            local[f"model {model}"] = MODELS.get(model).load
+    return local

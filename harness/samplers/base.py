@@ -229,7 +229,7 @@ def sampler(
             hint = f", or needs=('{missing[0]}',)" if missing[0] in HANDED else ""
             raise TypeError(f"sampler {name}: parameter {missing[0]} needs a default{hint}")
         entry = Sampler(name, title, paper, function, ladder, check, complete, variants, own, needs)
-        SAMPLERS.add(name, entry)
+        SAMPLERS.add(name, entry, function)
         return function
 
     return register

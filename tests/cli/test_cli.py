@@ -306,13 +306,16 @@ def test_a_candidate_that_costs_and_guides_as_the_baseline_gets_its_declared_res
     assert "Declared as primary" in printed
 
 
-@pytest.mark.parametrize("what", ["samplers", "models", "metrics", "prompts", "benchmarks"])
+@pytest.mark.parametrize(
+    "what", ["samplers", "policies", "models", "metrics", "prompts", "benchmarks"]
+)
 def test_lists(
     what: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert harness(monkeypatch, "list", what) == 0
     expected = {
         "samplers": "zigzag",
+        "policies": "guidance_rescale",
         "models": "dreamshaper-xl",
         "metrics": "shapes-alignment",
         "prompts": "geneval",

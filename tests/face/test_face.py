@@ -279,6 +279,35 @@ def test_metrics_as_torchmetrics() -> None:
         harness.as_torchmetric("shapes-alignment").update(pictures)
 
 
+def _scaled(factor: float) -> None:
+    """Registers a sampler and a metric, whose code is what `factor` makes it."""
+    source = f"""
+import harness
+
+@harness.sampler("scaled", title="Scaled", paper="-")
+def scaled(denoise, x, sigmas, noise, *, guidance: float = 1.0):
+    return {factor} * denoise(x, sigmas[0], guidance)
+
+@harness.metric("scaled-mean", title="Mean", direction="higher", model="-", paper="-", licence="-")
+class ScaledMean(harness.ItemMetric):
+    def score(self, images, rows):
+        return ({factor} * images.float().mean((1, 2, 3))).tolist()
+"""
+    exec(compile(source, f"<cell {factor}>", "exec"), {"__name__": "__main__"})
+
+
+@pytest.mark.usefixtures("_registries")
+def test_a_definition_that_is_run_again_replaces_the_first_and_its_pictures_are_its_own() -> None:
+    _scaled(1.0)
+    about = {"model": "gmm", "prompts": "prompts.txt"}
+    run = harness.generate("scaled(steps=1)", **about, out="one")
+    first = harness.evaluate(run, "scaled-mean")["value"][0]
+    _scaled(0.5)
+    with pytest.raises(harness.HarnessError, match="code of sampler scaled is"):
+        harness.generate("scaled(steps=1)", **about, out="one")
+    assert harness.evaluate(run, "scaled-mean")["value"][0] == pytest.approx(first / 2)
+
+
 COMMANDS = {"import": "import_images"}
 
 
@@ -308,3 +337,15 @@ def test_commands_have_the_parameters_of_their_functions(command: str) -> None:
     known = {p.name for p in group.commands[command].params}  # type: ignore[attr-defined]
     function = inspect.signature(getattr(harness, COMMANDS.get(command, command)))
     assert known - {"help"} == set(function.parameters) - {"say", "note"}
+
+
+@pytest.mark.usefixtures("_registries")
+def test_images_that_failed_say_so_in_the_table() -> None:
+    @harness.sampler("endless", title="Endless", paper="-")
+    def endless(denoise, x, sigmas, noise, *, guidance: float = 1.0):  # type: ignore[no-untyped-def]
+        return denoise(x, sigmas[0], guidance) * float("nan")
+
+    run = harness.generate("endless", model="gmm", prompts="prompts.txt")
+    (row,) = harness.evaluate(run, "contrast").to_dict("records")
+    assert row["n"] == 0
+    assert row["reason"] == "contrast: 0 of 2 images scored; 2 not: failed: not finite"

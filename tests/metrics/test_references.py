@@ -155,6 +155,8 @@ def test_metrics_say_what_they_lack(tmp_path: Path) -> None:
     encoder = InceptionTensorflow()
     with pytest.raises(HarnessError, match=r"fid needs something to measure against: fid\(ref"):
         find_reference("fid", "", encoder)
+    with pytest.raises(HarnessError, match=r"fd\(net=dinov2, reference=NAME\).*'fd\(net=dinov2\)'"):
+        find_reference("fd(net=dinov2)", "", encoder)
     with pytest.raises(HarnessError, match="did you mean 'edm-cifar10'"):
         find_reference("fid", "edm-cifar", encoder)
     with pytest.raises(HarnessError, match=r"there is no reference file a/b\.npz"):

@@ -496,3 +496,9 @@ def test_headlines_of_several_samplers_name_them(tmp_path):
     names = {"x-1": "heun", "y-2": "euler", "z-3": "restart"}
     found = _headline(tmp_path, {"x-1": 0.0, "y-2": 0.2, "z-3": 0.0}, names=names)
     assert found == "zigzag beats heun and restart on Goodness; undecided against euler"
+
+
+@pytest.mark.parametrize("value", [None, pd.NA, float("nan"), 0])
+def test_multiply_accumulates_that_cannot_be_counted_are_a_dash(value: float | None) -> None:
+    assert words.macs(value) == words.NONE
+    assert words.macs(2.5e9) == f"2.5{words.SPACE}G"

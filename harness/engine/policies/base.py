@@ -1,15 +1,26 @@
 """What a guidance policy is, and how one is registered.
 
 A policy changes how the conditional output c and the unconditional output u become one. It is a
-class whose keyword parameters every sampler then has:
+class whose keyword parameters every sampler then has, as in `ddim(guidance_end=0)`:
 
-    @policy("rescale", title="Guidance rescale", paper="Lin et al. 2023, arXiv:2305.08891")
-    class Rescale(GuidancePolicy):
-        def __init__(self, at: PolicyContext, *, guidance_rescale: float | None = None): ...
+    @policy("linear_decay", title="Linear decay", paper="-")
+    class LinearDecay(GuidancePolicy):
+        def __init__(
+            self,
+            at: PolicyContext,
+            *,
+            guidance_end: Annotated[float, Field(ge=0)] | None = None,
+        ) -> None:
+            assert guidance_end is not None  # its only parameter
+            starts = at.sigmas[:-1]
+            self.starts, self.factors = starts, torch.linspace(1, guidance_end, len(starts))
 
-It is made anew for every batch if one of its parameters is given, and so may keep earlier steps.
-Annotations are checked, defaults are None. What a policy does not define stays as it is in plain
-guidance, u + w (c - u): see classifier_free.py, which puts all of them together.
+        def scale(self, scale: torch.Tensor, step: float) -> torch.Tensor:
+            return scale * self.factors[(self.starts - step).abs().argmin()]
+
+It is made anew for every batch if one of its parameters is given (the others are None), and so may
+keep earlier steps. Annotations are checked, defaults are None. What a policy does not define stays
+as it is in plain guidance, u + w (c - u): see classifier_free.py, which puts all of them together.
 """
 
 from __future__ import annotations
@@ -136,7 +147,8 @@ def policy(
             if parameter.kind is inspect.Parameter.KEYWORD_ONLY
         ]
         parameters = {key: hints.get(key, Any) for key in own}
-        POLICIES.add(name, PolicyEntry(name, title, paper, made, parameters, check, place))
+        entry = PolicyEntry(name, title, paper, made, parameters, check, place)
+        POLICIES.add(name, entry, made)
         return made
 
     return register
