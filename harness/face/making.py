@@ -55,7 +55,7 @@ def generate(
     from harness.core.shards import plan_shards
     from harness.runs.folder import Settings, missing, open_run
     from harness.runs.make import generate as make
-    from harness.runs.plan import plan
+    from harness.runs.plan import Planner
     from harness.runs.progress import Progress
     from harness.runs.workers import Ranks, parse_part, pick_device
 
@@ -69,19 +69,17 @@ def generate(
     ranks = Ranks.from_environment()
     where = pick_device(device, ranks.local_rank)
     settings = Settings(where, threads, batch_size)
-    jobs = [
-        plan(
-            model,
-            text,
-            size=size_of(size),
-            dtype=dtype,
-            device=where,
-            noise_key=noise_key,
-            negative=negative,
-            guide=guide,
-        )
-        for text in dict.fromkeys(texts)
-    ]
+    planner = Planner(
+        model,
+        size=size_of(size),
+        dtype=dtype,
+        device=where,
+        noise_key=noise_key,
+        negative=negative,
+        guide=guide,
+    )
+    planned = {id(job): job for job in map(planner.plan, texts)}
+    jobs = list(planned.values())  # texts that mean the same are one run
     found = _prompts(jobs[0], path_of(prompts), split, limit, column, path_of(prompts_folder))
     root = path_of(results) or f"results/{found.name}"
     runs = [open_run(job, path_of(out) or f"{root}/{job.folder}", settings) for job in jobs]
