@@ -22,7 +22,6 @@ DISTRIBUTIONS = {
 """Distributions that are not called as what they install is imported."""
 
 NOT_IMPORTED = {
-    "torchmetrics": "becomes the reference and the engine of set metrics in a coming change",
     "accelerate": "starts and counts the processes of a run in a coming change",
     "protobuf": "transformers reads SentencePiece's files with it",
 }

@@ -5,7 +5,9 @@
 Networks have their full published size and random weights, which do not change how long they
 take; nothing is downloaded. DDIM with 20 steps and guidance, float16 on a GPU and float32 on a
 CPU; EDM2-S with its XS guide takes 16 steps of Heun, without a decoder; `shapes` is the embedded
-model. The works take turns after two steps each to warm up; ratios are medians over rounds.
+model. The works take turns after two steps each to warm up; ratios are medians over rounds. What a
+work took is printed at once, and FILE is written anew with every figure: nothing is lost to a limit
+of time.
 diffusers decodes in the precision of its own pipeline, and so does the bare loop: the least that
 makes these pictures.
 """
@@ -17,6 +19,7 @@ import json
 import sys
 import tempfile
 import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from shutil import disk_usage
@@ -59,17 +62,22 @@ class Size:
 SIZES = {
     "sd15": Size(batch=16, steps=20, rounds=5, images=48),
     "sdxl": Size(batch=8, steps=20, rounds=3, images=24, guidance=5.0),
-    "edm2-s": Size(batch=64, steps=16, rounds=5, guidance=1.4),
+    "edm2-s": Size(batch=64, steps=16, rounds=3, guidance=1.4),
     "shapes": Size(batch=16, steps=20, rounds=3, images=32, guidance=5.5, tiny_batch=16),
 }
 
 
-def pipeline_figures(model: str, size: Size, device: str) -> dict[str, Any]:
+Figures = Iterator[dict[str, Any]]
+"""Figures as they are known, by what they are; later ones replace earlier ones."""
+
+
+def pipeline_figures(model: str, size: Size, device: str) -> Figures:
     """Every figure of a diffusers pipeline, by its folder or name."""
     harness = Harness(model, size.batch, device, size.guidance)
     pipeline = Pipeline(harness)
     encoding = {OURS: harness.encodes(), CALL: pipeline.encodes()}
-    encoded = {name: sum(times.sampling) for name, times in _once(encoding, device).items()}
+    for _ in range(2):  # the first time warms up
+        encoded = {name: measured(work, 1, device)[0][0] for name, work in encoding.items()}
     harness.ensemble.encode(harness.texts, harness.negatives)
     works: dict[str, tuple[Work, int]] = {
         OURS: (harness.draws(), size.steps),
@@ -78,36 +86,29 @@ def pipeline_figures(model: str, size: Size, device: str) -> dict[str, Any]:
         ZIGZAG: (harness.draws("zigzag", decode=False), size.zigzag),
         ALONE: (pipeline.call(1), size.steps),
     }
-    times = alternate(works, size.rounds, device)
+    yield {"prompts encoded, seconds a batch": encoded}
+    for times in alternate(works, size.rounds, device):
+        yield _so_far(times, {ALONE: 1}, size.batch)
+    ratios = _ratios(times)
     zigzag = _per_evaluation(harness, times[ZIGZAG], "zigzag", size.zigzag)
     ddim = _per_evaluation(harness, times[OURS], "ddim", size.steps)
+    ratios["zigzag's time an evaluation over DDIM's"] = speed_ratio(ddim, zigzag)
+    if torch.device(device).type == "cpu":
+        ratios["network's share of sampling"] = harness.network_share(size.steps)
+    yield {"ratios": ratios}
     with tempfile.TemporaryDirectory() as folder:
         began = clock(device)
         harness.makes_run(Path(folder), "ddim", size.steps, size.images)
         whole = clock(device) - began
     bare = size.images / size.batch * median(times[BARE].whole)
-    share = {}
-    if torch.device(device).type == "cpu":
-        share["network's share of sampling"] = harness.network_share(size.steps)
-    return {
-        "rows": _rows(times, {ALONE: 1, ZIGZAG: size.batch}, size.batch),
-        "ratios": {
-            **_ratios(times),
-            "a run's time over the bare loop's": whole / bare,
-            "zigzag's time an evaluation over DDIM's": speed_ratio(ddim, zigzag),
-            **share,
-        },
-        "prompts encoded, seconds a batch": encoded,
-        "a run": {"images": size.images, "seconds": whole},
-        "counts": {
-            "ddim": counts(harness.draws(decode=False), 1, device),
-            "bare loop": counts(pipeline.bare, 1, device),
-        },
-        "mean difference of pictures, of 255": _differences(works, device),
-    }
+    yield {"ratios": {**ratios, "a run's time over the bare loop's": whole / bare}}
+    yield {"a run": {"images": size.images, "seconds": whole}}
+    draws = {"ddim": harness.draws(decode=False), "bare loop": pipeline.bare}
+    yield {"counts": {name: counts(work, 1, device) for name, work in draws.items()}}
+    yield {"mean difference of pictures, of 255": _differences(works, device)}
 
 
-def edm2_figures(model: str, guide: str, size: Size, device: str) -> dict[str, Any]:
+def edm2_figures(model: str, guide: str, size: Size, device: str) -> Figures:
     """Every figure of an EDM2 network and its guide, without a decoder."""
     harness = Harness(model, size.batch, device, size.guidance, guide)
     heun = Heun(harness, guide)
@@ -117,20 +118,14 @@ def edm2_figures(model: str, guide: str, size: Size, device: str) -> dict[str, A
         BARE: (heun.bare, size.steps),
         INTERVAL: (harness.draws(_interval, decode=False), size.steps),
     }
-    times = alternate(works, size.rounds, device)
-    ours, bare = (next(works[name][0](size.steps)) for name in (OURS, BARE))
-    return {
-        "rows": _rows(times, {}, size.batch),
-        "ratios": {
-            **_ratios(times),
-            "interval over full guidance": speed_ratio(times[INTERVAL].whole, times[OURS].whole),
-        },
-        "counts": {
-            "heun": counts(works[OURS][0], 2, device),
-            "bare loop": counts(heun.bare, 2, device),
-        },
-        "relative difference of latents": float((ours - bare).norm() / bare.norm()),
-    }
+    for times in alternate(works, size.rounds, device):
+        yield _so_far(times, {}, size.batch)
+    interval = speed_ratio(times[INTERVAL].whole, times[OURS].whole)
+    yield {"ratios": {**_ratios(times), "interval over full guidance": interval}}
+    draws = {"heun": works[OURS][0], "bare loop": heun.bare}
+    yield {"counts": {name: counts(work, 2, device) for name, work in draws.items()}}
+    ours, bare = (next(work(4)) for work in draws.values())
+    yield {"relative difference of latents": float((ours - bare).norm() / bare.norm())}
 
 
 def _interval(steps: int) -> str:
@@ -139,12 +134,15 @@ def _interval(steps: int) -> str:
     return f"heun(interval_steps=[{first}, {min(first + 2, steps - 1)}])"
 
 
-def _once(works: dict[str, Work], device: str) -> dict[str, Times]:
-    return alternate({name: (work, 1) for name, work in works.items()}, 1, device)
-
-
 def _per_evaluation(harness: Harness, times: Times, sampler: str, steps: int) -> list[float]:
     return [seconds / harness.nfe(sampler, steps) for seconds in times.sampling]
+
+
+def _so_far(times: dict[str, Times], images: dict[str, int], batch: int) -> dict[str, Any]:
+    """The rows of the works timed so far, and their ratios after a whole round."""
+    rows = _rows({name: own for name, own in times.items() if own.laps}, images, batch)
+    whole = len({len(own.laps) for own in times.values()}) == 1
+    return {"rows": rows, **({"ratios": _ratios(times)} if whole else {})}
 
 
 def _rows(times: dict[str, Times], images: dict[str, int], batch: int) -> list[dict[str, Any]]:
@@ -191,25 +189,35 @@ def _scratch() -> str | None:
     return str(memory) if memory.is_dir() and disk_usage(memory).free > 16 << 30 else None
 
 
-def figures(name: str, device: str, tiny: bool, rounds: int | None) -> dict[str, Any]:
-    """Build, load and measure a size."""
+def figures(
+    name: str,
+    device: str,
+    tiny: bool,
+    rounds: int | None,
+    save: Callable[[dict[str, Any]], object] = lambda found: None,
+) -> dict[str, Any]:
+    """Build, load and measure a size; `save` is given all figures as often as one is known."""
     size = SIZES[name]
     if tiny:
         size = Size(size.tiny_batch, 4, 1, 3, min(size.images, 4), size.guidance)
     if rounds:
         size = replace(size, rounds=rounds)
     began = time.perf_counter()
-    with tempfile.TemporaryDirectory(dir=_scratch()) as text:
-        folder = Path(text)
-        if name == "shapes":
-            found = pipeline_figures("shapes", size, device)
-        elif name == "edm2-s":
-            model, guide = save_edm2(folder, device, tiny)
-            found = edm2_figures(str(model), str(guide), size, device)
-        else:
-            found = pipeline_figures(str(save_pipeline(name, folder, device, tiny)), size, device)
-    about = {"batch": size.batch, "steps": size.steps, "rounds": size.rounds}
-    return {**about, **found, "minutes": (time.perf_counter() - began) / 60}
+    found = {"batch": size.batch, "steps": size.steps, "rounds": size.rounds}
+    with tempfile.TemporaryDirectory(dir=_scratch()) as folder:
+        for part in _measure(name, Path(folder), size, device, tiny):
+            found |= {**part, "minutes": (time.perf_counter() - began) / 60}
+            save(found)
+    return found
+
+
+def _measure(name: str, folder: Path, size: Size, device: str, tiny: bool) -> Figures:
+    if name == "shapes":
+        return pipeline_figures("shapes", size, device)
+    if name == "edm2-s":
+        model, guide = save_edm2(folder, device, tiny)
+        return edm2_figures(str(model), str(guide), size, device)
+    return pipeline_figures(str(save_pipeline(name, folder, device, tiny)), size, device)
 
 
 def table(name: str, about: dict[str, Any], found: dict[str, Any]) -> str:
@@ -250,11 +258,14 @@ def main() -> None:
     asked = parser.parse_args()
     torch.set_num_threads(asked.threads)
     about = machine(asked.device)
-    found = figures(asked.size, asked.device, asked.tiny, asked.rounds)
-    if asked.json:
-        command = "python -m benchmarks.perf.generate " + " ".join(sys.argv[1:])
-        dated = {"date": time.strftime("%Y-%m-%d"), "command": command, "size": asked.size}
-        asked.json.write_text(json.dumps({**dated, **about, **found}, indent=1) + "\n")
+    command = "python -m benchmarks.perf.generate " + " ".join(sys.argv[1:])
+    dated = {"date": time.strftime("%Y-%m-%d"), "command": command, "size": asked.size, **about}
+
+    def save(found: dict[str, Any]) -> None:
+        if asked.json:
+            asked.json.write_text(json.dumps({**dated, **found}, indent=1) + "\n")
+
+    found = figures(asked.size, asked.device, asked.tiny, asked.rounds, save)
     print(table(asked.size, about, found), flush=True)
 
 

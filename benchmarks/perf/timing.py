@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
@@ -70,16 +71,26 @@ def measured(work: Work, steps: int, device: str) -> tuple[list[float], int, lis
     return [b - a for a, b in pairwise(marks)], memory, given
 
 
-def alternate(works: Mapping[str, tuple[Work, int]], rounds: int, device: str) -> dict[str, Times]:
-    """Each work with its steps, in turn, `rounds` times, after two steps of each to warm up."""
-    for work, _ in works.values():
-        measured(work, 2, device)
+def alternate(
+    works: Mapping[str, tuple[Work, int]], rounds: int, device: str
+) -> Iterator[dict[str, Times]]:
+    """Each work with its steps, in turn, `rounds` times, after two steps of each to warm up.
+
+    Yields the times so far after each work, and says on standard error what it took.
+    """
+    for name, (work, _) in works.items():
+        _say(f"{name}, 2 steps to warm up", measured(work, 2, device)[0])
     found = {name: Times() for name in works}
-    for _ in range(rounds):
+    for turn in range(rounds):
         for name, (work, steps) in works.items():
             laps, memory, _ = measured(work, steps, device)
             found[name].add(laps, memory)
-    return found
+            _say(f"{name}, round {turn + 1}", laps)
+            yield found
+
+
+def _say(what: str, laps: list[float]) -> None:
+    print(f"{what}: {sum(laps):.3f} s", file=sys.stderr, flush=True)
 
 
 def speed_ratio(seconds: list[float], others: list[float]) -> float:

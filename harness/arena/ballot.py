@@ -1,4 +1,4 @@
-"""What a rater has seen and said of two runs, and what comes next."""
+"""Pairs of images of two runs, a rater's votes on them, and the next pair to vote on."""
 
 from __future__ import annotations
 
@@ -90,16 +90,17 @@ class Ballot:
                 + (" and seed: generate both with the same prompts and seeds" if paired else "")
             )
         order.shuffle(chosen)
-        found = []
+        pairs = []
         for item, other in chosen:
             if a[item].prompt != b[other].prompt:
                 raise HarnessError(f"item {item!r} is not of the same prompt in the two runs")
             settled = _settled(a[item].failed, b[other].failed)
-            found.append(Pair(item, other, a[item].prompt, order.choice([*self.runs]), settled))
-        return found
+            pairs.append(Pair(item, other, a[item].prompt, order.choice([*self.runs]), settled))
+        return pairs
 
     @property
     def done(self) -> int:
+        """The number of pairs with a vote."""
         return sum(_key(pair) in self._votes for pair in self.pairs)
 
     @property
@@ -131,7 +132,7 @@ class Ballot:
         self._votes[_key(pair)] = Vote(*_key(pair), *self._ids, winner, pair.left, self.rater, now)
 
     def _settle(self) -> None:
-        """Pass the pairs that need no vote."""
+        """Decide the pairs at the front that need no vote."""
         while (at := self.next) is not None and (winner := self.pairs[at].settled):
             self._keep(self.pairs[at], winner)
 
@@ -167,15 +168,15 @@ def _met(
         for item in sorted(places):
             by_prompt.setdefault(places[item].prompt_id, []).append(item)
         sides.append(by_prompt)
-    found: list[tuple[str, str]] = []
+    met: list[tuple[str, str]] = []
     for prompt in sorted(set(sides[0]) & set(sides[1])):
         ours, theirs = (random.sample(side[prompt], len(side[prompt])) for side in sides)
-        found += zip(ours, theirs, strict=False)
-    return found
+        met += zip(ours, theirs, strict=False)
+    return met
 
 
 def _places(run: Run) -> dict[str, _Place]:
-    """Where every image is, or would be if it had not failed, by item."""
+    """The place of every image by item, failed ones included."""
     columns = ["item_id", "prompt_id", "prompt", "failed"]
     held = run.read_all("images", run.shards(), columns)
     at = (

@@ -52,7 +52,7 @@ class Arena(ThreadingHTTPServer):
         return text.replace('"TOKEN"', json.dumps(self.token))
 
     def state(self) -> dict[str, Any]:
-        """What the page shows: how far it is, and the next pair, if any. Says nothing of runs."""
+        """The state of the page: progress and the next pair, if any, without names of runs."""
         at = self.ballot.next
         prompt = None if at is None else self.ballot.pairs[at].prompt
         return {
@@ -119,8 +119,8 @@ class _Handler(BaseHTTPRequestHandler):
     def _voted(self, body: bytes) -> bool:
         """Keep a vote `{"at": 3, "choice": "left"}`; False for anything else."""
         try:
-            said = json.loads(body)
-            at, choice = said["at"], said["choice"]
+            vote = json.loads(body)
+            at, choice = vote["at"], vote["choice"]
         except (ValueError, KeyError, TypeError):
             return False
         if type(at) is not int or not 0 <= at < len(self.server.ballot.pairs):
@@ -171,5 +171,5 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 def _kind(picture: bytes) -> str | None:
-    """The content type of a picture's bytes; None for what browsers are not shown here."""
+    """The content type of a picture's bytes; None for formats that are not served."""
     return next((kind for start, kind in _KINDS if picture.startswith(start)), None)

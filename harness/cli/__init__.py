@@ -24,7 +24,7 @@ app = typer.Typer(
 )
 
 
-def _say_version(asked: bool) -> None:
+def _print_version(asked: bool) -> None:
     if asked:
         typer.echo(f"harness {__version__}")
         raise typer.Exit
@@ -34,7 +34,9 @@ def _say_version(asked: bool) -> None:
 def _options(
     version: Annotated[
         bool,
-        typer.Option("--version", help="Print the version.", callback=_say_version, is_eager=True),
+        typer.Option(
+            "--version", help="Print the version.", callback=_print_version, is_eager=True
+        ),
     ] = False,
 ) -> None:
     """Options of the command itself."""
@@ -44,7 +46,7 @@ _FIRST = ("bench", "generate", "evaluate", "compare", "report", "sample")
 
 
 def _place(command: Callable[..., object] | None) -> tuple[int, str]:
-    """Where help lists a command: the stages in their order, then the others by name."""
+    """Sort key of a command in help: the stages in their order, then the others by name."""
     name = command.__name__.strip("_") if command else ""
     return (_FIRST.index(name) if name in _FIRST else len(_FIRST)), name
 
@@ -52,21 +54,14 @@ def _place(command: Callable[..., object] | None) -> tuple[int, str]:
 def load_commands() -> None:
     """Register every command, in the order of help."""
     from harness.cli import (  # noqa: F401
-        ablate,
         arena,
-        bench,
-        generate,
+        benchmark_commands,
         guidance,
-        imports,
         information,
-        judging,
+        judging_commands,
+        making_commands,
         models,
-        power,
         refs,
-        sample,
-        shards,
-        sweep,
-        tune,
     )
 
     app.registered_commands.sort(key=lambda command: _place(command.callback))

@@ -1,4 +1,4 @@
-"""`harness guidance`: what guidance scale a sampler amounts to, step by step."""
+"""`harness guidance`: a sampler's nominal and realised guidance scale, step by step."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from harness.cli import app, options
+from harness.cli import app
+from harness.cli import option_types as options
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -31,8 +32,7 @@ def guidance(
     from rich.console import Console
     from rich.table import Table
 
-    from harness.core.run_spec import parse_size
-    from harness.core.shards import parse_seeds
+    from harness.experiments.inputs import seeds_of, size_of
     from harness.runs import single as sampling
     from harness.runs.folder import Settings
     from harness.runs.plan import plan
@@ -40,10 +40,10 @@ def guidance(
     from harness.runs.workers import pick_device
 
     where = pick_device(device)
-    job = plan(model, sampler, size=parse_size(size) if size else None, dtype=dtype, device=where)
+    job = plan(model, sampler, size=size_of(size or None), dtype=dtype, device=where)
     job.entry.revision()
     prompts = sampling.prompts_of(job.entry, prompt or [], [])
-    request = sampling.expand(prompts, [], parse_seeds(",".join(seed or ["0"])), None, [])
+    request = sampling.expand(prompts, [], seeds_of(seed or "0"), None, [])
     found = realised_guidance(job, request, Settings(where, threads, batch_size))
     n = len(request.prompts)
     table = Table(
@@ -75,7 +75,7 @@ def guidance(
 
 
 def _published(mean: Tensor | None) -> str:
-    """What is to be said of the estimate of "Guidance Matters"."""
+    """The estimate of "Guidance Matters" in a sentence."""
     if mean is None:
         return "ga_eval: none, it is for zigzag and w2sd, which alter their steps."
     spread = f", {float(mean.min()):.3f} to {float(mean.max()):.3f}" if len(mean) > 1 else ""

@@ -1,8 +1,9 @@
-"""`harness list` and `harness doctor`: what there is, and what is missing here."""
+"""`harness list` and `harness doctor`: what is registered, and what this machine lacks."""
 
 from __future__ import annotations
 
 import importlib.util
+import json
 import sys
 from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
@@ -11,6 +12,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from harness.cli import app
+from harness.core import data
+from harness.core.errors import HarnessError, unknown
 
 if TYPE_CHECKING:
     from harness.models.base import ModelEntry
@@ -25,8 +28,6 @@ def list_(
     ] = False,
 ) -> None:
     """What is registered: samplers, models, metrics, prompts or benchmarks."""
-    from harness.core.errors import HarnessError, unknown
-
     if certified:
         if what not in ("samplers", "metrics"):
             raise HarnessError(
@@ -51,7 +52,7 @@ _WIDE = 140
 def print_table(
     columns: Sequence[str], rows: Iterable[Sequence[object]], wide: Collection[str] = ()
 ) -> None:
-    """A table; columns named in `wide` are left to terminals that have room for them."""
+    """Print a table; columns named in `wide` are shown only where the terminal is wide enough."""
     from rich import box
     from rich.console import Console
     from rich.table import Table
@@ -88,67 +89,57 @@ def _samplers() -> None:
     )
 
 
-def _certificate(metrics: bool) -> list[tuple[str, list[dict[str, Any]]]]:
-    """The golden tests' record by what they certify, the worst case first (relative to the largest
-    value, if that is above 1). `make certify` writes it."""
-    import json
-    from itertools import groupby
-
-    from harness.core.data import data_path
-
-    rows = json.loads(data_path("refs/certified.json").read_text())
-    kept = [row for row in rows if row["what"].startswith(_METRIC) == metrics]
-    kept.sort(key=lambda row: -row["worst_error"] / max(row["largest_value"], 1))
-    kept.sort(key=lambda row: row["what"])
-    return [(what.removeprefix(_METRIC), [*some]) for what, some in groupby(kept, _what)]
-
-
 _METRIC = "metric "
 
 
-def _what(row: dict[str, Any]) -> str:
-    return str(row["what"])
-
-
-def _case(row: dict[str, Any]) -> str:
-    """The case of a parametrised test, or the test's name."""
-    name = row["test"].rpartition("::")[2]
-    return str(name.partition("[")[2].removesuffix("]") or name)
+def _certificate(metrics: bool) -> dict[str, list[dict[str, Any]]]:
+    """The golden tests' records by what they certify, each with its worst case first (relative to
+    the largest value, if that is above 1). `make certify` writes them."""
+    rows = json.loads(data.data_path("refs/certified.json").read_text())
+    kept: dict[str, list[dict[str, Any]]] = {}
+    for row in sorted(rows, key=lambda row: -row["worst_error"] / max(row["largest_value"], 1)):
+        if row["what"].startswith(_METRIC) == metrics:
+            kept.setdefault(row["what"].removeprefix(_METRIC), []).append(row)
+    return dict(sorted(kept.items()))
 
 
 def _worst(cases: list[dict[str, Any]]) -> tuple[object, ...]:
+    """Cells of a table: number of cases, error and largest value of the worst one, and its name
+    (the case of a parametrised test, or the test's name)."""
     worst = cases[0]
-    error, largest = f"{worst['worst_error']:.1e}", f"{worst['largest_value']:.3g}"
-    return len(cases), error, largest, _case(worst)
+    test = worst["test"].rpartition("::")[2]
+    name = test.partition("[")[2].removesuffix("]") or test
+    return len(cases), f"{worst['worst_error']:.1e}", f"{worst['largest_value']:.3g}", name
 
 
 def _certified_samplers() -> None:
     from harness.samplers.base import SAMPLERS
 
-    found = _certificate(metrics=False)
+    records = _certificate(metrics=False)
     columns = ["what", "cases", "worst error", "largest value", "worst case"]
-    print_table(columns, [(what, *_worst(cases)) for what, cases in found])
-    others = sorted(set(SAMPLERS.names()) - {what for what, _ in found})
-    if others:
-        typer.echo(f"Without a reference: {', '.join(others)}.")
+    print_table(columns, [(what, *_worst(cases)) for what, cases in records.items()])
+    _print_uncertified(set(SAMPLERS.names()) - set(records))
     typer.echo("Elementwise, in the final samples, against recorded or running reference code.")
 
 
 def _certified_metrics() -> None:
     from harness.metrics.base import METRICS
 
-    found = _certificate(metrics=True)
+    records = _certificate(metrics=True)
     rows = [
         (what, reference, *_worst([case for case in cases if case["reference"] == reference]))
-        for what, cases in found
+        for what, cases in records.items()
         for reference in sorted({case["reference"] for case in cases})
     ]
     columns = ["metric", "reference", "cases", "worst error", "largest value", "worst case"]
     print_table(columns, rows)
-    others = sorted(set(METRICS.names()) - {what.partition("(")[0] for what, _ in found})
-    if others:
-        typer.echo(f"Without a reference: {', '.join(others)}.")
+    _print_uncertified(set(METRICS.names()) - {what.partition("(")[0] for what in records})
     typer.echo("Scores on the same images and the same weights as the reference implementation.")
+
+
+def _print_uncertified(names: Collection[str]) -> None:
+    if names:
+        typer.echo(f"Without a reference: {', '.join(sorted(names))}.")
 
 
 def _models() -> None:
@@ -259,8 +250,6 @@ def _machine() -> None:
 
 
 def _state(entry: ModelEntry) -> str:
-    from harness.core.errors import HarnessError
-
     try:
         return f"ready ({entry.revision()[:12]})"
     except HarnessError as error:

@@ -1,4 +1,4 @@
-"""`harness models`: what can be done with a model's files."""
+"""`harness models`: convert models' files."""
 
 from __future__ import annotations
 

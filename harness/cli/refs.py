@@ -1,4 +1,4 @@
-"""`harness refs`: what set metrics measure against."""
+"""`harness refs`: reference statistics that set metrics measure against."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from harness.cli import app, options
+from harness.cli import app
+from harness.cli import option_types as options
 
 refs = typer.Typer(help="Reference statistics of FID and its like.", no_args_is_help=True)
 app.add_typer(refs, name="refs")

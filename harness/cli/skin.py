@@ -1,4 +1,4 @@
-"""Commands that are a function of the public face: the same parameters, what it says printed."""
+"""Commands as thin skins over functions of the public face, with the same parameters."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ def skin(
     then: Callable[[Any], object] = lambda found: None,
     **channels: Callable[[str], object],
 ) -> Callable[..., Callable[..., None]]:
-    """Makes a command of a signature: `harness.<name>` is called with what the user gave; options
-    that are None keep the function's own default.
+    """A decorator: turns a signature into a command that calls `harness.<name>` with the given
+    options; those that are None keep the function's own default.
 
-    `prepare` may change that first, `then` sees what the function gives. `channels` are further
-    parameters of the function: where it says what.
+    `prepare` may change the options first, `then` receives what the function returns. `channels`
+    are the function's parameters for messages, and where these are printed.
     """
 
     def command(signature: Callable[..., None]) -> Callable[..., None]:

@@ -1,4 +1,4 @@
-"""Which sampler wins, by how much, and how sure is that: pairs, rates, intervals, costs."""
+"""Statistics of paired comparisons: winning rates, mean differences, intervals, costs."""
 
 from harness.comparison.comparing import compare, tabulate
 from harness.store.comparison_tables import (

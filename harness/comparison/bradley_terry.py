@@ -1,4 +1,4 @@
-"""Strengths of several samplers from who beats whom, with ties.
+"""Bradley-Terry strengths of several samplers from pairwise wins, with ties.
 
 Davidson's (1970) model of paired comparisons: i beats j, j beats i and a tie have chances in the
 ratio s_i : s_j : t sqrt(s_i s_j). Its likelihood is concave in log s and log t, and Newton's method
@@ -19,7 +19,7 @@ _STEPS = 50
 
 
 def fit(counts: Array, players: int) -> Array:
-    """Log strengths [..., players], their sum zero.
+    """Fitted log strengths [..., players] of Davidson's model, their sum zero.
 
     `counts` [..., pairs, 3] are wins of the first, ties and wins of the second for all pairs of
     players, (0, 1), (0, 2), ... (1, 2), ...; they may be shares. One more comparison of each pair,
@@ -35,9 +35,9 @@ def fit(counts: Array, players: int) -> Array:
     total = counts.sum(-1, keepdims=True)
     shift = np.zeros((players + 1, players + 1))
     shift[:players, :players] = 1.0  # strengths have no origin: hold their sum
-    found = np.zeros((*counts.shape[:-2], players + 1))
+    theta = np.zeros((*counts.shape[:-2], players + 1))
     for _ in range(_STEPS):
-        utility = np.einsum("pkc,...c->...pk", design, found)
+        utility = np.einsum("pkc,...c->...pk", design, theta)
         chance = np.exp(utility - utility.max(-1, keepdims=True))
         chance /= chance.sum(-1, keepdims=True)
         slope = np.einsum("...pk,pkc->...c", counts - total * chance, design)
@@ -45,14 +45,14 @@ def fit(counts: Array, players: int) -> Array:
         curve = np.einsum("...pk,pkc,pkd->...cd", total * chance, design, design)
         curve -= np.einsum("...p,...pc,...pd->...cd", total[..., 0], weighted, weighted)
         step = np.linalg.solve(curve + shift, slope[..., None])[..., 0]
-        found += np.clip(step, -1, 1)
+        theta += np.clip(step, -1, 1)
         if np.abs(step).max() < 1e-10:
             break
-    return found[..., :players] - found[..., :players].mean(-1, keepdims=True)
+    return theta[..., :players] - theta[..., :players].mean(-1, keepdims=True)
 
 
 def bootstrap(by_prompt: Array, players: int, draws: int = 1000, seed: int = 0) -> Array:
-    """Log strengths [draws, players] over prompts drawn with replacement.
+    """Bootstrap of `fit`: log strengths [draws, players] over prompts drawn with replacement.
 
     `by_prompt` [prompts, pairs, 3] are the counts of each prompt, of equal weight.
     """

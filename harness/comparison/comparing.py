@@ -1,8 +1,9 @@
-"""One candidate against named baselines: pairs, winning rates, means with costs, set scores."""
+"""Comparison of a candidate run with baseline runs: winning rates, means, costs, set scores."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -48,13 +49,13 @@ def compare(
     """Compare `candidate` with every baseline and write `compare/` below `out`.
 
     `baselines` names the comparisons ("own", "matched cost", ...); None marks one that was not made
-    and `absent` may say why. The first of `metrics` is the headline. `set_scores` are stated beside
+    and `absent` may say why. The first of `metrics` is the headline. `set_scores` are listed beside
     the runs that they name ("candidate" or a comparison). `items` names the images to compare
     ("p0/3" is prompt p0 at seed 3), which every run must hold; nothing else of the runs is read or
     counted. Without it all are compared: only items that both sides have are paired, the rest is
-    counted. Set scores are stated as given: take them over the same items. `by_prompt` are those of
-    the metrics, by name, that are computed here from stored features. Of imported images that are
-    not declared paired, each is compared with every image of its prompt on the other side.
+    counted. Set scores are taken as given: compute them over the same items. `by_prompt` are those
+    of the metrics, by name, that are computed here from stored features. Of imported images that
+    are not declared paired, each is compared with every image of its prompt on the other side.
     `primary` is the one result that was declared before looking; everything else is exploratory.
     `margin` is how far from one half a winning rate may be and still not matter: see
     `decisions.verdict`. `votes` are people's on pairs of images, where the metric HUMAN is among
@@ -68,10 +69,9 @@ def compare(
     a set score of another run.
     """
     present = {name: run for name, run in baselines.items() if run is not None}
-    _check(present, metrics, set_scores)
+    _check(candidate, present, metrics, set_scores)
     _check_declared(primary, margin, baselines, metrics)
     for run in present.values():
-        _check_other(candidate, run)
         check_same_noise(candidate, run)
     sides = {CANDIDATE: candidate, **present}
     read = [metric for metric in metrics if metric != HUMAN]
@@ -124,7 +124,7 @@ def tabulate(
     items: Collection[str] | None = None,
     by_prompt: Mapping[str, PromptMetric] | None = None,
 ) -> tuple[dict[str, RunFacts], list[Mean]]:
-    """Facts and mean scores of runs by name, each by itself.
+    """Facts and mean scores of runs by name, without comparing them.
 
     `items` and `by_prompt` as for `compare`.
     """
@@ -135,13 +135,16 @@ def tabulate(
 
 
 def _facts(run: Run, scored: pairs.Scored, plain: Run | None) -> RunFacts:
-    """`plain` is a run of plain guidance over the same items, if any: see `run_guidance`."""
+    """A run's facts; `plain` is a run of plain guidance over the same items, for `run_guidance`."""
     cost = run_cost(scored.selection, scored.items)
     return RunFacts.of(run, scored.items, cost, run_guidance(scored.selection, plain))
 
 
 def _check(
-    baselines: Mapping[str, Run], metrics: Sequence[MetricInfo], set_scores: Sequence[RunScore]
+    candidate: Run,
+    baselines: Mapping[str, Run],
+    metrics: Sequence[MetricInfo],
+    set_scores: Sequence[RunScore],
 ) -> None:
     if not metrics:
         raise HarnessError("nothing to compare: name at least one metric that scores single images")
@@ -149,6 +152,10 @@ def _check(
         raise HarnessError("nothing to compare with: there is no baseline run")
     if CANDIDATE in baselines:
         raise HarnessError(f"a comparison cannot be called {CANDIDATE!r}: choose another name")
+    if any(files.same_place(candidate.path, run.path) for run in baselines.values()):
+        raise HarnessError(
+            f"{candidate.path} would be compared with itself: name another run as baseline"
+        )
     for score in set_scores:
         if score.run not in {CANDIDATE, *baselines}:
             raise HarnessError(
@@ -180,13 +187,6 @@ def _check_declared(
         raise unknown("comparison", primary.comparison, baselines, "the declared primary result")
 
 
-def _check_other(candidate: Run, baseline: Run) -> None:
-    if files.same_place(candidate.path, baseline.path):
-        raise HarnessError(
-            f"{candidate.path} would be compared with itself: name another run as baseline"
-        )
-
-
 def check_same_metrics(candidate: Run, baseline: Run, a: pairs.Scored, b: pairs.Scored) -> None:
     for metric, identity in a.identities.items():
         if identity != b.identities[metric]:
@@ -197,10 +197,11 @@ def check_same_metrics(candidate: Run, baseline: Run, a: pairs.Scored, b: pairs.
 
 
 def _set_results(runs: Mapping[str, RunFacts], scores: Sequence[RunScore]) -> list[SetResult]:
-    """Set scores beside the candidate's, with a warning where they cannot be set beside it."""
+    """Set scores with their differences, and a warning where they do not compare with the
+    candidate's."""
     own = {score.metric.name: score for score in scores if score.run == CANDIDATE}
     failed = {name: sum(run.failed.values()) for name, run in runs.items()}
-    found = []
+    rows = []
     for score in scores:
         metric, ours = score.metric, own.get(score.metric.name)
         warning = None
@@ -213,18 +214,16 @@ def _set_results(runs: Mapping[str, RunFacts], scores: Sequence[RunScore]) -> li
             )
         about = (metric.name, metric.title, metric.about, metric.direction)
         gap = _set_difference(ours, score)
-        found.append(SetResult(score.run, *about, score.estimate, warning, gap))
-    return found
+        rows.append(SetResult(score.run, *about, score.estimate, warning, gap))
+    return rows
 
 
 def _set_difference(ours: RunScore | None, score: RunScore) -> Estimate:
     """The candidate's set score minus another, over the same images, with a jackknife interval."""
 
-    def null(reason: str | None) -> Estimate:
-        return Estimate(None, None, None, score.n, reason)
-
+    null = partial(Estimate, None, None, None, score.n)
     if ours is None or score.run == CANDIDATE:
-        return null(None)
+        return null()
     if ours.value is None or score.value is None:
         return null("undefined on a side")
     if ours.n != score.n:

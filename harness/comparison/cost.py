@@ -1,4 +1,4 @@
-"""What an image of a run cost: network evaluations, counted, and seconds, measured."""
+"""Cost of a run per image: counted network evaluations, measured seconds."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from harness.store.scores import Selection
 
 
 def run_cost(selection: Selection, items: pd.DataFrame) -> Cost:
-    """Mean evaluations over the items that count some, and seconds from `timing/`.
+    """Mean network evaluations over the items with a count, and seconds from `timing/`.
 
     Seconds are known by shard: those of all images of the shards that hold some of the items.
     """
@@ -38,7 +38,7 @@ def _seconds(selection: Selection) -> tuple[float | None, int, str]:
     timed = [shard for shard in run.shards("timing") if shard in selection.rows]
     if not timed:
         return None, 0, "not timed"
-    timing = selection.run.frame("timing", ["images", "seconds", "device", "threads"], timed)
+    timing = run.frame("timing", ["images", "seconds", "device", "threads"], timed)
     where = timing[["device", "threads"]].drop_duplicates().sort_values(["device", "threads"])
     device = " and ".join(
         f"{row.device}, {row.threads} thread{'s' if row.threads != 1 else ''}"

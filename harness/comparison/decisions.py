@@ -1,4 +1,4 @@
-"""From a rate with interval and p-value to a word, and how many looks were taken."""
+"""Verdicts from winning rates and p-values, and Holm's correction for several of them."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from harness.store.results import Estimate
 
 
 def verdict(rate: Estimate, p_value: float | None, margin: float | None = None) -> str:
-    """wins, loses, equivalent, undecided; undefined where there is no interval.
+    """The verdict wins, loses, equivalent or undecided; undefined without an interval.
 
     equivalent: the interval lies within `margin` of one half: whatever the difference is, it is too
     small to matter. Else wins or loses where the interval leaves out one half and p < 0.05. Both
-    are asked for, since either alone is too sure at times: the interval where few pairs differ, the
-    p-value where seeds of a prompt disagree in the two directions unalike.
+    are required, since either alone is anticonservative at times: the interval where few pairs
+    differ, the p-value where seeds of a prompt disagree in the two directions unalike.
     """
     if rate.low is None or rate.high is None or p_value is None:
         return "undefined"
@@ -26,7 +26,7 @@ def verdict(rate: Estimate, p_value: float | None, margin: float | None = None) 
 
 
 def holm(p_values: Sequence[float | None]) -> list[float | None]:
-    """Holm's (1979) adjusted p-values: all below 0.05 are true findings together in 95 %.
+    """Holm's (1979) adjusted p-values, which control the family-wise error rate.
 
     A null takes no part and stays null.
     """

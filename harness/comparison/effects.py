@@ -1,6 +1,6 @@
-"""How large an effect is. Under common noise a winning rate does not say: a tiny gain everywhere
-wins every pair. So beside it: the mean difference in seed deviations, how alike the pairs are, and
-how often the candidate wins against the baseline at another seed.
+"""Effect sizes beside the winning rate, which under common noise does not measure them: a tiny
+gain everywhere wins every pair. They are the mean difference in seed deviations, the correlation of
+a pair's scores, and the winning rate against the baseline at another seed.
 
 Intervals are Student's t on jackknives over prompts (Miller 1974), vectorised.
 """
@@ -68,14 +68,13 @@ def pair_correlation(a: Floats, b: Floats, prompts: Codes) -> Estimate:
         return np.arctanh(np.clip((xy - x * y / n) / spread, -1 + 1e-15, 1 - 1e-15))
 
     sums = [_sums(column, codes, m) for column in columns]
-    found = _jackknife(fisher_z, [counts.astype(np.float64), *sums])
-    return found.through(math.tanh)
+    return _jackknife(fisher_z, [counts.astype(np.float64), *sums]).through(math.tanh)
 
 
 def unpaired_rate(
     a: Floats, b: Floats, a_failed: Mask, b_failed: Mask, sign: float, prompts: Codes
 ) -> Estimate:
-    """How often the candidate beats the baseline at another seed of the same prompt, in [0, 1].
+    """Winning rate over the baseline at another seed of the same prompt, in [0, 1].
 
     Mean over prompts of the share won of all pairs of two different seeds: the winning rate without
     common noise. `a` and `b` [n] belong to the same items, with `sign` -1 where lower is better;
@@ -93,18 +92,18 @@ def unpaired_rate(
     codes, counts = dense(prompts[kept])
     wins = _beaten(x, y, codes)
     shares = _sums(wins - outcome(_gap(x, y)), codes, len(counts)) / (counts * (counts - 1))
-    found = winning_rate(shares, np.arange(len(shares)))
-    return Estimate(found.value, found.low, found.high, found.n, found.reason)
+    rate = winning_rate(shares, np.arange(len(shares)))
+    return Estimate(rate.value, rate.low, rate.high, rate.n, rate.reason)
 
 
 def _gap(x: Floats, y: Floats) -> Floats:
-    """x - y, where two failures are alike."""
+    """x - y, and 0 where both images failed."""
     with np.errstate(invalid="ignore"):
         return np.where(x == y, 0.0, x - y)
 
 
 def _beaten(x: Floats, y: Floats, codes: Codes) -> Floats:
-    """How many of its prompt's y each x beats, with ties, by places in one sorted list."""
+    """Number of its prompt's y that each x beats, ties counted half, by binary search."""
     _, ranks = np.unique(np.concatenate([x, y]), return_inverse=True)
     start = codes * len(ranks)
     mine, theirs = start + ranks[: len(x)], np.sort(start + ranks[len(x) :])
@@ -114,7 +113,7 @@ def _beaten(x: Floats, y: Floats, codes: Codes) -> Floats:
 
 
 def _jackknife(value: Callable[..., Floats], sums: list[Floats]) -> Estimate:
-    """A function of sums over prompts, with its delete-one-prompt jackknife interval."""
+    """A function of sums over prompts with its delete-one-prompt jackknife interval."""
     m = len(sums[0])
     with np.errstate(invalid="ignore", divide="ignore"):
         whole = float(value(*(part.sum() for part in sums)))

@@ -1,4 +1,4 @@
-"""The nominal guidance scale of a run: the mean over its images, each a mean over its steps."""
+"""Nominal guidance scale of a run: the mean over its images of their means over steps."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class GuidanceScale(NominalScale):
-    """A nominal guidance scale with its course.
+    """A run's nominal guidance scale, and how it varies over steps and images.
 
     `curve` is the mean over images at each step: its sigma and its scale, [steps, 2]. `spread` is
-    how far the images' own scales reach, the greatest less the smallest. `declared`: it is an input
-    of a distilled network, and no sampler's doing.
+    the range of the images' own scales, maximum less minimum. `declared`: the scale is an input of
+    a distilled network, not the sampler's.
     """
 
     curve: Floats | None = None
@@ -31,7 +31,7 @@ class GuidanceScale(NominalScale):
 
 
 def run_guidance(selection: Selection, reference: Run | None = None) -> NominalScale:
-    """As `guidance_scale`, without the curve: from what is stored with the images, if it is."""
+    """As `guidance_scale`, without the curve, from the images' stored scales if there are any."""
     if selection.run.imported:
         return NominalScale(None, 0, "no guidance scale: its images were made elsewhere")
     if selection.run.shards("guidance"):
@@ -43,18 +43,18 @@ def run_guidance(selection: Selection, reference: Run | None = None) -> NominalS
 
 
 def _sd(values: Floats) -> float | None:
-    """The images' standard deviation; 0 where all are alike but for rounding."""
+    """Standard deviation over images; 0 where all are equal but for rounding."""
     if len(values) < 2:
         return None
     return 0.0 if np.allclose(values, values[0], rtol=1e-9) else float(values.std(ddof=1))
 
 
 def guided_run(runs: Sequence[Run]) -> Run:
-    """The first whose guidance moves every step, to serve as `reference`; else the first."""
-    return next((run for run in runs if _moves_every_step(run.spec.sampler.params)), runs[0])
+    """The first run with guidance at every step, to serve as `reference`; else the first."""
+    return next((run for run in runs if _guides_every_step(run.spec.sampler.params)), runs[0])
 
 
-def _moves_every_step(params: Mapping[str, Any]) -> bool:
+def _guides_every_step(params: Mapping[str, Any]) -> bool:
     parts = params.get("interval") or params.get("interval_steps")
     return params.get("guidance") not in (0, 1) and not parts
 
@@ -62,7 +62,7 @@ def _moves_every_step(params: Mapping[str, Any]) -> bool:
 def guidance_scale(
     run: Run, reference: Run | None = None, items: Collection[str] | None = None
 ) -> GuidanceScale:
-    """A run's scale over the items that `items` names (None: all).
+    """A run's nominal guidance scale over the items that `items` names (None: all).
 
     An image's is the mean over its steps, weighted by |d sigma| * ||c - u||. Where a step did not
     evaluate both branches (outside a guidance interval), ||c - u|| of all steps is taken from
@@ -84,11 +84,11 @@ def _scale(selection: Selection, reference: Run | None) -> GuidanceScale:
             else "its network has no unconditional branch, or the run is of an older version"
         )
         return GuidanceScale(None, 0, f"no guidance scale: {why}")
-    found: list[Floats] = []
+    means: list[Floats] = []
     steps: list[Floats] = []
     for shard, asked in selection.rows.items():
         ids, (levels, travel, scale, push) = _read(run, shard)
-        if np.isnan(push).any() and not _alike(scale).all():
+        if np.isnan(push).any() and not _constant(scale).all():
             if reference is None or shard not in reference.shards("guidance"):
                 return GuidanceScale(None, 0, _UNKNOWN)
             others, (known, _, _, pushes) = _read(reference, shard)
@@ -98,15 +98,14 @@ def _scale(selection: Selection, reference: Run | None) -> GuidanceScale:
         weight = travel * push
         with np.errstate(invalid="ignore", divide="ignore"):
             mean = (weight * scale).sum(1) / weight.sum(1)
-        found.append(np.where(_alike(scale), scale[:, 0], mean)[asked])
+        means.append(np.where(_constant(scale), scale[:, 0], mean)[asked])
         steps.append(scale[asked])
         sigma = levels[0]
-    values = np.concatenate(found)
+    values = np.concatenate(means)
     held = np.isfinite(values)
     if not held.any():
         return GuidanceScale(None, 0, _UNKNOWN)
-    mean_steps = np.concatenate(steps)[held].mean(0)
-    curve = np.stack([sigma, mean_steps], axis=1)
+    curve = np.stack([sigma, np.concatenate(steps)[held].mean(0)], axis=1)
     values = values[held]
     spread = float(np.ptp(values))
     return GuidanceScale(float(values.mean()), len(values), None, _sd(values), curve, spread)
@@ -127,7 +126,7 @@ def _read(run: Run, shard: str) -> tuple[list[str], list[Floats]]:
     return table["item_id"].tolist(), columns
 
 
-def _alike(scale: Floats) -> NDArray[np.bool_]:
+def _constant(scale: Floats) -> NDArray[np.bool_]:
     return np.all(np.isclose(scale, scale[:, :1], rtol=1e-9), axis=1)
 
 

@@ -1,4 +1,4 @@
-"""People's votes on pairs of images as a metric: the share of votes for an image is its score."""
+"""Human votes on pairs of images as a metric: an image's score is its share of the votes."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _SHARES = {"candidate": WIN, "tie": TIE, "baseline": LOSS}
 
 
 def preferences(folder: str, candidate: str, baseline: str) -> Votes:
-    """The votes below `folder` on two runs (ids), those on them the other way round among them."""
+    """The votes below `folder` on two runs (ids), in either order, as shares for the candidate."""
     votes = all_votes(folder)
     share = votes["winner"].map(_SHARES).astype(float)
     same = (votes["candidate"] == candidate) & (votes["baseline"] == baseline)
@@ -25,25 +25,25 @@ def preferences(folder: str, candidate: str, baseline: str) -> Votes:
     keys = ["item_id", "other_id"]
     swapped = votes[other].rename(columns=dict(zip(keys, keys[::-1], strict=True)))
     both = pd.concat([votes[same].assign(share=share), swapped.assign(share=turned(share))])
-    found = both.groupby(keys)["share"].mean()
-    return {(str(item), str(other)): float(value) for (item, other), value in found.items()}
+    shares = both.groupby(keys)["share"].mean()
+    return {(str(item), str(other)): float(value) for (item, other), value in shares.items()}
 
 
 def with_votes(sides: Mapping[str, pd.DataFrame], votes: Votes) -> dict[str, pd.DataFrame]:
-    """The items of a candidate and its one baseline with the shares of votes for each as scores."""
+    """The items of a candidate and its one baseline, with each item's share of votes as score."""
     if len(sides) != 2:
         raise HarnessError("votes are on two runs: compare with one baseline at a time")
-    found = {}
+    scored = {}
     for place, (name, frame) in enumerate(sides.items()):
         shares = pd.Series([*votes.values()], [images[place] for images in votes], float)
         shares = shares if name == CANDIDATE else turned(shares)
         values = frame["item_id"].map(shares.groupby(level=0).mean())
-        found[name] = frame.assign(**_scores(values))
-    return found
+        scored[name] = frame.assign(**_scores(values))
+    return scored
 
 
 def voted(joined: Joined, votes: Votes) -> Joined:
-    """The pairs with their own votes as scores of both sides: images may be in several pairs."""
+    """The pairs with each pair's own votes as its scores: an image may be in several pairs."""
     items = joined.items
     own = items["prompt_id"] + "/" + items["seed"].astype(str)
     keys = zip(own, items["item_id_b"], strict=True)

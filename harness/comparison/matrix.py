@@ -1,10 +1,10 @@
-"""More than two samplers: everybody against everybody, a mean winning rate, and strengths."""
+"""Matrix of three or more samplers: all pairwise comparisons, mean winning rates, strengths."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import replace
 from itertools import combinations
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -29,7 +29,7 @@ def compare_all(
     items: Collection[str] | None = None,
     by_prompt: Mapping[str, PromptMetric] | None = None,
 ) -> MatrixTable:
-    """Each of the runs against each other one, over the images that all have in common.
+    """Compare each run with each other one, over the images that all have in common.
 
     Strengths are those of Bradley and Terry with Davidson's ties, with the 2.5 and 97.5 percentiles
     of 1,000 resamples of the prompts. Raises HarnessError as `compare` does, and for fewer than
@@ -92,11 +92,10 @@ def _pairs(
 def _duels(
     joined: Mapping[tuple[str, str], Pairs], metric: MetricInfo, category: str | None
 ) -> Iterator[Duel]:
-    """Both orders of each pair: the second is the first turned round."""
+    """Both orders of each pair; the second is the first mirrored."""
     for (a, b), each in joined.items():
-        found = rating.result(each, metric, f"{a} vs {b}")
-        about = (found.pairs, found.p_value)
-        rate, gap = found.winning_rate, found.difference
+        result = rating.result(each, metric, f"{a} vs {b}")
+        about, rate, gap = (result.pairs, result.p_value), result.winning_rate, result.difference
         yield Duel(metric.name, category, a, b, *about, rate, gap)
         yield Duel(metric.name, category, b, a, *about, rate.turned(1), gap.turned(0))
 
@@ -107,7 +106,7 @@ def _ranks(
     metric: MetricInfo,
     category: str | None,
 ) -> Iterator[Rank]:
-    """Over the items on which every pair counts; nothing where there are none."""
+    """Mean winning rates and strengths over the items on which every pair counts, if any."""
     outcome = np.stack([each.outcome for each in joined.values()], 1)
     counted = ~np.isnan(outcome.sum(axis=1))
     outcome = outcome[counted]
@@ -130,11 +129,10 @@ def _ranks(
             if name in (a, b)
         ]
         mean = np.mean(wins, 0)
-        found = (
+        rate = (
             two_way.shared_rate(mean, prompts, some.seeds)[0]
             if some.shared
             else statistics.winning_rate(mean, prompts)
         )
-        strength = Estimate(strengths[at], low[at], high[at], found.n)
-        strength = replace(strength, low=None, high=None) if alone else strength
-        yield Rank(metric.name, category, name, found, strength)
+        ends: tuple[Any, Any] = (None, None) if alone else (low[at], high[at])
+        yield Rank(metric.name, category, name, rate, Estimate(strengths[at], *ends, rate.n))

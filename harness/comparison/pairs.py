@@ -1,4 +1,4 @@
-"""Items of a run with their scores, and the pairs that two runs have in common."""
+"""Scored items of runs, and their pairing by prompt and seed."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ class Joined:
 class Scored:
     """A run's items without pictures, one row each, with `value:<metric>` and `reason:<metric>`.
 
-    `identities` tells by metric which version and weights of it gave the scores.
+    `identities` are hashes, by metric, of the version and weights that gave the scores.
     """
 
     selection: Selection
@@ -77,7 +77,7 @@ def read_items(
     wanted: Collection[str] | None = None,
     by_prompt: Mapping[str, PromptMetric] | None = None,
 ) -> Scored:
-    """The items of `run` that `wanted` names (None: all) with their scores.
+    """Read the items of `run` that `wanted` names (None: all) with their scores.
 
     Those of the metrics `by_prompt` are computed from features, of the wanted items only.
 
@@ -121,7 +121,7 @@ def join(a: pd.DataFrame, b: pd.DataFrame, names: tuple[str, str]) -> Joined:
 
 
 def cross(a: pd.DataFrame, b: pd.DataFrame, names: tuple[str, str]) -> Joined:
-    """Pair every item of a prompt with every item of it in the other run: their noise differs.
+    """Pair every item of a prompt with all of the other run's, for runs of different noise.
 
     Otherwise as `join`; the mean of a prompt's outcomes is then the share of wins of two images
     drawn independently (Mann and Whitney 1947), and that of its differences that of its means.
@@ -172,7 +172,7 @@ def _span(items: pd.DataFrame) -> str:
 
 
 def outcomes(joined: Joined, metric: MetricInfo, comparison: str) -> pd.DataFrame:
-    """The pairs on one metric, with columns as in `store.results.PAIRS`.
+    """The outcomes of all pairs on one metric, with columns as in `store.results.PAIRS`.
 
     The better value wins, equal values tie; a failed image loses, two failed tie. Where both sides
     have a picture and one has no score, the pair is left out (null, with the reason). So is a pair
@@ -181,12 +181,11 @@ def outcomes(joined: Joined, metric: MetricInfo, comparison: str) -> pd.DataFram
     items = joined.items
     a, b = items[f"value:{metric.name}_a"], items[f"value:{metric.name}_b"]
     a_failed, b_failed = items["failed_a"].notna(), items["failed_b"].notna()
-    sign = 1.0 if metric.direction == "higher" else -1.0
-    stands = b_failed.astype(float) - a_failed.astype(float)  # 1: the candidate's alone is there
-    ahead = np.where(a_failed | b_failed, stands, sign * (a - b))
-    found = pd.Series(outcome(ahead), items.index)
+    stands = b_failed.astype(float) - a_failed.astype(float)  # 1: the baseline's alone failed
+    ahead = np.where(a_failed | b_failed, stands, metric.sign * (a - b))
+    decided = pd.Series(outcome(ahead), items.index)
     if metric == HUMAN:
-        found = found.where(a.notna())
+        decided = decided.where(a.notna())
     reasons = items[f"reason:{metric.name}_a"].where(a.isna(), items[f"reason:{metric.name}_b"])
     return typed(
         {
@@ -202,8 +201,8 @@ def outcomes(joined: Joined, metric: MetricInfo, comparison: str) -> pd.DataFram
             "b_value": b.where(~b_failed),
             "a_failed": items["failed_a"],
             "b_failed": items["failed_b"],
-            "outcome": found,
-            "left_out": reasons.fillna("no score").where(found.isna()),
+            "outcome": decided,
+            "left_out": reasons.fillna("no score").where(decided.isna()),
         },
         PAIRS,
     )

@@ -1,4 +1,4 @@
-"""Scores of images by the features of their prompt's images: computed when they are read."""
+"""Scores of prompt metrics, computed from stored features whenever runs are compared."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ def prompt_scores(selection: Selection, metric: PromptMetric) -> pd.DataFrame:
         values = metric.values(features[members])
         for at, value in zip(members, values, strict=True):
             scores[at] = value
-    found = selection.reasons(encoder)
-    found.loc[valid, "value"] = [None if isinstance(s, Undefined) else s for s in scores]
-    found.loc[valid, "reason"] = [s.reason if isinstance(s, Undefined) else None for s in scores]
-    return found.astype({"value": "float64"})[["value", "reason"]]
+    table = selection.reasons(encoder)
+    table.loc[valid, "value"] = [None if isinstance(s, Undefined) else s for s in scores]
+    table.loc[valid, "reason"] = [s.reason if isinstance(s, Undefined) else None for s in scores]
+    return table.astype({"value": "float64"})[["value", "reason"]]
 
 
 def prompt_identity(selection: Selection, metric: PromptMetric) -> str:
-    """Version and parameters of a metric, with those of the features that it reads."""
+    """Hash of a metric's version and parameters, and of the features that it reads."""
     features = selection.identity(f"features/{metric.features.label}")
     made_by = json.dumps([metric.name, metric.version, metric.params, features], sort_keys=True)
     return hashlib.sha256(made_by.encode()).hexdigest()[:16]

@@ -1,4 +1,4 @@
-"""The numbers of one metric's pairs: winning rate, difference, effect sizes, with intervals."""
+"""Results of pairs on one metric: winning rate, difference, effect sizes, with intervals."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _FLAGS = ("shared", "crossed")
 
 @dataclass(frozen=True)
 class Pairs:
-    """Some pairs as arrays [n]; `outcome` is nan where a pair is left out (`reasons` says why).
+    """Some pairs as arrays [n]; `outcome` is nan where one is left out for one of the `reasons`.
 
     `shared`: the noise depends on the seed alone, so that prompts share it. `crossed`: all pairs of
     a prompt's images, whose noise differs.
@@ -58,7 +58,7 @@ class Pairs:
         )
 
     def part(self, kept: Mask) -> Pairs:
-        """Those that a mask [n] keeps."""
+        """The pairs that a mask [n] keeps."""
         rows = {name: value[kept] for name, value in vars(self).items() if name not in _FLAGS}
         return replace(self, **rows)
 
@@ -78,7 +78,7 @@ def results(
     role: str,
     margin: float | None,
 ) -> Iterator[Result]:
-    """What all pairs say on a metric, then those of each category in alphabetical order.
+    """The result over all pairs on a metric, then one for each category in alphabetical order.
 
     Categories are always exploratory.
     """
@@ -93,10 +93,10 @@ def results(
 def result(
     pairs: Pairs, metric: MetricInfo, comparison: str, margin: float | None = None
 ) -> Result:
-    """What some pairs say on a metric: exploratory, of no category, no item without a partner."""
+    """The result over some pairs on a metric: exploratory, of no category, none unpaired."""
     counted = ~np.isnan(pairs.outcome)
     outcome = pairs.outcome[counted]
-    found, p_value, p_method = _winning_rate(pairs.part(counted))
+    rate, p_value, p_method = _winning_rate(pairs.part(counted))
     prompts, seeds = (statistics.distinct(c[counted]) for c in (pairs.prompts, pairs.seeds))
     wins, ties, losses = (int((outcome == value).sum()) for value in OUTCOMES)
     difference, about = _difference(pairs, metric)
@@ -117,12 +117,12 @@ def result(
         left_out=int((~counted).sum()),
         a_unpaired=0,
         b_unpaired=0,
-        winning_rate=replace(found, n=prompts, reason=_why(found, pairs)),
+        winning_rate=replace(rate, n=prompts, reason=_why(rate, pairs)),
         p_value=p_value,
         p_method=p_method,
-        verdict=verdict(found, p_value, margin),
-        detectable=found.effective and detectable(found.effective, found.n - 1),
-        warning=two_way.seed_warning(found.n, seeds) if pairs.shared and seeds else None,
+        verdict=verdict(rate, p_value, margin),
+        detectable=rate.effective and detectable(rate.effective, rate.n - 1),
+        warning=two_way.seed_warning(rate.n, seeds) if pairs.shared and seeds else None,
         difference=difference,
         effect=effect,
         correlation=correlation,
@@ -132,15 +132,15 @@ def result(
 
 
 def _winning_rate(pairs: Pairs) -> tuple[WinningRate, float | None, str]:
-    """For pairs that count, with p-value and its method."""
+    """The winning rate over pairs that count, with p-value and its method."""
     if pairs.shared:
         return two_way.shared_rate(pairs.outcome, pairs.prompts, pairs.seeds)
-    found = statistics.winning_rate(pairs.outcome, pairs.prompts)
-    return found, *statistics.sign_flip_p(pairs.outcome, pairs.prompts)
+    rate = statistics.winning_rate(pairs.outcome, pairs.prompts)
+    return rate, *statistics.sign_flip_p(pairs.outcome, pairs.prompts)
 
 
 def _difference(pairs: Pairs, metric: MetricInfo) -> tuple[Estimate, dict[str, Any]]:
-    """Mean difference over pairs with a score on both sides, and of how many pairs it is.
+    """Mean difference over pairs with a score on both sides, and fields of `Result` about it.
 
     Of a binary metric it is the risk difference: its sign is an outcome, whose rate has the
     interval and the p-value (McNemar's exact test for one seed; with more, that by prompts).
@@ -153,42 +153,42 @@ def _difference(pairs: Pairs, metric: MetricInfo) -> tuple[Estimate, dict[str, A
     if pairs.binary:
         rate, about["mcnemar_p"], _ = _winning_rate(replace(both, outcome=outcome_of(gap)))
         about |= {"only_a": int((gap == 1).sum()), "only_b": int((gap == -1).sum())}
-        found = rate.through(balance)
+        difference = rate.through(balance)
     elif pairs.shared:
-        found = two_way.shared_mean(gap, both.prompts, both.seeds)
+        difference = two_way.shared_mean(gap, both.prompts, both.seeds)
     else:
-        found = statistics.mean(gap, both.prompts)
+        difference = statistics.mean(gap, both.prompts)
     if metric.least is not None and metric.most is not None:
-        found = found.within(metric.least - metric.most, metric.most - metric.least)
-    return found, about
+        difference = difference.within(metric.least - metric.most, metric.most - metric.least)
+    return difference, about
 
 
 def _effects(pairs: Pairs, metric: MetricInfo) -> list[Estimate]:
-    """The difference in seed deviations, the correlation of a pair, and the rate at other seeds."""
+    """Difference in seed deviations, correlation of a pair, winning rate at other seeds."""
     if pairs.crossed:
         return 3 * [Estimate(None, None, None, 0, "images are not paired")]
     scored = pairs.part(~(np.isnan(pairs.a) | np.isnan(pairs.b)))
     counted = pairs.part(~np.isnan(pairs.outcome))
     sides = (counted.a, counted.b, counted.a_failed, counted.b_failed)
-    sign = 1.0 if metric.direction == "higher" else -1.0
-    found = [
+    estimates = [
         effects.standardised_difference(scored.a, scored.b, scored.prompts),
         effects.pair_correlation(scored.a, scored.b, scored.prompts),
-        effects.unpaired_rate(*sides, sign, counted.prompts),
+        effects.unpaired_rate(*sides, metric.sign, counted.prompts),
     ]
-    return [_apart(each) for each in found] if pairs.shared else found
+    return [_without_interval(each) for each in estimates] if pairs.shared else estimates
 
 
-def _apart(found: Estimate) -> Estimate:
-    """Without its interval over prompts, which share their noise."""
-    if found.low is None:
-        return found
-    return Estimate(found.value, None, None, found.n, "no interval: prompts share their noise")
+def _without_interval(estimate: Estimate) -> Estimate:
+    """An estimate without its interval, which treats prompts of shared noise as independent."""
+    if estimate.low is None:
+        return estimate
+    reason = "no interval: prompts share their noise"
+    return replace(estimate, low=None, high=None, reason=reason)
 
 
-def _why(found: Estimate, pairs: Pairs) -> str | None:
-    """The reason of a null; where every pair was left out, the commonest reason for that."""
+def _why(rate: Estimate, pairs: Pairs) -> str | None:
+    """The reason of a null rate; where every pair was left out, the commonest of theirs."""
     reasons = pairs.reasons.dropna()
-    if found.value is None and len(reasons):
+    if rate.value is None and len(reasons):
         return f"no pair has a score on both sides ({reasons.mode().iloc[0]})"
-    return found.reason
+    return rate.reason

@@ -1,4 +1,4 @@
-"""Whether two runs start from the same noise."""
+"""Check that two runs start from the same noise, so that their images are pairs."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ _OPTIONS = {"noise_key": "--noise-key", "size": "--size"}
 
 
 def check_same_noise(candidate: Run, baseline: Run) -> None:
-    """Raise HarnessError for runs that do not: pairs are only pairs if both sides do.
+    """Raise HarnessError for runs that do not start from the same noise.
 
-    Of imported images it is declared. Runs of different models may be compared where they do: what
-    is told then is of model and sampler together.
+    Imported images are taken as declared. Runs of different models may be compared where they do:
+    differences are then of model and sampler together.
     """
     if candidate.imported or baseline.imported:
         return
@@ -29,11 +29,11 @@ def check_same_noise(candidate: Run, baseline: Run) -> None:
             )
         raise HarnessError(
             f"{sides} are runs of different models, {one.model} and {other.model}. These can be "
-            f"compared where both start from the same noise, but their {name} is {_told(a)} and "
-            f"{_told(b)}: generate both with the same {option} and prompts, or compare runs of one "
+            f"compared where both start from the same noise, but their {name} is {_text(a)} and "
+            f"{_text(b)}: generate both with the same {option} and prompts, or compare runs of one "
             "model"
         )
 
 
-def _told(value: object) -> str:
+def _text(value: object) -> str:
     return "x".join(map(str, value)) if isinstance(value, tuple | list) else str(value)

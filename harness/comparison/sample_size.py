@@ -1,4 +1,4 @@
-"""How many prompts and seeds it takes to see a winning rate, and which rate a number of them shows.
+"""Power analysis: prompts and seeds needed to detect a winning rate, and the rate they detect.
 
 Normal approximations (Student's quantiles) of the score test behind the intervals. An outcome is 1,
 1/2 or 0: with a share t of ties its variance is (1 - t) / 4 - (rate - 1/2)^2, and seeds of a prompt
@@ -21,10 +21,10 @@ _MOST_PROMPTS = 10_000_000
 
 @dataclass(frozen=True)
 class Plan:
-    """What is expected of a comparison.
+    """Assumptions of a power analysis.
 
     `ties` is the share of tied pairs, `prompt_share` the prompts' part of the outcomes' variance
-    (0: seeds are as good as prompts; 1: more seeds tell nothing), `alpha` the two-sided level; all
+    (0: seeds are as good as prompts; 1: more seeds add nothing), `alpha` the two-sided level; all
     in [0, 1).
     """
 
@@ -42,11 +42,11 @@ class Plan:
                 )
 
     def flips(self, prompts: int, seeds: int) -> float:
-        """Fair coin flips that tell as much as the pairs of these prompts and seeds."""
+        """Effective sample size: fair coin flips worth the pairs of these prompts and seeds."""
         return prompts * seeds / (1 + (seeds - 1) * self.prompt_share) / (1 - self.ties)
 
     def power(self, rate: float, prompts: int, seeds: int) -> float:
-        """Chance that a true winning rate is told from one half, in [0, 1]."""
+        """Probability that a true winning rate is significantly unlike one half, in [0, 1]."""
         self._possible(rate)
         if prompts < 2:
             return 0.0
@@ -59,7 +59,7 @@ class Plan:
         return float(stats.t.cdf(beyond / true, prompts - 1))
 
     def prompts(self, rate: float, seeds: int) -> int:
-        """The fewest prompts that show this winning rate in 80 % of cases."""
+        """The fewest prompts that detect this winning rate with 80 % power."""
         self._possible(rate)
         if rate == 0.5:
             raise HarnessError("a winning rate of one half is no difference: nothing can show it")
@@ -72,9 +72,9 @@ class Plan:
         return every[at]
 
     def rate(self, prompts: int, seeds: int) -> float | None:
-        """The smallest winning rate above one half that these show in 80 % of cases."""
-        found = detectable(self.flips(prompts, seeds), prompts - 1, self.alpha)
-        return None if found is None or found > 1 - self.ties / 2 else found
+        """The smallest winning rate above one half that these detect with 80 % power."""
+        rate = detectable(self.flips(prompts, seeds), prompts - 1, self.alpha)
+        return None if rate is None or rate > 1 - self.ties / 2 else rate
 
     def _possible(self, rate: float) -> None:
         most = 1 - self.ties / 2
@@ -86,7 +86,7 @@ class Plan:
 
 
 def detectable(n: float, degrees: float, alpha: float = 0.05) -> float | None:
-    """The smallest winning rate above one half that n coin flips show in 80 % of cases.
+    """The smallest winning rate above one half that n coin flips detect with 80 % power.
 
     Solves (rate - 1/2) sqrt(n) = t_{1 - alpha/2} / 2 + t_{0.8} sqrt(rate (1 - rate)). None where
     even a rate of one would be missed.

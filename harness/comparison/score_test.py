@@ -1,4 +1,4 @@
-"""The score test of a mean outcome (see `outcome`), and the interval that it gives."""
+"""Score test and score interval (Tango 1998) of a mean outcome of wins, ties and losses."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class ScoreTest:
         return 0.5 + (self.wins - self.losses) / 2
 
     def variance(self, rate: float) -> float:
-        """Of one outcome, if the true mean were `rate`, in (0, 1)."""
+        """Variance of one outcome under a true mean `rate`, in (0, 1)."""
         gap = abs(2 * rate - 1)
         more, less = (self.wins, self.losses) if rate >= 0.5 else (self.losses, self.wins)
         linear = more + less - gap * (2 + less - more)  # 2 y^2 - linear y - less gap (1 - gap) = 0
@@ -42,13 +42,13 @@ class ScoreTest:
         return max(0.0, 2 * rarer + gap - gap**2) / 4
 
     def distance(self, rate: float) -> float:
-        """Of the mean outcome from `rate`, in standard errors if that were true."""
+        """Distance of the mean outcome from `rate`, in standard errors under that rate."""
         away = abs(self.value - rate)
         error = math.sqrt(self.variance(rate) * self.spread)
         return 0.0 if away < _TINY else away / error if error else math.inf
 
     def interval(self, most: float) -> tuple[float, float]:
-        """The rates at most `most` standard errors away."""
+        """The score interval: the rates at most `most` standard errors away."""
         turned = ScoreTest(self.losses, self.wins, self.spread)
         return 1 - turned._upper(most), self._upper(most)
 

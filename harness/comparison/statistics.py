@@ -28,14 +28,14 @@ _DRAWS = 10_000
 
 
 def dense(codes: Codes) -> tuple[Codes, Codes]:
-    """Codes [n] >= 0 without gaps, in the same order, and how often each occurs: no sorting."""
+    """Renumber codes [n] >= 0 from 0 without gaps, in order; and the count of each."""
     counts = np.bincount(codes)
     held = counts > 0
     return (np.cumsum(held) - 1)[codes], counts[held]
 
 
 def distinct(codes: Codes) -> int:
-    """How many different ones there are of codes [n] >= 0."""
+    """The number of distinct values among codes [n] >= 0."""
     return int(np.count_nonzero(np.bincount(codes)))
 
 
@@ -44,9 +44,8 @@ def prompt_means(values: Floats, prompts: Codes) -> tuple[Floats, Codes]:
 
     `prompts` [n] are codes >= 0; the result is ordered by code.
     """
-    counts = np.bincount(prompts)
-    held = counts > 0
-    return np.bincount(prompts, weights=values)[held] / counts[held], counts[held]
+    codes, counts = dense(prompts)
+    return np.bincount(codes, weights=values) / counts, counts
 
 
 def winning_rate(outcomes: Floats, prompts: Codes) -> WinningRate:
@@ -98,7 +97,7 @@ def score(outcomes: Floats, prompts: Codes) -> tuple[ScoreTest, int]:
 
 
 def scored(test: ScoreTest, prompts: int, degrees: float) -> WinningRate:
-    """The test's mean with its interval, by Student's t of so many degrees of freedom."""
+    """The test's mean with its score interval by Student's t of these degrees of freedom."""
     most = float(stats.t.ppf((1 + LEVEL) / 2, degrees))
     low, high = test.interval(most)
     flips = coin_flips(test.value, high - low, most)
@@ -106,7 +105,7 @@ def scored(test: ScoreTest, prompts: int, degrees: float) -> WinningRate:
 
 
 def sign_flip_p(outcomes: Floats, prompts: Codes, seed: int = 0) -> tuple[float | None, str]:
-    """Two-sided p-value of "neither side is better", and how it was found.
+    """Two-sided sign-flip p-value of "neither side is better", and its method.
 
     Under the null a prompt's share of wins is as likely p_i as 1 - p_i. The p-value is the share of
     all sign flips of p_i - 1/2 whose mean is at least as far from 0 as the one observed: the exact
@@ -116,15 +115,14 @@ def sign_flip_p(outcomes: Floats, prompts: Codes, seed: int = 0) -> tuple[float 
     """
     if not len(outcomes):
         return None, "no pairs"
-    counts = np.bincount(prompts)
-    held = counts > 0
-    excess = np.rint(np.bincount(prompts, weights=balance(outcomes))[held]).astype(np.int64)
-    scale = math.lcm(*(int(count) for count in np.unique(counts[held])))
+    codes, counts = dense(prompts)
+    excess = np.rint(np.bincount(codes, weights=balance(outcomes))).astype(np.int64)
+    scale = math.lcm(*(int(count) for count in np.unique(counts)))
     if scale > _EXACT_LIMIT:  # beyond int64 for many unequal counts
-        sizes, copies = np.unique(np.abs(excess / counts[held]), return_counts=True)
-        observed = abs(float((excess / counts[held]).sum()))
+        sizes, copies = np.unique(np.abs(excess / counts), return_counts=True)
+        observed = abs(float((excess / counts).sum()))
         return _drawn_p(sizes, copies, observed, seed), "10,000 draws"
-    lattice = excess * (scale // counts[held])
+    lattice = excess * (scale // counts)
     sizes, copies = np.unique(np.abs(lattice[lattice != 0]), return_counts=True)
     observed = abs(int(lattice.sum()))
     if not len(sizes):

@@ -1,4 +1,4 @@
-"""Each run's own scores: means, how sure they are, and which is best."""
+"""Mean scores of runs with intervals and deviations over seeds, and which is best."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ BEST, TIED = "best", "tied"
 def mean_scores(
     runs: Mapping[str, RunFacts], items: Mapping[str, pd.DataFrame], metrics: Sequence[MetricInfo]
 ) -> list[Mean]:
-    """A row a run and metric; `items` are the runs' images with `value:<metric>` columns."""
+    """A row a run and metric: its mean score, from the runs' `items` with `value:<metric>`."""
     rows = []
     for name, facts in runs.items():
         codes, seeds = _codes(items[name])
@@ -45,7 +45,7 @@ def mean_scores(
 
 
 def _deviation(values: Floats, codes: Codes) -> tuple[float | None, int]:
-    """Standard deviation of the means within each code, None with one; and how many there are."""
+    """Standard deviation of the means by code, None with one code; and the number of codes."""
     means, _ = statistics.prompt_means(values, codes)
     return float(means.std(ddof=1)) if len(means) > 1 else None, len(means)
 
@@ -56,47 +56,43 @@ def standings(
     metric: MetricInfo,
     shared: bool,
 ) -> dict[str, str | None]:
-    """By run: best, tied, or null.
+    """The standing of each run on a metric: best, tied, or null.
 
     Best is the best of `means`; tied is a run whose difference from it, over the images that both
     have scored, has a 95 % interval that holds 0. `aligned` are the runs' images, row by row the
     same prompt and seed. `shared` noise makes seeds a sample, too.
     """
     known = {name: value for name, value in means.items() if value is not None}
-    found: dict[str, str | None] = dict.fromkeys(aligned)
+    standing: dict[str, str | None] = dict.fromkeys(aligned)
     if len(known) < 2:
-        return found
+        return standing
     best = (max if metric.direction == "higher" else min)(known, key=lambda name: known[name])
-    first = next(iter(aligned.values()))
-    codes, seeds = _codes(first)
+    codes, seeds = _codes(next(iter(aligned.values())))
     ours = _values(aligned[best], metric)
     for name in known:
         gap = ours - _values(aligned[name], metric)
         held = ~np.isnan(gap)
-        found[name] = TIED if _holds_0(_mean(gap[held], codes[held], seeds[held], shared)) else None
-    found[best] = BEST
-    return found
-
-
-def _holds_0(gap: Estimate) -> bool:
-    return gap.low is not None and gap.high is not None and gap.low <= 0 <= gap.high
+        ends = _mean(gap[held], codes[held], seeds[held], shared).ends
+        standing[name] = TIED if ends and ends[0] <= 0 <= ends[1] else None
+    standing[best] = BEST
+    return standing
 
 
 def _score(
     values: Floats, prompts: Codes, seeds: Codes, shared: bool, metric: MetricInfo
 ) -> Estimate:
-    """The mean score. Of scores 0 and 1 it has the interval of a rate, which knows its ends; other
-    intervals stop where the metric's range does, and there is none where all prompts are alike."""
+    """The mean score. Of scores 0 and 1 it has the interval of a rate, which stays in [0, 1]; other
+    intervals are cut at the metric's range; there is none where all prompts score the same."""
     binary = (metric.least, metric.most) == (0, 1) and bool(np.isin(values, (0, 1)).all())
     if binary and shared and len(values):
         return two_way.shared_rate(values, prompts, seeds)[0]
     if binary:
         return statistics.winning_rate(values, prompts)
-    found = _mean(values, prompts, seeds, shared)
-    if found.low is not None and found.low == found.high:
+    score = _mean(values, prompts, seeds, shared)
+    if score.low is not None and score.low == score.high:
         reason = "no interval: all prompts score the same"
-        return Estimate(found.value, None, None, found.n, reason)
-    return found.within(metric.least, metric.most)
+        return Estimate(score.value, None, None, score.n, reason)
+    return score.within(metric.least, metric.most)
 
 
 def _mean(values: Floats, prompts: Codes, seeds: Codes, shared: bool) -> Estimate:
@@ -120,9 +116,9 @@ def _aligned(items: Mapping[str, pd.DataFrame]) -> dict[str, pd.DataFrame]:
     """The runs' images in the order of the first run's; rows without a value where one lacks it."""
     first = next(iter(items.values()))
     ids = first["item_id"].to_numpy()
-    found = {}
+    aligned = {}
     for name, frame in items.items():
         own = frame["item_id"].to_numpy()
         same = len(own) == len(ids) and bool((own == ids).all())
-        found[name] = frame if same else frame.set_index("item_id").reindex(ids).reset_index()
-    return found
+        aligned[name] = frame if same else frame.set_index("item_id").reindex(ids).reset_index()
+    return aligned

@@ -1,7 +1,7 @@
-"""Noise shared by all prompts: seeds are a sample, too, crossed with the prompts.
+"""Winning rates and means of prompts crossed with seeds, where all prompts share their noise.
 
 With `noise_key=seed` one noise serves every prompt, so that images of one seed are alike as well as
-images of one prompt, and an interval over prompts alone is too sure of itself.
+images of one prompt, seeds are a sample, too, and an interval over prompts alone is too narrow.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ FEW_SEEDS = 10
 
 @dataclass(frozen=True)
 class _Crossed:
-    """A mean over prompts; what seeds add to its variance, beyond what prompts show of it."""
+    """A mean over prompts, its variance over prompts, and what seeds add to that."""
 
     value: float
     by_prompt: float
@@ -39,7 +39,7 @@ class _Crossed:
     seeds: int
 
     def degrees(self, by_prompt: float) -> float:
-        """Satterthwaite's (1946) for the sum of the two variances."""
+        """Satterthwaite's (1946) degrees of freedom of the sum of the two variances."""
         parts = by_prompt**2 / (self.prompts - 1) + self.by_seed**2 / (self.seeds - 1)
         total = (by_prompt + self.by_seed) ** 2
         return total / parts if parts > 0 else float(self.prompts - 1)
@@ -77,26 +77,27 @@ def shared_rate(
     t has Satterthwaite's degrees of freedom. The p-value is that of the same test, since flipping
     the sign of prompts would take them for independent. One prompt: seeds are the observations
     (unconditional models). One seed: prompts are, and the result holds for that noise only.
-    Simulated coverage is 93 % or more from 10 seeds on; `seed_warning` speaks up below.
+    Simulated coverage is 93 % or more from 10 seeds on; `seed_warning` warns of fewer.
     """
     if not len(outcomes):
         return WinningRate(None, None, None, 0, "no pairs"), None, "no pairs"
     several_prompts, several_seeds = distinct(prompts) > 1, distinct(seeds) > 1
     test, m = score(outcomes, prompts if several_prompts else seeds)
     if m == 1:
-        found = WinningRate(test.value, None, None, 1, "one pair: no interval")
-        return found, None, "one pair: no p-value"
+        rate = WinningRate(test.value, None, None, 1, "one pair: no interval")
+        return rate, None, "one pair: no p-value"
     if not (several_prompts and several_seeds):
-        return _judged(test, m, m - 1)
+        return _tested(test, m, m - 1)
     table = _crossed(outcomes, prompts, seeds)
     one = test.variance(test.value)
     degrees = table.degrees(one * test.spread)
     if table.by_seed:
         test = replace(test, spread=test.spread + table.by_seed / one)
-    return _judged(test, m, degrees)
+    return _tested(test, m, degrees)
 
 
-def _judged(test: ScoreTest, m: int, degrees: float) -> tuple[WinningRate, float, str]:
+def _tested(test: ScoreTest, m: int, degrees: float) -> tuple[WinningRate, float, str]:
+    """A score test's winning rate over m prompts or seeds, its p-value and method."""
     p_value = float(2 * stats.t.sf(test.distance(0.5), degrees))
     return scored(test, m, degrees), p_value, "score test"
 
@@ -114,7 +115,7 @@ def shared_mean(values: Floats, prompts: Codes, seeds: Codes) -> Estimate:
 
 
 def seed_warning(prompts: int, seeds: int) -> str | None:
-    """What to know of intervals over `seeds` seeds whose noise all `prompts` share."""
+    """A warning where all `prompts` share the noise of too few `seeds`; else None."""
     if prompts < 2 or seeds >= FEW_SEEDS:
         return None
     if seeds == 1:

@@ -1,1 +1,1 @@
-"""What everything else stands on: errors, registry, calls, run specs, shards, shared types."""
+"""The base layer: errors, registry, typed calls, run specs, shards and shared types."""

@@ -1,6 +1,6 @@
-"""A name with parameters as typed text, `name(param=value, ...)`, and back.
+"""Parser and printer of calls, `name(param=value, ...)`: how users write samplers and models.
 
-Nothing here knows which names exist; registries and signatures are checked where they live.
+Names and parameters are not checked here but by the registries and signatures that have them.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _CLOSERS = {"(": ")", "[": "]", "{": "}"}
 
 @dataclass(frozen=True)
 class Call:
-    """A name with parameters, as typed: `zigzag(steps=10, inversion=released)`."""
+    """A name with parameters, as users write it: `zigzag(steps=10, inversion=released)`."""
 
     name: str
     params: dict[str, Any] = field(default_factory=dict)
@@ -112,7 +112,7 @@ def _value(text: str, whole: str) -> Any:
 
 
 def show_value(value: Any) -> str:
-    """A parameter's value as text that reads as the same value: text that would not is quoted."""
+    """A parameter's value as text that parses back to it; strings are quoted where needed."""
     if isinstance(value, list | tuple):
         return "[" + ", ".join(show_value(item) for item in value) + "]"
     if isinstance(value, bool) or value is None:

@@ -1,4 +1,4 @@
-"""Where the data files beside the package are: `refs/` and `benchmarks/`."""
+"""Paths of the data files that ship with the package: `refs/` and `benchmarks/`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The one kind of error that a user's mistake raises."""
+"""The error that a user's mistake raises, and its messages."""
 
 from __future__ import annotations
 
@@ -7,16 +7,21 @@ from collections.abc import Iterable
 
 
 class HarnessError(Exception):
-    """A mistake a user can mend: one message that says what, what was found, and what to do.
+    """A user's mistake: one message that says what is wrong, the value given, and what to do.
 
     The command line prints it without a traceback and exits with code 2.
     """
 
 
 def unknown(kind: str, name: str, known: Iterable[str], where: str = "") -> HarnessError:
-    """The error for a name that is not in `known`: the closest match, or all that is known."""
+    """The error for a name that is not in `known`: suggests the closest match, or lists all."""
     names = sorted(known)
-    # A few names are told sooner than one is guessed at.
+    # Where few names are known, list them all unless one is clearly meant.
     close = difflib.get_close_matches(name, names, n=1, cutoff=0.5 if len(names) > 5 else 0.6)
     hint = f"did you mean {close[0]!r}?" if close else f"known: {', '.join(names) or 'none'}"
     return HarnessError(f"unknown {kind} {name!r}{f' for {where}' if where else ''}: {hint}")
+
+
+def first_line(error: Exception | str) -> str:
+    """The first line of an error's text, or its type where it has none."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0]

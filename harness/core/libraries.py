@@ -1,4 +1,4 @@
-"""Use of the libraries that load models: quietly, and with weights where they compute alike."""
+"""Loading models with diffusers and transformers: quietly, and with aligned weights."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ if TYPE_CHECKING:
     import torch
 
 ALIGNMENT = 64
-"""Addresses that torch allocates on the CPU are multiples of so many bytes."""
+"""Bytes that addresses of torch's allocations on the CPU are multiples of."""
 
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """Loading without the libraries' own progress bars and advice, which belong to other tools."""
+    """Silence the progress bars and warnings of diffusers and transformers while open."""
     import diffusers
     import transformers
 
@@ -31,8 +31,20 @@ def quiet() -> Iterator[None]:
             logger.set_verbosity(level)
 
 
+def exact_float32(device: str) -> None:
+    """Switch TF32 off in this process, if the device is a GPU: float32 rounds as on a CPU.
+
+    PyTorch lets cuDNN round convolutions of float32 to 11 significant bits by default.
+    """
+    import torch
+
+    if torch.device(device).type == "cuda":
+        torch.backends.cudnn.allow_tf32 = False
+        torch.set_float32_matmul_precision("highest")
+
+
 def aligned(tensor: torch.Tensor) -> torch.Tensor:
-    """The tensor, or a copy of it where it lies at an address that torch would not allocate.
+    """The tensor, or a copy where its address is not a multiple of `ALIGNMENT` (CPU only).
 
     Weights in a file that is mapped into memory lie anywhere, and kernels may sum the same numbers
     in another order at another alignment: equal weights give equal bits if all are aligned.
@@ -41,7 +53,7 @@ def aligned(tensor: torch.Tensor) -> torch.Tensor:
 
 
 def align(module: torch.nn.Module) -> None:
-    """Give a module's parameters and buffers memory that is `aligned`; tied ones stay tied.
+    """Move a module's parameters and buffers to `aligned` memory; tied tensors stay tied.
 
     Called after `to(device)`, it copies nothing that is on a GPU.
     """

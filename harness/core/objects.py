@@ -1,4 +1,4 @@
-"""A prompt's target objects, as prompt sets, samplers and models hand them on."""
+"""A prompt's target objects: the data that prompt sets, samplers and models exchange."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 Span = tuple[int, int]
-"""Characters of a prompt, as a slice."""
+"""Start and end (exclusive) of a range of characters in a prompt."""
 
 
 @dataclass(frozen=True)
@@ -21,11 +21,11 @@ class Object:
 
 @dataclass(frozen=True)
 class ObjectRequest:
-    """What a user asks for in place of the objects that are known of each prompt.
+    """A user's choice of target objects, in place of those in each prompt's notes.
 
     `names` are phrases of the prompt, or one text with commas; `tokens` the same tokens in every
-    prompt, counted as an Object's; `strength` one number for all objects or one each. None leaves
-    it to the prompt's notes. `released_tokens` is how to read these, see `find_objects`.
+    prompt, counted as an Object's; `strength` one number for all objects or one each. Where
+    a field is None, the prompt's notes decide. For `released_tokens` see `find_objects`.
     """
 
     names: str | Sequence[str] | None = None

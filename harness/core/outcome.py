@@ -12,15 +12,15 @@ OUTCOMES = (WIN, TIE, LOSS)
 
 
 def outcome(ahead: Any) -> NDArray[np.float64]:
-    """By how far the candidate is ahead [n], negative where behind; NaN where that is not known."""
+    """Outcomes [n] of the candidate's leads [n], negative where behind; NaN where not known."""
     return LOSS + (np.sign(np.asarray(ahead, np.float64)) + 1) * TIE
 
 
 def balance(outcomes: Any) -> Any:
-    """1 for a win, 0 for a tie, -1 for a loss; a mean outcome in proportion."""
+    """Outcomes rescaled to [-1, 1]: 1 for a win, 0 for a tie, -1 for a loss."""
     return 2 * outcomes - 1
 
 
 def turned(outcomes: Any) -> Any:
-    """The same pairs from the baseline's side."""
+    """The outcomes of the same pairs with candidate and baseline exchanged."""
     return WIN - outcomes

@@ -1,4 +1,4 @@
-"""Names to registered things. A decorated function or class is the registry's entry.
+"""Registries: entries by name, such as samplers, models, metrics and prompt sets.
 
 The modules of the registry's own package, and of packages inside it, are imported when a name is
 first asked for, so one new file is enough to add an entry. Installed packages add theirs through an
@@ -20,7 +20,7 @@ T = TypeVar("T")
 
 
 class Registry(Generic[T]):
-    """Entries of one kind, found in the modules of `package` and in its entry points."""
+    """Entries of one kind by name, from the modules of `package` and from entry points."""
 
     def __init__(self, kind: str, package: str, group: str | None = None) -> None:
         self.kind = kind
@@ -37,7 +37,7 @@ class Registry(Generic[T]):
 
     @contextmanager
     def aside(self) -> Iterator[dict[str, T]]:
-        """Entries that are added meanwhile, kept apart from the registry's own."""
+        """A temporary empty registry: yields the entries added while open, then restores."""
         self._load()
         own, self._entries = self._entries, {}
         try:

@@ -1,4 +1,4 @@
-"""What a run is, as data, and the run's hash."""
+"""A run's specification: model, sampler, size, precision and noise key; and its id, a hash."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ class RunSpec:
     """Everything that determines an image of a run, besides its prompt and seed.
 
     `sampler` holds every parameter, defaults filled in. `size` is null for imported images, of
-    which nothing but their source is known. `run_id` names the run's folder; which
-    prompts and seeds were asked for is not part of it, so that more of them extend a run.
+    which nothing but their source is known. `run_id` names the run's folder; the requested prompts
+    and seeds are not part of it, so that more of them extend a run.
     """
 
     model: str
@@ -52,18 +52,19 @@ class RunSpec:
 
     @property
     def distilled_guidance(self) -> float | None:
-        """The guidance scale that is an input of the network, where it is distilled for that."""
-        given = parse_call(self.model).params.get(DISTILLED) if DISTILLED in self.model else None
-        return None if given is None else float(given)
+        """The guidance scale input of a guidance-distilled network, else None."""
+        scale = parse_call(self.model).params.get(DISTILLED) if DISTILLED in self.model else None
+        return None if scale is None else float(scale)
 
     @property
     def pixels(self) -> tuple[int, int]:
-        """Height and width of what a run makes, as opposed to imports."""
+        """Height and width in pixels; not for imported images."""
         assert self.size is not None, "imported images are not made"
         return self.size
 
     @property
     def run_id(self) -> str:
+        """The run's name: its sampler's, and 8 digits of a hash of all fields."""
         text = json.dumps(self.to_dict(), sort_keys=True)
         name = re.sub("[:@]", "-", self.sampler.name)  # of a function in a file
         return f"{name}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"

@@ -1,4 +1,4 @@
-"""Prompts, items (one prompt at one seed) and shards, the slices of them that are files."""
+"""Prompts, items (one prompt at one seed), and shards: slices of a run's items, a file each."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def parse_seeds(text: str) -> list[int]:
 
 @dataclass(frozen=True)
 class Prompt:
-    """One prompt of a prompt set. `notes` is JSON-like extra knowledge (target objects, class)."""
+    """One prompt of a prompt set. `notes` are further data as JSON (target objects, class)."""
 
     id: str
     text: str
@@ -45,8 +45,8 @@ class Prompt:
 
 @dataclass(frozen=True)
 class Shard:
-    """The unit of work and of storage: a fixed slice of the prompts at one seed, or without
-    prompts, of the seeds (`consecutive`, from `seed` on).
+    """The unit of work and of storage: a slice of the prompts at one seed, or for unprompted runs,
+    a slice of the seeds (`consecutive`, from `seed` on).
 
     `index` counts slices of the whole prompt set, so that more seeds or prompts extend a run
     without renaming a file.
@@ -61,13 +61,11 @@ class Shard:
     @property
     def seeds(self) -> list[int]:
         """The seed of every item."""
-        count = len(self.prompts)
-        return [self.seed + (i if self.consecutive else 0) for i in range(count)]
+        return [self.seed + (i if self.consecutive else 0) for i in range(len(self.prompts))]
 
     @property
     def item_ids(self) -> list[str]:
-        pairs = zip(self.prompts, self.seeds, strict=True)
-        return [item_id(prompt.id, seed) for prompt, seed in pairs]
+        return [item_id(p.id, seed) for p, seed in zip(self.prompts, self.seeds, strict=True)]
 
     @property
     def name(self) -> str:
@@ -75,9 +73,11 @@ class Shard:
 
     @property
     def items_key(self) -> str:
-        """Hash of what the shard must hold; a file with another key is not this shard."""
-        pairs = zip(self.prompts, self.seeds, strict=True)
-        rows = [(p.id, p.text, p.category, p.notes, seed) for p, seed in pairs]
+        """Hash of the shard's prompts and seeds; a file with another key is not this shard."""
+        rows = [
+            (p.id, p.text, p.category, p.notes, seed)
+            for p, seed in zip(self.prompts, self.seeds, strict=True)
+        ]
         return hashlib.sha256(json.dumps(rows, sort_keys=True).encode()).hexdigest()[:16]
 
 
@@ -90,7 +90,7 @@ def plan_shards(prompts: list[Prompt], seeds: list[int], size: int = 32) -> list
     """All shards of a run, prompts first: the early seeds are complete before later ones start.
 
     With an empty prompt alone, each shard is a slice of the seeds, filled from its beginning: it
-    may hold a few seeds more than were asked for.
+    may hold a few seeds more than requested.
     """
     if len(prompts) == 1 and not prompts[0].text:
         last = {seed // size: seed for seed in sorted(seeds)}
@@ -98,11 +98,10 @@ def plan_shards(prompts: list[Prompt], seeds: list[int], size: int = 32) -> list
             Shard(block * size, 0, 0, tuple(prompts) * (seed % size + 1), consecutive=True)
             for block, seed in last.items()
         ]
-    starts = range(0, len(prompts), size)
     return [
         Shard(seed, index, first, tuple(prompts[first : first + size]))
         for seed in seeds
-        for index, first in enumerate(starts)
+        for index, first in enumerate(range(0, len(prompts), size))
     ]
 
 

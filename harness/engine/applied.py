@@ -1,4 +1,4 @@
-"""What guidance did at every evaluation of a batch."""
+"""The guidance scale applied at every evaluation of a batch, and the distance of its branches."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import torch
 
 
 class Applied:
-    """The scale applied at each evaluation and how far its branches were apart, in order.
+    """Guidance scales and norms of c - u at each evaluation of a batch, in order.
 
     A list entry is one evaluation's [B]: `scales`, w of u + w (c - u), for a policy that is no such
     sum the projection on c - u; and `pushes`, the norm of c - u as predictions of unit noise, NaN
@@ -27,7 +27,8 @@ class Applied:
         *,
         plain: bool,
     ) -> None:
-        """Take note of one evaluation: of D_u, D_c and the guided D, where `both` [B] are known.
+        """Record one evaluation: `estimates` are D_u, D_c and the guided D; `both` [B], where both
+        branches were evaluated.
 
         `at` is the state x and its level sigma; `weight` and `both` are on the CPU.
         """

@@ -1,4 +1,4 @@
-"""A model, a sampler and its guidance policy brought together for one batch."""
+"""Sampling one batch: a sampler run with a model and its guidance policy."""
 
 from __future__ import annotations
 
@@ -33,9 +33,9 @@ class Streams(Noise, Protocol):
 
 @dataclass
 class Batch:
-    """What sampling gives: `native` [B, C, h, w] in the model's own variables, and its cost.
+    """A sampled batch: latents `native` [B, C, h, w] in the model's own variables, and their cost.
 
-    `classes` are those of a model of classes, given or drawn; `applied` is what guidance did.
+    `classes` are those of a class-conditional model, given or drawn; `applied` the guidance.
     """
 
     native: torch.Tensor
@@ -57,11 +57,11 @@ def run_sampler(
     applied: Applied | None = None,
     scales: torch.Tensor | None = None,
 ) -> Batch:
-    """Run a resolved sampler on a batch; `noise()` gives unit normals [B, *latent_shape].
+    """Sample a batch with a resolved sampler; `noise()` returns unit normals [B, *latent_shape].
 
     Guidance leads away from `guide` where there is one; `others` are the sampler's variants that
-    are models of their own; `targets` finds the objects of the batch's prompts. What guidance does
-    is noted in `applied`, or a new one. `scales` [B] are those that `guidance_like` gives.
+    are models of their own; `targets` finds the objects of the batch's prompts. Guidance is
+    recorded in `applied`, or a new one. `scales` [B] are each image's own, for `guidance_like`.
     """
     if scales is None:
         check_alone(call)
@@ -87,12 +87,12 @@ def run_sampler(
 
 
 def variants_of(call: Call) -> dict[str, dict[str, Any]]:
-    """The networks that a resolved sampler asks for by name, with their settings."""
+    """The further networks of a resolved sampler: settings by name."""
     return SAMPLERS.get(call.name).variants(call.params)
 
 
 def _with_classes(condition: Condition, noise: Streams, classes: int) -> Condition:
-    """The condition with classes drawn where none are given.
+    """The condition, with random classes where none are given.
 
     A class is drawn even where one is given, as the published code does, so that later draws do not
     depend on it.

@@ -1,6 +1,6 @@
-"""A network's branches: its outputs for those samples of a batch that need them.
+"""Conditional and unconditional outputs of a network, for the samples of a batch that need them.
 
-Which samples these are is known on the CPU, so that no device is waited for.
+Which samples these are is known on the CPU, so that the GPU is never waited for.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ import torch
 from harness.models.base import Condition, Network, join, take
 
 Levels = tuple[torch.Tensor, torch.Tensor]
-"""Sigma, and the level that the network is told."""
+"""Sigma, and the level that the network is conditioned on."""
 
 
 @dataclass(frozen=True)
 class Conditioned:
-    """A network and what its two branches are conditioned on; `negative` None: it has but one."""
+    """A network with the conditions of its branches; `negative` None: no unconditional branch."""
 
     network: Network
     condition: Condition
@@ -45,7 +45,7 @@ class Rows:
         """These rows of a tensor [B, ...]; a scalar as it is."""
         return tensor if self.index is None or tensor.ndim == 0 else tensor[self.index]
 
-    def told(self, condition: Condition) -> Condition:
+    def conditions(self, condition: Condition) -> Condition:
         return condition if self.index is None else take(condition, self.index)
 
 
@@ -67,12 +67,12 @@ def both(
     """Raw outputs of the two branches in one network call, unconditional rows first."""
     parts = [rows for rows in (u, c) if rows.count]
     if u.all and c.all:
-        told = own.both
+        condition = own.both
     else:
-        told = join(
-            [rows.told(own.negative or {} if rows is u else own.condition) for rows in parts]
+        condition = join(
+            [rows.conditions(own.negative or {} if rows is u else own.condition) for rows in parts]
         )
-    found = _raw(own.network, x, levels, parts, told)
+    found = _raw(own.network, x, levels, parts, condition)
     return found[: u.count], found[u.count :]
 
 
@@ -80,7 +80,7 @@ def alone(one: Conditioned, x: torch.Tensor, levels: Levels, rows: Rows) -> torc
     """Raw conditional outputs of one network, for the samples that need it."""
     if not rows.count:
         return rows.of(x)
-    return _raw(one.network, x, levels, [rows], rows.told(one.condition))
+    return _raw(one.network, x, levels, [rows], rows.conditions(one.condition))
 
 
 def _raw(

@@ -1,4 +1,4 @@
-"""The one place around the network: counts evaluations, skips useless ones, batches the rest."""
+"""Guided denoising: evaluations of the network are counted, batched, and skipped where unused."""
 
 from __future__ import annotations
 
@@ -28,15 +28,15 @@ _GONE = {
 
 
 class Denoiser:
-    """`D = denoise(x, sigma, guidance=w)` for one batch; what samplers see of a model.
+    """The guided estimate of x0, `D = denoise(x, sigma, guidance=w)`, of one batch.
 
     Guidance leads away from the unconditional branch, or from a second network, the `guide`, with
     its own condition (autoguidance, Karras et al. 2024, arXiv:2406.02507; or a separate
-    unconditional net). `variants` are what a sampler may ask for by name.
+    unconditional net). `variants` are the networks of `with_network`, by name.
 
     `evaluations` counts, for each (network, branch), how often each sample [B] was evaluated;
-    `applied` is what guidance did each time. Everything that decides what is evaluated lies on the
-    CPU: the state's device is never waited for.
+    `applied` records guidance. Everything that decides what is evaluated lies on the CPU: the
+    state's device is never waited for.
     """
 
     def __init__(
@@ -98,8 +98,8 @@ class Denoiser:
         """The guided estimate of x0 [B, ...] at state `x` of level `sigma`.
 
         `sigma` broadcasts to x; `guidance` is a scalar or [B]; `time` is the level that the network
-        is told, where it differs from sigma; `step` the level at which the current step began,
-        which guidance policies look at (sigma where it is not given).
+        is conditioned on, where it differs from sigma; `step` the level at which the current step
+        began, which decides for guidance policies (by default sigma).
         """
         sigma = torch.as_tensor(sigma, dtype=torch.float64)
         time = sigma if time is None else torch.as_tensor(time, dtype=torch.float64)
@@ -119,7 +119,7 @@ class Denoiser:
             output = chosen(mixed, self.policy.combine(u, c, scale, began, pushed), c)
         if not estimates:
             output = self.model.denoised(x, sigma, output)
-            one = not bool(known.any())  # then nothing is told of them
+            one = not bool(known.any())  # then `applied` needs neither
             u, c = (output if one else self.model.denoised(x, sigma, raw) for raw in (u, c))
         plain = self.policy.linear and not further
         self.applied.see(scale, (u, c, output), (x, sigma), known, plain=plain)
@@ -136,8 +136,8 @@ class Denoiser:
     def _branches(
         self, x: torch.Tensor, levels: Levels, needed: tuple[Rows, Rows], *, estimates: bool
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """What guidance leads away from and to, of the whole batch: raw outputs, or `estimates` of
-        x0, as which two networks meet that may predict different things."""
+        """The two branches u and c [B, ...]: raw outputs, or `estimates` of x0, which networks of
+        different prediction types have in common."""
         own, (u_rows, c_rows) = self._networks[self._name], needed
         self.count("cond").add_(c_rows.need)
         away = own if self._guide is None else self._guide
@@ -161,7 +161,7 @@ class Denoiser:
         *,
         estimates: bool,
     ) -> torch.Tensor | float:
-        """What the further branches add: each policy's strength times (c - p)."""
+        """The sum over policies with a further branch p: strength times (c - p)."""
         own = self._networks[self._name]
         pushed: torch.Tensor | float = 0.0
         for policy in further:

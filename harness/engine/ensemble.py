@@ -23,8 +23,8 @@ class Ensemble:
     """A loaded model with the further networks that its runs need; prompts are encoded once.
 
     `guide` is the network that guidance leads away from. Models that a sampler names are loaded
-    when they are first needed, on the model's device, in `dtype`. At `size` (of the pictures), the
-    states of all must have one shape; None leaves that to the networks.
+    at first use, on the model's device, in `dtype`. At `size` (of pictures, in pixels), the latents
+    of all must have one shape; None skips that check.
     """
 
     def __init__(
@@ -40,10 +40,10 @@ class Ensemble:
         self._named: dict[str, _Member] = {}
 
     def encode(self, texts: list[str], negatives: list[str | None]) -> None:
-        """Have the conditions ready, so that the time that sampling takes is without them."""
+        """Encode the prompts now, so that the time of sampling does not include it."""
         self._main.conditioned(texts, negatives)
         if self._guide is not None:
-            self._told(self._guide, texts, negatives)
+            self._conditioned(self._guide, texts, negatives)
 
     def run(
         self,
@@ -58,11 +58,11 @@ class Ensemble:
         """Sample one batch; see `run_sampler`. `notes`: see core.shards.Prompt."""
         own = self._main.conditioned(texts, negatives)
         others = {
-            name: self._told(self._member(setting["model"]), texts, negatives)
+            name: self._conditioned(self._member(setting["model"]), texts, negatives)
             for name, setting in variants_of(call).items()
             if "model" in setting
         }
-        guide = self._told(self._guide, texts, negatives) if self._guide else None
+        guide = self._conditioned(self._guide, texts, negatives) if self._guide else None
         targets = None
         if "targets" in SAMPLERS.get(call.name).needs:
             model = cast(TextModel, self.model)
@@ -80,8 +80,10 @@ class Ensemble:
             scales,
         )
 
-    def _told(self, member: _Member, texts: list[str], negatives: list[str | None]) -> Conditioned:
-        """Another model told the same prompts; beside a model of classes, the very same classes."""
+    def _conditioned(
+        self, member: _Member, texts: list[str], negatives: list[str | None]
+    ) -> Conditioned:
+        """Another model with the same prompts; beside a class-conditional one, the same classes."""
         if self.model.classes is None:
             return member.conditioned(texts, negatives)
         return Conditioned(member.model, self._main.condition(texts))
@@ -107,7 +109,7 @@ class Ensemble:
 class _Member:
     """A loaded model with the conditions of its prompts, each distinct text encoded once, alone.
 
-    Alone, because what a text encoder gives in a batch depends in its last bits on the batch.
+    Alone, because the last bits of a text encoder's output depend on the batch.
     """
 
     def __init__(self, model: Model) -> None:
@@ -120,7 +122,7 @@ class _Member:
         return found
 
     def conditioned(self, texts: list[str], negatives: list[str | None]) -> Conditioned:
-        """The model with its conditions [len(texts), ...]; of classes, `negatives` are None."""
+        """The model with its conditions [len(texts), ...]; `negatives` None: no negative prompt."""
         negative = self._batch("encode_negative", negatives)
         return Conditioned(self.model, self.condition(texts), negative)
 
@@ -141,24 +143,23 @@ class _Member:
 
 
 def check_guide(main: ModelEntry, guide: ModelEntry) -> None:
-    """Raise HarnessError if one model cannot guide another; what can be told without weights."""
+    """Raise HarnessError if one model cannot guide another, as far as it shows without weights."""
     if guide.classes not in (0, main.classes):
         raise HarnessError(
             f"{guide.name} cannot guide {main.name}: they are told different things "
-            f"({_told(guide)} and {_told(main)})"
+            f"({_condition_of(guide)} and {_condition_of(main)})"
         )
 
 
 def check_needs(entry: ModelEntry, call: Call) -> None:
-    """Raise HarnessError if a sampler asks for what a model cannot do."""
-    asked = SAMPLERS.get(call.name).abilities
-    missing = [ability for ability in asked if ability not in entry.abilities]
-    if missing:
+    """Raise HarnessError if a model lacks an ability that the sampler needs."""
+    needed = SAMPLERS.get(call.name).abilities
+    if missing := [ability for ability in needed if ability not in entry.abilities]:
         raise HarnessError(
             f"{call.name} needs {' and '.join(missing)}, which {entry.name} does not have: it runs "
             "on Stable Diffusion 1, 2, XL and 3"
         )
 
 
-def _told(entry: ModelEntry) -> str:
+def _condition_of(entry: ModelEntry) -> str:
     return "text" if entry.classes is None else f"one of {entry.classes} classes"

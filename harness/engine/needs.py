@@ -1,4 +1,4 @@
-"""What some samplers need beside `denoise`, and are handed as keyword arguments."""
+"""The keyword arguments of samplers that need more than `denoise`: clock, attention and others."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ def apply(
     clock: Any = None,
     targets: FindTargets | None = None,
 ) -> torch.Tensor:
-    """The last state of a sampler that begins at `start`: its x [B, ...], sigmas [N+1] and noise.
+    """Run a sampler from `start`, x [B, ...], sigmas [N+1] and noise; its last state [B, ...].
 
-    `own` are its parameters. `clock` knows levels and times, a model or its ladders; by default
+    `own` are its parameters. `clock` converts levels and times: a model or its ladders, by default
     the denoiser's model. `targets` finds the objects of the batch's prompts.
     """
     needs: dict[str, Any] = {
@@ -38,7 +38,7 @@ def apply(
 
 @dataclass(frozen=True)
 class ModelClock:
-    """A model's own times and levels, and how it raises a state to a higher level."""
+    """Conversion between a model's timesteps and levels, and renoising; see samplers.base.Clock."""
 
     model: Any
     name: str
@@ -64,7 +64,7 @@ class ModelClock:
         noise: Noise,
         scale: float = 1.0,
     ) -> torch.Tensor:
-        """Gaussian noise, unless the model has a law of its own."""
+        """Add Gaussian noise, or what the model defines in its place (PFGM++)."""
         if hasattr(self.model, "renoise"):
             return self.model.renoise(x, low, high, noise, scale)
         return x + (high**2 - low**2).sqrt() * scale * noise()
@@ -80,7 +80,7 @@ class ModelClock:
 
 @dataclass(frozen=True)
 class CrossAttention:
-    """A denoiser that also gives the conditional branch's cross-attention [B, tokens, h, w]."""
+    """A denoiser that also returns the conditional branch's cross-attention [B, tokens, h, w]."""
 
     denoise: Denoiser
 

@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+
+import torch
 
 from harness.core.errors import HarnessError
 
-if TYPE_CHECKING:
-    import torch
-
 NOISE_KEYS = ("prompt", "seed", "index")
-"""What a stream is keyed by, besides the seed: the prompt's text (the default: independent noise
-over items), nothing (one noise per seed, as in most papers' scripts), or the prompt's place in its
-set."""
+"""Keys of an image's noise beside its seed: the prompt's text (the default: independent noise over
+images), none (one noise per seed, as in most papers' scripts), or the prompt's index in its set."""
 
 
 def stream_key(noise_key: str, prompt: str, seed: int, index: int) -> int:
@@ -28,7 +25,7 @@ def stream_key(noise_key: str, prompt: str, seed: int, index: int) -> int:
 
 
 class NoiseStreams:
-    """Draws for a batch, each sample from its own generator.
+    """Unit normal noise for a batch, each sample from its own generator.
 
     The first draw is float32, later ones have the sampler's state dtype. Drawn on the CPU, so that
     noise is the same wherever the network runs, then moved.
@@ -42,8 +39,6 @@ class NoiseStreams:
         dtype: torch.dtype,
         device: str | torch.device = "cpu",
     ) -> None:
-        import torch
-
         self._generators = [torch.Generator().manual_seed(key) for key in keys]
         self._shape = tuple(shape)
         self._dtype, self._device = dtype, device
@@ -55,16 +50,14 @@ class NoiseStreams:
         return self._moved(self._drawn(shape))
 
     def skip(self) -> None:
-        """Let a draw go by that the sampler has no use for, but the published code makes.
+        """Skip a draw that the published code makes but does not use.
 
-        It is made when a later one is asked for, if ever.
+        It is made before the next draw, if there is one.
         """
         self._skipped += 1
 
     def integers(self, high: int) -> torch.Tensor:
         """Each sample's next integer [B] in [0, high), on the CPU."""
-        import torch
-
         self._catch_up()
         return torch.stack([torch.randint(high, (), generator=g) for g in self._generators])
 
@@ -74,8 +67,6 @@ class NoiseStreams:
         self._skipped = 0
 
     def _drawn(self, shape: Sequence[int] | None) -> torch.Tensor:
-        import torch
-
         wanted = self._shape if shape is None else tuple(shape)
         dtype = torch.float32 if self._draws == 0 else self._dtype
         self._draws += 1
@@ -84,15 +75,13 @@ class NoiseStreams:
         )
 
     def _moved(self, drawn: torch.Tensor) -> torch.Tensor:
-        """On the device, without waiting for what it is at."""
-        import torch
-
+        """The tensor on the device; the copy is asynchronous."""
         on_gpu = torch.device(self._device).type == "cuda"
         return (drawn.pin_memory() if on_gpu else drawn).to(self._device, non_blocking=True)
 
 
 class RecordedNoise:
-    """Replays recorded arrays instead of drawing: `noise` [N,C,H,W], then `draws` [K,N,C,H,W]."""
+    """Recorded noise in place of random draws: `noise` [N,C,H,W], then `draws` [K,N,C,H,W]."""
 
     def __init__(
         self, noise: torch.Tensor, draws: torch.Tensor | None, device: str | torch.device
@@ -116,14 +105,12 @@ class RecordedNoise:
         return value.to(self._device, non_blocking=True)
 
     def skip(self) -> None:
-        """Let a recorded draw go by; a file without draws has none to leave out."""
+        """Skip a recorded draw; a file without draws has none to skip."""
         if self._has_draws:
             self()
 
     def integers(self, high: int) -> torch.Tensor:
-        """Minus one for every sample: nothing is recorded."""
-        import torch
-
+        """-1 for every sample [B]: integers are not recorded."""
         return torch.full((self._samples,), -1)
 
     def close(self) -> None:

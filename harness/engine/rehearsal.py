@@ -1,4 +1,4 @@
-"""A sampler run without a network: its ladder, its evaluations, and what is wrong with it."""
+"""Dry run of a sampler without a network: its ladder, number of evaluations, and errors."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ def rehearse(
     """A sampler's ladder [N+1] and its evaluations per sample, without a network.
 
     `unconditional`: the model has that branch; `guided`: there is a second network to guide by.
-    Raises HarnessError for what is wrong with the sampler on this ladder, so it is also the check
-    before any weights are loaded.
+    Raises HarnessError for parameters that do not fit the ladder, so it is also the check before
+    weights are loaded.
     """
     denoise, sigmas, _ = rehearsed(
         Denoiser, ladders, call, unconditional=unconditional, guided=guided
@@ -78,7 +78,7 @@ class _Silence:
 
 
 class _Stub:
-    """A network that sees nothing and says zero."""
+    """A network whose output is zero."""
 
     name = "this model"
 
@@ -99,6 +99,6 @@ class _Stub:
 
 
 def _rehearsed_targets(request: ObjectRequest) -> Targets:
-    """As many objects as there are strengths; prompts' own are not known yet."""
+    """As many objects as there are strengths, whatever the prompts."""
     strengths = torch.tensor(request.strength or 0.0).reshape(1, -1)
     return Targets(torch.ones(1, strengths.shape[1], 1), strengths, float(strengths.max()))

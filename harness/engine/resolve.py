@@ -1,4 +1,4 @@
-"""A sampler's text with every parameter filled in and checked: its own, the ladder's, policies'."""
+"""Resolving a sampler's call: every parameter filled in and checked, its policies' included."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from harness.samplers.file import is_file_sampler, load_sampler
 
 
 class Mistyped(HarnessError):
-    """A parameter's value is of another kind than the parameter: a slip of the hand."""
+    """A parameter's value has the wrong type."""
 
 
 def resolve(call: Call, defaults: dict[str, Any]) -> Call:

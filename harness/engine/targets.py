@@ -17,12 +17,12 @@ log = logging.getLogger(__name__)
 
 
 class TextModel(Protocol):
-    """What of a model is needed here."""
+    """A model whose text encoder maps objects to tokens."""
 
     device: torch.device
 
     def token_weights(self, prompt: str, objects: Sequence[Object]) -> torch.Tensor:
-        """[objects, tokens]: what averages each object's tokens of an attention map, float32."""
+        """Weights [objects, tokens], float32, that average attention over each object's tokens."""
 
 
 def find_targets(
@@ -31,8 +31,8 @@ def find_targets(
     notes: Sequence[Mapping[str, Any]],
     request: ObjectRequest,
 ) -> Targets:
-    """The objects of every prompt, as `find_objects` finds them; what a model cuts off is held back
-    by nothing."""
+    """The objects of every prompt, see `find_objects`; strength 0 where the text was truncated
+    before the object."""
     weights, strengths = [], []
     for prompt, known in zip(prompts, notes, strict=True):
         found = find_objects(prompt, known, request)

@@ -1,4 +1,4 @@
-"""Pictures of image shards, read and decoded ahead in threads: the network does not wait for them.
+"""Batches of pictures from image shards, prefetched in threads so that the network does not wait.
 
 A shard is cut into batches of pictures of one size by the headers of its files alone, so that the
 cut, and with it the last bits of a score, depends on nothing else. Few batches are held at a time.
@@ -52,7 +52,7 @@ def batches(
     with ThreadPoolExecutor(_threads()) as pool:
         opened = _ahead(shards, lambda shard: [pool.submit(rows_of, shard)], _SHARDS_AHEAD)
         read = _ahead(
-            opened, lambda found: [pool.submit(_read, row) for row in found[1][0]], _SHARDS_AHEAD
+            opened, lambda shard: [pool.submit(_read, row) for row in shard[1][0]], _SHARDS_AHEAD
         )
         decoded = _ahead(
             (
@@ -74,7 +74,7 @@ def batches(
 def _ahead(
     items: Iterable[T], start: Callable[[T], Sequence[Future[R]]], depth: int
 ) -> Iterator[tuple[T, list[R]]]:
-    """Every item with the results of what it started; `depth` further ones are under way."""
+    """Every item with its futures' results, while those of `depth` further items are pending."""
     waiting: deque[tuple[T, Sequence[Future[R]]]] = deque()
     for item in items:
         waiting.append((item, start(item)))
@@ -97,7 +97,7 @@ def _read(row: ImageRow) -> _File | Broken:
 def _cut(
     shard: T, rows: list[ImageRow], files: Sequence[_File | Broken], batch_size: int
 ) -> Iterator[tuple[PictureBatch[T], list[bytes]]]:
-    """Batches without their pictures, and the bytes of these: of one size each, in order."""
+    """Batches of one size each, in order, still without pictures, and the bytes of these."""
     broken = {at: file for at, file in enumerate(files) if isinstance(file, Broken)}
     by_size: dict[tuple[int, int], list[tuple[int, bytes]]] = {}
     for at, file in enumerate(files):
@@ -114,6 +114,6 @@ def _cut(
 
 
 def _threads() -> int:
-    """A share of the cores, where several processes of one machine work side by side."""
+    """Number of threads: this process's share of the machine's cores."""
     cores = len(os.sched_getaffinity(0))
     return max(1, min(_MOST_THREADS, cores // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))))

@@ -1,4 +1,4 @@
-"""From image shards to score and feature shards.
+"""Evaluate a run: compute missing score and feature shards from its image shards.
 
 Whatever is missing is computed, nothing else: a stored shard is valid while it names the same items
 as the image shard and was made by the same version, parameters and weights of the metric. A batch
@@ -26,11 +26,11 @@ from harness.store.run import Run
 
 @dataclass
 class Outcome:
-    """What became of one metric on the shards that an evaluation went through.
+    """Counts of one metric's results on the shards of an evaluation.
 
     `undefined` counts the items without a number by reason; `truncated` those whose prompt is
-    longer than the metric can read. What is stored for a metric of features are these: it is
-    `encoded`, and computed when runs are compared.
+    longer than the metric's window. For a metric of features these alone are stored (`encoded`); it
+    is computed when runs are compared.
     """
 
     metric: str
@@ -64,7 +64,7 @@ class Outcome:
 
 @dataclass(frozen=True)
 class EvaluationReport:
-    """By metric label: what was done, and why metrics could not run (what to download where)."""
+    """By metric label: counts of results, and why metrics could not run (what to download)."""
 
     outcomes: dict[str, Outcome]
     missing: dict[str, str]
@@ -72,7 +72,7 @@ class EvaluationReport:
 
 @dataclass(frozen=True, eq=False)
 class _Due:
-    """A shard whose images have this key, and the jobs that have yet to see them."""
+    """A shard whose images have this key, and the jobs that have not run on them."""
 
     shard: str
     key: str
@@ -128,7 +128,9 @@ def evaluate(
     stream = batches(due_shards(), lambda due: scores.image_rows(run, due.shard), batch_size)
     with closing(stream):
         for now, parts in groupby(stream, attrgetter("shard")):
-            _set_threads(threads)
+            import torch  # not before a shard is due: it takes seconds
+
+            torch.set_num_threads(threads)
             first = next(parts)
             results = ShardResults(
                 run, now.shard, now.key, now.jobs, first.rows, first.broken, device
@@ -140,33 +142,22 @@ def evaluate(
             count(now.shard, now.jobs)
     if shards is None:
         run.update_index()
-    labels = [metric.label for metric in usable]
+    labels = (metric.label for metric in usable)
     return EvaluationReport(dict(zip(labels, outcomes, strict=True)), missing)
 
 
-def _set_threads(threads: int) -> None:
-    import torch
-
-    torch.set_num_threads(threads)
-
-
 def _usable(run: Run, texts: Sequence[str | Call]) -> tuple[list[Metric], dict[str, str]]:
-    """The metrics that can run here, on this run's images, and why others cannot, by label."""
-    made = make_metrics(texts)
-    missing = _problems(run, made)
-    return [metric for metric in made if metric.label not in missing], missing
-
-
-def _problems(run: Run, metrics: Sequence[Metric]) -> dict[str, str]:
-    found = checks(metrics, run.spec)
-    asking = [m for m in metrics if m.about.needs_prompts and m.label not in found]
-    if asking and not _has_prompts(run):
-        found |= {
+    """The metrics that can run here on this run's images, and why others cannot, by label."""
+    metrics = make_metrics(texts)
+    missing = checks(metrics, run.spec)
+    prompted = [m for m in metrics if m.about.needs_prompts and m.label not in missing]
+    if prompted and not _has_prompts(run):
+        missing |= {
             metric.label: f"{metric.name} needs prompts, and the images of {run.path} have none: "
             "say which image is whose with --prompts, a table with the columns file,prompt,seed"
-            for metric in asking
+            for metric in prompted
         }
-    return found
+    return [metric for metric in metrics if metric.label not in missing], missing
 
 
 def _has_prompts(run: Run) -> bool:
@@ -178,7 +169,7 @@ def _has_prompts(run: Run) -> bool:
 
 
 def pending(run: Run, metrics: Sequence[str | Call]) -> list[str]:
-    """Image shards that some metric that can run here has yet to see."""
+    """Image shards without results of some metric that can run here."""
     usable, _ = _usable(run, metrics)
     jobs = set(make_jobs(usable))
     return [

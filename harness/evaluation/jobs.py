@@ -1,4 +1,4 @@
-"""What metrics make of one image shard: a job each, on batches they have in common."""
+"""Jobs of metrics and encoders on image shards, which share batches and forward passes."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 
 
 class MetricJob(ABC):
-    """A metric's or an encoder's work on shards, and the folder that holds its results."""
+    """A metric or encoder that runs on shards, and the folder (`kind`) of its results."""
 
     def __init__(self, kind: str, worker: ItemMetric | Encoder) -> None:
         self.kind = kind
@@ -38,7 +38,7 @@ class MetricJob(ABC):
         }
 
     def done(self, run: Run, shard: str, items: str) -> bool:
-        """Whether the stored shard is of these items and of this metric as it is now."""
+        """Whether the stored shard is of these items and of the metric's current identity."""
         stored = scores.metadata(run, self.kind, shard)
         return stored.get("items") == items and stored.get("identity") == self.made_by["identity"]
 
@@ -46,7 +46,7 @@ class MetricJob(ABC):
         return self.worker.unsuitable(row, size)
 
     def begin(self, rows: Sequence[ItemRow]) -> int:
-        """Get ready for a shard's rows; the number of them whose prompt will be truncated."""
+        """Prepare the prompts of a shard's rows; returns how many of them are truncated."""
         return 0
 
     @abstractmethod
@@ -70,7 +70,7 @@ class _ScoringJob(MetricJob):
     def __init__(self, metric: ItemMetric) -> None:
         super().__init__(f"scores/{metric.label}", metric)
         self.metric = metric
-        self.truncates: dict[str, bool] = {}  # prompts that were prepared
+        self.truncates: dict[str, bool] = {}  # by prompt, of those that are prepared
 
     def unsuitable(self, row: ItemRow, size: tuple[int, int]) -> str | None:
         if self.metric.about.needs_prompts and not row.prompt.strip():
@@ -120,8 +120,9 @@ class _EncodingJob(MetricJob):
         reasons: list[str | None],
         metadata: dict[str, str],
     ) -> None:
-        label, width = self.encoder.label, self.encoder.width
-        scores.write_features(run, label, shard, items, values, reasons, width, metadata)
+        scores.write_features(
+            run, self.encoder.label, shard, items, values, reasons, self.encoder.width, metadata
+        )
 
 
 def make_jobs(metrics: Sequence[Metric]) -> list[MetricJob]:
@@ -146,10 +147,10 @@ def _finite(value: float | Undefined) -> float | Undefined:
 
 
 class ShardResults:
-    """What jobs make of one image shard, batch by batch; `key` tells which images it holds.
+    """Results of jobs on one image shard, batch by batch; `key` is the hash of its images.
 
-    Jobs that score the same images of a batch are given the same tensor, so that they can share an
-    encoder's pass.
+    Jobs that score the same images of a batch get the same tensor, so that they can share a forward
+    pass.
     """
 
     def __init__(
@@ -168,7 +169,7 @@ class ShardResults:
         self.items = [row.item_id for row in rows]
         self.rows = [ItemRow(i.prompt, i.category, i.notes, i.prompt_id, i.seed) for i in rows]
         self.results: list[list[Any]] = [[None] * len(rows) for _ in jobs]
-        self.failed: dict[int, str] = {}  # images that turn out to be none
+        self.failed: dict[int, str] = {}  # files that cannot be read as images
         self._known = {at for at, row in enumerate(rows) if row.failed is not None}
         self._mark(broken)
         for job in jobs:
@@ -177,7 +178,7 @@ class ShardResults:
             self.truncated = [job.begin(self.rows) for job in jobs]
 
     def add(self, batch: PictureBatch[Any]) -> None:
-        """Compute what the jobs make of a batch."""
+        """Compute the jobs' results on a batch."""
         import torch
 
         pictures = dict(zip(batch.places, batch.pictures, strict=True))
@@ -194,8 +195,7 @@ class ShardResults:
                     result[i] = value
 
     def write(self) -> None:
-        """Store the whole shard; an imported image that is no picture has failed, like a missing
-        one."""
+        """Store the whole shard; imported files that are no pictures count as failed images."""
         if self.failed:
             self.run.fail_images(self.shard, self.failed)
         for job, results, truncated in zip(self.jobs, self.results, self.truncated, strict=True):
@@ -210,9 +210,9 @@ class ShardResults:
             )
 
     def _mark(self, broken: Mapping[int, Broken]) -> None:
-        for at, found in broken.items():
-            reason = found.reason
-            if self.run.imported and at not in self._known and not isinstance(found, Unread):
+        for at, file in broken.items():
+            reason = file.reason
+            if self.run.imported and at not in self._known and not isinstance(file, Unread):
                 self.failed[at], reason = reason, f"failed: {reason}"
             for result in self.results:
                 result[at] = Undefined(reason)

@@ -1,4 +1,4 @@
-"""Reference statistics of anybody's images."""
+"""Build reference statistics from a folder or file of images."""
 
 from __future__ import annotations
 
@@ -27,29 +27,29 @@ _SEED = 0
 
 @dataclass(frozen=True)
 class Wanted:
-    """An encoder whose statistics are wanted; `keep`: its features, too."""
+    """An encoder whose statistics are to be built; `keep`: its features, too."""
 
     encoder: Encoder
     keep: bool
 
 
 def encoders_of(metrics: Sequence[str], encoders: Sequence[str]) -> list[Wanted]:
-    """What references for metrics, and of encoders by name, need: each encoder once.
+    """The encoders that references for metrics, and of encoders by name, need, each once.
 
     Raises HarnessError for a metric that is not measured against a reference.
     """
-    found: dict[str, Wanted] = {}
+    wanted: dict[str, Wanted] = {}
     for metric in make_metrics(metrics):
         if not isinstance(metric, ReferenceMetric):
             raise HarnessError(f"{metric.name} is not measured against reference statistics")
         encoder = metric.features
-        known = found.get(encoder.label, Wanted(encoder, False))
-        found[encoder.label] = Wanted(encoder, known.keep or metric.keeps_features)
+        known = wanted.get(encoder.label, Wanted(encoder, False))
+        wanted[encoder.label] = Wanted(encoder, known.keep or metric.keeps_features)
     for encoder in map(make_encoder, encoders):
-        found.setdefault(encoder.label, Wanted(encoder, False))
-    if not found:
+        wanted.setdefault(encoder.label, Wanted(encoder, False))
+    if not wanted:
         raise HarnessError("name what the reference is for: --metrics fid,kid or --encoder dinov2")
-    return list(found.values())
+    return list(wanted.values())
 
 
 def build_references(

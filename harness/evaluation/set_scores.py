@@ -1,19 +1,21 @@
-"""From stored features to one number of a run, with its interval."""
+"""Set scores, such as FID, of runs from stored features, with jackknife intervals."""
 
 from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from typing import Any
 
 import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
 
 from harness.core.errors import HarnessError
 from harness.metrics.base import SetMetric, make_metric
-from harness.metrics.set_statistics import BLOCKS, deal, delete_one, jackknife
+from harness.metrics.set_statistics import BLOCKS, Statistic, deal, delete_one, jackknife
 from harness.metrics.undefined import Undefined
 from harness.store import scores
 from harness.store.run import Run
@@ -23,10 +25,10 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class SetScore:
-    """One number of a run's `n` images; `excluded` more had no features (failed images).
+    """A set metric's value over `n` images of a run; `excluded` more had no features (failed).
 
     `value`, or `low` and `high` (a 95 % jackknife interval at this n), are None where undefined,
-    and the reasons say why. `identity` changes with the version and the weights of the encoder:
+    for the reasons given. `identity` changes with the version and the weights of the encoder:
     scores of other identities cannot be set side by side. `left_out` are the values with one block
     left out, and `items` names exactly the images: scores of equal `items` have equal blocks.
     """
@@ -56,28 +58,25 @@ def set_score(run: Run, metric: str | SetMetric, items: Collection[str] | None =
     if not isinstance(made, SetMetric):
         raise HarnessError(f"{made.name} gives one number an image: it has no set score")
     statistic = made.statistic()
-    found = _read(run, made.features.label, items)
-    n = len(found.rows)
+    selection, encoder = scores.select(run, items), made.features.label
+    identity = selection.identity(f"features/{encoder}")
+    features, valid = selection.features(encoder)
+    rows = selection.frame(["item_id", "prompt_id", "seed"])[valid]
+    n = len(features)
     if n < made.enough:
         _warn_few(str(made.call), n, made.enough)
     score = partial(
         SetScore,
         str(made.call),
         n=n,
-        excluded=found.excluded,
-        identity=found.identity,
-        items=found.items,
+        excluded=int((~valid).sum()),
+        identity=identity,
+        items=_hash(rows["item_id"]),
     )
-    value = statistic.value(statistic.gather(found.rows)) if n else Undefined("there are no images")
+    value = statistic.value(statistic.gather(features)) if n else Undefined("there are no images")
     if isinstance(value, Undefined):
         return score(value=None, reason=value.reason, interval_reason=value.reason)
-    blocks = deal(found.prompts)
-    blocks = deal(found.seeds) if blocks is None else blocks
-    if blocks is None:
-        reason = f"no interval: fewer than {BLOCKS} prompts and fewer than {BLOCKS} seeds"
-        return score(value=value, interval_reason=reason)
-    states = [statistic.gather(found.rows[blocks == block]) for block in range(BLOCKS)]
-    left_out = delete_one(statistic, states)
+    left_out = _left_out(statistic, features, rows)
     if isinstance(left_out, Undefined):
         return score(value=value, interval_reason=left_out.reason)
     low, high = jackknife(value, left_out)
@@ -85,6 +84,17 @@ def set_score(run: Run, metric: str | SetMetric, items: Collection[str] | None =
     return score(
         value=value, low=max(low, least), high=min(high, most), left_out=tuple(left_out.tolist())
     )
+
+
+def _left_out(
+    statistic: Statistic[Any], features: NDArray[Any], rows: pd.DataFrame
+) -> NDArray[np.float64] | Undefined:
+    """Values with each block of prompts, or else of seeds, left out; Undefined with too few."""
+    blocks = deal(rows["prompt_id"].fillna("").tolist())
+    blocks = deal(rows["seed"].astype(str).tolist()) if blocks is None else blocks
+    if blocks is None:
+        return Undefined(f"no interval: fewer than {BLOCKS} prompts and fewer than {BLOCKS} seeds")
+    return delete_one(statistic, [statistic.gather(features[blocks == at]) for at in range(BLOCKS)])
 
 
 def by_seed_range(
@@ -105,20 +115,20 @@ def by_seed_range(
         sizes = ", ".join(f"{len(seeds):,}" for seeds in ranges)
         raise HarnessError(f"seed ranges of {sizes} seeds: values at different N do not compare")
     held = scores.select(run, None).frame(["item_id", "seed"])
-    found = []
+    values = []
     for seeds in ranges:
         if absent := sorted(set(seeds).difference(held["seed"])):
             raise HarnessError(
                 f"{run.path} lacks seed {absent[0]} and {len(absent) - 1:,} more of those asked "
                 "for: generate them first"
             )
-        found.append(set_score(run, metric, held["item_id"][held["seed"].isin(seeds)].tolist()))
-    return found
+        values.append(set_score(run, metric, held["item_id"][held["seed"].isin(seeds)].tolist()))
+    return values
 
 
 @lru_cache
 def _warn_few(metric: str, n: int, enough: int) -> None:
-    """Once for each metric and number."""
+    """Warn of a biased set score, once for each metric and number of images."""
     log.warning(
         "%s over %d images: with fewer than %d its bias is large; compare it with nothing but "
         "the same metric at the same number of images",
@@ -128,28 +138,6 @@ def _warn_few(metric: str, n: int, enough: int) -> None:
     )
 
 
-@dataclass(frozen=True)
-class _RunFeatures:
-    """Features [n, F], their prompt ids and seeds, and the number of items that have none.
-
-    `items` is a hash of the ids of those that have some.
-    """
-
-    rows: np.ndarray[Any, Any]
-    prompts: list[str]
-    seeds: list[str]
-    excluded: int
-    identity: str
-    items: str
-
-
-def _read(run: Run, encoder: str, items: Collection[str] | None) -> _RunFeatures:
-    selection = scores.select(run, items)
-    identity = selection.identity(f"features/{encoder}")
-    rows, valid = selection.features(encoder)
-    known = selection.frame(["item_id", "prompt_id", "seed"])[valid]
-    prompts = known["prompt_id"].fillna("").tolist()
-    seeds = known["seed"].astype(str).tolist()
-    ids = "\n".join(sorted(known["item_id"]))
-    digest = hashlib.sha256(ids.encode()).hexdigest()[:16]
-    return _RunFeatures(rows, prompts, seeds, int((~valid).sum()), identity, digest)
+def _hash(ids: Iterable[str]) -> str:
+    """A hash of a set of item ids, whatever their order."""
+    return hashlib.sha256("\n".join(sorted(ids)).encode()).hexdigest()[:16]

@@ -15,30 +15,15 @@ from harness.core.run_spec import RunSpec
 from harness.core.shards import Prompt, Shard
 from harness.experiments.experiment import Contest, Experiment, declared, planned_pair
 from harness.experiments.fair_baselines import OWN, Fairness
-from harness.experiments.options import OPTIONS, curve_weights, with_options
-from harness.experiments.order import Order, Say, make_order, to_stderr
+from harness.experiments.inputs import Say, to_stderr
+from harness.experiments.options import curve_weights
+from harness.experiments.order import Order
 from harness.experiments.scoring import usable_metrics
 from harness.runs.folder import Settings
 from harness.runs.plan import PlannedRun, Planner
 from harness.store import files
 from harness.store.comparison_tables import CANDIDATE, ComparisonTables
 from harness.store.run import MODEL_AT, Run
-
-
-@with_options(OPTIONS)
-def bench(
-    sampler: str | None = None, *, say: Say = to_stderr, **options: Any
-) -> tuple[ComparisonTables, str]:
-    """Does a sampler beat the baseline? Make, evaluate and compare what is missing.
-
-    The comparison and its folder. `sampler` is the benchmark's candidate where it is not given.
-    """
-    order = make_order(sampler, **options)
-    if order.sampler is None:
-        raise HarnessError(
-            f"benchmark {order.benchmark.name} is of several samplers: name one, or make a survey"
-        )
-    return run_bench(order, order.read(order.sampler), say)
 
 
 def run_bench(order: Order, candidate: Call | PlannedRun, say: Say) -> tuple[ComparisonTables, str]:
@@ -67,7 +52,7 @@ def run_bench(order: Order, candidate: Call | PlannedRun, say: Say) -> tuple[Com
 
 
 def compared(experiment: Experiment, say: Say) -> ComparisonTables:
-    """Conduct an experiment of one contest."""
+    """Conduct an experiment of one contest; its comparison."""
     if not experiment.paired:
         raise HarnessError("name a metric that scores single images: see 'harness list metrics'")
     experiment.conduct(say, say)
@@ -115,6 +100,7 @@ def compare_fairly(
 
 
 def _check(a: RunSpec, b: RunSpec) -> None:
+    """Raise HarnessError unless two runs differ in nothing but their samplers."""
     for spec, role in ((a, "candidate"), (b, "baseline")):
         if spec.size is None:
             raise HarnessError(f"the {role}'s images are imported: they cannot be made again")
@@ -128,7 +114,7 @@ def _check(a: RunSpec, b: RunSpec) -> None:
 
 
 def _planned(run: Run, settings: Settings) -> PlannedRun:
-    """A run as it would be made again; a function of a file is that of the copy it keeps."""
+    """The plan of an existing run; a sampler from a file is that of the copy in its folder."""
     spec, about = run.spec, run.record["environment"]
     model, call = parse_call(spec.model), spec.sampler
     planner = Planner(
@@ -146,7 +132,7 @@ def _planned(run: Run, settings: Settings) -> PlannedRun:
 
 
 def _shared_shards(candidate: Run, baseline: Run) -> list[Shard]:
-    """Those that both runs hold, as they were planned, from the candidate's rows."""
+    """The shards that both runs hold, as they were planned, from the candidate's rows."""
     held, names = set(baseline.shards()), candidate.shards()
     if not held.intersection(names):
         raise HarnessError(f"{candidate.path} and {baseline.path} hold no shard in common")

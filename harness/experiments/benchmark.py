@@ -1,4 +1,4 @@
-"""Benchmarks: what to run, as data. One YAML file each under `benchmarks/`, or a user's own."""
+"""Benchmarks, read from YAML: one file each under `benchmarks/`, or a user's own."""
 
 from __future__ import annotations
 
@@ -18,8 +18,7 @@ from harness.core.data import data_path
 from harness.core.errors import HarnessError, unknown
 
 PUBLIC_DEFAULT = "drawbench"
-"""The benchmark of a model for which no benchmark is the first choice."""
-
+"""The benchmark of models without a benchmark of their name."""
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -28,8 +27,8 @@ class PublishedNumbers(BaseModel):
     """Published numbers of one setting: scores and winning rates in [0, 1] by metric, and where.
 
     `refs/published.yaml` holds them by name. `n` images and `nfe` evaluations an image are null
-    where the source does not state them; `differs` tells what makes the numbers other quantities
-    than this harness's of those names.
+    where the source does not state them; `differs` states how their definitions differ from
+    this harness's metrics of those names.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -62,11 +61,12 @@ class Candidate(BaseModel):
 
     @property
     def name(self) -> str:
+        """The label, or the sampler's text."""
         return self.label or self.sampler
 
 
 class DeclaredResult(BaseModel):
-    """The one result that decides, declared before looking: one of the metrics, one comparison."""
+    """The primary result, declared before looking: one of the metrics, one comparison."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -141,11 +141,12 @@ class Benchmark(BaseModel):
     @property
     def defaults(self) -> dict[str, Any]:
         """Sampler parameters that the benchmark sets."""
-        found = {"steps": self.steps, "guidance": self.guidance}
-        return {name: value for name, value in found.items() if value is not None}
+        params = {"steps": self.steps, "guidance": self.guidance}
+        return {name: value for name, value in params.items() if value is not None}
 
 
 def names() -> list[str]:
+    """The benchmarks that come with the harness."""
     return sorted(path.stem for path in data_path("benchmarks").glob("*.yaml"))
 
 
@@ -201,6 +202,6 @@ def _checked(kind: type[M], data: Any, where: str) -> M:
 
 
 def chosen(name: str | None, model: str | None, tiny: bool = False) -> Benchmark:
-    """The benchmark of this name, or a model's first choice: the one of its name, if any."""
+    """The benchmark of this name; by default the one named like the model, or PUBLIC_DEFAULT."""
     model = model or "shapes"
     return load(name or (model if model in names() else PUBLIC_DEFAULT), tiny)

@@ -1,4 +1,4 @@
-"""An experiment: runs to make, comparisons between them, and what decides.
+"""An experiment: runs to make, comparisons between them, and the declared result.
 
 Whatever is compared goes this one way: runs are made, then those that depend on what the first
 recorded (the baseline at the candidate's cost and guidance), all are evaluated and compared. What
@@ -25,7 +25,7 @@ from harness.experiments.fair_baselines import (
     FairPair,
     fair_baselines,
 )
-from harness.experiments.order import Say
+from harness.experiments.inputs import Say
 from harness.experiments.scoring import SetScores, compare_runs
 from harness.experiments.stages import evaluate_missing, generate_missing
 from harness.metrics.base import METRICS, Metric, SetMetric, make_metric
@@ -38,12 +38,12 @@ from harness.store.run import Run
 
 @dataclass
 class Contest:
-    """A candidate and what it meets: planned, made, and compared, by role.
+    """A candidate and its baselines by role: planned, made, and compared.
 
     The roles are "candidate", "own" (the baseline as it is; none: nothing is compared) and those of
     `fair`, which are planned when these two are made. `runs` that are there from the beginning
     exist already, and none is made. `place` gives a run's folder; the comparison is written into
-    `out`, the candidate's run where that is None. `candidate` and `point` say what it is among
+    `out`, the candidate's run where that is None. `candidate` and `point` identify it among
     several.
     """
 
@@ -59,7 +59,7 @@ class Contest:
 
     @property
     def label(self) -> str:
-        """For messages: a name among several, empty where there is one."""
+        """Prefix of messages: the candidate's name among several, empty for a single one."""
         return f"{self.candidate.name}: " if self.candidate else ""
 
     @property
@@ -70,10 +70,10 @@ class Contest:
 
 @dataclass
 class Experiment:
-    """The `contests`, over `shards` and of them the images `items`, on `metrics`.
+    """Contests to conduct over `shards`, and to compare on the images `items` and `metrics`.
 
-    `primary` decides, `margin` is what does not matter: see `comparison.compare`. `alone`: matched
-    guidance alone is compared, too, without matched cost.
+    `primary` is the declared result, `margin` the margin of equivalence: see `comparison.compare`.
+    With `alone`, matched guidance alone is compared, too, without matched cost.
     """
 
     contests: list[Contest]
@@ -92,13 +92,13 @@ class Experiment:
 
     @property
     def paired(self) -> bool:
-        """Whether there are scores of single images, which are what is compared in pairs."""
+        """Whether any metric scores single images, which are compared in pairs."""
         return not all(isinstance(metric, SetMetric) for metric in self.metrics)
 
     def conduct(self, say: Say, remark: Say) -> None:
-        """Make, evaluate and compare what is missing: the contests hold what came of it.
+        """Make, evaluate and compare what is missing; the contests hold the results.
 
-        `say` tells what is made, `remark` what is not as it should be.
+        Progress goes to `say`, and what could not be done to `remark`.
         """
         self._make(say)
         for contest in self.contests:
@@ -113,7 +113,7 @@ class Experiment:
                 self._compare(contest)
 
     def _make(self, say: Say) -> None:
-        """The runs that are planned and not there yet; one that several contests have is one."""
+        """Make the planned runs that are missing; one that several contests share is made once."""
         made: dict[str, tuple[PlannedRun, Run]] = {}
         for contest in self.contests:
             new = {k: one for k, one in contest.planned.items() if k not in contest.runs}
@@ -135,7 +135,7 @@ class Experiment:
         planner = contest.planned[OWN].planner
         fair = fair_baselines(contest.pair, planner.plan, self.fairness, self.items)
         if not self.alone:
-            fair.leave_out(GUIDED)  # as many runs again, to say little more
+            fair.leave_out(GUIDED)  # as many runs again, for little information
         contest.fair = fair
         contest.planned |= fair.all_jobs
         for note in fair.notes:
@@ -179,7 +179,7 @@ def planned_pair(
 ) -> dict[str, PlannedRun]:
     """The candidate's run and its baseline's, by role.
 
-    The baseline has the candidate's steps and guidance, unless its text says otherwise. Raises
+    The baseline has the candidate's steps and guidance, unless its text sets others. Raises
     HarnessError where the two are one.
     """
     first = planner.plan(candidate, defaults)
@@ -197,7 +197,7 @@ def planned_pair(
 
 
 def declared(benchmark: Benchmark, metrics: Sequence[Metric]) -> tables.Primary | None:
-    """What the benchmark declares to decide, unless its metric was left out."""
+    """The benchmark's declared primary result; None where its metric was left out."""
     primary = benchmark.primary
     if primary is None or (call := parse_call(primary.metric)).name not in METRICS:
         return None

@@ -23,13 +23,13 @@ UNITS = ("macs", "nfe", "seconds")
 MODES = ("constant", "schedule", "per_image", "ga_eval")
 
 Planned = Callable[[Call], PlannedRun]
-"""Checks a call on the order's model and makes a job of it."""
+"""Plans the run of a call on the order's model."""
 
 
 @dataclass(frozen=True)
 class Fairness:
-    """How a comparison is made fair: what equal cost is equal in, how guidance is equal, and at
-    which guidance weights the baseline's curve is; see `fair_baselines`. Raises HarnessError."""
+    """Settings of a fair comparison: the unit of equal cost, the mode of equal guidance, and the
+    guidance weights of the baseline's curve; see `fair_baselines`. Raises HarnessError."""
 
     unit: str = "macs"
     mode: str = "constant"
@@ -68,7 +68,7 @@ class Fair:
     notes: list[str] = field(default_factory=list)
 
     def leave_out(self, role: str) -> None:
-        """Without a comparison; another one that had the same run keeps it."""
+        """Drop a comparison; another one of the same run keeps that."""
         job = self.jobs.pop(role, None)
         self.absent.pop(role, None)
         self.same.pop(role, None)
@@ -85,6 +85,7 @@ class Fair:
 
     @property
     def all_jobs(self) -> dict[str, PlannedRun]:
+        """All further runs by name: of the comparisons and of the curve."""
         return {**self.jobs, **self.points}
 
 
@@ -94,7 +95,7 @@ def fair_baselines(
     how: Fairness | None = None,
     items: Collection[str] | None = None,
 ) -> Fair:
-    """What a fair comparison needs beside the two runs: each is an ordinary run of the baseline.
+    """Plan the further runs of a fair comparison: each is an ordinary run of the baseline.
 
     Cost is in `how.unit`: multiply-accumulates, network evaluations, or seconds as both were timed.
     The curve is at matched cost, at the guidance weights `how.curve`; None: some around those that
@@ -154,16 +155,16 @@ def _per_image(
 ) -> GuidanceScale:
     """The mean and the spread of the images' own scales; why there is none where one lacks it."""
     asked = None if items is None else set(items)
-    found: list[float] = []
+    values: list[float] = []
     for shard in run.shards():
         try:
             scales = image_scales(run, shard, _ESTIMATES[mode])
         except HarnessError as error:
             return GuidanceScale(None, 0, str(error))
-        found += [s for i, s in scales.items() if s is not None and (asked is None or i in asked)]
-    if not found:
+        values += [s for i, s in scales.items() if s is not None and (asked is None or i in asked)]
+    if not values:
         return GuidanceScale(None, 0, "no guidance scale: every image failed")
-    return replace(scale, value=float(np.mean(found)), n=len(found), spread=float(np.ptp(found)))
+    return replace(scale, value=float(np.mean(values)), n=len(values), spread=float(np.ptp(values)))
 
 
 def _guided(own: Call, scale: GuidanceScale, mode: str, runs: tuple[Run, Run]) -> Call:
@@ -194,7 +195,7 @@ def _known(job: PlannedRun, pair: FairPair, fair: Fair) -> str | None:
 
 
 def _attempt(make: Callable[[], PlannedRun]) -> PlannedRun | str:
-    """A job, or why there is none."""
+    """A planned run, or the reason why it cannot be planned."""
     try:
         return make()
     except HarnessError as error:
@@ -220,7 +221,7 @@ def _price(pair: FairPair, unit: str, fair: Fair) -> tuple[float, Price]:
 
 
 def _guide(pair: FairPair, picture: float, evaluation: float) -> float:
-    """What is left of a picture's cost for each evaluation of the guide."""
+    """The cost of an evaluation of the guide: the rest of a picture's cost, for each of them."""
     _, evaluations = pair.baseline.dry_run(pair.baseline.spec.sampler)
     guide = evaluations.get(("guide", "cond"), 0)
     main = sum(evaluations.values()) - guide
@@ -228,6 +229,7 @@ def _guide(pair: FairPair, picture: float, evaluation: float) -> float:
 
 
 def _seconds(run: Run) -> float:
+    """Seconds an image, as timed."""
     timing = run.frame("timing", ["images", "seconds"])
     return float(timing["seconds"].sum() / timing["images"].sum())
 

@@ -1,4 +1,4 @@
-"""A baseline at another sampler's cost, and at its guidance."""
+"""Parameters that bring a baseline to another sampler's cost, and to its guidance."""
 
 from __future__ import annotations
 
@@ -22,12 +22,13 @@ _ROUNDING = 1e-9  # of measured costs
 
 @dataclass(frozen=True)
 class Price:
-    """What an evaluation costs, in some unit: of the main network, and of the guide."""
+    """The cost of an evaluation in some unit: of the main network, and of the guide."""
 
     evaluation: float = 1.0
     guide: float = 1.0
 
     def of(self, evaluations: Mapping[tuple[str, str], int]) -> float:
+        """The price of evaluations by (network, branch)."""
         return sum(
             count * (self.guide if network == "guide" else self.evaluation)
             for (network, _), count in evaluations.items()

@@ -7,27 +7,30 @@ command line see it.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import wraps
 from typing import Any, TypeVar, get_type_hints
+
+from harness.core.call import split_list
+from harness.core.errors import HarnessError
 
 R = TypeVar("R")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """What to compare, on what, and how to run it; None leaves it to the benchmark or the model.
+    """What to compare, on what, and how to run it; None is the benchmark's or the model's value.
 
     Several values are a list or a text with commas: `metrics`, `curve` ("auto", "none" or guidance
-    weights). `seeds` is "0-3" or "0,2,5-8", `size` "HxW" or (height, width).
+    weights). `seeds` is "0-3" or "0,2,5-8", a number or several, `size` "HxW" or (height, width).
     """
 
     model: str | None = None
     bench: str | None = None  # a benchmark by name, or its YAML file; None: the model's own
     baseline: str | None = None
     guide: str | None = None
-    seeds: str | None = None
+    seeds: str | int | Iterable[int | str] | None = None
     tiny: bool = False
     prompts: str | None = None
     metrics: str | Sequence[str] | None = None
@@ -39,7 +42,7 @@ class Options:
     match_guidance: str = "constant"
     curve: str | Sequence[float] = "auto"
     results: str = "results"
-    size: str | tuple[int, int] | None = None
+    size: str | int | tuple[int, int] | None = None
     dtype: str | None = None
     device: str | None = None
     threads: int = 1
@@ -60,7 +63,7 @@ OF_TUNING = ("baseline", *_without("baseline", "split"))
 def with_options(
     names: Sequence[str], described: Mapping[str, Any] | None = None
 ) -> Callable[[Callable[..., R]], Callable[..., R]]:
-    """A decorator: a function's `**options` are these of Options, and no others.
+    """A decorator: declares a function's `**options` as the fields `names` of Options.
 
     They follow its own parameters, in this order. `described` holds annotations in place of the
     types.
@@ -90,9 +93,6 @@ def with_options(
 
 def curve_weights(curve: str | Sequence[float]) -> list[float] | None:
     """The guidance weights of `curve`; None where they are to be chosen."""
-    from harness.core.call import split_list
-    from harness.core.errors import HarnessError
-
     if curve in ("auto", "none"):
         return None if curve == "auto" else []
     try:

@@ -1,18 +1,18 @@
-"""What an experiment is of: a benchmark, with what the options change in it."""
+"""What an experiment runs: a benchmark's settings, with the user's options in their place."""
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any, TypeVar
 
-from harness.core.call import Call, parse_call, split_list
-from harness.core.run_spec import parse_size
+from harness.core.call import Call, parse_call
 from harness.core.shards import Shard, asked_items, parse_seeds, plan_shards
 from harness.experiments import benchmark as benchmarks
 from harness.experiments.benchmark import Benchmark
 from harness.experiments.fair_baselines import Fairness
+from harness.experiments.inputs import names_of, seeds_text, size_of
 from harness.experiments.options import Options, curve_weights
 from harness.prompts.base import PromptSet, load_prompts
 from harness.prompts.split import with_split
@@ -21,21 +21,14 @@ from harness.runs.plan import PlannedRun, Planner
 
 T = TypeVar("T")
 
-Say = Callable[[str], object]
-"""Tells the user what happens on the way."""
-
-
-def to_stderr(text: str) -> None:
-    print(text, file=sys.stderr)
-
 
 @dataclass(frozen=True)
 class Order:
-    """What to run and how: the benchmark's values, where nothing else was asked for.
+    """What to run and how: the user's options, and the benchmark's values for all others.
 
     `sampler` is the one candidate's text, None where the benchmark has several; without `baseline`
-    there is nothing to beat. Runs lie below `results`. Orders that are made from this one by
-    `replace` share what is `known`: what was read and planned, once.
+    nothing is compared. Runs lie below `results`. `known` caches what was parsed and planned;
+    orders that are made from this one by `replace` share it.
     """
 
     benchmark: Benchmark
@@ -57,14 +50,16 @@ class Order:
     known: dict[Any, Any] = field(default_factory=dict, repr=False)
 
     def _once(self, key: Any, make: Callable[[], T]) -> T:
-        found: T = self.known[key] if key in self.known else self.known.setdefault(key, make())
-        return found
+        """The cached value of `key`, made at the first request."""
+        value: T = self.known[key] if key in self.known else self.known.setdefault(key, make())
+        return value
 
     def read(self, text: str) -> Call:
+        """A sampler's or metric's text, parsed."""
         return self._once(("text", text), lambda: parse_call(text))
 
     def planner(self, model: str | None = None, guide: str | None = None) -> Planner:
-        """What plans runs of a model, the order's if no other is named; one for all its runs."""
+        """The planner of all runs of a model; by default the order's model and guide."""
         model, guide = model or self.model, guide or self.guide
         return self._once(
             (model, guide),
@@ -80,6 +75,7 @@ class Order:
 
     @property
     def prompt_set(self) -> PromptSet:
+        """The prompts, loaded at the first request."""
         return self._once(
             ("prompts", self.prompts),
             lambda: load_prompts(
@@ -89,7 +85,7 @@ class Order:
 
     @property
     def root(self) -> str:
-        """Where the runs' folders are: the benchmark's, or the other prompts' own."""
+        """The folder of the runs' folders, named by the benchmark, or by prompts given instead."""
         named = self.benchmark.prompts == self.prompts
         return f"{self.results}/{self.benchmark.name if named else self.prompt_set.name}"
 
@@ -99,6 +95,7 @@ class Order:
 
     @property
     def shards(self) -> list[Shard]:
+        """The work of a run: all its prompts and seeds, in slices."""
         return plan_shards(list(self.prompt_set.prompts), parse_seeds(self.seeds))
 
     @property
@@ -108,25 +105,26 @@ class Order:
 
 
 def make_order(sampler: str | None = None, **given: Any) -> Order:
-    """What is given (see Options) replaces what the benchmark says; the default benchmark is the
-    model's own."""
-    options = Options(**given)
-    found = benchmarks.chosen(options.bench, options.model, options.tiny)
+    """The order of a benchmark (the model's own by default), with the given Options in place of its
+    settings."""
+    plain: dict[str, Any] = {k: str(v) if isinstance(v, Path) else v for k, v in given.items()}
+    options = Options(**plain)
+    benchmark = benchmarks.chosen(options.bench, options.model, options.tiny)
     settings = Settings.chosen(options.device, options.threads, options.batch_size, options.workers)
-    prompts, baseline = options.prompts or found.prompts, options.baseline or found.baseline
-    curve = found.curve if options.curve == "auto" else curve_weights(options.curve)
+    prompts, baseline = options.prompts or benchmark.prompts, options.baseline or benchmark.baseline
+    curve = benchmark.curve if options.curve == "auto" else curve_weights(options.curve)
     order = Order(
-        benchmark=found,
-        model=options.model or found.model,
-        sampler=sampler or found.candidate,
+        benchmark=benchmark,
+        model=options.model or benchmark.model,
+        sampler=sampler or benchmark.candidate,
         baseline=None,
-        guide=options.guide or found.guide,
-        seeds=options.seeds or found.seeds,
+        guide=options.guide or benchmark.guide,
+        seeds=benchmark.seeds if options.seeds is None else seeds_text(options.seeds),
         prompts=with_split(prompts, options.split) if options.split else prompts,
-        limit=options.limit if options.limit or options.prompts else found.limit,
-        metrics=_listed(options.metrics) or found.metrics,
-        dtype=options.dtype or found.dtype,
-        size=parse_size(options.size) if isinstance(options.size, str) else options.size,
+        limit=options.limit if options.limit or options.prompts else benchmark.limit,
+        metrics=names_of(options.metrics or benchmark.metrics),
+        dtype=options.dtype or benchmark.dtype,
+        size=size_of(options.size),
         prompts_folder=options.prompts_folder,
         column=options.column,
         results=options.results,
@@ -134,7 +132,3 @@ def make_order(sampler: str | None = None, **given: Any) -> Order:
         fairness=Fairness(options.match, options.match_guidance, curve),
     )
     return replace(order, baseline=order.read(baseline)) if baseline else order
-
-
-def _listed(texts: str | Sequence[str] | None) -> Sequence[str] | None:
-    return split_list(texts) if isinstance(texts, str) else texts

@@ -1,4 +1,4 @@
-"""Which runs are worth their cost: the Pareto front of score against cost."""
+"""The Pareto front of score against cost."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def with_fronts(
     Evaluations, where a run's cost in `unit` is not known.
     """
     known = unit if all(row.cost(unit) is not None for row in rows) else "nfe"
-    found: list[dict[str, str | None]] = [{} for _ in rows]
+    dominated: list[dict[str, str | None]] = [{} for _ in rows]
     for metric, direction in directions.items():
         points = {
             at: (cost, score.value if direction == "lower" else -score.value)
@@ -26,8 +26,8 @@ def with_fronts(
             and score.value is not None
         }
         for at, over in dominators(points).items():
-            found[at][metric] = None if over is None else rows[over].label
-    return [replace(row, dominated_by=one) for row, one in zip(rows, found, strict=True)], known
+            dominated[at][metric] = None if over is None else rows[over].label
+    return [replace(row, dominated_by=one) for row, one in zip(rows, dominated, strict=True)], known
 
 
 def dominators(points: Mapping[int, tuple[float, float]]) -> dict[int, int | None]:

@@ -1,4 +1,4 @@
-"""Evaluated runs side by side: comparisons with their set scores, and what may be compared."""
+"""Comparisons of evaluated runs, with their set scores, on the metrics that can run here."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class SetScores:
         self._known: dict[tuple[str, str], evaluation.SetScore] = {}
 
     def of(self, role: str, run: Run, metric: SetMetric) -> tables.RunScore:
-        """As a comparison keeps it, for a run in this role."""
+        """A run's score as a comparison records it, for a run in this role."""
         key = (run.path, metric.label)
         if key not in self._known:
             self._known[key] = evaluation.set_score(run, metric, self._items)
@@ -57,17 +57,17 @@ def scores_of(run: Run, metrics: Sequence[str]) -> dict[str, tables.RunScore]:
     if single:
         _, rows = tabulate({tables.CANDIDATE: run}, single, by_prompt=by_prompt(made))
         means = {row.metric: row for row in rows}
-    found = {}
+    scores = {}
     for metric in made:
         info = metric_info(metric)
         if isinstance(metric, SetMetric):
-            found[f"{metric.call} {info.arrow}"] = SetScores(None).of(tables.CANDIDATE, run, metric)
-            continue
-        mean, images = means[info.name].mean, means[info.name].images
-        found[f"{metric.call} {info.arrow}"] = tables.RunScore(
-            tables.CANDIDATE, info, mean.value, images, mean.low, mean.high, mean.reason
-        )
-    return found
+            score = SetScores(None).of(tables.CANDIDATE, run, metric)
+        else:
+            mean, images = means[info.name].mean, means[info.name].images
+            ends = (mean.low, mean.high, mean.reason)
+            score = tables.RunScore(tables.CANDIDATE, info, mean.value, images, *ends)
+        scores[f"{metric.call} {info.arrow}"] = score
+    return scores
 
 
 def compare_runs(
@@ -123,17 +123,17 @@ def compare_runs(
     )
 
 
-def compare_everybody(runs: Mapping[str, Run], metrics: Sequence[Metric], out: str) -> MatrixTable:
-    """Each of three or more evaluated runs against each other one; writes below `out`/compare."""
+def compare_each(runs: Mapping[str, Run], metrics: Sequence[Metric], out: str) -> MatrixTable:
+    """Compare each of the evaluated runs with each other one; writes below `out`/compare."""
     for run in runs.values():
         check_same_noise(next(iter(runs.values())), run)
-    found = compare_all(runs, item_infos(metrics), by_prompt=by_prompt(metrics))
-    found.save(out)
-    return found
+    matrix = compare_all(runs, item_infos(metrics), by_prompt=by_prompt(metrics))
+    matrix.save(out)
+    return matrix
 
 
 def usable_metrics(names: Sequence[str | Call], say: Callable[[str], object]) -> list[Metric]:
-    """The metrics that can run here; what the others lack is said, or raised if none can."""
+    """The metrics that can run here; a message names what the others lack, an error if all do."""
     metrics = make_metrics(names)
     problems = checks(metrics)
     usable = [metric for metric in metrics if metric.label not in problems]
@@ -145,18 +145,19 @@ def usable_metrics(names: Sequence[str | Call], say: Callable[[str], object]) ->
 
 
 def metric_info(metric: Metric) -> MetricInfo:
+    """A metric as comparisons record it."""
     about = metric.about
     least, most = (end if math.isfinite(end) else None for end in about.range)
     return MetricInfo(metric.label, about.direction, about.title, about.description, least, most)
 
 
 def item_infos(metrics: Sequence[Metric]) -> list[MetricInfo]:
-    """Of those that score single images."""
+    """The metrics that score single images, as comparisons record them."""
     return [metric_info(metric) for metric in metrics if not isinstance(metric, SetMetric)]
 
 
 def by_prompt(metrics: Sequence[Metric]) -> dict[str, PromptMetric]:
-    """Those metrics, by label, whose scores are computed from features when read."""
+    """Metrics whose scores are computed from features when read, by label."""
     return {metric.label: metric for metric in metrics if isinstance(metric, PromptMetric)}
 
 

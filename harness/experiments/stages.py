@@ -1,4 +1,4 @@
-"""The stages of an experiment that take time: missing images are made, missing scores computed."""
+"""The long stages of an experiment: making missing images, computing missing scores."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _AT_LEAST = 2  # shards a process, below which starting another costs more than 
 def generate_missing(
     runs: Iterable[tuple[PlannedRun, Run]], shards: Sequence[Shard], settings: Settings
 ) -> None:
-    """Make the missing ones of some shards of runs, with one loading of weights a model and guide.
+    """Make the missing shards of runs, loading weights once for each model and guide.
 
     Raises HarnessError if any is missing afterwards.
     """
@@ -56,7 +56,7 @@ def generate_missing(
 
 
 def hand_out(work: Work, settings: Settings) -> None:
-    """Do the work in this process, or in as many as there are and it is worth starting."""
+    """Do the work in this process, or in several where there is enough of it."""
     workers = min(settings.workers, len(work) // _AT_LEAST)
     if workers > 1 and (own := _only_here(planned for planned, _, _ in work)):
         log.warning("%s is registered in this process alone, which makes all images", own)
@@ -89,7 +89,7 @@ def _only_here(runs: Iterable[PlannedRun]) -> str:
 
 
 def launch(command: Sequence[str], workers: int, settings: Settings) -> None:
-    """A `harness` command under torchrun: one process a device or core."""
+    """Run a `harness` command under torchrun: one process a device or core."""
     launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
     launcher += [f"--nproc-per-node={workers}", "-m", "harness", *command]
     launcher += ["--threads", str(settings.threads)]
@@ -116,7 +116,7 @@ def _evaluate(
     due: Mapping[str, list[str]],
     settings: Settings,
 ) -> None:
-    """Metrics of the shards that are due, by the runs' paths."""
+    """Evaluate the shards that are due, by the runs' paths."""
     shared = not any(METRICS.only_here(METRICS.get(metric.name)) for metric in metrics)
     if shared and settings.workers > 1 and settings.device.startswith("cuda"):
         paths = [path for path, shards in due.items() if shards]

@@ -1,4 +1,4 @@
-"""A benchmark of several samplers: every one against the baseline, and all in one table."""
+"""A benchmark of several samplers: each compared with the baseline, all in one table."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from harness.engine.resolve import Mistyped
 from harness.experiments.benchmark import Benchmark, Candidate, load_published
 from harness.experiments.experiment import Contest, Experiment, declared, planned_pair
 from harness.experiments.fair_baselines import GUIDED, OWN
-from harness.experiments.options import OPTIONS, with_options
-from harness.experiments.order import Order, Say, make_order, to_stderr
+from harness.experiments.inputs import Say
+from harness.experiments.order import Order
 from harness.experiments.pareto import with_fronts
 from harness.experiments.scoring import (
     by_prompt,
@@ -24,7 +24,7 @@ from harness.experiments.scoring import (
     typed_commands,
     usable_metrics,
 )
-from harness.experiments.varying import expand, series_of, told
+from harness.experiments.varying import as_text, expand, series_of
 from harness.metrics.base import METRICS, Metric, SetMetric
 from harness.store import files
 from harness.store.comparison_tables import CANDIDATE, ComparisonTables, Primary, RunFacts
@@ -33,10 +33,8 @@ from harness.store.run import Run
 from harness.store.survey_table import Point, PublishedNumber, Rate, Row, Score, SurveyTable
 
 
-@with_options(OPTIONS)
-def survey(*, say: Say = to_stderr, **options: Any) -> tuple[SurveyTable, str]:
-    """All candidates of a benchmark against its baseline, in one table: that, and its folder."""
-    order = make_order(**options)
+def survey(order: Order, say: Say) -> tuple[SurveyTable, str]:
+    """All candidates of the order's benchmark against its baseline; the table and its folder."""
     candidates = order.benchmark.candidates
     if not candidates:
         raise HarnessError(f"benchmark {order.benchmark.name} has one candidate: make a bench")
@@ -86,9 +84,9 @@ def run_survey(
         alone=bool(curve) or decides_guided,
     )
     experiment.conduct(say, remark)
-    found = survey_of(benchmark, experiment, notes)
-    found.save(folder)
-    return found, folder
+    table = survey_of(benchmark, experiment, notes)
+    table.save(folder)
+    return table, folder
 
 
 def _contests(order: Order, candidate: Candidate, call: Call, remark: Say) -> list[Contest]:
@@ -104,7 +102,7 @@ def _contests(order: Order, candidate: Candidate, call: Call, remark: Say) -> li
     refused: list[HarnessError] = []
     for point, asked in expand(call, vary):
         series = series_of(candidate.series or candidate.label or str(call), point)
-        label = f"{candidate.name}: {told(point)}"
+        label = f"{candidate.name}: {as_text(point)}"
         named = candidate.model_copy(update={"label": label, "series": series})
         try:
             contests.append(_contest(order, named, asked, point))
@@ -120,6 +118,7 @@ def _contests(order: Order, candidate: Candidate, call: Call, remark: Say) -> li
 
 
 def _contest(order: Order, candidate: Candidate, call: Call, point: dict[str, Any]) -> Contest:
+    """A candidate and its baseline, planned; errors name the candidate."""
     baseline = order.read(candidate.baseline) if candidate.baseline else order.baseline
     try:
         planner = order.planner(candidate.model, candidate.guide)
@@ -131,7 +130,7 @@ def _contest(order: Order, candidate: Candidate, call: Call, point: dict[str, An
 
 
 def _metrics(order: Order, say: Say) -> list[Metric]:
-    """Those of the benchmark's metrics that can run here; what the others lack is said."""
+    """The benchmark's metrics that can run here; messages name what the others lack."""
     calls = [order.read(name) for name in order.metrics]
     for call in calls:
         if call.name not in METRICS:
@@ -141,7 +140,7 @@ def _metrics(order: Order, say: Say) -> list[Metric]:
 
 
 def survey_of(benchmark: Benchmark, experiment: Experiment, notes: list[str]) -> SurveyTable:
-    """The table of an experiment that was conducted: baselines first, then the candidates."""
+    """The table of a finished experiment: baselines first, then the candidates."""
     contests, metrics = experiment.contests, experiment.metrics
     paired = item_infos(metrics)
     shown: dict[str, tuple[str, Run, Contest | None]] = {}
@@ -164,10 +163,8 @@ def survey_of(benchmark: Benchmark, experiment: Experiment, notes: list[str]) ->
         scores = _means(row for row in means if row.run == key)
         for metric in metrics:
             if isinstance(metric, SetMetric):
-                found = experiment.set_scores.of(CANDIDATE, run, metric)
-                scores[metric.label] = Score(
-                    found.value, found.low, found.high, found.n, found.reason
-                )
+                score = experiment.set_scores.of(CANDIDATE, run, metric).estimate
+                scores[metric.label] = Score.of(score, score.n)
         rows.append(_row(label, run, facts[key], scores, shown_contest, metrics))
     directions = {metric.label: metric.about.direction for metric in metrics}
     rows, unit = with_fronts(_with_holm(rows), directions, experiment.fairness.unit)
@@ -245,7 +242,7 @@ def _curve(along: ComparisonTables) -> list[Point]:
 
 
 def _rates(comparison: ComparisonTables) -> list[Rate]:
-    """By setting; those whose baseline is the same run have the same numbers."""
+    """Winning rates by setting; settings whose baseline is the same run share their numbers."""
     settings = {name: name for name in comparison.baselines} | comparison.same
     return [
         Rate.of(
@@ -277,11 +274,11 @@ def _published(candidate: Candidate, metrics: Sequence[Metric]) -> list[Publishe
     """The candidate's published numbers, under the names that its scores have here."""
     if candidate.published is None:
         return []
-    found = load_published(candidate.published)
+    published = load_published(candidate.published)
     labels = {metric.call.name: metric.label for metric in reversed(metrics)}
-    about = (found.source, found.n, found.nfe, found.differs)
+    about = (published.source, published.n, published.nfe, published.differs)
     return [
         PublishedNumber(labels.get(metric, metric), value, won, *about)
-        for numbers, won in ((found.scores, False), (found.winning_rates, True))
+        for numbers, won in ((published.scores, False), (published.winning_rates, True))
         for metric, value in numbers.items()
     ]

@@ -2,58 +2,37 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import replace
 
 from harness.core.call import Call
 from harness.core.errors import HarnessError
 from harness.experiments.bench import run_bench
-from harness.experiments.options import OF_TUNING, with_options
-from harness.experiments.order import Order, Say, make_order, to_stderr
+from harness.experiments.inputs import Say, short_hash
+from harness.experiments.order import Order
 from harness.experiments.sweep import run_sweep
-from harness.experiments.varying import Vary, expand, parse_vary
+from harness.experiments.varying import Vary, expand
 from harness.prompts.split import with_split
 from harness.store import files
 from harness.store.comparison_tables import ComparisonTables
 from harness.store.survey_table import Row, SurveyTable
 
 
-@dataclass(frozen=True)
-class Tuned:
-    """What was chosen for each side on the dev split, and the comparison on the test split."""
-
-    candidate: Row
-    baseline: Row
-    trials: int
-    comparison: ComparisonTables
-    folder: str
-
-
-@with_options(OF_TUNING)
 def tune(
-    sampler: str,
-    *,
-    vary: Sequence[str] | Vary,
-    baseline_vary: Sequence[str] | Vary | None = None,
-    say: Say = to_stderr,
-    **options: Any,
-) -> Tuned:
-    """Both sides at their best: tuned alike on the dev prompts, compared on the test prompts.
+    order: Order, sampler: str, vary: Vary, baseline_vary: Vary | None, say: Say
+) -> tuple[ComparisonTables, str, str, str, int]:
+    """Tune candidate and baseline alike on the dev prompts, compare them on the test prompts.
 
-    The first metric chooses among the combinations of `vary`, for the candidate and for the
-    baseline; that has its own `baseline_vary` where parameters differ, with as many combinations,
-    so that no side gets more trials. `limit` is for each split. What was chosen is kept below the
-    test split's folder: another choice on the same split is said, as a split that is used again
-    decides nothing.
+    Returns the comparison and its folder, the chosen candidate and baseline, and the number of
+    trials for each. The first metric chooses among the combinations of `vary`, for the candidate
+    and for the baseline; that has its own `baseline_vary` where parameters differ, with as many
+    combinations, so that no side gets more trials. `limit` is for each split. What was chosen is
+    kept below the test split's folder: a warning says when another choice was made on the same
+    split before, as a split that is used again decides nothing.
     """
-    order = make_order(sampler, **options)
-    varied, sides = parse_vary(vary), _sides(order, sampler)
-    if not varied:
+    sides = _sides(order, sampler)
+    if not vary:
         raise HarnessError("nothing to tune: give --vary, for example --vary guidance=1,2,4,8")
-    grids = (varied, varied if baseline_vary is None else parse_vary(baseline_vary))
+    grids = (vary, vary if baseline_vary is None else baseline_vary)
     trials = [len(expand(call, grid)) for call, grid in zip(sides, grids, strict=True)]
     if trials[0] != trials[1]:
         raise HarnessError(
@@ -65,22 +44,22 @@ def tune(
         prompts=with_split(order.prompts, "dev"),
         fairness=replace(order.fairness, curve=None),
     )
-    chosen = []
+    chosen: list[str] = []
     for call, grid in zip(sides, grids, strict=True):
         survey, _ = run_sweep(dev, {str(call): call}, grid, say)
         if len(survey.rows) < trials[0]:
             raise HarnessError(f"{call.name}: {survey.notes[0]} Both sides need all their trials")
-        chosen.append(best(survey))
-        say(f"best of {trials[0]} on {survey.metrics[0].label}, dev split: {chosen[-1].label}")
-    candidate, baseline = (order.planner().known(row.sampler) for row in chosen)
+        row = best(survey)
+        chosen.append(row.sampler)
+        say(f"best of {trials[0]} on {survey.metrics[0].label}, dev split: {row.label}")
+    candidate, baseline = map(order.planner().known, chosen)
     test = replace(order, prompts=with_split(order.prompts, "test"), baseline=baseline)
-    _note_use(test, [row.sampler for row in chosen], say)
-    comparison, folder = run_bench(test, candidate, say)
-    return Tuned(chosen[0], chosen[1], trials[0], comparison, folder)
+    _note_use(test, chosen, say)
+    return *run_bench(test, candidate, say), chosen[0], chosen[1], trials[0]
 
 
 def _sides(order: Order, sampler: str) -> tuple[Call, Call]:
-    """Candidate and baseline as typed; the baseline has the candidate's steps, unless it says."""
+    """Candidate and baseline as typed; the baseline has the candidate's steps by default."""
     candidate, baseline = order.read(sampler), order.baseline
     if not isinstance(baseline, Call):
         raise HarnessError("nothing to tune against: give --baseline")
@@ -102,10 +81,10 @@ def best(survey: SurveyTable) -> Row:
 
 
 def _note_use(test: Order, chosen: list[str], say: Say) -> None:
-    """Keep what the test split is used for, and say what it was used for before."""
+    """Record this choice beside the test split's runs; warn of other choices made on it before."""
     folder = files.join(test.root, "tuned")
     record = {"candidate": chosen[0], "baseline": chosen[1], "model": test.model}
-    name = f"{hashlib.sha256(json.dumps(record).encode()).hexdigest()[:8]}.json"
+    name = f"{short_hash(record)}.json"
     if others := [one for one in files.list_files(folder, ".json") if one != name]:
         say(
             f"warning: the test split was used for {len(others)} other choice"

@@ -1,4 +1,4 @@
-"""A sampler with some of its parameters varied: a grid of calls, as an experiment writes it."""
+"""A sampler with some of its parameters varied: grids of values, and the calls they make."""
 
 from __future__ import annotations
 
@@ -16,27 +16,28 @@ Vary = Mapping[str, Sequence[Any]]
 _ENTRY = re.compile(r"(\w+)\[(\d+)\]")
 
 
-def parse_vary(asked: Sequence[str] | Vary) -> Vary:
-    """Read `guidance=1,2,4` and `interval[0]=0.1,0.3`, one text a parameter; or values as such."""
+def parse_vary(asked: str | Sequence[str] | Vary) -> Vary:
+    """Values by parameter from texts such as `guidance=1,2,4` or `interval[0]=0.1,0.3`, or from
+    such a mapping."""
     if isinstance(asked, Mapping):
         if bare := [name for name, values in asked.items() if not values]:
             raise HarnessError(f"vary names no value of {bare[0]}")
-        return asked
-    found: dict[str, list[Any]] = {}
+        return {name: [*values] for name, values in asked.items()}
+    values: dict[str, list[Any]] = {}
     for text in [asked] if isinstance(asked, str) else asked:
-        name, equals, values = text.partition("=")
+        name, equals, listed = text.partition("=")
         name = name.strip()
         if not equals or not (name.isidentifier() or _ENTRY.fullmatch(name)):
             raise HarnessError(
                 f"cannot read --vary {text!r}: expected PARAMETER=VALUE,VALUE,..., for example "
                 "guidance=1,2,4"
             )
-        if name in found:
+        if name in values:
             raise HarnessError(f"--vary names {name} twice: give all its values at once")
-        found[name] = [parse_call(f"v(v={value})").params["v"] for value in split_list(values)]
-        if not found[name]:
+        values[name] = [parse_call(f"v(v={value})").params["v"] for value in split_list(listed)]
+        if not values[name]:
             raise HarnessError(f"--vary {text!r} names no value")
-    return found
+    return values
 
 
 def expand(call: Call, vary: Vary) -> list[tuple[dict[str, Any], Call]]:
@@ -69,11 +70,11 @@ def _set(call: Call, point: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def series_of(label: str, point: Mapping[str, Any]) -> str:
-    """What stays the same along a curve of cost: everything but the number of steps."""
+    """The name of a point's curve over cost: all its values but the number of steps."""
     others = {name: value for name, value in point.items() if name != "steps"}
-    return label if not others or "steps" not in point else f"{label}, {told(others)}"
+    return label if not others or "steps" not in point else f"{label}, {as_text(others)}"
 
 
-def told(point: Mapping[str, Any]) -> str:
-    """`guidance=2, interval[0]=0.1`, for people."""
+def as_text(point: Mapping[str, Any]) -> str:
+    """Values by parameter as a label: `guidance=2, interval[0]=0.1`."""
     return ", ".join(str(Call("", {name: value}))[1:-1] for name, value in point.items())

@@ -1,4 +1,4 @@
-"""The functions behind `import harness`: what makes, judges and registers, as Python sees it.
+"""The public functions behind `import harness`: they make, judge and register.
 
 Command line and notebooks call these and nothing else; `harness/__init__.py` lists them.
 """

@@ -1,4 +1,4 @@
-"""Experiments: runs made, evaluated and compared in one call, what is there already used again."""
+"""Experiments: runs made, evaluated and compared in one call, reusing what exists."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from harness.experiments.options import (
-    OF_ABLATION,
-    OF_SWEEP,
-    OF_TUNING,
-    OPTIONS,
-    with_options,
-)
-from harness.face.inputs import Names, Say, names_of, seeds_text, size_of, to_stderr
-from harness.face.results import Comparison, Survey, Tuned
+from harness.experiments import ablation, tuning
+from harness.experiments import survey as surveys
+from harness.experiments.bench import run_bench
+from harness.experiments.inputs import Names, Say, names_of, to_stderr
+from harness.experiments.options import OF_ABLATION, OF_SWEEP, OF_TUNING, OPTIONS, with_options
+from harness.experiments.order import make_order
+from harness.experiments.sweep import read_list, run_sweep
+from harness.experiments.varying import parse_vary
+from harness.face.answers import Comparison, Survey, Tuned
 
 Vary = str | Sequence[str] | Mapping[str, Sequence[Any]]
 
@@ -30,22 +30,16 @@ def bench(
     benchmark says. Without a sampler, the benchmark's own candidate; a benchmark of several
     candidates gives a Survey.
     """
-    from harness.experiments import bench as of_one
-    from harness.experiments import benchmark
-
-    given = _plain(options)
-    named = (given.get("bench"), given.get("model"), given.get("tiny", False))
-    if sampler is None and benchmark.chosen(*named).candidates:
-        return survey(note=note, **given)
-    return Comparison(*of_one.bench(sampler, say=note, **given))
+    order = make_order(sampler, **options)
+    if order.sampler is None:
+        return Survey(*surveys.survey(order, note))
+    return Comparison(*run_bench(order, order.read(order.sampler), note))
 
 
 @with_options(OPTIONS)
 def survey(*, note: Say = to_stderr, **options: Any) -> Survey:
     """All candidates of a benchmark, each against its baseline, in one table."""
-    from harness.experiments import survey as of_several
-
-    return Survey(*of_several.survey(say=note, **_plain(options)))
+    return Survey(*surveys.survey(make_order(**options), note))
 
 
 @with_options(OF_SWEEP)
@@ -64,10 +58,9 @@ def sweep(
     `list_` is a file with one more sampler a line; `cost`, what the front is against, is nfe, macs
     or seconds.
     """
-    from harness.experiments import sweep as sweeping
-
-    own = {"vary": _varied(vary), "list_": list_ and str(list_), "cost": cost}
-    return Survey(*sweeping.sweep(names_of(sampler), **own, say=note, **_plain(options)))
+    samplers = names_of(sampler) + (read_list(str(list_)) if list_ else [])
+    grid, order = parse_vary(vary), make_order(**options, match=cost)
+    return Survey(*run_sweep(order, {text: order.read(text) for text in samplers}, grid, note))
 
 
 @with_options(OF_TUNING)
@@ -84,13 +77,9 @@ def tune(
     The first metric chooses among the combinations of `vary` (as of `sweep`) for the candidate, and
     of `baseline_vary`, as many of other parameters, for the baseline. `limit` is for each split.
     """
-    from harness.experiments import tuning
-
-    other = None if baseline_vary is None else _varied(baseline_vary)
-    own = {"vary": _varied(vary), "baseline_vary": other}
-    found = tuning.tune(sampler, **own, say=note, **_plain(options))
-    sides = (found.candidate.sampler, found.baseline.sampler)
-    return Tuned(found.comparison, found.folder, *sides, trials=found.trials)
+    order = make_order(sampler, **options)
+    other = None if baseline_vary is None else parse_vary(baseline_vary)
+    return Tuned(*tuning.tune(order, sampler, parse_vary(vary), other, note))
 
 
 @with_options(OF_ABLATION)
@@ -100,21 +89,5 @@ def ablate(sampler: str, *, change: Names, note: Say = to_stderr, **options: Any
     A change is a text such as "rounds=2" or "eta=1, steps=10": a row each, on the same prompts and
     noise; one that costs more also meets the unchanged sampler at its cost, and at its guidance.
     """
-    from harness.experiments import ablation
-
     changes = [change] if isinstance(change, str) else list(change)
-    return Survey(*ablation.ablate(sampler, change=changes, say=note, **_plain(options)))
-
-
-def _plain(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Options as the experiments take them: seeds and paths as text, sizes as numbers."""
-    found = {k: str(v) if isinstance(v, Path) else v for k, v in options.items()}
-    if found.get("seeds") is not None:
-        found["seeds"] = seeds_text(found["seeds"])
-    return found | {"size": size_of(found["size"])} if "size" in found else found
-
-
-def _varied(vary: Vary) -> Any:
-    if isinstance(vary, Mapping):
-        return {name: list(values) for name, values in vary.items()}
-    return [vary] if isinstance(vary, str) else list(vary)
+    return Survey(*ablation.ablate(make_order(sampler, **options), sampler, changes, note))

@@ -19,14 +19,14 @@ L = TypeVar("L", bound=Callable[["LoadRequest"], "Model"])
 def prompt_set(
     name: str, *, home: str = "", licence: str = "", citation: str = ""
 ) -> Callable[[P], P]:
-    """Register a function that gives prompts as the prompt set `name`.
+    """Register a function that returns prompts as the prompt set `name`.
 
-    It is called once, now. It gives texts or `harness.Prompt(id, text, category, notes)`; texts
+    It is called once, now. It returns texts or `harness.Prompt(id, text, category, notes)`; texts
     have their place as id. The first line of its docstring describes the set.
     """
 
     def decorate(function: P) -> P:
-        found = [
+        prompts = [
             Prompt(f"{i:05d}", one) if isinstance(one, str) else one
             for i, one in enumerate(function())
         ]
@@ -37,9 +37,9 @@ def prompt_set(
                 home=home or f"{function.__module__}.{function.__name__}",
                 licence=licence,
                 citation=citation,
-                prompts=len(found),
-                categories=len({prompt.category for prompt in found}),
-                parse=lambda files: found,
+                prompts=len(prompts),
+                categories=len({prompt.category for prompt in prompts}),
+                parse=lambda files: prompts,
             )
         )
         return function
@@ -67,7 +67,7 @@ def model(
     """Register a function that loads a model (see `harness.models.base.Model`) as `name`.
 
     `size` (height, width) in pixels, `steps` and `guidance` are the defaults of its paper.
-    `ladders(overrides)` gives what builds its ladders without weights. `revision` names the
+    `ladders(overrides)` returns what builds its ladders without weights. `revision` names the
     weights: another one is another run. The rest as of `harness.models.base.ModelEntry`. The first
     line of the function's docstring is the model's title.
     """

@@ -1,22 +1,36 @@
-"""Judge runs: score their images, compare them, write reports, and plan how many are needed."""
+"""Judge runs: score their images, compare them, write reports, and plan sample sizes."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
 
 from harness.core.errors import HarnessError
-from harness.face.inputs import Names, RunLike, Say, names_of, path_of, quiet, run_of, to_stderr
-from harness.face.results import Comparison, Matrix, Survey
+from harness.core.shards import parse_seeds
+from harness.experiments.inputs import (
+    Names,
+    RunLike,
+    Say,
+    names_of,
+    path_of,
+    quiet,
+    run_of,
+    to_stderr,
+)
+from harness.face.answers import Comparison, Matrix, Survey
+from harness.metrics.base import METRICS, SetMetric, make_metrics
+from harness.runs.importing import imported, is_run
+from harness.runs.manifest import Declared
+from harness.runs.progress import Progress
+from harness.runs.workers import Ranks, pick_device
+from harness.store import files
 from harness.store.run import Run
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from harness.evaluation import EvaluationReport
-    from harness.runs.manifest import Declared
-    from harness.runs.workers import Ranks
     from harness.store.votes import Votes
 
 
@@ -36,36 +50,32 @@ def evaluate(
     say: Say = quiet,
     note: Say = to_stderr,
 ) -> pd.DataFrame:
-    """Score the images of runs: what is missing; one row a run and metric.
+    """Score the images of runs, as far as scores are missing; one row a run and metric.
 
-    `run` is a run, its folder, or anybody's images (a folder, a .zip or .parquet), or several of
-    these; images that are no run are scored where they are, as `import_images` describes them,
-    and what is found lies in `out` or below `results`. Columns: `run`, `metric`, `direction`,
+    `run` is a run, its folder, or images made elsewhere (a folder, a .zip or .parquet), or several
+    of these; images that are no run are scored where they are, as `import_images` describes them,
+    and their scores lie in `out` or below `results`. Columns: `run`, `metric`, `direction`,
     `value` with its 95 % interval `low`, `high`, `n` images, and `reason` where there is none;
-    `run.scores()` has a row an image. `seed_ranges`, as "0-49;50-99;100-149", also says set metrics
-    over each range. On other ranks than the first the table is empty.
+    `run.scores()` has a row an image. `seed_ranges`, as "0-49;50-99;100-149", also reports set
+    metrics over each range. On other ranks than the first the table is empty.
 
-    Raises HarnessError for unknown metrics and if no metric can run here; what only some lack is
-    told to `note`.
+    Progress goes to `say`, warnings to `note`. Raises HarnessError for unknown metrics and if no
+    metric can run here; where only some cannot, `note` gets the reasons.
     """
-    from harness.metrics.base import make_metrics
-    from harness.runs.manifest import Declared
-    from harness.runs.workers import Ranks, pick_device
-
     ranks = Ranks.from_environment()
     where = pick_device(device, ranks.local_rank)
     names = names_of(metrics)
     make_metrics(names)
     declared = Declared(path_of(prompts), None, column, image_column)
     runs = _opened(run, declared, ranks, path_of(out), str(results))
-    rows = []
+    rows: list[dict[str, object]] = []
     for opened in runs:
         report = _evaluated(opened, names, ranks, where, threads, batch_size, note)
         if report is not None:
-            rows += _told(opened, report, say, note)
+            rows += _rows(opened, report, say, note)
             if seed_ranges:
-                _tell_ranges(opened, names, seed_ranges, say)
-    return _frame(rows)
+                _say_ranges(opened, names, seed_ranges, say)
+    return pd.DataFrame(rows, columns=list(_COLUMNS))
 
 
 def _opened(
@@ -75,10 +85,7 @@ def _opened(
     out: str | None,
     results: str,
 ) -> list[Run]:
-    """The runs that are meant; of images that are none, the runs that are made of them."""
-    from harness.runs.importing import imported, is_run
-    from harness.runs.manifest import Declared
-
+    """The given runs, opened; images that are no run are imported."""
     given = [run] if isinstance(run, Run | str | Path) else list(run)
     sources = [str(one) for one in given if not isinstance(one, Run) and not is_run(str(one))]
     if declared != Declared() and len(sources) < len(given):
@@ -101,9 +108,8 @@ def _evaluated(
     batch_size: int,
     note: Say,
 ) -> EvaluationReport | None:
-    """What is stored of a run now, with this rank's share done; None but on the first rank."""
+    """Evaluate this rank's share of a run; the whole report, on the first rank only."""
     from harness import evaluation
-    from harness.runs.progress import Progress
 
     shards = run.shards()
     done = ranks.world == 1 and not evaluation.pending(run, metrics)
@@ -127,8 +133,8 @@ def _evaluated(
     return report
 
 
-def _told(run: Run, report: EvaluationReport, say: Say, note: Say) -> list[dict[str, object]]:
-    """A run's rows of the result, and the same in words."""
+def _rows(run: Run, report: EvaluationReport, say: Say, note: Say) -> list[dict[str, object]]:
+    """A run's rows of the result; the same in words goes to `say`, what failed to `note`."""
     from harness.experiments.scoring import scores_of
     from harness.reporting.words import estimate
 
@@ -138,31 +144,21 @@ def _told(run: Run, report: EvaluationReport, say: Say, note: Say) -> list[dict[
     for problem in report.missing.values():
         note(f"  left out: {problem}")
     rows: list[dict[str, object]] = []
-    found = scores_of(run, [outcome.metric for outcome in report.outcomes.values()])
-    for label, score in found.items():
-        value = estimate(score.estimate)
-        say(f"  {label}: {value}, n = {score.n:,}")
-        told = (score.value, score.low, score.high, score.n, score.reason)
-        rows.append(
-            dict(zip(_COLUMNS, (run.path, label[:-2], score.metric.direction, *told), strict=True))
-        )
+    scores = scores_of(run, [outcome.metric for outcome in report.outcomes.values()])
+    for label, score in scores.items():
+        say(f"  {label}: {estimate(score.estimate)}, n = {score.n:,}")
+        values = (score.value, score.low, score.high, score.n, score.reason)
+        cells = (run.path, label[:-2], score.metric.direction, *values)
+        rows.append(dict(zip(_COLUMNS, cells, strict=True)))
     return rows
 
 
 _COLUMNS = ("run", "metric", "direction", "value", "low", "high", "n", "reason")
 
 
-def _frame(rows: list[dict[str, object]]) -> pd.DataFrame:
-    import pandas as pd
-
-    return pd.DataFrame(rows, columns=list(_COLUMNS))
-
-
-def _tell_ranges(run: Run, metrics: list[str], seed_ranges: str, say: Say) -> None:
-    """Set metrics over each range of seeds, their mean and minimum."""
-    from harness.core.shards import parse_seeds
+def _say_ranges(run: Run, metrics: list[str], seed_ranges: str, say: Say) -> None:
+    """Report set metrics over each range of seeds, with their mean and minimum."""
     from harness.evaluation import by_seed_range
-    from harness.metrics.base import SetMetric, make_metrics
     from harness.reporting.words import number
 
     ranges = seed_ranges.split(";")
@@ -198,25 +194,35 @@ def compare(
 ) -> Comparison | Matrix:
     """Winning rates of one run over others, on the scores that `evaluate` stored.
 
-    `metrics` are by default all of single images that every run has been scored on, as they are
-    without parameters. Tables lie in `out` (default: the candidate's folder). `fair` also makes the
-    baseline at equal cost and equal guidance, with the options after it, as `bench` does; `matrix`
-    sets each run against each other one. Raises HarnessError for runs that cannot be compared, and
+    `metrics` default to all metrics of single images, without parameters, that every run has been
+    scored on. Tables lie in `out` (default: the candidate's folder). `fair` also makes the baseline
+    at equal cost and equal guidance, with the options after it, as `bench` does; `matrix` compares
+    each run with each other one. Raises HarnessError for runs that cannot be compared, and
     where scores are missing.
     """
     run = run_of(candidate)
-    others = [baseline] if isinstance(baseline, Run | str | Path) else list(baseline)
-    opened = [run_of(one) for one in others]
+    given = [baseline] if isinstance(baseline, Run | str | Path) else baseline
+    opened = [run_of(one) for one in given]
     names = _in_common([run, *opened]) if metrics is None else names_of(metrics)
     folder = path_of(out) or run.path
     if "human" in names and (fair or matrix):
         raise HarnessError(
             "votes are on two runs: compare them with the metric human without --fair and --matrix"
         )
-    how = (match, match_guidance, curve, device, threads, batch_size, workers)
+    how = {
+        "match": match,
+        "match_guidance": match_guidance,
+        "curve": curve,
+        "device": device,
+        "threads": threads,
+        "batch_size": batch_size,
+        "workers": workers,
+    }
+    if fair and matrix:
+        raise HarnessError("--fair compares two runs, --matrix all of them: give one of the two")
     if fair:
-        return _fair(run, opened, names, folder, how, matrix, note)
-    if how != ("macs", "constant", "auto", None, 1, None, None):
+        return _fair(run, opened, names, folder, how, note)
+    if how != _WITHOUT_FAIR:
         raise HarnessError(
             "--match, --match-guidance, --curve, --device, --threads, --batch-size and --workers "
             "go with --fair"
@@ -224,19 +230,26 @@ def compare(
     return _matrix(run, opened, names, folder) if matrix else _plain(run, opened, names, folder)
 
 
+_WITHOUT_FAIR = {
+    "match": "macs",
+    "match_guidance": "constant",
+    "curve": "auto",
+    "device": None,
+    "threads": 1,
+    "batch_size": None,
+    "workers": None,
+}
+"""The defaults of the options of `compare` that go with `fair`."""
+
+
 def _in_common(runs: Sequence[Run]) -> list[str]:
     """The metrics of single images, without parameters, that all runs have been scored on."""
-    from harness.metrics.base import METRICS
-    from harness.store import files
-
     scored = [set(files.list_files(files.join(run.path, "scores"), "")) for run in runs]
-    found = sorted(set.intersection(*scored) & set(METRICS.names()))
-    if not found:
-        raise HarnessError(
-            "the runs have been scored on no metric in common: evaluate them first, or name the "
-            "metrics"
-        )
-    return found
+    if common := sorted(set.intersection(*scored) & set(METRICS.names())):
+        return common
+    raise HarnessError(
+        "the runs have been scored on no metric in common: evaluate them first, or name the metrics"
+    )
 
 
 def _fair(
@@ -244,45 +257,25 @@ def _fair(
     baselines: list[Run],
     metrics: list[str],
     folder: str,
-    how: tuple[str, str, str | Sequence[float], str | None, int, int | None, int | None],
-    matrix: bool,
+    how: dict[str, Any],
     note: Say,
 ) -> Comparison:
     from harness.experiments.bench import compare_fairly
 
-    if matrix:
-        raise HarnessError("--fair compares two runs, --matrix all of them: give one of the two")
     if len(baselines) > 1:
         raise HarnessError(f"--fair is for one baseline, not {len(baselines)}: compare each alone")
-    match, match_guidance, curve, device, threads, batch_size, workers = how
-    found = compare_fairly(
-        run,
-        baselines[0],
-        metrics=metrics,
-        out=folder,
-        match=match,
-        match_guidance=match_guidance,
-        curve=curve,
-        device=device,
-        threads=threads,
-        batch_size=batch_size,
-        workers=workers,
-        say=note,
-    )
-    return Comparison(found, folder)
+    tables = compare_fairly(run, baselines[0], metrics=metrics, out=folder, say=note, **how)
+    return Comparison(tables, folder)
 
 
 def _matrix(run: Run, others: list[Run], metrics: list[str], folder: str) -> Matrix:
-    from harness.experiments.scoring import compare_everybody
-    from harness.metrics.base import make_metrics
+    from harness.experiments.scoring import compare_each
 
-    everybody = _named([run, *others])
-    return Matrix(compare_everybody(everybody, make_metrics(metrics), folder), folder)
+    return Matrix(compare_each(_named([run, *others]), make_metrics(metrics), folder), folder)
 
 
 def _plain(run: Run, baselines: list[Run], metrics: list[str], folder: str) -> Comparison:
     from harness.experiments.scoring import compare_runs
-    from harness.metrics.base import make_metrics
 
     votes = _votes(folder, run, baselines) if "human" in metrics else None
     made = make_metrics([name for name in metrics if name != "human"])
@@ -290,7 +283,7 @@ def _plain(run: Run, baselines: list[Run], metrics: list[str], folder: str) -> C
 
 
 def _votes(folder: str, candidate: Run, baselines: list[Run]) -> Votes:
-    """People's votes on two runs; HarnessError where there are none."""
+    """The stored votes on two runs; raises HarnessError where there are none."""
     from harness.comparison.human_votes import preferences
 
     if len(baselines) > 1:
@@ -305,17 +298,17 @@ def _votes(folder: str, candidate: Run, baselines: list[Run]) -> Votes:
 
 
 def _named(runs: list[Run]) -> dict[str, Run]:
-    """By their ids, or by their paths where ids repeat."""
+    """Runs by their ids, or by their paths where ids repeat."""
     ids = [run.spec.run_id for run in runs]
     names = ids if len(set(ids)) == len(ids) else [run.path for run in runs]
     return dict(zip(names, runs, strict=True))
 
 
 def report(folder: str | Path, *, say: Say = quiet) -> Comparison | Survey:
-    """The stored comparison or survey of a folder, with its report written again.
+    """Load the comparison or survey stored in a folder and write its report again.
 
-    The stored tables are enough for all but the pictures, which are the runs'; where those are
-    gone, `say` is told so.
+    The stored tables are enough for all but the pictures, which are the runs'; a message goes to
+    `say` where those are gone.
     """
     from harness.reporting.viewer import absence
     from harness.store.comparison_tables import load_comparison
@@ -347,8 +340,6 @@ def power(
     own rather than noise, `alpha` the two-sided level. One row a number of seeds: `seeds`,
     `prompts`, `pairs`, and with `prompts` the `winning_rate` that shows (NaN: none does).
     """
-    import pandas as pd
-
     from harness.comparison.sample_size import Plan
 
     if rate is not None and prompts is not None:

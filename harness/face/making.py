@@ -1,4 +1,4 @@
-"""Make images: runs over prompt sets and seeds, pictures of single prompts, runs of anybody's."""
+"""Make images: runs over prompt sets and seeds, single pictures, runs of images made elsewhere."""
 
 from __future__ import annotations
 
@@ -7,14 +7,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness.core.errors import HarnessError
-from harness.face.inputs import Names, Say, Seeds, Size, path_of, quiet, seeds_of, size_of
+from harness.core.shards import plan_shards
+from harness.experiments.inputs import Names, Say, Seeds, Size, path_of, quiet, seeds_of, size_of
+from harness.prompts.base import PromptSet, load_prompts
+from harness.prompts.split import with_split
+from harness.runs.importing import imported
+from harness.runs.manifest import Declared
+from harness.runs.progress import Progress
+from harness.runs.workers import Ranks, parse_part, pick_device
+from harness.store.rows import MISSING
 from harness.store.run import Run
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
     from harness.engine.batch import Batch
-    from harness.prompts.base import PromptSet
     from harness.runs.plan import PlannedRun
 
 
@@ -41,23 +48,20 @@ def generate(
     shard: str | None = None,
     say: Say = quiet,
 ) -> Run | list[Run]:
-    """Make the images of a sampler over prompts and seeds: what is missing of them.
+    """Make the images of a sampler over prompts and seeds, as far as they are missing.
 
     `sampler` is a text such as `zigzag(steps=20)`, or a list of them for one run each; one sampler
     gives its run, a list gives a list. `prompts` is a prompt set by name or a file; `seeds` are
     `"0-3"`, a number or several. Runs lie in `results` (default: `results/<prompt set>`) as
     `<model>/<sampler>-<hash>`, or, of one sampler, in `out`. `size` is in pixels, `shard="i/n"`
     one part of the work, for machines without a common launcher; under torchrun or `accelerate
-    launch` all processes share it. `say` is told what has been done.
+    launch` all processes share it. Progress goes to `say`.
 
     Raises HarnessError for anything that is wrong with the request, before weights are loaded.
     """
-    from harness.core.shards import plan_shards
     from harness.runs.folder import Settings, missing, open_run
     from harness.runs.make import generate as make
     from harness.runs.plan import Planner
-    from harness.runs.progress import Progress
-    from harness.runs.workers import Ranks, parse_part, pick_device
 
     texts = [sampler] if isinstance(sampler, str) else list(sampler)
     if not texts:
@@ -80,10 +84,10 @@ def generate(
     )
     planned = {id(job): job for job in map(planner.plan, texts)}
     jobs = list(planned.values())  # texts that mean the same are one run
-    found = _prompts(jobs[0], path_of(prompts), split, limit, column, path_of(prompts_folder))
-    root = path_of(results) or f"results/{found.name}"
+    prompt_set = _prompts(jobs[0], path_of(prompts), split, limit, column, path_of(prompts_folder))
+    root = path_of(results) or f"results/{prompt_set.name}"
     runs = [open_run(job, path_of(out) or f"{root}/{job.folder}", settings) for job in jobs]
-    shards = plan_shards(list(found.prompts), chosen)[part[0] :: part[1]]
+    shards = plan_shards(list(prompt_set.prompts), chosen)[part[0] :: part[1]]
     work = [(job, run, s) for s in shards for job, run in zip(jobs, runs, strict=True)]
     total = sum(len(s.prompts) for run in runs for s in missing(run, shards))
     with Progress(ranks, "generate", total) as progress:
@@ -104,20 +108,18 @@ def _prompts(
     column: str | None,
     folder: str | None,
 ) -> PromptSet:
-    """The prompts of a request, those of the model's own kind where none are named."""
-    from harness.prompts.base import load_prompts
-    from harness.prompts.split import with_split
+    """The requested prompts; by default the embedded set, or none for a class-conditional model."""
     from harness.runs.plan import check_prompts
 
     chosen = prompts or ("shapes" if job.entry.classes is None else "unprompted")
     chosen = with_split(chosen, split) if split else chosen
-    found = load_prompts(chosen, limit=limit, column=column, folder=folder)
+    prompt_set = load_prompts(chosen, limit=limit, column=column, folder=folder)
     try:
-        check_prompts(job.entry, found.prompts)
+        check_prompts(job.entry, prompt_set.prompts)
     except HarnessError as error:
-        hint = f"; {found.name} is the default, name a set or a file with --prompts"
+        hint = f"; {prompt_set.name} is the default, name a set or a file with --prompts"
         raise HarnessError(f"{error}{'' if prompts else hint}") from None
-    return found
+    return prompt_set
 
 
 def sample(
@@ -152,7 +154,6 @@ def sample(
     from harness.runs import single
     from harness.runs.folder import Settings
     from harness.runs.plan import plan
-    from harness.runs.workers import pick_device
     from harness.samplers.base import SAMPLERS
 
     if noise and (seed is not None or noise_key):
@@ -195,10 +196,12 @@ def sample(
 
 
 def _several(given: str | Sequence[str] | None) -> list[str]:
+    """One, several or no texts as a list."""
     return [given] if isinstance(given, str) else list(given or [])
 
 
 def _cost(batch: Batch) -> str:
+    """An image's evaluations in words: `20 cond, 20 uncond`."""
     return ", ".join(
         f"{counts[0]} {branch if network == 'main' else network}"
         for (network, branch), counts in batch.evaluations.items()
@@ -219,19 +222,14 @@ def import_images(
     results: str | Path = "results",
     say: Say = quiet,
 ) -> Run:
-    """Make a run of anybody's images, which stay where they are; again when they have changed.
+    """Make a run of images made elsewhere, which stay where they are; repeat it after changes.
 
     `source` is a folder, a .zip or .parquet. `manifest` is a table with the columns `file,prompt`
     and, if known, `seed`, `nfe`, `category`; `prompts` the prompt set that its prompts are of, or,
     without a manifest, such a table, a prompt set or a file of prompts in the images' order.
-    `paired` says that the images start from the same noise as the other runs' at the same prompt
-    and seed; otherwise they are compared with all images of their prompt.
+    `paired` declares that the images start from the same noise as the other runs' at the same
+    prompt and seed; otherwise they are compared with all images of their prompt.
     """
-    from harness.runs.importing import imported
-    from harness.runs.manifest import Declared
-    from harness.runs.workers import Ranks
-    from harness.store.rows import MISSING
-
     declared = Declared(path_of(prompts), path_of(manifest), column, image_column, paired)
     run = Run.open(imported(str(source), declared, Ranks(), path_of(out), str(results), name))
     frame = run.frame("images", ["prompt", "failed"])

@@ -48,7 +48,7 @@ class SetTorchmetric(torchmetrics.Metric):
         self.add_state("features", default=[], dist_reduce_fx="cat")
 
     @property
-    def higher_is_better(self) -> bool:  # type: ignore[override]
+    def higher_is_better(self) -> bool:
         return self.metric.about.direction == "higher"
 
     def update(self, images: torch.Tensor) -> None:
@@ -74,7 +74,7 @@ class ItemTorchmetric(torchmetrics.Metric):
         self.add_state("count", torch.zeros((), dtype=torch.long), dist_reduce_fx="sum")
 
     @property
-    def higher_is_better(self) -> bool:  # type: ignore[override]
+    def higher_is_better(self) -> bool:
         return self.metric.about.direction == "higher"
 
     def update(self, images: torch.Tensor, prompts: Sequence[str] | None = None) -> None:

@@ -1,1 +1,1 @@
-"""Files from elsewhere: the hub, URLs, the cache, and pickles that are read without executing."""
+"""Downloads from the hub and URLs, their cache, and a reader of pickles that executes nothing."""

@@ -1,7 +1,7 @@
-"""Files from URLs: downloaded once, kept on this machine, and checked by their sha256 ever after.
+"""Downloads by URL: kept in a cache, and checked by their sha256 at every use.
 
-A kept file has its checksum beside it (`FILE.sha256`, as `sha256sum` writes it) from the first time
-on, and is refused when it no longer has it.
+A cached file's checksum lies beside it (`FILE.sha256`, as `sha256sum` writes it); a file that no
+longer has this checksum is refused.
 """
 
 from __future__ import annotations
@@ -51,16 +51,16 @@ def download(url: str, path: Path) -> None:
 
 
 def _reason(error: BaseException) -> str:
-    """The answer's status, or what happened below requests and urllib3."""
-    if (answer := getattr(error, "response", None)) is not None:
-        return f"HTTP Error {answer.status_code}: {answer.reason}"
+    """The HTTP status of the response, or the lowest-level cause below requests and urllib3."""
+    if (response := getattr(error, "response", None)) is not None:
+        return f"HTTP Error {response.status_code}: {response.reason}"
     while error.__context__ is not None:
         error = error.__context__
     return str(error)
 
 
 def read_url(url: str) -> bytes:
-    """All that a URL holds: http(s) directly, any other scheme (`s3://`, `file://`) by fsspec."""
+    """The content of a URL: http(s) directly, any other scheme (`s3://`, `file://`) by fsspec."""
     if url.startswith(("http://", "https://")):
         with tempfile.TemporaryDirectory() as folder:
             whole = Path(folder, "whole")
@@ -76,7 +76,7 @@ def read_url(url: str) -> bytes:
 
 
 def hash_file(path: str | Path) -> str:
-    """The sha256 of a file in hexadecimal; read once for each state of it."""
+    """The sha256 of a file in hexadecimal; computed again only when its size or time changes."""
     stat = os.stat(path)
     return _hash_file(str(path), stat.st_size, stat.st_mtime_ns)
 
@@ -89,25 +89,25 @@ def _hash_file(path: str, size: int, changed: int) -> str:
 
 
 def _sums(path: Path) -> Path:
-    """Where the sha256 of a kept file is recorded."""
+    """The path of the file that records a cached file's sha256."""
     return path.with_name(path.name + ".sha256")
 
 
 def _checked(path: Path) -> str:
-    """The sha256 of a kept file; HarnessError if another one is recorded beside it."""
+    """The sha256 of a cached file; HarnessError if another one is recorded beside it."""
     digest, sums = hash_file(path), _sums(path)
-    found = sums.read_text(errors="replace").split()[:1] if sums.is_file() else [digest]
-    if found != [digest]:
+    recorded = sums.read_text(errors="replace").split()[:1] if sums.is_file() else [digest]
+    if recorded != [digest]:
         raise HarnessError(
             f"{path} has changed since it was kept: its sha256 is {digest}, recorded is "
-            f"{''.join(found) or 'none'}. Delete it to download it again, or delete "
+            f"{''.join(recorded) or 'none'}. Delete it to download it again, or delete "
             f"{sums.name} to accept it as it is"
         )
     return digest
 
 
 def _record(path: Path) -> str:
-    """`_checked`, and the sha256 is recorded from now on, where the folder can be written."""
+    """`_checked`, which also records the sha256 where the folder is writable."""
     digest, sums = _checked(path), _sums(path)
     if not sums.is_file() and os.access(sums.parent, os.W_OK):
         sums.write_text(f"{digest}  {path.name}\n")
@@ -116,7 +116,7 @@ def _record(path: Path) -> str:
 
 @contextlib.contextmanager
 def _writing(path: Path) -> Iterator[None]:
-    """While the file at `path` is written into the cache: its folder is there, or HarnessError."""
+    """Create the cache folder of `path`; an OSError while open becomes a HarnessError."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield
@@ -129,11 +129,11 @@ def _writing(path: Path) -> Iterator[None]:
 
 @dataclass(frozen=True)
 class PublicFile:
-    """One published file.
+    """One published file: its URL and its place in the cache.
 
-    `folder` places it in the cache (`models/edm`), by default under the name that its URL has.
-    `member` is its path inside the zip archive that the URL leads to; `aliases` are other names it
-    is known under, looked for in a user's folder.
+    `folder` is its folder in the cache (`models/edm`); `name` defaults to the URL's last part.
+    `member` is its path inside the zip archive that the URL leads to; `aliases` are other file
+    names that are accepted in a user's folder.
     """
 
     folder: str
@@ -148,11 +148,11 @@ class PublicFile:
 
     @property
     def path(self) -> Path:
-        """Where it is kept on this machine."""
+        """Its path in the cache."""
         return cache_root() / self.folder / self.name
 
     def obtain(self) -> Path:
-        """The file on this machine, downloaded if it is not; HarnessError if it cannot be had.
+        """The path of the cached file, downloaded if need be; HarnessError if that fails.
 
         Ranks on one machine start together: one downloads, the others wait.
         """
@@ -160,7 +160,7 @@ class PublicFile:
         return self.path
 
     def digest(self) -> str:
-        """The sha256 of the file, in hexadecimal; obtains it."""
+        """The sha256 of the file, in hexadecimal; downloads the file if need be."""
         from filelock import FileLock
 
         path = self.path
@@ -172,14 +172,14 @@ class PublicFile:
         return _record(path)
 
     def read(self, folder: str | None = None, *, downloads: bool = True) -> Obtained:
-        """The file out of `folder` if that is given, else out of the cache, else downloaded.
+        """The file's content from `folder` if given, else from the cache, else downloaded.
 
-        Nothing is written before `Obtained.keep`. Raises HarnessError if the file is in none of the
-        places or has changed since it was kept.
+        Nothing is written before `Obtained.keep`. Raises HarnessError if the file is in none of
+        these places or has changed since it was cached.
         """
         if folder is not None:
-            found = self._in(Path(folder).expanduser())
-            return Obtained(self, _read(found), str(found), keeps=False)
+            path = self._in(Path(folder).expanduser())
+            return Obtained(self, _read(path), str(path), keeps=False)
         if self.path.is_file():
             _checked(self.path)
             return Obtained(self, _read(self.path), str(self.path))
@@ -196,13 +196,14 @@ class PublicFile:
 
     def _in(self, folder: Path) -> Path:
         if not folder.is_dir():
-            message = f"there is no folder {folder}: give the folder that holds {self.name}"
-            raise HarnessError(message)
+            raise HarnessError(
+                f"there is no folder {folder}: give the folder that holds {self.name}"
+            )
         names = [self.name, *self.aliases]
         places = [folder / name for name in names]
         places += [folder / Path(self.folder).name / name for name in names]
-        if found := next((place for place in places if place.is_file()), None):
-            return found
+        if path := next((place for place in places if place.is_file()), None):
+            return path
         raise HarnessError(
             f"{folder} does not hold {' or '.join(names)}. It can be had from {self.url}"
         )
@@ -226,7 +227,7 @@ class PublicFile:
 
 @dataclass(frozen=True)
 class Obtained:
-    """The bytes of a public file and where they come from; `keeps`: the cache, or it may."""
+    """The content of a public file and its origin; `keeps` says whether the cache may hold it."""
 
     file: PublicFile
     data: bytes
@@ -234,10 +235,10 @@ class Obtained:
     keeps: bool = True
 
     def keep(self) -> None:
-        """Have them and their sha256 in the cache, once they proved to be what they should be."""
-        path = self.file.path
+        """Write content and sha256 to the cache; call it once the content has proved valid."""
         if not self.keeps:
             return
+        path = self.file.path
         with _writing(path):
             if not path.is_file():
                 part = path.with_name(f".{path.name}.{os.getpid()}")

@@ -1,7 +1,7 @@
-"""Files of the Hugging Face hub: which revision, what is small, and weights when they are needed.
+"""Files of the Hugging Face hub: revisions, configurations, and weights when they are needed.
 
-A hub id is `OWNER/NAME`, or `OWNER/NAME@REVISION` with a commit, tag or branch. Nothing that the
-hub's cache holds is asked for again.
+A hub id is `OWNER/NAME`, or `OWNER/NAME@REVISION` with a commit, tag or branch. Files in the hub's
+cache are not requested again.
 """
 
 from __future__ import annotations
@@ -13,7 +13,10 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from harness.core.errors import HarnessError
+import huggingface_hub
+from huggingface_hub import constants
+
+from harness.core.errors import HarnessError, first_line
 
 _SMALL = ["model_index.json", "*/config.json", "scheduler/*.json", "tokenizer*/*"]
 _NO_NETWORK_AFTER = 5  # seconds
@@ -25,29 +28,26 @@ def is_hub_id(name: str) -> bool:
 
 def cached_file(repo: str, names: Iterable[str]) -> str | None:
     """The path of the first of these files that the hub's cache holds."""
-    from huggingface_hub import try_to_load_from_cache
-
     name, wanted = _split(repo)
-    found = (try_to_load_from_cache(name, file, revision=wanted) for file in names)
-    return next((path for path in found if isinstance(path, str)), None)
+    cached = (huggingface_hub.try_to_load_from_cache(name, file, revision=wanted) for file in names)
+    return next((path for path in cached if isinstance(path, str)), None)
 
 
 def ask(repo: str) -> Any:
-    """What the hub says of a repository; raises whatever its client does, after seconds.
+    """The hub's ModelInfo of a repository; raises what its client raises, within seconds.
 
     Ask before a download, for which the client tries for a minute where there is no network.
     """
-    from huggingface_hub import HfApi
-
     name, wanted = _split(repo)
-    return HfApi().model_info(name, revision=wanted, timeout=_NO_NETWORK_AFTER)
+    api = huggingface_hub.HfApi()
+    return api.model_info(name, revision=wanted, timeout=_NO_NETWORK_AFTER)
 
 
 @lru_cache
 def revision(repo: str) -> str:
-    """The commit of a hub id: the one in the local cache, else what the hub says.
+    """The commit of a hub id: that of the local cache, else the hub's current one.
 
-    Raises HarnessError if it is in neither.
+    Raises HarnessError if neither has it.
     """
     for file in ("model_index.json", "unet/config.json", "transformer/config.json", "config.json"):
         if cached := cached_file(repo, [file]):
@@ -66,9 +66,9 @@ def small_files(repo: str) -> Path:
 
 
 def fetch_weights(repo: str, parts: Sequence[str], half: bool) -> str | None:
-    """Download the weights of a pipeline's parts; the variant that they are of.
+    """Download the weights of a pipeline's parts; returns their variant, "fp16" or None.
 
-    For half precision the fp16 files are taken wherever a part has them.
+    With `half` the fp16 files are taken wherever a part has them.
     """
     folder = small_files(repo)
     inner = [f"{part}/" for part in parts if (folder / part / "config.json").exists()]
@@ -76,9 +76,9 @@ def fetch_weights(repo: str, parts: Sequence[str], half: bool) -> str | None:
 
 
 def fetch_network(repo: str, part: str, half: bool) -> tuple[Path, str | None]:
-    """The folder of a repository's network with its weights, and their variant.
+    """Download a network; returns its folder and the variant of its weights, "fp16" or None.
 
-    The network is in the folder `part`, or is all that the repository has.
+    The network is in the repository's folder `part`, or at its root.
     """
     root = _fetch(repo, ["config.json", f"{part}/config.json"])
     inner = f"{part}/" if (root / part / "config.json").exists() else ""
@@ -94,7 +94,7 @@ _NOT_FULL = ["*fp16*", "*non_ema*"]
 
 
 def _fetch_tensors(repo: str, root: Path, folders: Sequence[str], half: bool) -> str | None:
-    """Download the weights in folders (`unet/`) below `root`; the variant that some are of."""
+    """Download the weights in folders (`unet/`) below `root`; returns "fp16" if some are that."""
 
     def hold(folder: str, pattern: str) -> bool:
         return any((root / folder).glob(pattern))
@@ -118,13 +118,11 @@ def _split(repo: str) -> tuple[str, str | None]:
 
 
 def _fetch(repo: str, patterns: Sequence[str], ignored: Sequence[str] | None = None) -> Path:
-    """The snapshot's folder, with the files of these patterns in it."""
-    from huggingface_hub import snapshot_download
-
+    """Download the files of these patterns; returns the snapshot's folder."""
     commit = revision(repo)  # quick, where there is neither a cache nor a network
     with _hub(repo):
         return Path(
-            snapshot_download(
+            huggingface_hub.snapshot_download(
                 _split(repo)[0],
                 revision=commit,
                 allow_patterns=list(patterns),
@@ -135,7 +133,7 @@ def _fetch(repo: str, patterns: Sequence[str], ignored: Sequence[str] | None = N
 
 @contextlib.contextmanager
 def _hub(repo: str) -> Iterator[None]:
-    """What the hub's client raises, as one message that says what to do."""
+    """Errors of the hub's client as a HarnessError that says what to do."""
     from huggingface_hub.errors import (
         EntryNotFoundError,
         GatedRepoError,
@@ -147,7 +145,7 @@ def _hub(repo: str) -> Iterator[None]:
     name, wanted = _split(repo)
     try:
         yield
-    except Exception as error:  # the first that fits: a gated repository counts as not found
+    except Exception as error:  # the first match: GatedRepoError is a RepositoryNotFoundError
         meanings: list[tuple[type[Exception], str]] = [
             (
                 GatedRepoError,
@@ -156,7 +154,7 @@ def _hub(repo: str) -> Iterator[None]:
             (RepositoryNotFoundError, f"the hub has no model {name!r} (or it is private)"),
             (RevisionNotFoundError, f"{name} has no commit, tag or branch {wanted!r}"),
             (LocalEntryNotFoundError, _unreachable(repo, error)),
-            (EntryNotFoundError, f"{name} is no diffusers pipeline: {_line(error)}"),
+            (EntryNotFoundError, f"{name} is no diffusers pipeline: {first_line(error)}"),
             (Exception, _unreachable(repo, error)),
         ]
         text = next(text for kind, text in meanings if isinstance(error, kind))
@@ -175,33 +173,25 @@ def _unreachable(repo: str, error: Exception) -> str:
     )
 
 
-def _line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
-
-
 def fetch_files(what: str, repo: str, names: Sequence[str], parameter: str) -> list[str]:
     """Paths of single files of a repository, fetched if they are not in the hub's cache.
 
-    Raises HarnessError where they cannot be had, which says what to download and how to name it:
-    `what` are "the weights of ...", `parameter` is `hpsv2(checkpoint=PATH)`.
+    Raises HarnessError where that fails, which says what to download and how to name it: `what` are
+    "the weights of ...", `parameter` is `hpsv2(checkpoint=PATH)`.
     """
-    from huggingface_hub import hf_hub_download
-
     held = [path for name in names if (path := cached_file(repo, [name]))]
     if len(held) == len(names):
         return held
     try:
         ask(repo)
-        return [str(hf_hub_download(repo, name)) for name in names]
-    except Exception as error:  # whatever the network does, say what to get from where
+        return [str(huggingface_hub.hf_hub_download(repo, name)) for name in names]
+    except Exception as error:  # any failure of the network
         raise absent(what, error, place(repo, names), parameter) from None
 
 
 def absent(what: str, reason: Exception, where: str, parameter: str) -> HarnessError:
-    """The error for weights that cannot be had, with what to do."""
-    from huggingface_hub import constants
-
-    why = "HF_HUB_OFFLINE is set" if constants.HF_HUB_OFFLINE else _line(reason)
+    """The error for weights that are not here and cannot be downloaded, with what to do."""
+    why = "HF_HUB_OFFLINE is set" if constants.HF_HUB_OFFLINE else first_line(reason)
     several = " and " in where
     return HarnessError(
         f"{what} are not on this machine and cannot be fetched: {why}. Download {where} where "
@@ -211,9 +201,7 @@ def absent(what: str, reason: Exception, where: str, parameter: str) -> HarnessE
 
 
 def place(repo: str, names: Sequence[str]) -> str:
-    """Where files are to be had, in words."""
-    from huggingface_hub import constants
-
-    many = len(names) > 1
-    files = f"files {', '.join(names[:-1])} and {names[-1]}" if many else f"file {names[0]}"
+    """The URL of a repository with the names of the files to get from it."""
+    *first, last = names
+    files = f"files {', '.join(first)} and {last}" if first else f"file {last}"
     return f"{constants.ENDPOINT}/{repo} ({files})"

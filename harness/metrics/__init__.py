@@ -1,4 +1,4 @@
-"""Metrics: one file each. What a file of a metric imports of the harness is here; see base.py."""
+"""Metrics, one file each, and all names that a new metric's file imports; see base.py."""
 
 from harness.core.errors import HarnessError
 from harness.metrics.base import USUAL, ItemMetric, PromptMetric, SetMetric, metric
@@ -9,9 +9,10 @@ from harness.metrics.encoders import (
     make_encoder,
     on_cpu,
     per_batch,
+    pil_images,
 )
 from harness.metrics.references import ReferenceMetric
-from harness.metrics.set_statistics import FeatureRows, Moments, Reference, Statistic
+from harness.metrics.set_statistics import FeatureRows, Moments, Reference, RowStatistic, Statistic
 from harness.metrics.undefined import Undefined
 
 __all__ = [
@@ -25,6 +26,7 @@ __all__ = [
     "PromptMetric",
     "Reference",
     "ReferenceMetric",
+    "RowStatistic",
     "SetMetric",
     "Statistic",
     "Undefined",
@@ -33,4 +35,5 @@ __all__ = [
     "metric",
     "on_cpu",
     "per_batch",
+    "pil_images",
 ]

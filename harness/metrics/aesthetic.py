@@ -36,7 +36,7 @@ _WHAT = "the aesthetic predictor's head"
 )
 @dataclass
 class Aesthetic(ItemMetric):
-    """What people would rate the picture from 1 to 10, as predicted; not cut to that range.
+    """Predicted human rating of the picture, nominally from 1 to 10, not clipped to that range.
 
     Five linear layers without activations on the unit image vector of CLIP ViT-L/14. `head`: a
     local sac+logos+ava1-l14-linearMSE.pth. `model` and `pretrained` as for clip, with which it

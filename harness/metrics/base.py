@@ -1,4 +1,4 @@
-"""What a metric is, and how it is registered and made from its text.
+"""Base classes and registry of metrics: ItemMetric, PromptMetric, SetMetric, @metric.
 
 An item metric gives one number an image:
 
@@ -79,7 +79,7 @@ USUAL = 10_000
 
 @dataclass(frozen=True)
 class About:
-    """A metric in words, for lists and tables. `range` is closed; infinite where unbounded.
+    """Description of a metric for lists and tables. `range` is closed, infinite where unbounded.
 
     A new `version` makes stored scores stale: raise it with every change of what is computed.
     """
@@ -99,7 +99,7 @@ class About:
 
 
 class Metric(Configured, ABC):
-    """What item, prompt and set metrics have in common."""
+    """Base class of item, prompt and set metrics."""
 
     about: ClassVar[About]
     kind: ClassVar[Literal["item", "prompt", "set"]]
@@ -115,12 +115,12 @@ class Metric(Configured, ABC):
 
     @property
     def features(self) -> Encoder:
-        """The encoder of a metric that has one."""
+        """The encoder, of a metric that must have one."""
         assert self.encoder is not None, f"{self.name} has no encoder"
         return self.encoder
 
     def refuses(self, spec: RunSpec) -> str | None:
-        """Why a run made like this cannot be measured; None if it can. Asked after `check`."""
+        """Reason why a run of this spec cannot be scored; None if it can. Called after `check`."""
         return None
 
     def check(self) -> None:
@@ -139,12 +139,12 @@ class Metric(Configured, ABC):
 
 
 class ItemMetric(Metric):
-    """One number an image."""
+    """A metric of single images: one number each."""
 
     kind = "item"
 
     def unsuitable(self, row: ItemRow, size: tuple[int, int]) -> str | None:
-        """Why an image of this row and size (height, width) has no score; None if it has one."""
+        """Reason why an image of this row and size (height, width) gets no score, or None."""
         return self.encoder.unsuitable(row, size) if self.encoder else None
 
     def truncates(self, prompt: str) -> bool:
@@ -163,9 +163,9 @@ class ItemMetric(Metric):
 
 
 class PromptMetric(Metric):
-    """One number an image, from the features of its prompt's images.
+    """A metric of images among the other images of their prompt, such as diversity.
 
-    Those are the images of the seeds that are asked for, so nothing but features is stored.
+    Its value depends on which seeds are compared, so nothing but features is stored.
     """
 
     kind = "prompt"
@@ -176,13 +176,13 @@ class PromptMetric(Metric):
 
     @abstractmethod
     def values(self, features: np.ndarray[Any, Any]) -> Sequence[float | Undefined]:
-        """One number for each image of one prompt, whose features [n, F] these are."""
+        """One number for each of the images of one prompt, from their `features` [n, F]."""
 
 
 class SetMetric(Metric):
-    """One number a run: a statistic of the encoder's features, computed when it is read.
+    """A metric of a whole run, such as FID: a statistic of the encoder's stored features.
 
-    With fewer images than `enough` it is not comparable with what papers report, and said so.
+    Over fewer images than `enough` it is not comparable with published values: a warning is given.
     """
 
     kind = "set"
@@ -194,7 +194,7 @@ class SetMetric(Metric):
 
     @abstractmethod
     def statistic(self) -> Statistic[Any]:
-        """The function over features, with its reference read; HarnessError if that is missing."""
+        """The statistic, with its reference loaded; HarnessError if that is missing."""
 
     def check(self) -> None:
         super().check()
@@ -237,7 +237,7 @@ def metric(
 
 
 def make_metric(text: str | Call) -> Metric:
-    """The metric of a text such as `clip(model=ViT-B-32, pretrained=openai)`, or of one read.
+    """A metric from a text such as `clip(model=ViT-B-32, pretrained=openai)`, or a parsed call.
 
     Raises HarnessError for an unknown name or parameter (with the closest) and a wrong value.
     """
@@ -245,7 +245,7 @@ def make_metric(text: str | Call) -> Metric:
 
 
 def make_metrics(texts: Iterable[str | Call]) -> list[Metric]:
-    """The metrics of texts, each once, with equal encoders shared."""
+    """Metrics from texts, duplicates dropped, equal encoders shared."""
     metrics = {metric.label: metric for metric in map(make_metric, texts)}
     encoders: dict[str, Encoder] = {}
     for metric in metrics.values():
@@ -255,9 +255,9 @@ def make_metrics(texts: Iterable[str | Call]) -> list[Metric]:
 
 
 def checks(metrics: Iterable[Metric], spec: RunSpec | None = None) -> dict[str, str]:
-    """Why metrics cannot run here, by label: what to download where. Does no other work.
+    """Reasons, by label, why metrics cannot run here: what to download where.
 
-    With the `spec` of a run, also why they cannot measure that run.
+    With the `spec` of a run, also why they cannot score that run.
     """
     problems = {metric.label: _problem(metric, spec) for metric in metrics}
     return {label: problem for label, problem in problems.items() if problem}

@@ -1,4 +1,4 @@
-"""CLIP's image features as two published set metrics take them."""
+"""CLIP image encoders of two published set metrics, FD-CLIP and CMMD."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Saturation and contrast: what large guidance does to a picture, whether people like it or not."""
+"""Saturation and contrast of pictures, both of which rise with the guidance scale."""
 
 from __future__ import annotations
 

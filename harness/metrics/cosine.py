@@ -1,4 +1,4 @@
-"""Scores that are the cosine of a picture and its prompt in one space."""
+"""Base classes of scores that are a cosine of image and prompt embeddings, such as CLIP score."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class TwoTowers(Encoder):
-    """An encoder of pictures and of texts; features are unit vectors."""
+    """A dual encoder of pictures and texts, such as CLIP; features are unit vectors."""
 
     @abstractmethod
     def encode_text(self, text: str) -> torch.Tensor:
@@ -26,11 +26,11 @@ class TwoTowers(Encoder):
 
 
 class CosineMetric(ItemMetric):
-    """Cosine of a picture and its prompt, each distinct prompt being embedded once."""
+    """Cosine of image and prompt embeddings; each distinct prompt is embedded once."""
 
     @abstractmethod
     def build_encoder(self) -> TwoTowers:
-        """The encoder of pictures and prompts."""
+        """The dual encoder of pictures and prompts."""
 
     @property
     def towers(self) -> TwoTowers:
@@ -39,7 +39,7 @@ class CosineMetric(ItemMetric):
 
     @cached_property
     def embedded(self) -> dict[str, torch.Tensor]:
-        """Unit vectors of the prompts that were prepared."""
+        """Unit vectors of prompts, filled by `prepare`."""
         return {}
 
     def truncates(self, prompt: str) -> bool:
@@ -52,5 +52,5 @@ class CosineMetric(ItemMetric):
         return self.cosines(images, rows)
 
     def cosines(self, images: torch.Tensor, rows: Sequence[ItemRow]) -> list[float]:
-        seen = self.towers.encode(images)
-        return [float(v @ self.embedded[row.prompt]) for v, row in zip(seen, rows, strict=True)]
+        vectors = self.towers.encode(images)
+        return [float(v @ self.embedded[row.prompt]) for v, row in zip(vectors, rows, strict=True)]

@@ -13,7 +13,7 @@ from pydantic_core import PydanticCustomError
 
 from harness.fetch.download import PublicFile
 from harness.fetch.weights import find_checkpoint, wrong_file
-from harness.metrics import Encoder, HarnessError, encoder, on_cpu, per_batch
+from harness.metrics import Encoder, HarnessError, encoder, on_cpu, per_batch, pil_images
 from harness.metrics.resizing import resize_pillow
 
 if TYPE_CHECKING:
@@ -26,8 +26,8 @@ _OFFSET = 0.1  # added to the grid's side where the published models interpolate
 _HEAD = 64  # features of an attention head, in all of them
 
 
-def _told_apart(value: object) -> object:
-    """Refuses the name that stood for dgm-eval's option and reads as if it were its default."""
+def _not_ambiguous(value: object) -> object:
+    """Refuse the former name `dgm-eval`: it meant that code's option, and reads as its default."""
     if value == "dgm-eval":
         raise PydanticCustomError(
             "resize",
@@ -37,7 +37,7 @@ def _told_apart(value: object) -> object:
     return value
 
 
-Resize = Annotated[Literal["edm2", "pil", "clean"], BeforeValidator(_told_apart)]
+Resize = Annotated[Literal["edm2", "pil", "clean"], BeforeValidator(_not_ambiguous)]
 
 
 @encoder("dinov2")
@@ -103,15 +103,14 @@ class Dinov2(Encoder):
 def _pillow_rounded(images: torch.Tensor) -> torch.Tensor:
     import numpy as np
     import torch
-    from PIL import Image
+    from PIL.Image import Resampling
 
-    pictures = [Image.fromarray(image.permute(1, 2, 0).numpy()) for image in images]
-    resized = [np.array(p.resize((SIDE, SIDE), Image.Resampling.BICUBIC)) for p in pictures]
+    resized = [np.array(p.resize((SIDE, SIDE), Resampling.BICUBIC)) for p in pil_images(images)]
     return torch.from_numpy(np.stack(resized)).permute(0, 3, 1, 2).float()
 
 
 def open_dinov2(path: str) -> Any:
-    """timm's vision transformer with the weights of an official file, at 224x224.
+    """DINOv2 as timm's vision transformer at 224x224, from an official file of weights.
 
     The official state_dict has timm's names; sizes follow from it. Positions are interpolated as
     the official code does, scaled by (16 + 0.1) / 37 rather than to 16. Loads with `weights_only`;

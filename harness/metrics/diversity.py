@@ -1,4 +1,4 @@
-"""How much the images of one prompt differ, which large guidance is known to take away."""
+"""Diversity of the images of one prompt, which large guidance scales reduce."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What an encoder is, and how it is registered and made from its text, as metrics are.
+"""Base class and registry of encoders: networks that turn images into features.
 
 An encoder turns images into features, which are stored once for all metrics that use them:
 
@@ -26,11 +26,13 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, get_type_hints
 
 from harness.core.call import Call, parse_call
 from harness.core.errors import HarnessError, unknown
+from harness.core.libraries import exact_float32
 from harness.core.registry import Registry
 from harness.fetch.weights import digest
 
 if TYPE_CHECKING:
     import torch
+    from PIL.Image import Image
 
 T = TypeVar("T")
 E = TypeVar("E", bound="Encoder")
@@ -49,7 +51,7 @@ class ItemRow:
 
 
 class Configured:
-    """Something with parameters (the fields of its dataclass, if it is one) and perhaps weights."""
+    """Base of metrics and encoders: parameters (dataclass fields), files of weights, identity."""
 
     name: ClassVar[str]
     version: ClassVar[int] = 1
@@ -68,29 +70,30 @@ class Configured:
 
     @property
     def label(self) -> str:
-        """The folder's name: the name, and a hash of the parameters that are not defaults."""
+        """Name of its folder of results: the name, and a hash of the parameters not at defaults."""
         changed = self.call.params
         return f"{self.name}-{_digest(changed)[:8]}" if changed else self.name
 
     def files(self) -> Sequence[str]:
-        """The files of weights, downloaded if need be; HarnessError: what to download, where."""
+        """Paths of the files of weights, downloaded if need be; HarnessError if they cannot be."""
         return ()
 
     def check(self) -> None:
-        """Raise HarnessError if it cannot run here: its files are missing. Must be quick."""
+        """Raise HarnessError if its files of weights are missing here. Must be quick."""
         self.files()
 
     def weights(self) -> str:
-        """What identifies the weights: hashes of the files; asked for after `check` only."""
+        """Hashes of the files of weights, joined; call after `check` only."""
         return "-".join(map(digest, self.files()))
 
     def identity(self) -> str:
-        """Changes whenever stored results are no longer what would be computed now."""
+        """Hash of name, version, parameters and weights; stored results of another are stale."""
         return _digest([self.name, self.version, self.params, self.weights()])[:16]
 
     def load(self, device: str) -> None:
-        """Be ready to run on `device`; a second call does nothing."""
+        """Load the weights to `device`, unless they are there already."""
         if self._device != device:
+            exact_float32(device)
             self.setup(device)
             self._device = device
 
@@ -99,13 +102,13 @@ class Configured:
 
 
 class Encoder(Configured, ABC):
-    """Images to features. `width` is the number of features, known after `load`."""
+    """A network from images to features. `width` is the number of features, set by `load`."""
 
     width: int
 
     @property
     def convention(self) -> str:
-        """What makes features comparable: the call, without where the weights' file lies."""
+        """The call without its `checkpoint`: features of equal conventions are comparable."""
         params = {k: v for k, v in self.call.params.items() if k != "checkpoint"}
         return str(Call(self.name, params))
 
@@ -133,12 +136,15 @@ def encoder(name: str) -> Callable[[type[E]], type[E]]:
 
 
 def make_encoder(text: str) -> Encoder:
-    """The registered encoder of a text such as `dinov2(resize=pil)`; errors as of a metric's."""
+    """A registered encoder from a text such as `dinov2(resize=pil)`; errors as of `make_metric`."""
     return make(ENCODERS, text)
 
 
 def make(registry: Registry[type[C]], text: str | Call) -> C:
-    """What is registered under a text's name, with the text's parameters; the text may be read."""
+    """An instance of the registered class that `text`, or a parsed call, names.
+
+    Raises HarnessError for an unknown name or parameter (with the closest) and a wrong value.
+    """
     from pydantic import ConfigDict, TypeAdapter, ValidationError
 
     call = parse_call(text) if isinstance(text, str) else text
@@ -163,6 +169,13 @@ def parameters(cls: type[Configured]) -> dict[str, Any]:
     return {f.name: f.default for f in dataclasses.fields(cls) if f.init}
 
 
+def pil_images(images: torch.Tensor) -> list[Image]:
+    """Images uint8 [B, 3, H, W] on the CPU as PIL images, for preprocessing that starts there."""
+    from PIL import Image
+
+    return [Image.fromarray(image.permute(1, 2, 0).numpy()) for image in images]
+
+
 def on_cpu(features: torch.Tensor) -> torch.Tensor:
     """Features as an encoder hands them on: float32, on the CPU."""
     return features.float().cpu()
@@ -173,14 +186,14 @@ def per_batch(method: Callable[[Any, torch.Tensor], T]) -> Callable[[Any, torch.
     slot = f"_last_{method.__name__}"
 
     @wraps(method)
-    def remembered(self: Any, images: torch.Tensor) -> T:
+    def cached(self: Any, images: torch.Tensor) -> T:
         last: tuple[torch.Tensor, T] | None = getattr(self, slot, None)
         if last is None or last[0] is not images:
             last = (images, method(self, images))
             setattr(self, slot, last)
         return last[1]
 
-    return remembered
+    return cached
 
 
 def _digest(value: Any) -> str:

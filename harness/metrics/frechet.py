@@ -15,6 +15,7 @@ from harness.metrics import (
     Moments,
     Reference,
     ReferenceMetric,
+    RowStatistic,
     Statistic,
     Undefined,
     make_encoder,
@@ -54,7 +55,7 @@ def frechet_distance(
 
 @dataclass(frozen=True)
 class Frechet:
-    """The Frechet distance to a reference as a statistic over features.
+    """Frechet distance of features to a reference.
 
     With no more images than features the covariance is singular and the distance mostly bias: it
     is undefined unless `allow_few`.
@@ -77,18 +78,13 @@ class Frechet:
 
 
 @dataclass(frozen=True)
-class FrechetInfinity:
-    """The Frechet distance that infinitely many images would have.
+class FrechetInfinity(RowStatistic):
+    """The Frechet distance extrapolated to infinitely many images (FID-infinity).
 
     Chong and Forsyth 2020 (arXiv:1911.07023): the distance's bias is linear in 1/N, so a line
     through POINTS numbers of images, from a tenth of them on, is read off at 1/N = 0. Its smaller
     sets are the beginnings of one shuffling of the images (seed 0).
     """
-
-    reference: Reference
-
-    def gather(self, features: NDArray[Any]) -> FeatureRows:
-        return FeatureRows.of(self.reference.accept(features))
 
     def value(self, state: FeatureRows) -> float | Undefined:
         width, n = len(self.reference.mu), state.n
@@ -112,9 +108,16 @@ class FrechetInfinity:
         return Undefined("no interval: that of FID-infinity is not known; fid has one at its n")
 
 
-def frechet(reference: Reference, infinity: bool, allow_few: bool) -> Statistic[Any]:
-    """The Frechet distance to a reference, or FID-infinity in its place."""
-    return FrechetInfinity(reference) if infinity else Frechet(reference, allow_few)
+class FrechetMetric(ReferenceMetric):
+    """A set metric by the Frechet distance, or, with `infinity`, by FID-infinity in its place."""
+
+    infinity: bool
+    allow_few: bool
+
+    def statistic(self) -> Statistic[Any]:
+        if self.infinity:
+            return FrechetInfinity(self.target())
+        return Frechet(self.target(), self.allow_few)
 
 
 @metric(
@@ -127,7 +130,7 @@ def frechet(reference: Reference, infinity: bool, allow_few: bool) -> Statistic[
     licence=WEIGHTS_LICENCE,
 )
 @dataclass
-class Fid(ReferenceMetric):
+class Fid(FrechetMetric):
     """Frechet distance of Inception features by NVIDIA's convention, of most diffusion papers.
 
     `reference`: a name of `harness refs list`, or a file. `infinity`: FID-infinity in place of the
@@ -142,9 +145,6 @@ class Fid(ReferenceMetric):
 
     def build_encoder(self) -> Encoder:
         return InceptionTensorflow(self.checkpoint)
-
-    def statistic(self) -> Statistic[Any]:
-        return frechet(self.target(), self.infinity, self.allow_few)
 
 
 @metric(
@@ -189,7 +189,7 @@ class FidPytorch(Fid):
     licence=WEIGHTS_LICENCE,
 )
 @dataclass
-class FdDinov2(ReferenceMetric):
+class FdDinov2(FrechetMetric):
     """Frechet distance of DINOv2's class tokens; `resize`: edm2, pil or clean.
 
     The three ways to 224x224 differ by a few per cent: `edm2` is that of EDM2's code and published
@@ -206,9 +206,6 @@ class FdDinov2(ReferenceMetric):
     def build_encoder(self) -> Encoder:
         return Dinov2(resize=self.resize, checkpoint=self.checkpoint)
 
-    def statistic(self) -> Statistic[Any]:
-        return frechet(self.target(), self.infinity, self.allow_few)
-
 
 @metric(
     "fd-clip",
@@ -220,7 +217,7 @@ class FdDinov2(ReferenceMetric):
     licence="MIT (openai weights)",
 )
 @dataclass
-class FdClip(ReferenceMetric):
+class FdClip(FrechetMetric):
     """Frechet distance of CLIP's image features; others as of fid."""
 
     reference: str = ""
@@ -231,9 +228,6 @@ class FdClip(ReferenceMetric):
 
     def build_encoder(self) -> Encoder:
         return ClipFeatures(self.model, self.pretrained)
-
-    def statistic(self) -> Statistic[Any]:
-        return frechet(self.target(), self.infinity, self.allow_few)
 
 
 @metric(
@@ -246,7 +240,7 @@ class FdClip(ReferenceMetric):
     licence="-",
 )
 @dataclass
-class Fd(ReferenceMetric):
+class Fd(FrechetMetric):
     """Frechet distance of the features of `net`, any encoder, such as dinov2(model=vitb14).
 
     Encoders: inception-tf, inception-clean, inception-pytorch, dinov2, clip, cmmd-clip; their
@@ -260,6 +254,3 @@ class Fd(ReferenceMetric):
 
     def build_encoder(self) -> Encoder:
         return make_encoder(self.net)
-
-    def statistic(self) -> Statistic[Any]:
-        return frechet(self.target(), self.infinity, self.allow_few)

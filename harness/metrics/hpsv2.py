@@ -63,7 +63,7 @@ class HpsEncoder(OpenClip):
 
 
 def checkpoint(path: str, file: str) -> str:
-    """Path of the official checkpoint `file`, or of the local one that is named."""
+    """Path of the local checkpoint `path`, or of the official `file`, downloaded if need be."""
     if path:
         return weights.named_file(path, "HPSv2 weights")
     parameter = f"{'hpsv2.1' if '2.1' in file else 'hpsv2'}(checkpoint=PATH)"

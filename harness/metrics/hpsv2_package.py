@@ -1,4 +1,4 @@
-"""The hpsv2 package's own score, for those who have it installed."""
+"""HPSv2 by the hpsv2 package itself, where it is installed."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from unittest.mock import patch
 
 from harness.core.errors import HarnessError
+from harness.metrics.encoders import pil_images
 
 if TYPE_CHECKING:
     import torch
@@ -29,7 +30,7 @@ class HpsPackage:
         self.module: Any = None
 
     def check(self, antialias: bool) -> None:
-        """Raise HarnessError if the package is not there, or cannot do what is asked."""
+        """Raise HarnessError if the package is not installed, or `antialias` is False."""
         if importlib.util.find_spec("hpsv2") is None:
             raise HarnessError(
                 "backend=package needs the hpsv2 package, which is not installed: pip install "
@@ -60,16 +61,14 @@ class HpsPackage:
 
     def score(self, images: torch.Tensor, prompts: Sequence[str]) -> list[float]:
         """The package's scores of images uint8 [B, 3, H, W] for a prompt each."""
-        from PIL import Image
-
-        pictures = [Image.fromarray(image.permute(1, 2, 0).numpy()) for image in images]
+        pictures = pil_images(images)
         scores = [0.0] * len(pictures)
         for prompt in dict.fromkeys(prompts):
             own = [at for at, other in enumerate(prompts) if other == prompt]
-            found = self.module.score(
+            values = self.module.score(
                 [pictures[at] for at in own], prompt, self.checkpoint, self.release
             )
-            for at, value in zip(own, found, strict=True):
+            for at, value in zip(own, values, strict=True):
                 scores[at] = float(value)
         return scores
 

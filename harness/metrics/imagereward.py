@@ -1,4 +1,4 @@
-"""ImageReward: BLIP that reads the prompt with the picture, and a head trained on rankings."""
+"""ImageReward: BLIP on prompt and picture, with a head trained on human rankings."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from harness.core.libraries import quiet
 from harness.fetch import hub_files, weights
-from harness.metrics import HarnessError, ItemMetric, ItemRow, Undefined, metric
+from harness.metrics import ItemMetric, ItemRow, Undefined, metric, pil_images
 from harness.metrics.linear_head import LinearHead
 
 if TYPE_CHECKING:
@@ -87,8 +87,7 @@ class ImageReward(ItemMetric):
                 self.eye = _vision_model(_under(state, "blip.visual_encoder.")).to(device)
                 self.reader = _text_model(_under(state, "blip.text_encoder.")).to(device)
         except (KeyError, RuntimeError, ValueError) as error:  # other names or shapes
-            problem = str(error).splitlines()[0]
-            raise HarnessError(f"{checkpoint} does not load as {_WHAT}: {problem}") from error
+            raise weights.wrong_file(checkpoint, _WHAT, error) from error
         self.head = LinearHead(
             _under(state, "mlp."), self.reader.config.hidden_size, source=checkpoint
         )
@@ -114,22 +113,21 @@ class ImageReward(ItemMetric):
     def score(self, images: torch.Tensor, rows: Sequence[ItemRow]) -> Sequence[float | Undefined]:
         import torch
 
-        seen = self.eye(pixel_values=self.pixels(images).to(self.device)).last_hidden_state
+        patches = self.eye(pixel_values=self.pixels(images).to(self.device)).last_hidden_state
         ids, mask = zip(*(self.tokens[row.prompt] for row in rows), strict=True)
-        read = self.reader(
+        output = self.reader(
             input_ids=torch.tensor(ids, device=self.device),
             attention_mask=torch.tensor(mask, device=self.device),
-            encoder_hidden_states=seen,
+            encoder_hidden_states=patches,
             is_decoder=False,
         )
-        rewards = self.head(read.last_hidden_state[:, 0].float().cpu())
+        rewards = self.head(output.last_hidden_state[:, 0].float().cpu())
         return list(((rewards - _MEAN) / _STD).tolist())
 
     def pixels(self, images: torch.Tensor) -> torch.Tensor:
-        """PIL, shorter side to 224 (bicubic with antialiasing), centre crop; float32."""
+        """Float32 [B, 3, 224, 224]: PIL, shorter side to 224 (antialiased bicubic), centre crop."""
         import torch
         from open_clip import OPENAI_DATASET_MEAN, OPENAI_DATASET_STD
-        from PIL import Image
         from torchvision.transforms import v2
 
         side = self.eye.config.image_size
@@ -142,8 +140,7 @@ class ImageReward(ItemMetric):
                 v2.Normalize(OPENAI_DATASET_MEAN, OPENAI_DATASET_STD),
             ]
         )
-        pictures = [Image.fromarray(image.permute(1, 2, 0).numpy()) for image in images]
-        return torch.stack([transform(picture) for picture in pictures])
+        return torch.stack([transform(picture) for picture in pil_images(images)])
 
 
 def _under(state: Mapping[str, torch.Tensor], prefix: str) -> dict[str, torch.Tensor]:

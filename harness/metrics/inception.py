@@ -1,4 +1,4 @@
-"""The Inception network of the FID, behind the three ways of resizing that papers mix up.
+"""The Inception network of FID with the three resizing conventions in use.
 
 All three have the same weights (a port of TensorFlow's of 2015-12-05) and give 2048 features; they
 differ in how a picture becomes 299x299, and so do their scores, by a few per cent and more:
@@ -54,7 +54,7 @@ _WHAT = (
 
 @dataclass
 class InceptionEncoder(Encoder):
-    """What the three conventions have in common.
+    """Base of the three Inception encoders, which differ in how images are resized.
 
     `checkpoint`: a file of the weights: NVIDIA's TorchScript (.pt, or the .pkl around it, whose
     pickle is not executed) or pytorch-fid's .pth. Default: the published file that the
@@ -84,10 +84,10 @@ class InceptionEncoder(Encoder):
 
     @per_batch
     def encode(self, images: torch.Tensor) -> torch.Tensor:
-        return on_cpu(self.look(images.to(self.device)))
+        return on_cpu(self.embed(images.to(self.device)))
 
     @abstractmethod
-    def look(self, images: torch.Tensor) -> torch.Tensor:
+    def embed(self, images: torch.Tensor) -> torch.Tensor:
         """Features of images uint8 [B, 3, H, W] on the device."""
 
 
@@ -97,7 +97,7 @@ class InceptionTensorflow(InceptionEncoder):
 
     _published = SCRIPT
 
-    def look(self, images: torch.Tensor) -> torch.Tensor:
+    def embed(self, images: torch.Tensor) -> torch.Tensor:
         return self.network.features_resized(images)
 
 
@@ -107,7 +107,7 @@ class InceptionClean(InceptionEncoder):
 
     _published = SCRIPT
 
-    def look(self, images: torch.Tensor) -> torch.Tensor:
+    def embed(self, images: torch.Tensor) -> torch.Tensor:
         return self.network.features((resize_pillow(images.float(), SIDE) - 128) / 128)
 
 
@@ -117,7 +117,7 @@ class InceptionPytorch(InceptionEncoder):
 
     _published = WEIGHTS
 
-    def look(self, images: torch.Tensor) -> torch.Tensor:
+    def embed(self, images: torch.Tensor) -> torch.Tensor:
         from torch.nn.functional import interpolate
 
         pixels = images.float() / 255
@@ -157,21 +157,21 @@ def embedded_script(path: str) -> bytes:
     """The one TorchScript archive among the byte strings of a pickle, which is only tokenized."""
     try:
         with open(path, "rb") as file:
-            found = [
+            archives = [
                 value
                 for _, value, _ in pickletools.genops(file)
                 if isinstance(value, bytes) and value.startswith(b"PK\x03\x04")
             ]
     except ValueError as error:
         raise wrong_file(path, _WHAT, error) from None
-    if len(found) != 1:
-        problem = f"it is a pickle with {len(found)} TorchScript archives in it, not one"
+    if len(archives) != 1:
+        problem = f"it is a pickle with {len(archives)} TorchScript archives in it, not one"
         raise wrong_file(path, _WHAT, f"{problem}. The network by itself: {SCRIPT.url}")
-    return found[0]
+    return archives[0]
 
 
 class ScriptedInception:
-    """NVIDIA's TorchScript, which resizes by itself; methods as of PlainInception."""
+    """Inception as NVIDIA's TorchScript, which holds its resizing; methods as of PlainInception."""
 
     def __init__(self, script: Any) -> None:
         self.script = script.eval()
@@ -206,7 +206,7 @@ def _from_state(path: str) -> PlainInception:
 
 
 class PlainInception:
-    """The network built here, with the weights of a state_dict."""
+    """Inception as a PyTorch module with the weights of a state_dict."""
 
     def __init__(self, network: torch.nn.Module) -> None:
         import torch

@@ -1,4 +1,4 @@
-"""The regression head of LAION's aesthetic predictor, which ImageReward has as well."""
+"""The regression head that LAION's aesthetic predictor and ImageReward share."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _WIDTHS = (1024, 128, 64, 16, 1)
 
 
 class LinearHead:
-    """Five linear layers without activations: [B, width] to [B]."""
+    """Regression head of five linear layers without activations: [B, width] to [B]."""
 
     def __init__(self, tensors: Mapping[str, torch.Tensor], width: int, source: str) -> None:
         """`tensors`: `layers.N.weight` and `.bias`, in the published files' numbering.

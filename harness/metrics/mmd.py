@@ -16,6 +16,7 @@ from harness.metrics import (
     FeatureRows,
     Reference,
     ReferenceMetric,
+    RowStatistic,
     Statistic,
     Undefined,
     make_encoder,
@@ -45,20 +46,16 @@ def gaussian(x: Features, y: Features) -> NDArray[np.float64]:
 
 
 @dataclass(frozen=True)
-class Mmd:
+class Mmd(RowStatistic):
     """Squared MMD of images to a reference's features, times `scale`.
 
     `unbiased` leaves out the pairs of an image with itself (it may then be below 0); else they
     count. A jackknife costs no more than the value: it works on sums over pairs of blocks.
     """
 
-    reference: Reference
     kernel: Kernel
     unbiased: bool
     scale: float
-
-    def gather(self, features: Features) -> FeatureRows:
-        return FeatureRows.of(self.reference.accept(features))
 
     def value(self, state: FeatureRows) -> float | Undefined:
         return self._value(state.n, *self._sums([state]), leave_out=None)
@@ -99,19 +96,15 @@ class Mmd:
 
 
 @dataclass(frozen=True)
-class SubsetMmd:
+class SubsetMmd(RowStatistic):
     """The mean of the unbiased squared MMD over random subsets of `size` images on both sides.
 
     Drawn as torch-fidelity draws them (seed 2020), from the images in their order.
     """
 
-    reference: Reference
     kernel: Kernel
     subsets: int
     size: int
-
-    def gather(self, features: Features) -> FeatureRows:
-        return FeatureRows.of(self.reference.accept(features))
 
     def value(self, state: FeatureRows) -> float | Undefined:
         rng = np.random.RandomState(_SEED)
@@ -150,7 +143,7 @@ def diagonal_sum(kernel: Kernel, x: Features) -> float:
 
 @lru_cache(maxsize=8)
 def _own_mean(reference: Reference, kernel: Kernel, unbiased: bool) -> float:
-    """The mean over pairs of references; once for each of them."""
+    """Mean of the kernel over pairs of the reference's own features, cached."""
     features = reference.rows
     m = len(features)
     total = kernel_sum(kernel, features, features)

@@ -1,4 +1,4 @@
-"""Any model of open_clip as an encoder of images and texts."""
+"""Encoders of images and texts from open_clip, for any of its models."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from harness.core.errors import HarnessError, unknown
 from harness.core.libraries import align
 from harness.fetch import hub_files, weights
-from harness.metrics import on_cpu, per_batch
+from harness.metrics import on_cpu, per_batch, pil_images
 from harness.metrics.cosine import TwoTowers
 
 if TYPE_CHECKING:
@@ -29,8 +29,8 @@ _SETTINGS = ("mean", "std", "interpolation", "resize_mode")  # of a tag, for pic
 class OpenClip(TwoTowers):
     """Model `model` with the weights `pretrained`: TAG of open_clip, FILE, or TAG:FILE.
 
-    A file stands for a tag's weights, and is run with that tag's activation and preprocessing:
-    files do not say theirs. Without a tag it is `openai` where the model has that, else what all of
+    A file of weights is run with its tag's activation and preprocessing, which it does not name
+    itself. Without a TAG it is taken for `openai` where the model has that, else for what all of
     its tags agree on.
 
     Features are unit vectors in float32. Images go through the model's own preprocessing (PIL,
@@ -53,27 +53,29 @@ class OpenClip(TwoTowers):
     @cached_property
     def checkpoint(self) -> str:
         """Path of the weights, downloaded if need be. HarnessError where they cannot be had."""
-        import open_clip
-
-        tags = open_clip.list_pretrained_tags_by_model(self.model)
         tag, file = self._source
         if file and Path(file).is_file():
-            self._say_what_is_assumed()
+            self._warn_of_assumed_tag()
             return file
         before, _, rest = file.partition(":")
         if file and not Path(rest).is_file():
             raise HarnessError(f"there is no file {file} with weights of {self.model}")
-        if file or tag not in tags:
-            raise unknown("pretrained tag", before or tag, tags, where=self.model)
+        if file or tag not in self._tags:
+            raise unknown("pretrained tag", before or tag, self._tags, where=self.model)
         return self._fetch()
+
+    @property
+    def _tags(self) -> list[str]:
+        """open_clip's tags of weights for the model."""
+        import open_clip
+
+        return list(open_clip.list_pretrained_tags_by_model(self.model))
 
     @cached_property
     def _source(self) -> tuple[str, str]:
         """The tag that the weights are of, and the file that holds them; either may be empty."""
-        import open_clip
-
         tag, _, file = self.pretrained.partition(":")
-        if file and tag in open_clip.list_pretrained_tags_by_model(self.model):
+        if file and tag in self._tags:
             return tag, file
         looks_like_path = re.search(r"[/\\]|\.(pt|pth|bin|safetensors)$", self.pretrained)
         if looks_like_path or Path(self.pretrained).is_file():
@@ -81,7 +83,7 @@ class OpenClip(TwoTowers):
         return self.pretrained, ""
 
     def _assumed_tag(self) -> str:
-        """What a file that comes without a tag stands for; empty where that is open."""
+        """The tag whose settings a file without a tag is run with; empty where that is open."""
         settings = self._known_settings()
         if _USUAL in settings:
             return _USUAL
@@ -90,19 +92,15 @@ class OpenClip(TwoTowers):
 
     def _known_settings(self) -> dict[str, list[Any]]:
         """Activation and preprocessing of the model's tags, by tag."""
-        import open_clip
         from open_clip.pretrained import get_pretrained_cfg
 
-        known = {
-            tag: get_pretrained_cfg(self.model, tag)
-            for tag in open_clip.list_pretrained_tags_by_model(self.model)
-        }
+        known = {tag: get_pretrained_cfg(self.model, tag) for tag in self._tags}
         return {
             tag: [bool(of.get("quick_gelu")), *(of.get(key) for key in _SETTINGS)]
             for tag, of in known.items()
         }
 
-    def _say_what_is_assumed(self) -> None:
+    def _warn_of_assumed_tag(self) -> None:
         tag, file = self._source
         known = self._known_settings()
         if file == self.pretrained and any(one != known.get(tag) for one in known.values()):
@@ -118,13 +116,13 @@ class OpenClip(TwoTowers):
 
         repo, _, file = str(self._tag.get("hf_hub") or "").rpartition("/")
         names = dict.fromkeys([*_FILES, file] if file else _FILES)
-        if repo and (found := hub_files.cached_file(repo, names)):
-            return found
+        if repo and (cached := hub_files.cached_file(repo, names)):
+            return cached
         try:
             if repo:
                 hub_files.ask(repo)
             return str(download_pretrained(self._tag))
-        except Exception as error:  # whatever the network does, say what to get from where
+        except Exception as error:  # any failure of the download: name what to get from where
             where = hub_files.place(repo, [file or _FILES[0]]) if repo else self._tag["url"]
             raise hub_files.absent(
                 f"the weights of {self.model} ({self.pretrained})",
@@ -135,7 +133,7 @@ class OpenClip(TwoTowers):
 
     @property
     def _tag(self) -> dict[str, Any]:
-        """What open_clip knows of the tag: source, preprocessing, activation; empty for none."""
+        """open_clip's entry of the tag: source, preprocessing, activation; empty without one."""
         from open_clip.pretrained import get_pretrained_cfg
 
         return dict(get_pretrained_cfg(self.model, self._source[0]))
@@ -144,10 +142,10 @@ class OpenClip(TwoTowers):
         digest = weights.digest(self.checkpoint)
         tag, file = self._source
         # scores of a file that was once run without its tag's settings are stale
-        return f"{digest}-{tag}" if file and self._is_run_unlike_a_file() else digest
+        return f"{digest}-{tag}" if file and self._settings_matter() else digest
 
-    def _is_run_unlike_a_file(self) -> bool:
-        """Whether the tag's settings are not those that open_clip gives a file by itself."""
+    def _settings_matter(self) -> bool:
+        """Whether the tag's settings differ from open_clip's defaults for a file."""
         import open_clip
 
         plain = (open_clip.OPENAI_DATASET_MEAN, open_clip.OPENAI_DATASET_STD, "bicubic", "shortest")
@@ -174,9 +172,8 @@ class OpenClip(TwoTowers):
                 image_resize_mode=tag.get("resize_mode"),
             )
         except Exception as error:  # unpickling, missing keys, shapes: all mean the wrong file
-            problem = str(error).splitlines()[0]
-            message = f"{self.checkpoint} does not load as weights of {self.model}: {problem}"
-            raise HarnessError(message) from error
+            what = f"weights of {self.model}"
+            raise weights.wrong_file(self.checkpoint, what, error) from error
         self.network.eval().requires_grad_(False)
         align(self.network)
         self.device = device
@@ -189,12 +186,10 @@ class OpenClip(TwoTowers):
         return open_clip.get_tokenizer(self.model)
 
     def pixels(self, images: torch.Tensor) -> torch.Tensor:
-        """What the image tower takes, on the device, of images uint8 [B, 3, H, W]."""
+        """Input of the image tower, on its device, from images uint8 [B, 3, H, W]."""
         import torch
-        from PIL import Image
 
-        pictures = [Image.fromarray(image.permute(1, 2, 0).numpy()) for image in images]
-        pixels = torch.stack([self.preprocess(picture) for picture in pictures])
+        pixels = torch.stack([self.preprocess(picture) for picture in pil_images(images)])
         return pixels.to(self.device)
 
     @per_batch

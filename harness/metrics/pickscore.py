@@ -1,4 +1,4 @@
-"""PickScore: CLIP ViT-H-14 fine-tuned on what users of Pick-a-Pic chose."""
+"""PickScore: CLIP ViT-H-14 fine-tuned on the Pick-a-Pic preferences."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from harness.core.libraries import align, quiet
 from harness.fetch import hub_files
-from harness.metrics import HarnessError, ItemRow, Undefined, metric, per_batch
+from harness.fetch.weights import wrong_file
+from harness.metrics import HarnessError, ItemRow, Undefined, metric, per_batch, pil_images
 from harness.metrics.cosine import CosineMetric, TwoTowers
 
 if TYPE_CHECKING:
@@ -62,9 +63,7 @@ class PickScoreEncoder(TwoTowers):
                     self.home, local_files_only=True, use_safetensors=True
                 )
         except Exception as error:  # missing keys, shapes: all mean the wrong files
-            problem = str(error).splitlines()[0]
-            message = f"{self.home} does not load as a CLIPModel: {problem}"
-            raise HarnessError(message) from error
+            raise wrong_file(str(self.home), "a CLIPModel", error) from error
         self.model = model.float().eval().requires_grad_(False).to(device)
         align(self.model)
         self.device = device
@@ -84,10 +83,8 @@ class PickScoreEncoder(TwoTowers):
     @per_batch
     def encode(self, images: torch.Tensor) -> torch.Tensor:
         import torch.nn.functional as F
-        from PIL import Image
 
-        pictures = [Image.fromarray(image.permute(1, 2, 0).numpy()) for image in images]
-        pixels = self.processor(images=pictures, return_tensors="pt")["pixel_values"]
+        pixels = self.processor(images=pil_images(images), return_tensors="pt")["pixel_values"]
         pooled = self.model.vision_model(pixel_values=pixels.to(self.device)).pooler_output
         return F.normalize(self.model.visual_projection(pooled), dim=-1).cpu()
 

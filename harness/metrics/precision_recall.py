@@ -1,4 +1,4 @@
-"""Precision, recall, density and coverage: who lies within whose k-nearest-neighbour ball.
+"""Precision, recall, density and coverage by k-nearest-neighbour balls of features.
 
 A ball reaches from a reference (or image) to the k-th nearest other one; its edge is not in it.
 Distances are Euclidean, in float64 and in blocks of rows. References' radii are computed once.
@@ -49,7 +49,7 @@ class _Balls:
     k: int
 
     def problem(self, n: int) -> Undefined | None:
-        """Why there is no number for n images."""
+        """Undefined, with the reason, where n images or the references are too few; else None."""
         least = min(len(self.reference.rows), n)
         if self.k < 1 or n < 1 or len(self.reference.rows) <= self.k:
             return Undefined(f"{least} images are too few for {self.k} nearest neighbours")
@@ -66,15 +66,15 @@ class ImagesInBalls(_Balls):
     density: bool = False
 
     def gather(self, features: Features) -> FeatureRows:
-        """Of each image, in how many balls it lies, or whether in any."""
+        """For each image in how many balls it lies, or whether in any."""
         if self.problem(len(features)):
             return FeatureRows.of(np.zeros(len(features)))
         radii = reference_radii(self.reference, self.k)
-        found = []
+        counts = []
         for _, squares in distances(self.reference.accept(features), self.reference.rows):
             inside = squares < radii
-            found.append(inside.sum(1) if self.density else inside.any(1))
-        return FeatureRows.of(np.concatenate(found))
+            counts.append(inside.sum(1) if self.density else inside.any(1))
+        return FeatureRows.of(np.concatenate(counts))
 
     def value(self, state: FeatureRows) -> float | Undefined:
         share = self.k if self.density else 1
@@ -138,7 +138,7 @@ def distances(x: Features, y: Features) -> Iterator[tuple[int, NDArray[np.float6
 
 @lru_cache(maxsize=8)
 def reference_radii(reference: Reference, k: int) -> NDArray[np.float64]:
-    """The squared radius of each reference's ball, [m]; once for each of them."""
+    """The squared radius of each reference's ball, [m], cached by reference."""
     return _radii(reference.rows, k)
 
 

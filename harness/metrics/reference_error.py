@@ -1,4 +1,4 @@
-"""How far a picture is from the same noise solved almost exactly."""
+"""Reference error: distance of a picture to the near-exact ODE solution from the same noise."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class DistanceToReference(ItemMetric):
 
     `run` is the reference's folder: the same model and noise with many evaluations, for example
     heun(steps=500), made by `harness generate`. Pictures are compared (8 bits a channel, white is
-    1), not latents, which are not stored; so the smallest error that can be told is about 0.001.
+    1), not latents, which are not stored; so the smallest error that it resolves is about 0.001.
     It measures how exactly a sampler solves the ODE, which stochastic samplers and those that leave
     the ODE on purpose do not try to.
     """
@@ -61,7 +61,7 @@ class DistanceToReference(ItemMetric):
         return Run.open(self.run)
 
     def weights(self) -> str:
-        """What the reference holds: more of it, or another, makes stored scores stale."""
+        """Hash of the reference run's id and images: stored scores are stale when it changes."""
         from harness.store.scores import images_key
 
         run = self.reference
@@ -88,7 +88,7 @@ class DistanceToReference(ItemMetric):
         self._open: tuple[str, dict[str, ImageRow]] = ("", {})
 
     def _picture(self, row: ItemRow) -> bytes | str:
-        """The file of the reference's picture of the same item, or why there is none."""
+        """The bytes of the reference's picture of the same item, or why there is none."""
         from harness.store.pictures import Broken
         from harness.store.scores import image_rows
 
@@ -98,17 +98,17 @@ class DistanceToReference(ItemMetric):
             return "the reference run lacks it"
         if shard != self._open[0]:  # a batch's items lie in one of its shards, or few
             self._open = (shard, {r.item_id: r for r in image_rows(self.reference, shard)})
-        found = self._open[1][item]
-        if found.prompt != row.prompt:
+        match = self._open[1][item]
+        if match.prompt != row.prompt:
             return "the reference run has another prompt for it"
-        data = found.read()
+        data = match.read()
         if isinstance(data, Broken):
             return f"the reference run has no picture of it: {data.reason}"
         return data
 
     def unsuitable(self, row: ItemRow, size: tuple[int, int]) -> str | None:
-        found = self._picture(row)
-        return found if isinstance(found, str) else None
+        picture = self._picture(row)
+        return picture if isinstance(picture, str) else None
 
     def score(self, images: torch.Tensor, rows: Sequence[ItemRow]) -> Sequence[float]:
         return [

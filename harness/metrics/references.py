@@ -1,5 +1,5 @@
-"""Reference statistics: read, found by name, refused where they are of other features; and the
-metrics that are measured against them."""
+"""Reference statistics of set metrics: reading, lookup by name, checks of their encoder; and the
+base class of metrics that use them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import logging
 import mmap
 import re
 import zipfile
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -21,7 +20,7 @@ from harness.core.errors import HarnessError, unknown
 from harness.fetch.download import PublicFile, cache_root
 from harness.fetch.pickles import arrays
 from harness.fetch.pickles.arrays import StoredArray
-from harness.fetch.pickles.machine import Budget, Machine, Refused, Symbol
+from harness.fetch.pickles.machine import Budget, Machine, Refused
 from harness.metrics.base import USUAL, SetMetric
 from harness.metrics.encoders import Encoder
 from harness.metrics.set_statistics import Moments, Reference
@@ -50,7 +49,7 @@ class ReferenceMetric(SetMetric):
     enough = USUAL
 
     def target(self) -> Reference:
-        """What `reference` names, for this encoder; errors as of `find_reference`."""
+        """The statistics that `reference` names, of this encoder; errors as of `find_reference`."""
         return find_reference(
             self.name, self.reference, self.features, features=self.keeps_features
         )
@@ -63,7 +62,7 @@ class ReferenceMetric(SetMetric):
 
 @dataclass(frozen=True)
 class PublishedReference:
-    """A row of the manifest: one public file of statistics, and what it was made with."""
+    """A public file of reference statistics, as listed in the manifest, with its provenance."""
 
     name: str
     url: str
@@ -86,12 +85,12 @@ def published() -> dict[str, PublishedReference]:
 
 
 def built_folder() -> Path:
-    """Where `harness refs build` puts references unless told otherwise."""
+    """The default folder of references made by `harness refs build`."""
     return cache_root() / "references" / "built"
 
 
 def built_path(folder: Path, name: str, encoder: Encoder) -> Path:
-    """The file of a reference that is built here: NAME.ENCODER-PARAMETERS.npz."""
+    """Path of a reference made by `harness refs build`: NAME.ENCODER-PARAMETERS.npz."""
     return folder / f"{name}.{_words(encoder)}.npz"
 
 
@@ -100,17 +99,17 @@ def _words(encoder: Encoder) -> str:
 
 
 def built(encoder: str = "*") -> dict[str, list[Path]]:
-    """References that were built on this machine, by name: one file an encoder."""
-    found: dict[str, list[Path]] = {}
+    """References in the built folder, by name: one file an encoder."""
+    by_name: dict[str, list[Path]] = {}
     for path in sorted(built_folder().glob(f"*.{encoder}.npz")):
-        found.setdefault(path.name.split(".")[0], []).append(path)
-    return found
+        by_name.setdefault(path.name.split(".")[0], []).append(path)
+    return by_name
 
 
 def find_reference(
     metric: str, name: str, encoder: Encoder, *, features: bool = False
 ) -> Reference:
-    """The reference of a name or path for an encoder; with `features`, one that holds them.
+    """Reference statistics by name or path, of an encoder; with `features`, ones that hold those.
 
     A name is one of the manifest's or of those that `harness refs build` made. Raises HarnessError
     if there is none, or if it is of another encoder or resizing than the images' features.
@@ -121,7 +120,7 @@ def find_reference(
             f"of 'harness refs list', or a file (.npz, .pkl); make one of your own images with "
             f"harness refs build IMAGES --metrics {metric} --name NAME"
         )
-    reference = _found(metric, name, encoder)
+    reference = _lookup(metric, name, encoder)
     _check(name, reference, encoder)
     if features and reference.features is None:
         raise HarnessError(
@@ -142,7 +141,7 @@ def check_weights(name: str, reference: Reference, encoder: Encoder) -> None:
         )
 
 
-def _found(metric: str, name: str, encoder: Encoder) -> Reference:
+def _lookup(metric: str, name: str, encoder: Encoder) -> Reference:
     path = Path(name).expanduser()
     if path.is_file():
         return read_reference(path, encoder.convention)
@@ -202,19 +201,17 @@ def _other_convention(name: str, made_with: str, encoder: Encoder) -> HarnessErr
 def read_reference(path: Path, convention: str | None = None) -> Reference:
     """Read statistics: .npz of this harness, EDM, clean-fid or guided-diffusion, or EDM2's .pkl.
 
-    A .npz holds mu and sigma, or features (clean-fid: feats), and perhaps n and words. A .pkl holds
+    A .npz holds mu and sigma, or features (clean-fid: feats), and perhaps n and text. A .pkl holds
     one reference for each of several encoders: `convention` chooses. Nothing in either is executed.
     Raises HarnessError for anything else.
     """
-    path = Path(path)
     status = path.stat()
     return _read(path, convention, status.st_mtime_ns, status.st_size)
 
 
 @lru_cache(maxsize=8)
 def _read(path: Path, convention: str | None, changed: int, size: int) -> Reference:
-    reader = _read_pickle if path.suffix == ".pkl" else _read_npz
-    return reader(path, convention)
+    return (_read_pickle if path.suffix == ".pkl" else _read_npz)(path, convention)
 
 
 def _read_npz(path: Path, convention: str | None) -> Reference:
@@ -241,7 +238,7 @@ def _read_npz(path: Path, convention: str | None) -> Reference:
 
 
 def _clean_fid_encoder(name: str) -> str | None:
-    """What clean-fid's file names say: DATASET_MODE_SPLIT_RESOLUTION.npz."""
+    """The encoder by clean-fid's names of files, DATASET_MODE_SPLIT_RESOLUTION.npz; else None."""
     match = re.fullmatch(r"\w+?_(clean|legacy_tensorflow|legacy_pytorch)_\w+_\w+\.npz", name)
     return _CLEAN_FID[match[1]] if match else None
 
@@ -257,19 +254,17 @@ def _read_pickle(path: Path, convention: str | None) -> Reference:
         isinstance(part.get(name), StoredArray) for name in ("mu", "sigma")
     ):
         raise HarnessError(f"{path} is no reference: {convention} has no mu and sigma")
-    n = held.get("num_images")
-    n = n if type(n) is int else None
-    mu, sigma = part["mu"].array(), part["sigma"].array()
-    return _reference(path, mu, sigma, n, {"encoder": convention}, None)
+    mu, sigma, n = part["mu"].array(), part["sigma"].array(), held.get("num_images")
+    meta = {"encoder": convention}
+    return _reference(path, mu, sigma, n if type(n) is int else None, meta, None)
 
 
 def _plain_pickle(path: Path) -> dict[Any, Any]:
-    """What a pickle of numbers, texts, dicts and NumPy arrays holds."""
-    symbols: Mapping[tuple[str, str], Symbol] = arrays.SYMBOLS
+    """The dict in a pickle of numbers, texts, dicts and NumPy arrays; nothing is executed."""
     try:
         with path.open("rb") as file:
             data = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
-        value = Machine(data, symbols, Budget(_STEPS)).load()
+        value = Machine(data, arrays.SYMBOLS, Budget(_STEPS)).load()
     except Refused as refused:
         raise HarnessError(f"{path} was not read: {refused}") from None
     except (OSError, ValueError) as error:

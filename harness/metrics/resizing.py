@@ -1,4 +1,4 @@
-"""Resizing that is linear in the pixels, as two small matrices: fast, and on any device.
+"""Image resizing as two matrix products, equal to TensorFlow 1's and Pillow's, on any device.
 
 An image [3, H, W] becomes `rows @ image @ columns.T`, with rows [side, H] and columns [side, W].
 The matrices are those of a published convention, so that features equal its authors'.
@@ -6,6 +6,7 @@ The matrices are those of a published convention, so that features equal its aut
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
@@ -30,12 +31,12 @@ def resize_pillow(images: torch.Tensor, side: int) -> torch.Tensor:
     return _apply(images, side, _pillow).clamp(0, 255)
 
 
-def _apply(images: torch.Tensor, side: int, matrix: object) -> torch.Tensor:
-    assert callable(matrix)
+def _apply(
+    images: torch.Tensor, side: int, matrix: Callable[[int, int], torch.Tensor]
+) -> torch.Tensor:
     rows, columns = (matrix(size, side).to(images.device) for size in images.shape[-2:])
     # columns first, as Pillow: its second pass reads what the first wrote in float32
-    resized: torch.Tensor = rows @ (images @ columns.T)
-    return resized
+    return rows @ (images @ columns.T)
 
 
 @lru_cache(maxsize=32)
@@ -55,7 +56,7 @@ def _tensorflow(size: int, side: int) -> torch.Tensor:
 
 @lru_cache(maxsize=32)
 def _pillow(size: int, side: int) -> torch.Tensor:
-    """[side, size]: what Pillow makes of the columns of the unit matrix."""
+    """[side, size]: the unit matrix, its columns resized by Pillow."""
     import numpy as np
     import torch
     from PIL import Image

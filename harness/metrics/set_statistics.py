@@ -1,4 +1,4 @@
-"""Functions over features that add up over shards, what they refer to, and their intervals."""
+"""Statistics of sets of features, reference statistics, and jackknife intervals."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ BLOCKS = 20
 
 
 class Statistic(Protocol[S]):
-    """A number of a set of features, computed from states that add up.
+    """A number of a set of features, computed from states that can be added.
 
     `gather(a) + gather(b)` states the same as `gather` of both together, in whatever order and
     pieces: shards, ranks and the blocks of a jackknife all rest on it.
@@ -36,18 +36,18 @@ class Statistic(Protocol[S]):
 
 @runtime_checkable
 class LeavesOut(Protocol):
-    """A statistic that knows its values with one of several states left out.
+    """A statistic that computes its leave-one-out values over several states itself.
 
     For those whose states only hold the features, so that adding them up saves nothing.
     """
 
     def left_out(self, states: Sequence[Any]) -> Sequence[float | Undefined] | Undefined:
-        """The value of all states but one, for each; Undefined where it has no such values."""
+        """The value without each state in turn; Undefined where it has no such values."""
 
 
 @dataclass(frozen=True, eq=False)
 class FeatureRows:
-    """The features themselves, for statistics that are no sums; kept in pieces until asked for."""
+    """The features themselves, for statistics that are no sums; concatenated on first use."""
 
     parts: tuple[NDArray[Any], ...]
 
@@ -66,6 +66,16 @@ class FeatureRows:
     def array(self) -> NDArray[Any]:
         """All rows [n, F], in the order in which they were added."""
         return self.parts[0] if len(self.parts) == 1 else np.concatenate(self.parts)
+
+
+@dataclass(frozen=True)
+class RowStatistic:
+    """Base of statistics against a reference whose state is the features themselves."""
+
+    reference: Reference
+
+    def gather(self, features: NDArray[Any]) -> FeatureRows:
+        return FeatureRows.of(self.reference.accept(features))
 
 
 @dataclass(frozen=True)
@@ -105,10 +115,10 @@ class Moments:
 
 @dataclass(frozen=True, eq=False)
 class Reference:
-    """What to measure against: `n` images' mean `mu` [F] and covariance `sigma` [F, F].
+    """Reference statistics: mean `mu` [F] and covariance `sigma` [F, F] of `n` images.
 
-    `n` is None where the file does not say. `features` [m, F] of the same images, or of m of them,
-    where they were kept. `meta` are words: encoder, hash of its weights, source.
+    `n` is None where the file lacks it. `features` [m, F] of the same images, or of m of them,
+    where they were kept. `meta` is text by key: encoder, hash of its weights, source.
     """
 
     mu: NDArray[np.float64]
@@ -129,12 +139,12 @@ class Reference:
 
     @property
     def rows(self) -> NDArray[np.float32]:
-        """The features [m, F] of a reference that is known to hold them."""
+        """The features [m, F], of a reference that must hold them."""
         assert self.features is not None
         return self.features
 
     def accept(self, features: NDArray[Any]) -> NDArray[Any]:
-        """The features [n, F] of images, if they are as wide; HarnessError if they are not."""
+        """`features` [n, F], checked to be as wide as the reference; else HarnessError."""
         if features.shape[1] != len(self.mu):
             raise HarnessError(
                 f"these images have {features.shape[1]} features and the reference "
@@ -144,7 +154,7 @@ class Reference:
 
 
 def deal(groups: Sequence[str], blocks: int = BLOCKS) -> NDArray[np.intp] | None:
-    """A block in [0, blocks) for each row, rows of one group together; None if groups are too few.
+    """Jackknife block in [0, blocks) of each row, groups kept whole; None with too few groups.
 
     It depends on the set of groups alone, so two runs over the same prompts get the same blocks.
     """
@@ -153,7 +163,7 @@ def deal(groups: Sequence[str], blocks: int = BLOCKS) -> NDArray[np.intp] | None
 
 
 def delete_one(statistic: Statistic[Any], states: Sequence[Any]) -> NDArray[np.float64] | Undefined:
-    """A statistic with each of the blocks left out in turn; `states` are those of the blocks."""
+    """Leave-one-block-out values of a statistic; `states` are those of the blocks."""
     known = statistic.left_out(states) if isinstance(statistic, LeavesOut) else None
     if isinstance(known, Undefined):
         return known
@@ -169,7 +179,7 @@ def delete_one(statistic: Statistic[Any], states: Sequence[Any]) -> NDArray[np.f
 def jackknife(
     value: float, left_out: Sequence[float] | NDArray[np.float64], level: float = 0.95
 ) -> tuple[float, float]:
-    """Interval around a `value` at its number of images, from those of `delete_one`.
+    """Jackknife interval around a `value`, from the leave-one-out values of `delete_one`.
 
     The delete-one-block jackknife: spread of the values with one block left out, a t quantile with
     blocks - 1 degrees of freedom. For a difference of two statistics, take the differences of both,
@@ -186,7 +196,7 @@ def jackknife(
 
 
 def _left_out(statistic: Statistic[Any], states: Sequence[Any]) -> Iterator[float | Undefined]:
-    """The value of all states but one, for each, from sums of those before and after it."""
+    """Values without each state in turn, from sums of those before and after it."""
     before = [None, *accumulate(states[:-1])]
     after = [*list(accumulate(states[:0:-1]))[::-1], None]
     for left, right in zip(before, after, strict=True):

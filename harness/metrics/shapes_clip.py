@@ -1,4 +1,4 @@
-"""Score of the embedded world's dual encoder, a CLIP in small."""
+"""CLIP score of the embedded world of shapes, by its small dual encoder."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def dual_encoder_folder() -> Path:
 
 
 class DualEncoder(TwoTowers):
-    """The dual encoder of `folder`; features are unit vectors."""
+    """The shapes world's CLIPModel, from `folder`; features are unit vectors."""
 
     name = "shapes-dual-encoder"
 

@@ -1,8 +1,8 @@
-"""Metrics of the embedded world that rest on its judge: alignment and Frechet distance.
+"""Metrics of the embedded world of shapes by its judge network: alignment and Frechet distance.
 
 One forward pass of the judge serves all three. They are defined for captions of the world's grammar
 only, whatever model made the pictures; of prompts `class N`, for the caption in their notes (see
-prompts/shapes_classes.py). The judge reads pictures of 64x64: others are averaged down to that, and
+prompts/shapes.py). The judge reads pictures of 64x64: others are averaged down to that, and
 smaller ones repeat their pixels.
 """
 
@@ -37,7 +37,7 @@ _LICENCE = "Apache-2.0"
 
 
 def not_a_caption(prompt: str) -> str | None:
-    """Why a prompt says nothing about the world of shapes; None if it does."""
+    """Reason why a prompt is no caption of the world of shapes; None if it is one."""
     from harness.world.grammar import parse
 
     try:
@@ -48,14 +48,14 @@ def not_a_caption(prompt: str) -> str | None:
 
 
 def caption_of(row: ItemRow) -> str:
-    """The prompt, or what the notes say that its class shows."""
+    """The caption of a row: its prompt or, of a prompt `class N`, the one in its notes."""
     if row.prompt.startswith("class "):
         return str(row.notes.get("caption", row.prompt))
     return row.prompt
 
 
 class ShapesJudge(Encoder):
-    """The judge: 64 features, and what it sees in a picture."""
+    """The judge network: 64 features, and the objects that it detects in a picture."""
 
     name = "shapes-judge"
 
@@ -91,21 +91,23 @@ class ShapesJudge(Encoder):
 
 
 class _Graded(ItemMetric):
-    """A metric that grades what the judge sees against the caption's demands."""
+    """A metric that grades the judge's detections against the caption's demands."""
 
     def build_encoder(self) -> Encoder:
         return ShapesJudge()
 
     def grades(self, images: torch.Tensor, rows: Sequence[ItemRow]) -> list[tuple[float, bool]]:
-        """For each image the share of its caption's demands that are met, and whether all are."""
+        """For each image the share of its caption's demands that it meets, and whether all."""
         from harness.world.grade import grade
         from harness.world.grammar import parse
 
         assert isinstance(self.encoder, ShapesJudge)
-        seen = self.encoder.look(images)
+        judgement = self.encoder.look(images)
         return [
             grade(objects, background, parse(caption_of(row)))
-            for objects, background, row in zip(seen.objects, seen.backgrounds, rows, strict=True)
+            for objects, background, row in zip(
+                judgement.objects, judgement.backgrounds, rows, strict=True
+            )
         ]
 
 

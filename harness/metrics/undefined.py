@@ -1,4 +1,4 @@
-"""A score that does not exist, and why."""
+"""An undefined score, with the reason."""
 
 from __future__ import annotations
 
@@ -7,6 +7,6 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Undefined:
-    """In place of a number: why there is none."""
+    """Stands for a score that is undefined, and gives the `reason`."""
 
     reason: str

@@ -1,1 +1,1 @@
-"""Models: each family adapted once to `denoise(x, sigma)`."""
+"""Diffusion models: each family is adapted once to `denoise(x, sigma)`."""

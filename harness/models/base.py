@@ -1,4 +1,4 @@
-"""What every model family is adapted to, and the table of models that have names."""
+"""The model contract that every family is adapted to, and the registry of models."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ from harness.core.errors import HarnessError
 from harness.core.registry import Registry
 
 Condition = dict[str, torch.Tensor]
-"""What the network is conditioned on: tensors with one row an item, on the model's device."""
+"""A network's conditioning: tensors with one row for each item, on the model's device."""
 
 
 def take(condition: Condition, rows: torch.Tensor | Sequence[int]) -> Condition:
-    """The chosen rows of every tensor."""
+    """The given rows of every tensor of a condition."""
     return {key: value[rows] for key, value in condition.items()}
 
 
 def join(parts: Sequence[Condition]) -> Condition:
-    """Conditions one after another, row by row."""
+    """Conditions concatenated along their rows."""
     if len(parts) == 1:
         return parts[0]
     return {key: torch.cat([part[key] for part in parts]) for key in parts[0]}
 
 
 class Ladders(Protocol):
-    """What builds a model's ladders; needs no weights."""
+    """Builds a model's ladders (its sigmas over a run); needs no weights."""
 
     def ladder(
         self,
@@ -42,7 +42,7 @@ class Ladders(Protocol):
 
 
 class Network(Protocol):
-    """What the denoiser needs of a model: the network, and what its outputs mean."""
+    """A network and its parametrisation: what the denoiser needs of a model."""
 
     name: str
 
@@ -51,16 +51,16 @@ class Network(Protocol):
     ) -> torch.Tensor:
         """The network's own output (eps, v, D ...) [B, ...] at state x of level sigma.
 
-        `time` is the level that the network is told; both are float64: a scalar on the CPU, or
-        [B, 1, 1, 1] on the state's device. Nothing here may wait for that device.
+        `time` is the level that the network is conditioned on; both are float64: a scalar on the
+        CPU, or [B, 1, 1, 1] on the state's device. Nothing here may wait for that device.
         """
 
     def denoised(self, x: torch.Tensor, sigma: torch.Tensor, output: torch.Tensor) -> torch.Tensor:
-        """The estimate D of x0 that an output of `network` amounts to."""
+        """The estimate D of x0 from an output of `network`."""
 
 
 class Model(Ladders, Network, Protocol):
-    """A network family in sigma-space: x = x0 + sigma n. See the design's model contract.
+    """A loaded model in sigma-space: x = x0 + sigma n.
 
     State tensors are [B, *latent_shape] in `state_dtype` on `device`. Models (and their ladders)
     with times of their own also have `time_of(sigma)` and `sigma_of(time)`: tensors to tensors of
@@ -85,12 +85,12 @@ class Model(Ladders, Network, Protocol):
         """
 
     def encode_negative(self, negatives: Sequence[str | None]) -> Condition | None:
-        """Conditions of the unconditional branch; None in, what the checkpoint does without."""
+        """Conditions of the unconditional branch; for None, the checkpoint's own default."""
 
     def variants(self, settings: Mapping[str, Mapping[str, Any]]) -> Mapping[str, Network]:
         """Networks by name for a sampler that needs several; HarnessError if this is not possible.
 
-        Settings of a variant: `lora`, a file, and `scale`. Asked for at every batch: remember them.
+        Settings of a variant: `lora`, a file, and `scale`. Called at every batch: cache the result.
         """
 
     def native(self, x: torch.Tensor, sigma: torch.Tensor) -> torch.Tensor:
@@ -101,7 +101,7 @@ class Model(Ladders, Network, Protocol):
 
 
 class SigmaSpaceModel:
-    """What models have in common whose own state is x and whose network's output is D.
+    """Base of models whose own state is x and whose network's output is D.
 
     They have no negative prompt, no LoRA, and start from noise alone.
     """
@@ -136,11 +136,11 @@ def check_side(name: str, size: tuple[int, int], side: int) -> None:
 
 @dataclass(frozen=True)
 class ModelEntry:
-    """A model by name: what is known of it, and can be asked of it, before its weights are loaded.
+    """A registered model: its metadata, and functions that need no loaded weights.
 
     `size` (height, width) in pixels, `steps` and `guidance` are the defaults of its papers; a
     guidance of None leaves the sampler's own. `classes` is None for a model of text prompts, 0 for
-    one without any condition. `unconditional` says whether guidance needs no second network.
+    one without any condition. `unconditional`: guidance needs no second network.
     `abilities` is what samplers' `needs` may ask for (samplers/base.py):
 
     "pixel levels": sigma may be a map [B, 1, h, w]. "attention maps": the model also has
@@ -159,14 +159,14 @@ class ModelEntry:
     dtype: str | None = field(default=None, kw_only=True)  # the only one it computes in
     classes: int | None = field(default=None, kw_only=True)
     unconditional: bool = field(default=True, kw_only=True)
-    gpu_dtype: str = field(default="float16", kw_only=True)  # on a GPU where none is asked for
+    gpu_dtype: str = field(default="float16", kw_only=True)  # the default on a GPU
     abilities: frozenset[str] = field(default=frozenset(), kw_only=True)
-    revision: Callable[[], str]  # of the weights; raises HarnessError if they cannot be had
+    revision: Callable[[], str]  # of the weights; raises HarnessError if they cannot be obtained
     ladders: Callable[[dict[str, Any]], Ladders]  # from the overrides of its configuration
     load: Callable[[LoadRequest], Model]
-    # raises HarnessError if what pictures need beside the weights cannot be had
-    decodable: Callable[[dict[str, Any]], None] = field(default=lambda _: None, kw_only=True)
-    # raises HarnessError for prompts that the model does not know, where weights do not tell
+    # raises HarnessError if what decoding needs beside the weights cannot be obtained
+    decodable: Callable[[dict[str, Any]], object] = field(default=lambda _: None, kw_only=True)
+    # raises HarnessError for unknown prompts, of models that check them without weights
     known: Callable[[Sequence[str]], object] = field(default=lambda _: None, kw_only=True)
     guide: str | None = field(default=None, kw_only=True)  # its paper's second network
 

@@ -1,4 +1,4 @@
-"""Class labels as conditions: `class N`, or none, to be drawn for each picture."""
+"""Class labels as conditions, from prompts `class N`; an empty prompt draws a class at random."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from harness.core.errors import HarnessError
 from harness.models.base import Condition
 
 DRAWN = -1
-"""In the place of a class: to be drawn from the picture's own stream."""
+"""The label that stands for a class to be drawn from the picture's own random stream."""
 
 
 def encode_classes(
@@ -21,12 +21,12 @@ def encode_classes(
 
     Raises HarnessError for any other prompt. A model without classes takes the empty one only.
     """
-    found = []
+    labels = []
     for prompt in prompts:
         match = re.fullmatch(r"class (\d+)", prompt.strip())
         number = DRAWN if not prompt.strip() else int(match[1]) if match else classes
         if number >= classes:
             allowed = f"'class 0' to 'class {classes - 1}'" if classes else "no prompt"
             raise HarnessError(f"model {name} takes {allowed}, not {prompt!r}")
-        found.append(number)
-    return {"class": torch.tensor(found, device=device)}
+        labels.append(number)
+    return {"class": torch.tensor(labels, device=device)}

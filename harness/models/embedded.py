@@ -12,6 +12,7 @@ from harness.models.pipelines.families import load_pipeline
 from harness.models.pipelines.local import fingerprint, read_ladders
 
 _FOLDER = Path(__file__).parent / "shapes" / "pipeline"
+_EDM = Path(__file__).parent / "shapes_edm"
 
 MODELS.add(
     "shapes",
@@ -32,29 +33,29 @@ MODELS.add(
     ),
 )
 
-_EDM = Path(__file__).parent / "shapes_edm"
-
 
 def _edm(name: str, file: str, title: str, classes: int) -> None:
     @cache
     def stored() -> ModelEntry:  # which builds the network
         return safetensors_entry(_EDM / f"{file}.safetensors", name)
 
-    entry = edm_entry(
+    MODELS.add(
         name,
-        side=32,
-        classes=classes,
-        title=title,
-        source="ships with the package",
-        licence="Apache-2.0",
-        steps=18,
-        batch_size=64,
-        dtype="float32",
-        revision=lambda: stored().revision(),
-        ladders=lambda overrides: stored().ladders(overrides),
-        load=lambda request: stored().load(request),
+        edm_entry(
+            name,
+            side=32,
+            classes=classes,
+            title=title,
+            source="ships with the package",
+            licence="Apache-2.0",
+            steps=18,
+            batch_size=64,
+            dtype="float32",
+            revision=lambda: stored().revision(),
+            ladders=lambda overrides: stored().ladders(overrides),
+            load=lambda request: stored().load(request),
+        ),
     )
-    MODELS.add(name, entry)
 
 
 _edm("shapes-edm", "cond", "embedded EDM network (32x32 coloured shapes, 48 classes)", 48)

@@ -49,10 +49,10 @@ class GaussianMixture(SigmaSpaceModel):
         return karras_ladder(steps, low, high, rho, 0.0)
 
     def encode(self, prompts: Sequence[str]) -> Condition:
-        classes: list[int | slice] = []
-        for prompt in prompts:
+        chosen = torch.zeros(len(prompts), CLASSES, dtype=torch.bool, device=self.device)
+        for row, prompt in enumerate(prompts):
             if not prompt.strip():
-                classes.append(slice(None))
+                chosen[row] = True
                 continue
             word, _, number = prompt.strip().partition(" ")
             if word != "class" or not number.isdigit() or int(number) >= CLASSES:
@@ -60,16 +60,12 @@ class GaussianMixture(SigmaSpaceModel):
                     f"model {self.name} knows the prompts 'class 0' to 'class {CLASSES - 1}', and "
                     f"the empty one for the whole mixture, not {prompt!r}"
                 )
-            classes.append(int(number))
-        chosen = torch.zeros(len(classes), CLASSES, dtype=torch.bool, device=self.device)
-        for row, components in enumerate(classes):
-            chosen[row, components] = True
+            chosen[row, int(number)] = True
         return {"components": chosen}
 
     def encode_negative(self, negatives: Sequence[str | None]) -> Condition | None:
         super().encode_negative(negatives)
-        shape = (len(negatives), CLASSES)
-        return {"components": torch.ones(shape, dtype=torch.bool, device=self.device)}
+        return self.encode([""] * len(negatives))
 
     def network(
         self, x: torch.Tensor, sigma: torch.Tensor, time: torch.Tensor, condition: Condition

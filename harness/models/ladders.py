@@ -6,13 +6,14 @@ from collections.abc import Callable, Collection
 from typing import Literal
 
 import torch
+from torch.nn import functional as F
 
 from harness.core.errors import HarnessError, unknown
 
 Spacing = Literal["leading", "trailing", "linspace", "karras", "karras_rounded", "even"]
 
 RHO = 7.0
-"""Of Karras et al. 2022, where no other is given."""
+"""The default of Karras et al. 2022."""
 
 
 def rho_grid(levels: int, sigma_min: float, sigma_max: float, rho: float = RHO) -> torch.Tensor:
@@ -33,8 +34,9 @@ def close_ladder(
     grid: Callable[[int], torch.Tensor], steps: int, bottom: float, last: float
 ) -> torch.Tensor:
     """N+1 sigmas: the grid's N and the family's last level, or N+1 of a grid that ends there."""
-    sigmas = grid(steps + 1) if bottom == last else torch.cat([grid(steps), _level(last)])
-    return check_ladder(sigmas)
+    return check_ladder(
+        grid(steps + 1) if bottom == last else F.pad(grid(steps), (0, 1), value=last)
+    )
 
 
 def check_ladder(sigmas: torch.Tensor) -> torch.Tensor:
@@ -48,11 +50,11 @@ def check_ladder(sigmas: torch.Tensor) -> torch.Tensor:
 
 
 def choose_spacing(
-    asked: str | None, usual: str, known: Collection[str], rho: float | None, where: str = ""
+    requested: str | None, default: str, known: Collection[str], rho: float | None, where: str = ""
 ) -> str:
-    """The spacing asked for, or the `usual` one; HarnessError for one that is not `known`, and for
+    """The requested spacing or the default one; HarnessError for one that is not `known`, and for
     a rho beside a spacing that takes none."""
-    spacing = asked or usual
+    spacing = requested or default
     if spacing not in known:
         raise unknown("spacing", spacing, known, where=where)
     takers = [name for name in known if name.startswith("karras")]
@@ -77,7 +79,3 @@ def check_range(sigma_min: float, sigma_max: float, low: float, high: float) -> 
             f"sigma_min {sigma_min:.6g} and sigma_max {sigma_max:.6g} must lie within the model's "
             f"range {low:.6g} to {high:.6g}, the smaller first"
         )
-
-
-def _level(sigma: float) -> torch.Tensor:
-    return torch.tensor([sigma], dtype=torch.float64)

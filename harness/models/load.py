@@ -1,4 +1,4 @@
-"""From what a user typed to a model entry, and to a loaded model."""
+"""Finds and loads the model that a user names."""
 
 from __future__ import annotations
 
@@ -27,14 +27,12 @@ def find(spec: str | Call) -> ModelEntry:
 
 
 def _distilled(entry: ModelEntry, overrides: dict[str, Any]) -> ModelEntry:
-    """The entry of a network whose output is guided already: nothing is left to guide by."""
-    if DISTILLED not in overrides:
-        return entry
-    return replace(entry, guidance=1.0, unconditional=False)
+    """The entry of a guidance-distilled network, whose output samplers must not guide again."""
+    return replace(entry, guidance=1.0, unconditional=False) if DISTILLED in overrides else entry
 
 
 def _with_network(entry: ModelEntry, overrides: dict[str, Any]) -> ModelEntry:
-    """The entry whose revision also tells of a network that replaces its own."""
+    """The entry whose revision also identifies a network that replaces the checkpoint's own."""
     named = [part for part in ("unet", "transformer") if isinstance(overrides.get(part), str)]
     if not named:
         return entry

@@ -1,1 +1,1 @@
-"""Prompt sets: where prompts come from and how a file of them is read."""
+"""Prompt sets: registered benchmarks, and readers of users' prompt files."""

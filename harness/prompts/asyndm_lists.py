@@ -7,15 +7,13 @@ from functools import partial
 
 from harness.core.shards import Prompt
 from harness.fetch.download import PublicFile
-from harness.prompts.base import PromptSource, register
-from harness.prompts.columns import build_prompts
+from harness.prompts.base import PromptSource, read_table, register
 from harness.prompts.items import read_items, with_items
-from harness.prompts.readers import read_rows
 
 _HOME = "https://github.com/hu-zijing/AsynDM"
 _COMMIT = "32241ee9c0f327f07b432936071f865fe259b4f3"
 _FILES = f"https://raw.githubusercontent.com/hu-zijing/AsynDM/{_COMMIT}/config/prompt"
-_LISTS = {  # what they are, and the identity of the set
+_LISTS = {  # name: description, sha256 of the set (see `identity`)
     "animal": (
         "animals at human pursuits",
         "757ccd69d0723fc459e314a0078fbe650a63e0acd1e3a3d69235bb803a60fff1",
@@ -36,10 +34,9 @@ _LISTS = {  # what they are, and the identity of the set
 
 
 def _parse(name: str, files: Mapping[str, bytes]) -> tuple[Prompt, ...]:
-    prompts, items = f"{name}.json", f"{name}_item.json"
-    rows = read_rows(files[prompts], prompts)
-    found = build_prompts(rows, name=prompts, stem=f"asyndm-{name}")
-    return with_items(found, read_items(files[items], items), items)
+    items = f"{name}_item.json"
+    prompts = read_table(files, f"{name}.json", stem=f"asyndm-{name}")
+    return with_items(prompts, read_items(files[items], items), items)
 
 
 for _name, (_what, _sha256) in _LISTS.items():

@@ -20,7 +20,7 @@ from harness.core.shards import Prompt
 from harness.fetch.download import Obtained, PublicFile, read_url
 from harness.prompts.columns import build_prompts
 from harness.prompts.items import read_items, with_items
-from harness.prompts.readers import READERS, reader_of, suffix_of
+from harness.prompts.readers import READERS, read_rows, reader_of, suffix_of
 from harness.prompts.split import in_split
 
 log = logging.getLogger(__name__)
@@ -34,7 +34,7 @@ def identity(prompts: Iterable[Prompt]) -> str:
 
 @dataclass(frozen=True)
 class PromptSet:
-    """Ordered prompts, at least one, with ids that differ. `source` is a URL or a path."""
+    """Ordered prompts, at least one, with unique ids. `source` is a URL or a path."""
 
     name: str
     prompts: tuple[Prompt, ...]
@@ -67,7 +67,7 @@ class PromptSet:
 
 @dataclass(frozen=True)
 class PromptSource:
-    """A registered prompt set: what it is, where it lives, and how its files are read.
+    """A registered prompt set: its metadata, its public files, and the parser of these files.
 
     `parse` turns the files' bytes, by file name, into prompts. `prompts` and `categories` are how
     many there are; another number of prompts is an error. `sha256` is the `identity` of the set as
@@ -90,10 +90,10 @@ class PromptSource:
         if folder is not None and not self.files:
             raise HarnessError(f"prompt set {self.name!r} is embedded: it takes no prompts folder")
         obtained = [file.read(folder, downloads=download) for file in self.files]
-        found = self._parsed(obtained)
-        for one in obtained:
-            one.keep()
-        return found
+        prompts = self._parsed(obtained)
+        for file in obtained:
+            file.keep()
+        return prompts
 
     @property
     def location(self) -> str:
@@ -104,9 +104,9 @@ class PromptSource:
         return str(self.files[0].path.parent) if here else "not downloaded"
 
     def _parsed(self, obtained: list[Obtained]) -> PromptSet:
-        origin = ", ".join(one.origin for one in obtained) or self.home
+        origin = ", ".join(each.origin for each in obtained) or self.home
         try:
-            prompts = tuple(self.parse({one.file.name: one.data for one in obtained}))
+            prompts = tuple(self.parse({each.file.name: each.data for each in obtained}))
         except HarnessError as error:
             raise HarnessError(f"prompt set {self.name!r} from {origin}: {error}") from None
         if len(prompts) != self.prompts:
@@ -114,20 +114,38 @@ class PromptSource:
                 f"prompt set {self.name!r} has {self.prompts} prompts, but {origin} holds "
                 f"{len(prompts)}: this is not the published file. To use it as it is, give its path"
             )
-        found = PromptSet(self.name, prompts, self.home, self.licence, self.citation)
-        if self.sha256 and found.sha256 != self.sha256:
+        loaded = PromptSet(self.name, prompts, self.home, self.licence, self.citation)
+        if self.sha256 and loaded.sha256 != self.sha256:
             log.warning(
                 "%s differs from the set as papers use it: sha256 %s, expected %s (from %s)",
-                self.name, found.sha256[:12], self.sha256[:12], origin,
+                self.name, loaded.sha256[:12], self.sha256[:12], origin,
             )  # fmt: skip
-        return found
+        return loaded
 
 
 PROMPT_SETS: Registry[PromptSource] = Registry("prompt set", "harness.prompts")
 
 
 def register(source: PromptSource) -> PromptSource:
+    """Add a prompt set to the registry, under its name."""
     return PROMPT_SETS.add(source.name, source)
+
+
+def read_table(
+    files: Mapping[str, bytes],
+    name: str,
+    *,
+    stem: str,
+    column: str | None = None,
+    notes: bool = False,
+    rows: int | None = None,
+) -> tuple[Prompt, ...]:
+    """The prompts of the first `rows` rows (default: all) of the table `name` among a set's files.
+
+    `stem`, `column` and `notes` are those of `build_prompts`.
+    """
+    table = read_rows(files[name], name)[:rows]
+    return build_prompts(table, name=name, stem=stem, column=column, notes=notes)
 
 
 def load_prompts(
@@ -144,27 +162,27 @@ def load_prompts(
     prompt a line), `.csv`, `.tsv`, `.json`, `.jsonl` or `.parquet` file; `PATH(column=NAME)` names
     the prompt's column, as `column` does. A file NAME_item.json beside a local NAME.json holds the
     prompts' target objects (items.py). `folder` holds the public files of a registered set,
-    instead of cache and download; `download=False` leaves the network alone for these.
+    instead of cache and download; `download=False` forbids downloads of these.
     `SPEC(split=dev)` or `split=test` are the prompts of one split (split.py), under a name of their
     own, so that results of the two never mix; `limit` counts in the split.
 
-    Raises HarnessError for whatever is not as it should be: see `build_prompts` for columns.
+    Raises HarnessError for a file that is missing or invalid; for columns see `build_prompts`.
     """
     if limit is not None and limit < 1:
         raise HarnessError(f"limit {limit}: at least one prompt is needed")
     call, split = _parsed(spec)
     if call.name in PROMPT_SETS:
-        found = _registered(call, column, folder, download)
+        loaded = _registered(call, column, folder, download)
     else:
-        found = _from_file(call, column, folder)
+        loaded = _from_file(call, column, folder)
     if split is not None:
-        kept = in_split(found.prompts, split, call.name)
-        found = replace(found, name=f"{found.name}-{split}", prompts=kept)
-    return replace(found, prompts=found.prompts[:limit])
+        kept = in_split(loaded.prompts, split, call.name)
+        loaded = replace(loaded, name=f"{loaded.name}-{split}", prompts=kept)
+    return replace(loaded, prompts=loaded.prompts[:limit])
 
 
 def _parsed(spec: str) -> tuple[Call, str | None]:
-    """What names the set, and the split."""
+    """The prompt set's name with its parameters, and the requested split, if any."""
     call = Call(spec) if os.path.isfile(spec) else parse_call(spec)
     params = {key: value for key, value in call.params.items() if key != "split"}
     split = call.params.get("split")
@@ -172,8 +190,8 @@ def _parsed(spec: str) -> tuple[Call, str | None]:
 
 
 def describe() -> list[dict[str, Any]]:
-    """One dict a registered set, by name: name, description, prompts, categories (how many), home,
-    licence, citation, location (in the cache, `embedded` or `not downloaded`)."""
+    """The registered prompt sets in order of name, a dict each: name, description, prompts and
+    categories (counts), home, licence, citation, location (see `PromptSource.location`)."""
     fields = ("name", "description", "prompts", "categories", "home", "licence", "citation")
     return [
         {**{key: getattr(source, key) for key in fields}, "location": source.location}
@@ -182,10 +200,10 @@ def describe() -> list[dict[str, Any]]:
 
 
 def _registered(call: Call, column: str | None, folder: str | None, download: bool) -> PromptSet:
-    asked = [*call.params, *(["column"] if column is not None else [])]
-    if asked:
+    options = [*call.params, *(["column"] if column is not None else [])]
+    if options:
         raise HarnessError(
-            f"prompt set {call.name!r} takes no {asked[0]!r}: it is read as published. "
+            f"prompt set {call.name!r} takes no {options[0]!r}: it is read as published. "
             "To read a file of yours, give its path"
         )
     return PROMPT_SETS.get(call.name).load(folder, download)
@@ -201,7 +219,10 @@ def _from_file(call: Call, column: str | None, folder: str | None) -> PromptSet:
     is_url = "://" in path
     name = PurePosixPath(path.split("?")[0] if is_url else path.replace("\\", "/")).name
     if not is_url and suffix_of(name) not in READERS and not os.path.exists(path):
-        raise _unknown_set(path)
+        raise HarnessError(
+            f"{unknown('prompt set', path, PROMPT_SETS.names())}; "
+            f"or give a file ending in {', '.join(READERS)}"
+        )
     reader = reader_of(name)
     if folder is not None:
         raise HarnessError(f"a prompts folder is for registered prompt sets; {path} is a file")
@@ -213,13 +234,6 @@ def _from_file(call: Call, column: str | None, folder: str | None) -> PromptSet:
     if not is_url and beside.is_file():
         prompts = with_items(prompts, read_items(beside.read_bytes(), str(beside)), str(beside))
     return PromptSet(stem, prompts, path)
-
-
-def _unknown_set(name: str) -> HarnessError:
-    endings = ", ".join(READERS)
-    return HarnessError(
-        f"{unknown('prompt set', name, PROMPT_SETS.names())}; or give a file ending in {endings}"
-    )
 
 
 def _read_path(path: str) -> bytes:

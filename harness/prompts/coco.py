@@ -17,8 +17,7 @@ from harness.prompts.base import PromptSource, register
 from harness.prompts.readers import decode, parse_json, read_rows
 
 _RELEASE = "https://github.com/boomb0om/text2image-benchmark/releases/download/v0.0.1"
-_LIST_NAME = "MS-COCO_val2014_30k_captions.csv"
-_LIST = PublicFile("prompts/coco", f"{_RELEASE}/{_LIST_NAME}")
+_LIST = PublicFile("prompts/coco", f"{_RELEASE}/MS-COCO_val2014_30k_captions.csv")
 
 _ANNOTATIONS = PublicFile(
     "prompts/coco",
@@ -29,10 +28,9 @@ _ANNOTATIONS = PublicFile(
 
 
 def _parse_list(files: Mapping[str, bytes]) -> Iterator[Prompt]:
-    rows = read_rows(files[_LIST_NAME], _LIST_NAME)
-    for at, row in enumerate(rows):
+    for at, row in enumerate(read_rows(files[_LIST.name], _LIST.name)):
         if not row.get("text", "").strip() or not row.get("image_id", "").isdigit():
-            raise HarnessError(f"{_LIST_NAME}, row {at + 1}: expected image_id and text")
+            raise HarnessError(f"{_LIST.name}, row {at + 1}: expected image_id and text")
         yield Prompt(f"coco-{at:04d}", row["text"], notes={"image_id": int(row["image_id"])})
 
 
@@ -47,8 +45,7 @@ def _parse_restart(files: Mapping[str, bytes]) -> Iterator[Prompt]:
     captions = _captions(files[_ANNOTATIONS.name])
     generator = np.random.RandomState(123)
     shuffled = generator.permutation(len(captions))
-    drawn = shuffled[generator.permutation(len(captions))[:5000]]
-    for at, index in enumerate(drawn):
+    for at, index in enumerate(shuffled[generator.permutation(len(captions))[:5000]]):
         image, caption = captions[index]
         yield Prompt(f"coco-5k-{at:04d}", caption, notes={"image": image})
 

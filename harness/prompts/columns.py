@@ -1,4 +1,4 @@
-"""Rows of a prompt file to prompts: which column is the prompt, the id, the category."""
+"""Builds prompts from a file's rows: finds the columns of prompt, id and category."""
 
 from __future__ import annotations
 
@@ -65,10 +65,10 @@ def _prompt_column(columns: list[str], name: str, column: str | None) -> str:
     usual = [key for key in columns if key.strip().lower() in PROMPT_COLUMNS]
     if len(usual) == 1:
         return usual[0]
-    found = "several columns may be" if usual else "no column is called like"
+    problem = "several columns may be" if usual else "no column is called like"
     listed = usual or columns
     raise HarnessError(
-        f"{name}: {found} the prompt ({_listing(listed)}). Name it: "
+        f"{name}: {problem} the prompt ({_listing(listed)}). Name it: "
         f"'{name}(column={(listed or columns)[0][:40]})'"
         + ("" if usual else "; the first row of a table must name its columns")
     )

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from functools import partial
 
-from harness.core.shards import Prompt
 from harness.fetch.download import PublicFile
-from harness.prompts.base import PromptSource, register
-from harness.prompts.columns import build_prompts
-from harness.prompts.readers import read_rows
+from harness.prompts.base import PromptSource, read_table, register
 
 _COMMIT = "b636c3c59106a271435556eff5c567f8569a8d53"
 _NAME = "evaluation_metadata.jsonl"
@@ -17,13 +14,6 @@ _FILE = PublicFile(
     f"https://raw.githubusercontent.com/djghosh13/geneval/{_COMMIT}/prompts/{_NAME}",
     aliases=("geneval_metadata.jsonl",),
 )
-
-
-def _parse(files: Mapping[str, bytes]) -> tuple[Prompt, ...]:
-    """The category is the file's `tag`; `include` and `exclude` become notes."""
-    rows = read_rows(files[_NAME], _NAME)
-    return build_prompts(rows, name=_NAME, stem="geneval", column="prompt", notes=True)
-
 
 register(
     PromptSource(
@@ -34,7 +24,8 @@ register(
         citation="Ghosh et al. 2023, arXiv:2310.11513",
         prompts=553,
         categories=6,
-        parse=_parse,
+        # the category is the file's `tag`; `include` and `exclude` become notes
+        parse=partial(read_table, name=_NAME, stem="geneval", column="prompt", notes=True),
         files=(_FILE,),
         sha256="42e0183f13823471a91311bc5d8f755d75e63276dd7d32e63b3024f6e8c66162",
     )

@@ -7,13 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from itertools import chain
 
 from harness.core.shards import Prompt
 from harness.fetch.download import PublicFile
-from harness.prompts.base import PromptSource, register
-from harness.prompts.columns import build_prompts
-from harness.prompts.readers import read_rows
+from harness.prompts.base import PromptSource, read_table, register
 
 _STYLES = ("anime", "concept-art", "paintings", "photo")
 _HOME = "https://huggingface.co/datasets/zhwang/HPDv2"
@@ -25,13 +22,9 @@ _FILES = tuple(
 
 
 def _parse(files: Mapping[str, bytes]) -> Iterator[Prompt]:
-    return chain.from_iterable(zip(*(_style(files, style) for style in _STYLES), strict=False))
-
-
-def _style(files: Mapping[str, bytes], style: str) -> Iterator[Prompt]:
-    name = f"{style}.json"
-    prompts = build_prompts(read_rows(files[name], name), name=name, stem=f"hpdv2-{style}")
-    return (replace(prompt, category=style) for prompt in prompts)
+    prompts = (read_table(files, f"{style}.json", stem=f"hpdv2-{style}") for style in _STYLES)
+    for same_rank in zip(*prompts, strict=False):
+        yield from (replace(p, category=style) for p, style in zip(same_rank, _STYLES, strict=True))
 
 
 register(

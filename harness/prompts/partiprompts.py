@@ -20,7 +20,7 @@ _HEADER = ["Prompt", "Category", "Challenge"]
 
 
 def _parse(files: Mapping[str, bytes]) -> Iterator[Prompt]:
-    """Split at tabs alone: in this file a quote is a quote, also at the start of a prompt."""
+    """Parse the tab-separated file, in which quotes have no special meaning."""
     text = decode(files[_FILE.name], _FILE.name)
     rows = [line.rstrip("\n").split("\t") for line in io.StringIO(text, newline=None)]
     if not rows or rows[0][:3] != _HEADER:

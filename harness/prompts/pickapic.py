@@ -6,13 +6,10 @@ empty one: 100 prompts. Row numbers stay in the ids.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from functools import partial
 
-from harness.core.shards import Prompt
 from harness.fetch.download import PublicFile
-from harness.prompts.base import PromptSource, register
-from harness.prompts.columns import build_prompts
-from harness.prompts.readers import read_rows
+from harness.prompts.base import PromptSource, read_table, register
 
 _REPOSITORY = "xie-lab-ml/Weak-to-Strong-Diffusion-with-Reflection"
 _COMMIT = "91de66c55a30cf68976242212543c454ff4a80de"
@@ -22,14 +19,6 @@ _FILE = PublicFile(
     f"https://raw.githubusercontent.com/{_REPOSITORY}/{_COMMIT}/datasets/{_NAME}",
     aliases=("pickapic_test_unique.csv",),
 )
-
-
-def _first_rows(count: int | None) -> Callable[[Mapping[str, bytes]], tuple[Prompt, ...]]:
-    def parse(files: Mapping[str, bytes]) -> tuple[Prompt, ...]:
-        rows = read_rows(files[_NAME], _NAME)[:count]
-        return build_prompts(rows, name=_NAME, stem="pickapic", column="caption")
-
-    return parse
 
 
 def _register(name: str, description: str, rows: int | None, prompts: int, sha256: str) -> None:
@@ -42,7 +31,7 @@ def _register(name: str, description: str, rows: int | None, prompts: int, sha25
             citation="Kirstain et al. 2023, arXiv:2305.01569",
             prompts=prompts,
             categories=1,
-            parse=_first_rows(rows),
+            parse=partial(read_table, name=_NAME, stem="pickapic", column="caption", rows=rows),
             files=(_FILE,),
             sha256=sha256,
         )

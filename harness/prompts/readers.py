@@ -1,4 +1,4 @@
-"""Bytes of a prompt file to rows: one dict a row, in the file's order. Nothing is guessed here."""
+"""Readers of prompt files: bytes to rows, one dict a row, in the file's order."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def suffix_of(name: str) -> str:
 
 
 def reader_of(name: str) -> Callable[[bytes, str], Rows]:
-    """What reads a file of this name; raises HarnessError if its ending is of no known format."""
+    """The reader of files with this name's ending; HarnessError if it is of no known format."""
     suffix = suffix_of(name)
     if suffix not in READERS:
         raise HarnessError(

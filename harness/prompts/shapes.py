@@ -1,4 +1,4 @@
-"""The embedded set: held-out captions of the world of coloured shapes."""
+"""The prompt sets of the embedded world of coloured shapes: held-out captions, and classes."""
 
 from __future__ import annotations
 
@@ -6,13 +6,7 @@ from collections.abc import Iterator, Mapping
 
 from harness.core.shards import Prompt
 from harness.prompts.base import PromptSource, register
-
-
-def _parse(files: Mapping[str, bytes]) -> Iterator[Prompt]:
-    from harness.world.grammar import benchmark_prompts
-
-    return (Prompt(**row) for row in benchmark_prompts())
-
+from harness.world.grammar import benchmark_prompts
 
 register(
     PromptSource(
@@ -23,6 +17,30 @@ register(
         citation="",
         prompts=320,
         categories=5,
-        parse=_parse,
+        parse=lambda files: [Prompt(**row) for row in benchmark_prompts()],
+    )
+)
+
+
+def _parse_classes(files: Mapping[str, bytes]) -> Iterator[Prompt]:
+    """`class N`, its shape as category; its notes are what a judge must find in the picture."""
+    from harness.world.single_objects import CLASSES, class_caption, class_spec
+
+    for index in range(CLASSES):
+        (group,) = class_spec(index).groups
+        notes = {"class": index, "caption": class_caption(index), "objects": [group.name]}
+        yield Prompt(f"shapes-classes-{index:02d}", f"class {index}", group.shape, notes)
+
+
+register(
+    PromptSource(
+        name="shapes-classes",
+        description="the 48 classes of the embedded world: one object of 8 colours and 6 shapes",
+        home="harness/world/single_objects.py",
+        licence="Apache-2.0",
+        citation="",
+        prompts=48,
+        categories=6,
+        parse=_parse_classes,
     )
 )

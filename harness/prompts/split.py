@@ -1,4 +1,4 @@
-"""A prompt set cut in two: dev for tuning, test for the one comparison that counts."""
+"""Dev and test split of a prompt set: dev for tuning, test for the final comparison."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ SPLITS = ("dev", "test")
 
 
 def split_of(prompt_id: str) -> str:
-    """dev for a quarter of all ids, test for the others: by a hash of the id, now and forever."""
+    """The split of a prompt, "dev" for a quarter of all ids, else "test": by a hash of the id."""
     place = int.from_bytes(hashlib.sha256(prompt_id.encode()).digest()[:8], "big") / 2**64
     return "dev" if place < DEV_SHARE else "test"
 
@@ -23,16 +23,16 @@ def in_split(prompts: tuple[Prompt, ...], split: str, source: str) -> tuple[Prom
     """The prompts of one split, in order; HarnessError for another name and for an empty one."""
     if split not in SPLITS:
         raise unknown("split", split, SPLITS, source)
-    found = tuple(prompt for prompt in prompts if split_of(prompt.id) == split)
-    if not found:
+    kept = tuple(prompt for prompt in prompts if split_of(prompt.id) == split)
+    if not kept:
         raise HarnessError(
             f"none of the {len(prompts)} prompts of {source} is in its {split} split"
         )
-    return found
+    return kept
 
 
 def with_split(spec: str, split: str) -> str:
-    """The text of a prompt set, cut to a split: `drawbench` becomes `drawbench(split=dev)`."""
+    """The text that names one split of a prompt set: `drawbench` becomes `drawbench(split=dev)`."""
     if split not in SPLITS:
         raise unknown("split", split, SPLITS, spec)
     call = Call(spec) if os.path.isfile(spec) else parse_call(spec)

@@ -16,9 +16,9 @@ _NOTHING = ObjectRequest()
 def find_objects(
     prompt: str, notes: Mapping[str, Any], request: ObjectRequest = _NOTHING
 ) -> list[Object]:
-    """The objects of a prompt: those asked for, by tokens or names ("cat, hat"), else those in its
+    """The objects of a prompt: those requested, by tokens or names ("cat, hat"), else those in its
     notes, else the last word of each run of content words ("a big red car" is about a car). Their
-    strengths are those asked for, else the notes' own, else 0.7.
+    strengths are those requested, else the notes' own, else 0.7.
 
     Notes are `objects` (a list of phrases, or one text with commas) and `strength` (one number each
     or one for all), or AsynDM's `item_idx` (word indices) and `item_k`. With `released_tokens`,
@@ -27,30 +27,30 @@ def find_objects(
     """
     own = None
     if request.tokens is not None:
-        found = [Object(token=token) for token in request.tokens]
+        objects = [Object(token=token) for token in request.tokens]
     elif request.names is not None:
-        found = [Object(_named(prompt, phrase)) for phrase in _phrases(request.names)]
+        objects = [Object(_named(prompt, phrase)) for phrase in _phrases(request.names)]
     elif "item_idx" in notes:
         released, own = request.released_tokens, notes.get("item_k")
-        found = [Object(token=i) if released else _word(prompt, i) for i in notes["item_idx"]]
+        objects = [Object(token=i) if released else _word(prompt, i) for i in notes["item_idx"]]
     elif "objects" in notes:
         own = notes.get("strength")
-        found = [Object(_named(prompt, phrase)) for phrase in _phrases(notes["objects"])]
+        objects = [Object(_named(prompt, phrase)) for phrase in _phrases(notes["objects"])]
     else:
-        found = [Object((span,)) for span in _heads(prompt)]
+        objects = [Object((span,)) for span in _heads(prompt)]
     if own is not None:
-        found = _strengthened(
-            found,
+        objects = _strengthened(
+            objects,
             own,
-            lambda n: f"the notes of {prompt!r} give {n} strengths for {len(found)} objects",
+            lambda n: f"the notes of {prompt!r} give {n} strengths for {len(objects)} objects",
         )
     if request.strength is None:
-        return found
+        return objects
     return _strengthened(
-        found,
+        objects,
         request.strength,
         lambda n: (
-            f"strength gives {n} numbers, but the prompt {prompt!r} has {len(found)} "
+            f"strength gives {n} numbers, but the prompt {prompt!r} has {len(objects)} "
             "objects: give one number for all, or name the objects"
         ),
     )
@@ -62,10 +62,10 @@ def _phrases(objects: str | Sequence[str]) -> list[str]:
 
 
 def _named(prompt: str, phrase: str) -> tuple[Span, ...]:
-    """Everywhere that the phrase stands, in singular or plural."""
+    """All occurrences of a phrase in the prompt, in singular or plural."""
     words = r"\s+".join(re.escape(word) for word in phrase.split())
-    found = re.finditer(rf"(?<!\w){words}(?:s|es)?(?!\w)", prompt, re.IGNORECASE)
-    if not (spans := tuple(match.span() for match in found)):
+    matches = re.finditer(rf"(?<!\w){words}(?:s|es)?(?!\w)", prompt, re.IGNORECASE)
+    if not (spans := tuple(match.span() for match in matches)):
         raise HarnessError(f"object {phrase!r} is not in the prompt {prompt!r}")
     return spans
 
@@ -86,11 +86,12 @@ def _word(prompt: str, index: int) -> Object:
 def _strengthened(
     objects: list[Object], strengths: Any, problem: Callable[[int], str]
 ) -> list[Object]:
-    """Objects with one strength for all, or one each; `problem` says how many are too many."""
+    """Objects with one strength for all, or one each; `problem(count)` is the error's message where
+    the counts differ."""
     listed = [*strengths] if isinstance(strengths, list | tuple) else [strengths] * len(objects)
     if len(listed) != len(objects):
         raise HarnessError(problem(len(listed)))
-    return [replace(one, strength=float(k)) for one, k in zip(objects, listed, strict=True)]
+    return [replace(item, strength=float(k)) for item, k in zip(objects, listed, strict=True)]
 
 
 def _heads(prompt: str) -> Iterator[Span]:

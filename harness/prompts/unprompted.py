@@ -1,16 +1,9 @@
-"""No prompt: pictures are told apart by their seeds alone."""
+"""The set of one empty prompt: a run's pictures differ by their seeds alone."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-
 from harness.core.shards import Prompt
 from harness.prompts.base import PromptSource, register
-
-
-def _parse(files: Mapping[str, bytes]) -> Iterator[Prompt]:
-    return iter([Prompt("none", "")])
-
 
 register(
     PromptSource(
@@ -21,6 +14,6 @@ register(
         citation="",
         prompts=1,
         categories=1,
-        parse=_parse,
+        parse=lambda files: [Prompt("none", "")],
     )
 )

@@ -1,4 +1,4 @@
-"""A comparison, a survey or a matrix as a page, as Markdown and in the terminal."""
+"""Reports of comparisons, surveys and matrices: HTML page, Markdown, terminal, LaTeX, CSV."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 Reported: TypeAlias = ComparisonTables | SurveyTable | MatrixTable
 
 
-def write_report(found: Reported, out: str) -> str:
+def write_report(tables: Reported, out: str) -> str:
     """Write the report below `out`: a page, Markdown, and files beside it; the page's path.
 
     Of a comparison: `report/index.html` and `report.md`, beside the page `figures/` as SVG and PDF,
@@ -34,9 +34,9 @@ def write_report(found: Reported, out: str) -> str:
     from harness.reporting.markdown import markdown
     from harness.reporting.survey_page import own_comparisons
 
-    for folder in own_comparisons(found, out) if isinstance(found, SurveyTable) else []:
+    for folder in own_comparisons(tables, out) if isinstance(tables, SurveyTable) else []:
         write_report(load_comparison(folder), folder)
-    page = _builder(found).full(found, out)
+    page = _builder(tables).full(tables, out)
     place = files.join(out, page.place)
     files.write_text(files.join(out, page.html), html_page(page))
     files.write_text(files.join(out, page.text), markdown(page))
@@ -46,22 +46,22 @@ def write_report(found: Reported, out: str) -> str:
     return files.join(out, page.html)
 
 
-def console_tables(found: Reported, out: str) -> list[RenderableType]:
-    """What to print at the end: tables, and what they say. `out` as of `write_report`."""
+def console_tables(tables: Reported, out: str) -> list[RenderableType]:
+    """Tables and verdicts to print in a terminal. `out` as of `write_report`."""
     from harness.reporting.terminal import terminal
 
-    return terminal(brief(found, out))
+    return terminal(brief(tables, out))
 
 
-def brief(found: Reported, out: str) -> Page:
-    """The answer alone: title, verdicts and the tables that come first. `out` as above."""
-    page: Page = _builder(found).brief(found, out)
+def brief(tables: Reported, out: str) -> Page:
+    """A short report: title, verdicts and the first tables. `out` as of `write_report`."""
+    page: Page = _builder(tables).brief(tables, out)
     return page
 
 
-def _builder(found: Reported) -> ModuleType:
+def _builder(tables: Reported) -> ModuleType:
     from harness.reporting import comparison_page, matrix_page, survey_page
 
     return {ComparisonTables: comparison_page, SurveyTable: survey_page, MatrixTable: matrix_page}[
-        type(found)
+        type(tables)
     ]

@@ -23,17 +23,15 @@ _STALE = (
 
 
 def full(comparison: ComparisonTables, out: str) -> Page:
-    """Everything; the guidance curve is read from `curve/` below `out`, pictures from the runs."""
+    """The whole report: guidance curve from `curve/` below `out`, pictures from the runs."""
     along, stale = _curve(comparison, out)
-    seen = len(viewer.gone(comparison)) < len(comparison.runs)
-    found = _sections(comparison, along)
     return replace(
-        _said(comparison, along),
+        _summary(comparison, along),
         lines=[*words.remarks(comparison), *([_STALE] if stale else [])],
-        sections=[section for section in found if section.figures or section.tables],
+        sections=_sections(comparison, along),
         subtitle=_subtitle(comparison),
         viewer=Viewer(
-            viewer.viewer_data(comparison) if seen else None,
+            viewer.viewer_data(comparison),
             viewer.absence(comparison),
             words.label(comparison.metrics[0]),
         ),
@@ -42,7 +40,7 @@ def full(comparison: ComparisonTables, out: str) -> Page:
 
 
 def brief(comparison: ComparisonTables, out: str) -> Page:
-    """What a terminal has room for: a table a comparison, and a verdict each."""
+    """The report for a terminal: a table a comparison, and a verdict each."""
     if grid := tables.two_by_two(comparison):
         shown = [replace(run_tables.costs(comparison), caption=grid.caption)]
         shown += [
@@ -53,13 +51,13 @@ def brief(comparison: ComparisonTables, out: str) -> Page:
         shown = tables.winning_rates(comparison).apart()
     if sets := tables.set_scores(comparison):
         shown += sets.apart(" of the whole run")
-    said = _said(comparison, _curve(comparison, out)[0])
-    return replace(said, sections=[Section("", shown)], lines=words.remarks(comparison))
+    page = _summary(comparison, _curve(comparison, out)[0])
+    return replace(page, sections=[Section("", shown)], lines=words.remarks(comparison))
 
 
 def _curve(comparison: ComparisonTables, out: str) -> tuple[ComparisonTables | None, bool]:
-    """The candidate along the baseline's guidance curve, at matched cost; whether what is stored of
-    it is of other images, and left out."""
+    """The stored comparison with the baseline's guidance curve, None unless it is of these images;
+    and whether one of other images was left out."""
     folder = files.join(out, CURVE)
     if not holds_comparison(folder):
         return None, False
@@ -67,8 +65,8 @@ def _curve(comparison: ComparisonTables, out: str) -> tuple[ComparisonTables | N
     return (along, False) if curve.fits(comparison, along) else (None, True)
 
 
-def _said(comparison: ComparisonTables, along: ComparisonTables | None) -> Page:
-    """Title and verdicts."""
+def _summary(comparison: ComparisonTables, along: ComparisonTables | None) -> Page:
+    """The page's title and verdicts."""
     best = None if along is None else curve.against_best(along)
     first, *others = (_verdict(comparison, role) for role in words.primary_first(comparison))
     title = headline(comparison, best.verdict if best else None)
@@ -89,7 +87,7 @@ def _sections(comparison: ComparisonTables, along: ComparisonTables | None) -> l
     maps = [figures.category_map(comparison, metric) for metric in comparison.metrics]
     categories = [tables.categories(comparison, metric) for metric in comparison.metrics]
     run = [run_tables.costs(comparison), run_tables.runs(comparison)]
-    return [
+    sections = [
         Section("What was run", run, commands=comparison.commands),
         Section(
             "Winning rates",
@@ -107,6 +105,7 @@ def _sections(comparison: ComparisonTables, along: ComparisonTables | None) -> l
             "By category", figures=[m for m in maps if m], details=[t for t in categories if t]
         ),
     ]
+    return [section for section in sections if section.figures or section.tables]
 
 
 def _subtitle(comparison: ComparisonTables) -> str:

@@ -1,4 +1,4 @@
-"""The baseline along its guidance scale at the candidate's cost, and the candidate beside it."""
+"""Figure, table and verdict of the baseline's guidance curve, at the candidate's cost."""
 
 from __future__ import annotations
 
@@ -22,8 +22,6 @@ if TYPE_CHECKING:
 
 ACROSS = "guidance scale of the baseline"
 _BASELINE, _CANDIDATE = COLOURS[0], COLOURS[5]
-
-
 UNKNOWN = Estimate(None, None, None, 0)
 
 
@@ -38,7 +36,7 @@ class ScorePoint:
 
 @dataclass(frozen=True)
 class Curve:
-    """A candidate on a metric, and its baseline at several guidance scales, in their order."""
+    """A metric's scores of a candidate, and of its baseline by ascending guidance scale."""
 
     metric: MetricInfo
     own: ScorePoint
@@ -46,28 +44,27 @@ class Curve:
 
     @property
     def drawn(self) -> list[ScorePoint]:
-        """The points that have a score, and a place on a logarithmic axis."""
+        """The points to draw: with a score, and a scale above 0 for the logarithmic axis."""
         return [p for p in self.points if p.weight and p.score.value is not None]
 
     @property
     def best(self) -> ScorePoint | None:
-        """Of the baseline, by score; None without scores."""
-        sign = 1 if self.metric.direction == "higher" else -1
+        """The baseline's point with the best score; None without scores."""
         known = [p for p in self.points if p.score.value is not None]
-        return max(known, key=lambda p: sign * (p.score.value or 0), default=None)
+        return max(known, key=lambda p: self.metric.sign * (p.score.value or 0), default=None)
 
     @property
     def over_best(self) -> Result | Rate | None:
         """The candidate's winning rate over the best of the baseline."""
         return self.best.rate if self.best else None
 
-    def told(self, verdict: str) -> list[str]:
-        """The guidance scales at which this is the candidate's verdict."""
+    def scales_where(self, verdict: str) -> list[str]:
+        """The guidance scales, as text, at which the candidate has this verdict."""
         return [words.scale(p.weight) for p in self.points if p.rate and p.rate.verdict == verdict]
 
 
 def fits(comparison: ComparisonTables, curve: ComparisonTables) -> bool:
-    """Whether both are of the same candidate over the same images."""
+    """Whether a comparison and a curve are of the same candidate over the same images."""
     a, b = comparison.candidate, curve.candidate
     return (a.run_id, a.prompts, a.seeds, a.images) == (b.run_id, b.prompts, b.seeds, b.images)
 
@@ -79,8 +76,8 @@ PICKED = (
 
 
 def against_best(along: ComparisonTables) -> Verdict | None:
-    """Against the baseline with the guidance that scores best on the first metric; None without
-    scores."""
+    """The verdict against the baseline at the guidance scale that scores best on the first metric;
+    None without scores."""
     metric = along.metrics[0]
     curve = _curve(along, metric)
     best = curve.best
@@ -91,20 +88,20 @@ def against_best(along: ComparisonTables) -> Verdict | None:
         f"{words.scale(best.weight)}: {words.estimate(best.score)}. The candidate scores better "
         f"than that in {words.rate(best.rate.winning_rate)} of pairs."
     )
-    for verdict, told in (("wins", "beats"), ("loses", "loses to")):
-        scales = curve.told(verdict)
-        line += f" It {told} guidance {words.joined(scales)}." if scales else ""
+    for verdict, verb in (("wins", "beats"), ("loses", "loses to")):
+        scales = curve.scales_where(verdict)
+        line += f" It {verb} guidance {words.joined(scales)}." if scales else ""
     return Verdict("best of the guidance curve", best.rate.verdict, f"{line} {PICKED}")
 
 
 def curve_figures(along: ComparisonTables) -> list[Drawing]:
-    """A figure a metric and set metric that has a score."""
+    """A figure for each metric and set metric that has a score."""
     curves = (_curve(along, metric) for metric in [*along.metrics, *along.set_metrics])
     return [_figure(curve) for curve in curves if curve.drawn]
 
 
 def curve_table(along: ComparisonTables) -> Table:
-    """The same in numbers: a row a guidance scale."""
+    """The guidance curve as a table: a row a guidance scale."""
     nfe = [words.count(along.runs[role].cost.nfe) for role in _ordered(along)]
 
     def rows(metric: MetricInfo) -> list[list[str]]:
@@ -113,10 +110,16 @@ def curve_table(along: ComparisonTables) -> Table:
         both = zip(names, nfe, [curve.own, *curve.points], strict=True)
         return [[name, cost, *_cells(point)] for name, cost, point in both]
 
-    columns = ["run", "NFE", "score", "candidate's winning rate", "wins / ties / losses"]
     return Table(
         f"Against the baseline's guidance scale, at the cost of {along.candidate.sampler.name}",
-        [*columns, "pairs (prompts)"],
+        [
+            "run",
+            "NFE",
+            "score",
+            "candidate's winning rate",
+            "wins / ties / losses",
+            "pairs (prompts)",
+        ],
         by_metric([*along.metrics, *along.set_metrics], rows),
         "Every baseline has the fewest steps that cost at least as much as the candidate. 95 % "
         "intervals over prompts.",
@@ -137,12 +140,12 @@ def _ordered(curve: ComparisonTables) -> list[str]:
 
 
 def weight(curve: ComparisonTables, role: str) -> float | None:
-    """A run's nominal guidance scale; of a baseline without one, the scale that it was told."""
+    """A run's nominal guidance scale; of a baseline without one, its parameter `guidance`."""
     run = curve.runs[role]
     if run.guidance.value is not None or role == CANDIDATE:
         return run.guidance.value
-    told = run.sampler.params.get("guidance")
-    return None if told is None else float(told)
+    guidance = run.sampler.params.get("guidance")
+    return None if guidance is None else float(guidance)
 
 
 def _curve(along: ComparisonTables, metric: MetricInfo) -> Curve:
@@ -160,9 +163,8 @@ def _figure(curve: Curve) -> Drawing:
     rated = [p for p in points if p.rate and p.rate.winning_rate.value is not None]
     with new_figure(4.5 if rated else 2.7) as figure:
         upper, *lower = figure.subplots(2 if rated else 1, 1, sharex=True, squeeze=False)[:, 0]
-        upper.set_xscale("log")
+        upper.set(xscale="log", ylabel=words.label(metric))
         draw_scores(upper, curve)
-        upper.set_ylabel(words.label(metric))
         for axes in lower:
             _rates(axes, rated)
         _legend(figure, curve.own)
@@ -175,11 +177,13 @@ def _figure(curve: Curve) -> Drawing:
     )
     if rated:
         caption += " Below: the candidate's winning rate over each of these baselines."
-    return Drawing(files.file_name("guidance", metric.name), figure, _said(metric, points), caption)
+    return Drawing(
+        files.file_name("guidance", metric.name), figure, _spoken(metric, points), caption
+    )
 
 
 def scales(points: Sequence[ScorePoint]) -> list[float]:
-    """Of the points that have one that is not 0: scales are drawn as logarithms."""
+    """The guidance scales of points, without 0 and null: the axis is logarithmic."""
     return [p.weight for p in points if p.weight]
 
 
@@ -223,23 +227,23 @@ def _rates(axes: Axes, points: Sequence[ScorePoint]) -> None:
     axes.axhline(50, color=INK, linewidth=0.9, linestyle=(0, (4, 3)))
     for p in points:
         assert p.rate is not None
-        found = p.rate.winning_rate.through(lambda rate: 100 * rate)
-        axes.plot(scales([p]), np.array([found.value], float), "D", color=_CANDIDATE, markersize=5)
-        if found.ends:
-            axes.plot(2 * scales([p]), found.ends, color=_CANDIDATE, linewidth=1.4)
-    axes.set_ylim(0, 100)
-    axes.set_yticks([0, 25, 50, 75, 100])
-    axes.set_ylabel("winning rate, %")
+        percent = p.rate.winning_rate.through(lambda rate: 100 * rate)
+        axes.plot(
+            scales([p]), np.array([percent.value], float), "D", color=_CANDIDATE, markersize=5
+        )
+        if percent.ends:
+            axes.plot(2 * scales([p]), percent.ends, color=_CANDIDATE, linewidth=1.4)
+    axes.set(ylim=(0, 100), yticks=[0, 25, 50, 75, 100], ylabel="winning rate, %")
 
 
 def scale_ticks(panels: Sequence[Axes], weights: Sequence[float]) -> None:
-    """Labels at the scales that were run."""
+    """Ticks at the guidance scales that were run."""
     for axes in panels:
         log_ticks(axes, weights, 1.12, words.scale)
         dress(axes)
 
 
-def _said(metric: MetricInfo, points: Sequence[ScorePoint]) -> str:
+def _spoken(metric: MetricInfo, points: Sequence[ScorePoint]) -> str:
     parts = []
     for p in points:
         won = p.rate and f", winning rate of the candidate {words.rate(p.rate.winning_rate)}"

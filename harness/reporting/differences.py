@@ -1,4 +1,4 @@
-"""Means of paired runs against their baseline's."""
+"""Table of mean differences of a survey's runs from their baselines."""
 
 from __future__ import annotations
 
@@ -11,23 +11,28 @@ from harness.store.survey_table import Rate, Row, SurveyTable
 
 
 def differences(survey: SurveyTable, metrics: Sequence[MetricInfo] | None = None) -> Table:
-    """Per metric and run: how far its mean is from that of the baseline, own settings."""
+    """A row a metric and run: its mean difference from the baseline at own settings."""
 
     def rows(metric: MetricInfo) -> list[list[str]]:
         compared = [(row, row.rate("own", metric.name)) for row in survey.rows]
         return [_cells(row, rate) for row, rate in compared if rate is not None]
 
-    columns = ["run", "NFE", "baseline's NFE", "mean difference", "winning rate", "verdict"]
-    note = (
+    return Table(
+        "Mean differences from the baseline, own settings",
+        ["run", "NFE", "baseline's NFE", "mean difference", "winning rate", "verdict"],
+        by_metric(survey.metrics if metrics is None else metrics, rows),
         "Run minus baseline in the metric's units, on the same prompts and noise, with 95 % "
-        "intervals over prompts."
+        "intervals over prompts.",
+        frozenset({"verdict"}),
     )
-    caption = "Mean differences from the baseline, own settings"
-    groups = by_metric(survey.metrics if metrics is None else metrics, rows)
-    return Table(caption, columns, groups, note, frozenset({"verdict"}))
 
 
 def _cells(row: Row, rate: Rate) -> list[str]:
-    counts = [words.count(row.nfe), words.count(rate.nfe)]
-    difference = words.estimate(rate.mean_difference, signed=True)
-    return [row.label, *counts, difference, words.plain_rate(rate.winning_rate), rate.verdict]
+    return [
+        row.label,
+        words.count(row.nfe),
+        words.count(rate.nfe),
+        words.estimate(rate.mean_difference, signed=True),
+        words.plain_rate(rate.winning_rate),
+        rate.verdict,
+    ]

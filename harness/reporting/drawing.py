@@ -1,4 +1,4 @@
-"""A figure and the three ways it is shown: inside a page, as an SVG file, as a PDF file."""
+"""Figures of a report as inline SVG, SVG files and PDF files, and helpers for drawing them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-# Okabe and Ito (2008): told apart with every common kind of colour vision.
+# Okabe and Ito (2008): distinct with every common kind of colour vision.
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00")
 MARKERS = ("o", "s", "^", "D", "v", "P")
 INK, SOFT, REST = "#1b1b1b", "#6b6b6b", "#EDECE8"
@@ -71,7 +71,7 @@ class Drawing:
 
 
 def write_drawings(drawings: Sequence[Drawing], folder: str) -> None:
-    """Each as SVG and as PDF."""
+    """Write each drawing to the folder as SVG and as PDF."""
     for drawing in drawings:
         for kind, data in (("svg", drawing.svg), ("pdf", drawing.pdf)):
             files.write_bytes(files.join(folder, f"{drawing.name}.{kind}"), data)
@@ -92,20 +92,19 @@ def cut(text: str, limit: int = 26) -> str:
 
 
 def bare(axes: Axes, *sides: str) -> None:
-    """Without the frame's sides."""
+    """Hide these sides of the frame (top, right, ...)."""
     axes.spines[[*sides]].set_visible(False)
 
 
 def dress(axes: Axes) -> None:
-    """Quiet ticks, and a frame of two sides."""
+    """Short grey ticks, and a frame of two sides."""
     axes.tick_params(length=3, color="#bbb", labelsize=9, labelcolor=SOFT)
     bare(axes, "top", "right")
 
 
 def tiles(axes: Axes, across: Sequence[str], down: Sequence[str], labels: float) -> None:
-    """Room for a grid of tiles between axes that name its columns and rows, in a size."""
-    axes.set_xlim(-0.5, len(across) - 0.5)
-    axes.set_ylim(len(down) - 0.5, -0.5)
+    """Axes for a grid of tiles, its columns and rows named in font size `labels`."""
+    axes.set(xlim=(-0.5, len(across) - 0.5), ylim=(len(down) - 0.5, -0.5))
     axes.set_xticks(range(len(across)), across)
     axes.set_yticks(range(len(down)), down)
     axes.tick_params(length=0, labelsize=labels)
@@ -113,7 +112,7 @@ def tiles(axes: Axes, across: Sequence[str], down: Sequence[str], labels: float)
 
 
 def tile(axes: Axes, at: tuple[int, int], colour: Any, framed: bool, frame: float) -> None:
-    """A cell of the grid, with a frame of a width or without one."""
+    """Draw the cell `at` (column, row) of the grid, if `framed` with a frame of width `frame`."""
     from matplotlib.patches import Rectangle
 
     corner, edge = (at[0] - 0.47, at[1] - 0.44), INK if framed else "none"
@@ -124,7 +123,7 @@ def tile(axes: Axes, at: tuple[int, int], colour: Any, framed: bool, frame: floa
 def log_ticks(
     axes: Axes, values: Sequence[float], apart: float, show: Callable[[float], str]
 ) -> None:
-    """Labels at the values, as far as each is `apart` times the one before."""
+    """Ticks at those values that are at least `apart` times the one before."""
     from matplotlib.ticker import NullLocator
 
     shown: list[float] = []

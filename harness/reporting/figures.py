@@ -1,4 +1,4 @@
-"""Winning-rate bars, and winning rates by category."""
+"""Figures of a comparison: bars of winning rates, and a map of them by category."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _LOSS, _WIN = "#D55E00", "#0072B2"
 
 
 def winning_rate_bars(comparison: ComparisonTables) -> Drawing:
-    """A bar a metric and comparison up to the winning rate, its interval, and the 50 % line."""
+    """A bar for each metric and comparison: winning rate, interval, and the 50 % line."""
     entries = {
         words.label(metric): {
             role: comparison.rate(role, metric.name) for role in comparison.baselines
@@ -47,12 +47,12 @@ def winning_rate_bars(comparison: ComparisonTables) -> Drawing:
         role: f"{cut(words.setting(role), 40)}: vs {cut(names[role], 34)}"
         for role in comparison.baselines
     }
-    name = comparison.candidate.sampler.name
+    paired = all(words.paired(comparison, role) for role in comparison.baselines)
     return rate_bars(
         entries,
         legend,
-        f"How often the image of {name} scores better than the baseline's "
-        f"{'from the same prompt and noise' if _paired(comparison) else 'of the same prompt'}, "
+        f"How often the image of {comparison.candidate.sampler.name} scores better than the "
+        f"baseline's {'from the same prompt and noise' if paired else 'of the same prompt'}, "
         f"in percent. {words.TIES_COUNT}. Whiskers: 95 % intervals over prompts; n: pairs.",
     )
 
@@ -113,13 +113,13 @@ def category_map(comparison: ComparisonTables, metric: MetricInfo) -> Drawing | 
 
 
 def _cell(axes: Axes, place: tuple[int, int], row: Result, colours: Colormap) -> None:
-    """One category and comparison: colour, number, n, and a frame where the interval is clear."""
+    """One category and comparison: colour, rate, n, and a frame if the interval excludes 50 %."""
     x, y = place
-    found, rate = row.winning_rate, row.winning_rate.value
+    won, rate = row.winning_rate, row.winning_rate.value
     if rate is None:
         axes.text(x, y, words.NONE, ha="center", va="center", color=SOFT)
         return
-    sure = found.ends is not None and not found.ends[0] <= 0.5 <= found.ends[1]
+    sure = won.ends is not None and not won.ends[0] <= 0.5 <= won.ends[1]
     tile(axes, place, colours(rate), sure, 1.6)
     ink = "#ffffff" if rate > 0.92 else INK
     text = f"{100 * rate:.0f}{' *' if sure else ''}"
@@ -127,35 +127,29 @@ def _cell(axes: Axes, place: tuple[int, int], row: Result, colours: Colormap) ->
     axes.text(x, y + 0.08, f"n {row.pairs:,}", ha="center", va="top", color=ink, size=7.5)
 
 
-def _paired(comparison: ComparisonTables) -> bool:
-    return all(words.paired(comparison, role) for role in comparison.baselines)
-
-
 def _bar(axes: Axes, at: float, row: Result | Rate, colour: str, hatch: str) -> None:
     """One winning rate: bar, interval, and the same in text at the right."""
-    found = row.winning_rate
-    if found.value is None:
-        axes.text(2, at, cut(str(found.reason), 60), va="center", color=SOFT, size=9)
+    won = row.winning_rate
+    if won.value is None:
+        axes.text(2, at, cut(str(won.reason), 60), va="center", color=SOFT, size=9)
         return
-    value = 100 * found.value
+    value = 100 * won.value
     axes.barh(at, value, height=0.78, color=colour, hatch=hatch, edgecolor="#ffffff66", linewidth=0)
-    if found.ends:
-        low, high = (100 * end for end in found.ends)
+    if won.ends:
+        low, high = (100 * end for end in won.ends)
         axes.plot([low, high], [at, at], color=INK, linewidth=1.3)
         for end in (low, high):
             axes.plot([end, end], [at - 0.18, at + 0.18], color=INK, linewidth=1.3)
-    bounds = f" {words.bounds(found)}" if words.bounds(found) else ", no interval"
+    bounds = f" {words.bounds(won)}" if words.bounds(won) else ", no interval"
     text = f"{value:.1f}{bounds}, n {row.pairs:,}"
     axes.text(_TEXT, at, text, va="center", size=9.5, color=INK)
 
 
 def _finish(axes: Axes, ticks: list[tuple[float, str]], bottom: float) -> None:
     axes.axvline(50, color=INK, linewidth=0.9, linestyle=(0, (4, 3)))
-    axes.set_xlim(0, 100)
-    axes.set_ylim(bottom - 0.4, -0.6)
+    axes.set(xlim=(0, 100), ylim=(bottom - 0.4, -0.6), xticks=[0, 25, 50, 75, 100])
     labels = [textwrap.fill(cut(label, 60), 22) for _, label in ticks]
     axes.set_yticks([at for at, _ in ticks], labels, multialignment="right")
-    axes.set_xticks([0, 25, 50, 75, 100])
     axes.set_xlabel("winning rate, % (dashed: neither is better)", size=9, color=SOFT)
     axes.tick_params(length=0, labelsize=10)
     axes.tick_params("x", labelsize=9, labelcolor=SOFT)

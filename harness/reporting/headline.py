@@ -1,4 +1,4 @@
-"""The answer on the first metric in one sentence, what was declared to decide first."""
+"""A report's title: the verdicts on the first metric in one sentence, the primary one first."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ _CURVE = {
 
 
 def headline(comparison: ComparisonTables, against_best: str | None = None) -> str:
-    """As `_points`, and the verdict against the best of the guidance curve, if there is one."""
+    """The title; with `against_best`, the verdict against the best of the guidance curve, too."""
     curve = _CURVE.get(against_best or "")
     return "; ".join([_points(comparison), *([curve] if curve else [])])
 
@@ -48,7 +48,7 @@ def headline(comparison: ComparisonTables, against_best: str | None = None) -> s
 def _points(comparison: ComparisonTables) -> str:
     """The declared comparison, or the only one, with its winning rate; then the others by verdict.
 
-    Without a declared one all are told by verdict, in order.
+    Without a declared one all are grouped by verdict, in order.
     """
     roles = primary_first(comparison)
     verdicts = {role: comparison.decided(role).verdict for role in roles}
@@ -66,18 +66,18 @@ def _points(comparison: ComparisonTables) -> str:
         more = sum(len(settings(comparison, role)) for role in rest)
         return f"{clauses[0]}, as in the other {plural(more, 'comparison') if more > 1 else 'one'}"
     for verdict, group in groups.items():
-        told = _further if clauses else _first
-        clauses.append(told(comparison, verdict, group, names))
+        clause = _further if clauses else _first
+        clauses.append(clause(comparison, verdict, group, names))
     return "; ".join(clauses)
 
 
 def _winning_rate(comparison: ComparisonTables, role: str) -> str:
-    found = comparison.decided(role).winning_rate
-    return f" ({found.reason})" if found.value is None else f" (winning rate {rate(found)})"
+    won = comparison.decided(role).winning_rate
+    return f" ({won.reason})" if won.value is None else f" (winning rate {rate(won)})"
 
 
 def _names(comparison: ComparisonTables) -> dict[str, str]:
-    """Samplers by name; with the parameters that tell them apart where names are the same."""
+    """Samplers' names by role; with the parameters that differ where names are the same."""
     names = {role: run.sampler.name for role, run in comparison.runs.items()}
     if names[CANDIDATE] not in {names[role] for role in comparison.baselines}:
         return names
@@ -110,7 +110,7 @@ def _further(
 
 
 def _at(comparison: ComparisonTables, roles: Sequence[str], names: dict[str, str]) -> str:
-    """Where; nothing where the baselines' names say it."""
+    """The settings of the comparisons; empty where the baselines' names suffice."""
     every = [names[role] for role in comparison.baselines]
     if not set(comparison.baselines) <= _FAIR and len(set(every)) == len(every):
         return ""

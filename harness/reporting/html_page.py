@@ -1,22 +1,20 @@
-"""A report as HTML: one file with everything in it, which opens from a disk without a network."""
+"""A report as one self-contained HTML file, which opens without a network."""
 
 from __future__ import annotations
 
 import json
 from importlib.resources import files as resources
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
 
 from harness.reporting import words
 from harness.reporting.page import Page
 
-if TYPE_CHECKING:
-    from jinja2 import Environment
-
 
 def html_page(page: Page) -> str:
-    """The whole page as text: styles, script, figures and pictures inline, no address outside."""
-    from markupsafe import Markup
-
+    """The page as HTML text: styles, script, figures and pictures inline, no external address."""
     folder = resources("harness.reporting")
     data = page.viewer and page.viewer.data
     return (
@@ -39,8 +37,6 @@ def html_fragment(page: Page) -> str:
 
 
 def _environment() -> Environment:
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
     return Environment(
         loader=PackageLoader("harness.reporting", "."),
         autoescape=True,

@@ -1,4 +1,4 @@
-"""Tables for a paper: LaTeX with booktabs, `\\input` as they are."""
+"""A comparison's tables for a paper, as LaTeX with booktabs, to `\\input`."""
 
 from __future__ import annotations
 
@@ -27,26 +27,30 @@ _SPECIAL = str.maketrans({"\\": "\\textbackslash{}", **{c: f"\\{c}" for c in "%_
 
 
 def latex_tables(comparison: ComparisonTables) -> dict[str, str]:
-    """By file name: mean scores, and winning rates. They need `\\usepackage{booktabs}`."""
+    """LaTeX of mean scores and of winning rates by file name; needs `\\usepackage{booktabs}`."""
     return {"scores.tex": _scores(comparison), "winning_rates.tex": _rates(comparison)}
 
 
 def _scores(comparison: ComparisonTables) -> str:
-    """A row a run; the best mean bold, those not told apart from it underlined."""
+    """A row a run; the best mean bold, those not significantly different underlined."""
     names, body, marks = words.run_names(comparison), [], []
     deviates = any(row.seed_sd is not None for row in comparison.means)
     means = {(row.run, row.metric): row for row in comparison.means}
     sets = {(row.run, row.metric): row.value for row in comparison.set_results}
     for role, run in comparison.runs.items():
-        row = {"sampler": names[role], "run": _role(role), "NFE": words.count(run.cost.nfe)}
-        row["MACs"] = words.macs(run.cost.macs)
+        row = {
+            "sampler": names[role],
+            "run": role if role == CANDIDATE else words.setting(role),
+            "NFE": words.count(run.cost.nfe),
+            "MACs": words.macs(run.cost.macs),
+        }
         mark = {}
         for metric in comparison.metrics:
-            found, label = means[role, metric.name], words.label(metric)
-            row[label], mark[label] = _with_error(found), _MARKS.get(found.standing or "", "")
+            mean, label = means[role, metric.name], words.label(metric)
+            row[label], mark[label] = _with_error(mean), _MARKS.get(mean.standing or "", "")
             if deviates:
-                row[f"SD, {label}"] = words.number(found.seed_sd)
-        for metric in comparison.set_metrics:  # nothing tells which are alike: none is marked
+                row[f"SD, {label}"] = words.number(mean.seed_sd)
+        for metric in comparison.set_metrics:  # no test of their differences: none is marked
             value = sets.get((role, metric.name))
             undefined = value is None or value.value is None
             row[words.label(metric)] = words.NONE if undefined else words.estimate(value)
@@ -95,14 +99,14 @@ def _rates(comparison: ComparisonTables) -> str:
 
 
 def _latex(styler: Styler, caption: str, label: str, prose: int) -> str:
-    """The first `prose` columns are text, the others numbers."""
+    """A table as LaTeX; the first `prose` columns are text, the others numbers."""
     width = len(styler.columns)
     styler = styler.hide(axis="index").format(_signs, escape="latex")
     return str(
         styler.format_index(_signs, axis=1, escape="latex").to_latex(
             hrules=True,
             column_format="l" * prose + "r" * (width - prose),
-            caption=_signs(_escaped(caption)),
+            caption=_signs(caption.translate(_SPECIAL)),
             label=label,
             position_float="centering",
         )
@@ -110,17 +114,8 @@ def _latex(styler: Styler, caption: str, label: str, prose: int) -> str:
 
 
 def _signs(text: Any) -> str:
-    """Characters that LaTeX's fonts may lack, by what stands for them."""
+    """Text with the characters that LaTeX's fonts may lack replaced by commands."""
     return str(text).translate(_SIGNS)
-
-
-def _escaped(text: str) -> str:
-    """A caption as text; only names of samplers and models can hold anything special."""
-    return text.translate(_SPECIAL)
-
-
-def _role(role: str) -> str:
-    return role if role == CANDIDATE else words.setting(role)
 
 
 def _seeds(comparison: ComparisonTables) -> int:

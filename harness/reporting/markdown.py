@@ -1,4 +1,4 @@
-"""A report in Markdown."""
+"""A report as Markdown."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from harness.reporting.page import Page, Table
 
 
 def markdown(page: Page) -> str:
-    """Verdicts, sentences, all tables; figures are named by their files."""
+    """The page as Markdown text: verdicts, remarks, all tables, and links to the figures' files."""
     lines = [f"# {escape(page.title)}", ""]
     for verdict in page.verdicts:
-        said = f"{verdict.line} {verdict.others}".strip()
-        lines.append(f"- **{escape(verdict.where)}: {verdict.verdict}.** {escape(said)}")
+        line = escape(f"{verdict.line} {verdict.others}")
+        lines.append(f"- **{escape(verdict.where)}: {verdict.verdict}.** {line}")
     lines += [f"- {escape(line)}" for line in page.lines]
     lines += ["", "Each candidate's own report:", ""] if page.links else []
     lines += [f"- [{escape(text)}]({name}/report.md)" for text, name in page.links.items()]
@@ -51,6 +51,6 @@ def _cell(text: str) -> str:
 
 
 def escape(text: str) -> str:
-    """Text that Markdown and HTML in it leave as it is, on one line."""
+    """Text on one line with the special characters of Markdown and HTML escaped."""
     text = re.sub(r"([\\`*_\[\]|#~$])", r"\\\1", " ".join(text.split()))
     return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")

@@ -10,18 +10,26 @@ from harness.store.comparison_tables import MetricInfo
 from harness.store.matrix_table import Duel, MatrixTable
 
 TITLE = "Each sampler against each other"
-
-
 _HTML = "report/matrix.html"
 
 
 def full(matrix: MatrixTable, out: str) -> Page:
-    """Everything."""
+    """The whole report: rankings, then winning rates and differences of all pairs."""
     shown = [rankings(matrix)]
     for metric in matrix.metrics:
         shown += [
-            _crossed(matrix, metric, "Winning rate of the row over the column", _rate),
-            _crossed(matrix, metric, "Mean difference, row minus column", _difference),
+            _crossed(
+                matrix,
+                metric,
+                "Winning rate of the row over the column",
+                lambda duel: words.rate(duel.winning_rate),
+            ),
+            _crossed(
+                matrix,
+                metric,
+                "Mean difference, row minus column",
+                lambda duel: words.estimate(duel.difference, signed=True),
+            ),
         ]
     return Page(TITLE, [Section("", shown)], html=_HTML, text="matrix.md")
 
@@ -63,18 +71,10 @@ def rankings(matrix: MatrixTable, whole: bool = False) -> Table:
     )
 
 
-def _rate(duel: Duel) -> str:
-    return words.rate(duel.winning_rate)
-
-
-def _difference(duel: Duel) -> str:
-    return words.estimate(duel.difference, signed=True)
-
-
 def _crossed(
     matrix: MatrixTable, metric: MetricInfo, caption: str, cell: Callable[[Duel], str]
 ) -> Table:
-    """A row and a column a sampler, over all categories."""
+    """A square table over all categories, a row and a column for each sampler."""
     duels = [d for d in matrix.duels if d.metric == metric.name and d.category is None]
     cells = {(duel.a, duel.b): cell(duel) for duel in duels}
     names = [*matrix.runs]

@@ -1,4 +1,4 @@
-"""What the samplers' own codes would call the NFE of a run: not all count alike."""
+"""NFE by the conventions of the samplers' official codes, which differ."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What every report is made of, whatever it is of, and however it is shown."""
+"""The parts of a report, independent of its format: Page, Section, Table, Verdict."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Table:
         return bool(self.groups)
 
     def apart(self, ending: str = "") -> list[Table]:
-        """A table a group, called as the group with an `ending`."""
+        """A table for each group, its caption the group's title and `ending`."""
         return [replace(self, caption=one.title + ending, groups=[one]) for one in self.groups]
 
 
@@ -66,7 +66,7 @@ class Section:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What one comparison says on the first metric, and on the others."""
+    """The verdict of one comparison: a `line` on the first metric, and the `others`."""
 
     setting: str
     verdict: str
@@ -81,7 +81,7 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Viewer:
-    """Pairs to look at: JSON-like `data` (null where no run is left), what is missing, a metric."""
+    """The viewer of image pairs: JSON-like `data` (null without runs), `absence`, first metric."""
 
     data: dict[str, Any] | None
     absence: str | None

@@ -1,4 +1,4 @@
-"""Scores of many runs against what they cost, and against what was varied in them."""
+"""Scores of a survey's runs against cost, with Pareto fronts, and against varied parameters."""
 
 from __future__ import annotations
 
@@ -35,21 +35,29 @@ UNITS = {
 
 
 def fronts(survey: SurveyTable, metrics: Sequence[MetricInfo] | None = None) -> Table:
-    """Every run by its cost: its score, and whether another is as cheap and as good or better."""
+    """A row a metric and run, by cost: its score, and whether it is on the Pareto front."""
 
     def rows(metric: MetricInfo) -> list[list[str]]:
-        found = sorted(_scored(survey, metric), key=lambda row: _cost(survey, row))
         return [
-            [row.label, *_costs(row), _score(row, metric), _standing(row, metric)] for row in found
+            [
+                row.label,
+                words.count(row.nfe),
+                words.macs(row.macs),
+                words.seconds(row.seconds),
+                _score(row, metric),
+                _standing(row, metric),
+            ]
+            for row in sorted(_scored(survey, metric), key=lambda row: _cost(survey, row))
         ]
 
-    groups = by_metric(survey.metrics if metrics is None else metrics, rows)
-    columns = ["run", "NFE", "MACs", "seconds an image", "score", "on the Pareto front"]
-    note = (
+    return Table(
+        "Score against cost",
+        ["run", "NFE", "MACs", "seconds an image", "score", "on the Pareto front"],
+        by_metric(survey.metrics if metrics is None else metrics, rows),
         f"Cost is in {UNITS[survey.unit]}. A run is off the front if another costs no more and "
-        "scores no worse, by the scores as they stand: intervals overlap."
+        "scores no worse, by the scores as they stand: intervals overlap.",
+        frozenset({"on the Pareto front"}),
     )
-    return Table("Score against cost", columns, groups, note, frozenset(columns[-1:]))
 
 
 def _scored(survey: SurveyTable, metric: MetricInfo) -> list[Row]:
@@ -68,10 +76,6 @@ def _value(row: Row, metric: MetricInfo) -> float:
     return value
 
 
-def _costs(row: Row) -> list[str]:
-    return [words.count(row.nfe), words.macs(row.macs), words.seconds(row.seconds)]
-
-
 def _score(row: Row, metric: MetricInfo) -> str:
     return words.estimate(row.scores[metric.name])
 
@@ -82,23 +86,25 @@ def _standing(row: Row, metric: MetricInfo) -> str:
 
 
 def point_figures(survey: SurveyTable) -> list[Drawing]:
-    """Score against cost, and against what was varied where that is a number or two."""
-    found = []
+    """Figures of score against cost, and against one or two varied numeric parameters."""
+    figures = []
     for metric in survey.metrics:
         rows = _scored(survey, metric)
         if len({row.cost(survey.unit) for row in rows}) > 1:
-            found.append(_cost_figure(survey, metric, rows))
+            figures.append(_cost_figure(survey, metric, rows))
         varied = [row for row in rows if _numbers(survey, row)]
         if len(survey.varied) == 2:
             bases = _lines(varied, _base, lambda row: 0.0).items()
-            found += [_map(survey, metric, base, [row for _, row in some]) for base, some in bases]
+            figures += [
+                _map(survey, metric, base, [row for _, row in line]) for base, line in bases
+            ]
         if len(survey.varied) == 1 and survey.varied != ["steps"] and len(varied) > 1:
-            found.append(_curve(survey, metric, varied))
-    return found
+            figures.append(_curve(survey, metric, varied))
+    return figures
 
 
 def _numbers(survey: SurveyTable, row: Row) -> bool:
-    """Whether all that was varied in a run are numbers."""
+    """Whether all varied parameters of a run are numbers."""
     values = [row.point.get(name) for name in survey.varied]
     return bool(values) and all(
         isinstance(v, int | float) and not isinstance(v, bool) for v in values
@@ -106,7 +112,7 @@ def _numbers(survey: SurveyTable, row: Row) -> bool:
 
 
 def _base(row: Row) -> str:
-    """What was varied: the label without the values."""
+    """The name of what was varied: the label without the values."""
     return row.label.rpartition(": ")[0]
 
 
@@ -134,14 +140,14 @@ def _cost_figure(survey: SurveyTable, metric: MetricInfo, rows: list[Row]) -> Dr
         show = words.macs if survey.unit == "macs" else "{:.3g}".format
         log_ticks(axes, [*costs], (max(costs) / min(costs)) ** (1 / 9), show)
         figure.legend(loc="outside upper left", ncols=2, frameon=False, fontsize=8.5)
-    said = "; ".join(
+    spoken = "; ".join(
         f"{row.label} at {_cost(survey, row):g}: {_score(row, metric)}, {_standing(row, metric)}"
         for row in rows
     )
     return Drawing(
         files.file_name("cost", metric.name),
         figure,
-        f"{metric.label} against {UNITS[survey.unit]}; on the Pareto front: {said}",
+        f"{metric.label} against {UNITS[survey.unit]}; on the Pareto front: {spoken}",
         f"{words.label(metric)} against {UNITS[survey.unit]}. Filled, joined in grey: on the "
         "Pareto front; hollow: another run costs no more and scores no worse. Whiskers: 95 % "
         "intervals, where there are any.",
@@ -168,7 +174,7 @@ def _front(axes: Axes, survey: SurveyTable, metric: MetricInfo, rows: list[Row])
 def _lines(
     rows: list[Row], name: Callable[[Row], str], across: Callable[[Row], float]
 ) -> dict[str, list[tuple[float, Row]]]:
-    """By name in order of appearance: where each run stands across, from the left."""
+    """Runs with their x coordinates in ascending order, by name in order of appearance."""
     return {
         one: [(across(row), row) for row in sorted(rows, key=across) if name(row) == one]
         for one in dict.fromkeys(map(name, rows))
@@ -196,11 +202,11 @@ def _curve(survey: SurveyTable, metric: MetricInfo, rows: list[Row]) -> Drawing:
             _points(axes, line, metric, cut(base, 40), _look(index))
         _dress(axes, name, words.label(metric))
         figure.legend(loc="outside upper left", ncols=2, frameon=False, fontsize=8.5)
-    said = "; ".join(f"{row.label}: {_score(row, metric)}" for row in rows)
+    spoken = "; ".join(f"{row.label}: {_score(row, metric)}" for row in rows)
     return Drawing(
         files.file_name("varied", name, metric.name),
         figure,
-        f"{metric.label} against {name}: {said}",
+        f"{metric.label} against {name}: {spoken}",
         f"{words.label(metric)} against {name}. Whiskers: 95 % intervals, where there are any.",
     )
 
@@ -211,7 +217,7 @@ def _map(survey: SurveyTable, metric: MetricInfo, base: str, rows: list[Row]) ->
 
     down, across = survey.varied
     known = {(row.point[down], row.point[across]): _value(row, metric) for row in rows}
-    sign = 1 if metric.direction == "higher" else -1
+    sign = metric.sign
     best = max(known, key=lambda place: sign * known[place])
     ends = min(known.values()), max(known.values())
     colours = LinearSegmentedColormap.from_list("scores", ["#ffffff", COLOURS[0]][::sign])
@@ -232,11 +238,11 @@ def _map(survey: SurveyTable, metric: MetricInfo, base: str, rows: list[Row]) ->
         tiles(axes, [f"{x:g}" for x in xs], [f"{y:g}" for y in ys], 9)
         axes.set_xlabel(across, size=9, color=SOFT)
         axes.set_ylabel(down, size=9, color=SOFT)
-    said = "; ".join(f"{down} {y:g}, {across} {x:g}: {v:.4g}" for (y, x), v in known.items())
+    spoken = "; ".join(f"{down} {y:g}, {across} {x:g}: {v:.4g}" for (y, x), v in known.items())
     return Drawing(
         files.file_name("map", base, metric.name),
         figure,
-        f"{metric.label} of {base}: {said}",
+        f"{metric.label} of {base}: {spoken}",
         f"{words.label(metric)} of {base} by {down} and {across}; darker is better, the best has a "
         f"frame and a star. {words.NONE}: impossible, or without a score.",
     )

@@ -1,4 +1,4 @@
-"""Published numbers with ours beside them, and whether the two can be compared."""
+"""Table of published numbers beside a survey's own, and whether the two are comparable."""
 
 from __future__ import annotations
 
@@ -24,15 +24,16 @@ def beside_published(survey: SurveyTable) -> Table | None:
             body.append([row.label, number, *values, *stated, standing, one.source])
     if not body:
         return None
-    columns = ["run", "number", "published", "ours", "images: theirs, ours", "NFE: theirs, ours"]
-    note = (
+    stated_columns = ["images: theirs, ours", "NFE: theirs, ours"]
+    return Table(
+        "Beside the published numbers",
+        ["run", "number", "published", "ours", *stated_columns, "comparable", "source"],
+        [RowGroup("", body)],
         "Pairs in place of images for a winning rate. NFE counts every evaluation of a network on "
-        "one sample, a pair for guidance twice."
+        "one sample, a pair for guidance twice.",
+        prose=frozenset({"number", "comparable", "source"}),
+        wide=frozenset({*stated_columns, "source"}),
     )
-    prose = frozenset({"number", "comparable", "source"})
-    wide = frozenset({*columns[4:], "source"})
-    columns += ["comparable", "source"]
-    return Table("Beside the published numbers", columns, [RowGroup("", body)], note, prose, wide)
 
 
 def _ours(row: Row, one: PublishedNumber) -> tuple[str, int | None]:
@@ -53,7 +54,7 @@ def _stated(theirs: float | None, ours: float | None) -> str:
 
 
 def _standing(row: Row, one: PublishedNumber, n: int | None) -> str:
-    """Whether the two are the same quantity at the same size and cost; what stands against it."""
+    """Whether the two are the same quantity over as many images at the same cost; else why not."""
     if n is None:
         return words.NONE
     against = [one.differs] if one.differs else []

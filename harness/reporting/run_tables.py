@@ -1,4 +1,4 @@
-"""The report's tables of what was run and what it cost, as text."""
+"""Tables of a comparison's runs: parameters, costs, guidance scales."""
 
 from __future__ import annotations
 
@@ -12,30 +12,37 @@ from harness.store.comparison_tables import ComparisonTables, Cost, RunFacts
 
 
 def costs(comparison: ComparisonTables) -> Table:
-    """A row a run: what an image of it costs, how much more the candidate's, and its guidance."""
+    """A row a run: cost of an image, ratio of the candidate's to it, and guidance scale."""
     names, a = words.run_names(comparison), comparison.candidate.cost
-    rows = []
-    for role, run in comparison.runs.items():
-        cost = run.cost
-        rows.append(
-            [
-                role_name(role),
-                names[role],
-                f"{words.count(cost.nfe)} (n {cost.nfe_images:,})",
-                _pair_count(cost),
-                words.count(official_count(run.sampler, cost.calls)),
-                words.macs(cost.macs),
-                words.ratio(a.macs, cost.macs),
-                words.seconds(cost.seconds),
-                _levels(cost),
-                words.guidance(run),
-            ]
-        )
-    columns = ["run", "sampler", "NFE", "as pairs", "official count", "MACs", "ratio", "seconds"]
-    columns += ["sigma", "guidance scale"]
+    rows = [
+        [
+            role_name(role),
+            names[role],
+            f"{words.count(run.cost.nfe)} (n {run.cost.nfe_images:,})",
+            _pair_count(run.cost),
+            words.count(official_count(run.sampler, run.cost.calls)),
+            words.macs(run.cost.macs),
+            words.ratio(a.macs, run.cost.macs),
+            words.seconds(run.cost.seconds),
+            _levels(run.cost),
+            words.guidance(run),
+        ]
+        for role, run in comparison.runs.items()
+    ]
     return Table(
         "What an image costs, and how strongly it is guided",
-        columns,
+        [
+            "run",
+            "sampler",
+            "NFE",
+            "as pairs",
+            "official count",
+            "MACs",
+            "ratio",
+            "seconds",
+            "sigma",
+            "guidance scale",
+        ],
         [RowGroup("", rows)],
         "NFE: evaluations that were run, all networks and branches. As pairs: two for each call of "
         "the denoiser, as codes count that always run both branches. MACs: multiply-accumulates, "
@@ -59,7 +66,7 @@ def _levels(cost: Cost) -> str:
 
 
 def runs(comparison: ComparisonTables) -> Table:
-    """What was run: one row a run, one column a property; what is alike in all goes in the note."""
+    """Parameters of the runs: a row a run, a column a property; common values go in the note."""
     facts = list(comparison.runs.values())
     shown = [
         ["sampler", *(str(run.sampler) for run in facts)],
@@ -76,9 +83,13 @@ def runs(comparison: ComparisonTables) -> Table:
             shown.append([name, *values])
     columns, *rows = zip(["run", *map(role_name, comparison.runs)], *shown, strict=True)
     note = f"The same for all runs: {'; '.join(alike)}." if alike else ""
-    caption = "Samplers with all parameters"
-    body = [RowGroup("", [list(row) for row in rows])]
-    return Table(caption, list(columns), body, note, frozenset(columns) - {"images"})
+    return Table(
+        "Samplers with all parameters",
+        list(columns),
+        [RowGroup("", [list(row) for row in rows])],
+        note,
+        frozenset(columns) - {"images"},
+    )
 
 
 def _settings(facts: list[RunFacts]) -> list[list[str]]:

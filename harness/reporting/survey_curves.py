@@ -1,4 +1,4 @@
-"""A survey's candidates beside the baseline's guidance curve, each at its own matched cost."""
+"""A survey's candidates against the baseline's guidance curve at each one's matched cost."""
 
 from __future__ import annotations
 
@@ -25,39 +25,47 @@ from harness.store.survey_table import Point, Rate, Row, SurveyTable
 _COLUMNS = 2
 
 
-def along_curves(survey: SurveyTable) -> Table | None:
-    """The baseline with the guidance that scores best, and the candidate's winning rate over it."""
+def along_curves(survey: SurveyTable) -> Table:
+    """A row a candidate: the baseline's best guidance scale, and the winning rate over it."""
 
     def rows(metric: MetricInfo) -> list[list[str]]:
         curves = [(row, _curve(row, metric)) for row in survey.rows]
         return [_cells(row.label, curve, curve.best) for row, curve in curves if curve.best]
 
-    groups = by_metric(survey.metrics, rows)
-    columns = ["run", "score", "best of the baseline", "at guidance", "winning rate over it"]
-    columns += ["guidance that it beats", "guidance that it loses to"]
-    note = f"The baseline at the candidate's cost, by guidance. {PICKED}"
-    title = "Against the best of the baseline's guidance curve"
-    return Table(title, columns, groups, note) if groups else None
+    return Table(
+        "Against the best of the baseline's guidance curve",
+        [
+            "run",
+            "score",
+            "best of the baseline",
+            "at guidance",
+            "winning rate over it",
+            "guidance that it beats",
+            "guidance that it loses to",
+        ],
+        by_metric(survey.metrics, rows),
+        f"The baseline at the candidate's cost, by guidance. {PICKED}",
+    )
 
 
 def against_best(survey: SurveyTable) -> list[tuple[str, Rate | Result | None]]:
-    """By candidate: its winning rate over the best of the curve on the headline metric."""
+    """Each candidate's winning rate over the best of the curve on the headline metric."""
     metric = survey.metric(survey.headline or "")
     return [(row.label, _curve(row, metric).over_best) for row in survey.rows]
 
 
 def curves(survey: SurveyTable) -> list[Drawing]:
-    """A figure a metric: a panel a candidate, with its baseline's curve."""
-    found = []
+    """A figure for each metric: a panel a candidate, with its baseline's curve."""
+    figures = []
     for metric in survey.metrics:
-        shown = [(row.label, _curve(row, metric)) for row in survey.rows]
-        shown = [(label, curve) for label, curve in shown if len(curve.drawn) > 1]
-        found += [_figure(metric, shown)] if shown else []
-    return found
+        curves = [(row.label, _curve(row, metric)) for row in survey.rows]
+        if drawn := [(label, curve) for label, curve in curves if len(curve.drawn) > 1]:
+            figures.append(_figure(metric, drawn))
+    return figures
 
 
 def _curve(row: Row, metric: MetricInfo) -> Curve:
-    """Of the row's points that have a score on the metric."""
+    """The curve of a row, from its points that have a score on the metric."""
     points = [
         ScorePoint(point.weight, score, _rate(point, metric))
         for point in sorted(row.curve, key=lambda point: point.weight)
@@ -79,7 +87,7 @@ def _cells(label: str, curve: Curve, best: ScorePoint) -> list[str]:
         words.estimate(best.score),
         words.scale(best.weight),
         f"{words.rate(rate.winning_rate)} {rate.verdict}" if rate else words.NONE,
-        *(", ".join(curve.told(verdict)) or words.NONE for verdict in ("wins", "loses")),
+        *(", ".join(curve.scales_where(verdict)) or words.NONE for verdict in ("wins", "loses")),
     ]
 
 
@@ -101,8 +109,8 @@ def _figure(metric: MetricInfo, shown: list[tuple[str, Curve]]) -> Drawing:
         "scale at each candidate's cost, and the candidate (diamond) at its own scale; dashed "
         "across where it has none."
     )
-    said = f"{metric.label}: {'; '.join(_spoken(label, curve) for label, curve in shown)}"
-    return Drawing(files.file_name("curves", metric.name), figure, said, caption)
+    spoken = f"{metric.label}: {'; '.join(_spoken(label, curve) for label, curve in shown)}"
+    return Drawing(files.file_name("curves", metric.name), figure, spoken, caption)
 
 
 def _spoken(label: str, curve: Curve) -> str:

@@ -1,4 +1,4 @@
-"""The report of a survey: what each sampler cost and scored, whom it beats, what was published."""
+"""The report of a survey: costs, scores and winning rates of many samplers, published numbers."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ SETTINGS = {
 
 
 def _settings(survey: SurveyTable) -> list[str]:
-    """The comparisons that were made, of any candidate."""
+    """The settings of comparison that any candidate was compared at."""
     made = {rate.setting for row in survey.rows for rate in row.rates}
     return [setting for setting in SETTINGS if setting in made]
 
 
 def full(survey: SurveyTable, out: str) -> Page:
-    """Everything; candidates whose own report lies below `out` are linked to it."""
-    found = [
+    """The whole report; candidates with a report of their own below `out` are linked to it."""
+    tables = [
         runs(survey),
         along_curves(survey),
         fronts(survey),
@@ -45,39 +45,37 @@ def full(survey: SurveyTable, out: str) -> Page:
         beside_published(survey),
         samplers(survey),
     ]
-    shown = [table for table in found if table]
     drawings = [*winning_rates(survey), *curves(survey), *point_figures(survey)]
     links = {
         label: folder
         for label, folder in _own(survey).items()
         if files.exists(files.join(out, folder, "report.md"))
     }
-    said = [*verdicts(survey), *remarks(survey)]
-    section = Section("", shown, drawings, commands=survey.commands)
-    return Page(survey.title, [section], lines=said, links=links)
+    section = Section("", [t for t in tables if t], drawings, commands=survey.commands)
+    return Page(survey.title, [section], lines=[*verdicts(survey), *remarks(survey)], links=links)
 
 
 def brief(survey: SurveyTable, out: str) -> Page:
-    """What a terminal has room for: the runs, one metric, what was declared and published."""
+    """The report for a terminal: runs, the first metric, primary results, published numbers."""
     lead = (differences if survey.headline else fronts)(survey, survey.metrics[:1])
-    found = [replace(runs(survey), caption=""), lead, primaries(survey), beside_published(survey)]
-    shown = [table for table in found if table]
-    return Page("", [Section("", shown)], lines=[*verdicts(survey), *remarks(survey)])
+    tables = [replace(runs(survey), caption=""), lead, primaries(survey), beside_published(survey)]
+    section = Section("", [table for table in tables if table])
+    return Page("", [section], lines=[*verdicts(survey), *remarks(survey)])
 
 
 def own_comparisons(survey: SurveyTable, out: str) -> list[str]:
-    """Where comparisons lie of which the report is the candidate's own."""
+    """Folders of the comparisons that get a report of their own."""
     folders = (files.join(out, folder) for folder in _own(survey).values())
     return [folder for folder in folders if holds_comparison(folder)]
 
 
 def _own(survey: SurveyTable) -> dict[str, str]:
-    """By label, the folders of candidates with a guidance curve."""
+    """Folders of the candidates with a guidance curve, by label."""
     return {row.label: row.folder for row in survey.rows if row.folder and row.curve}
 
 
 def winning_rates(survey: SurveyTable) -> list[Drawing]:
-    """Bars on the headline metric, a group a sampler; none where nothing was paired."""
+    """Bars of winning rates on the headline metric by sampler; none where nothing was paired."""
     rated = [row for row in survey.rows if row.rates]
     if survey.headline is None or not rated:
         return []
@@ -89,13 +87,14 @@ def winning_rates(survey: SurveyTable) -> list[Drawing]:
         }
         for row in rated
     }
-    legend = {setting: words.setting(setting) for setting in _settings(survey)}
-    caption = (
+    bars = rate_bars(
+        entries,
+        {setting: words.setting(setting) for setting in _settings(survey)},
         f"How often each sampler's image scores better on {survey.metric(survey.headline).label} "
         f"than the baseline's, in percent. {words.TIES_COUNT}. Whiskers: 95 % intervals over "
-        "prompts; n: pairs."
+        "prompts; n: pairs.",
     )
-    return [rate_bars(entries, legend, caption)]
+    return [bars]
 
 
 def runs(survey: SurveyTable) -> Table:
@@ -122,8 +121,7 @@ def runs(survey: SurveyTable) -> Table:
             "already, it is the same run that is told again."
         )
     note += "".join(f" Undefined ({words.NONE}): {reason}." for reason in _reasons(survey))
-    groups = [RowGroup("", body)]
-    return Table(survey.title, [*columns, "images"], groups, note, wide=wide)
+    return Table(survey.title, [*columns, "images"], [RowGroup("", body)], note, wide=wide)
 
 
 def _reasons(survey: SurveyTable) -> list[str]:
@@ -132,22 +130,24 @@ def _reasons(survey: SurveyTable) -> list[str]:
     return sorted({score.reason for score in scores if score.value is None and score.reason})
 
 
-def every_rate(survey: SurveyTable) -> Table | None:
-    """Winning rates on every metric; None where nothing was paired."""
+def every_rate(survey: SurveyTable) -> Table:
+    """Winning rates on every metric and setting; empty where nothing was paired."""
     settings = _settings(survey)
 
     def rows(metric: MetricInfo) -> list[list[str]]:
         paired = [row for row in survey.rows if any(r.metric == metric.name for r in row.rates)]
         return [[row.label, *(_winning(row, s, metric.name) for s in settings)] for row in paired]
 
-    note = "NFE in brackets is the baseline's."
-    columns = ["run", *(SETTINGS[setting] for setting in settings)]
-    groups = by_metric(survey.metrics, rows)
-    return Table("Winning rates on every metric", columns, groups, note) if groups else None
+    return Table(
+        "Winning rates on every metric",
+        ["run", *(SETTINGS[setting] for setting in settings)],
+        by_metric(survey.metrics, rows),
+        "NFE in brackets is the baseline's.",
+    )
 
 
 def primaries(survey: SurveyTable) -> Table | None:
-    """The results that were declared before looking; None where there are none."""
+    """The primary results, declared before looking; None where there are none."""
     body = [
         [
             row.label,
@@ -163,13 +163,14 @@ def primaries(survey: SurveyTable) -> Table | None:
     ]
     if not body:
         return None
-    columns = ["run", "primary result", "winning rate", "p", "p, Holm", "verdict"]
-    note = (
+    return Table(
+        "Primary results",
+        ["run", "primary result", "winning rate", "p", "p, Holm", "verdict"],
+        [RowGroup("", body)],
         "Declared by the benchmark before looking. Holm's p-value allows for the number of "
-        "candidates: verdicts go by it. Everything else is exploratory."
+        "candidates: verdicts go by it. Everything else is exploratory.",
+        frozenset({"primary result", "verdict"}),
     )
-    prose = frozenset({"primary result", "verdict"})
-    return Table("Primary results", columns, [RowGroup("", body)], note, prose)
 
 
 def samplers(survey: SurveyTable) -> Table:
@@ -183,16 +184,16 @@ def samplers(survey: SurveyTable) -> Table:
 
 
 def verdicts(survey: SurveyTable) -> list[str]:
-    """Who wins, who loses and who does neither, a line a setting."""
+    """Sentences on which samplers win, lose or do neither: one a setting, then on chance."""
     metric, lines = survey.metric(survey.headline or ""), []
     for setting in _settings(survey):
         rates = [(row.label, row.rate(setting, metric.name)) for row in survey.rows]
-        if said := _said(rates):
-            lines.append(f"At {words.setting(setting)}, on {metric.label}: {said}.")
-    if said := _said(against_best(survey)):
+        if listed := _by_verdict(rates):
+            lines.append(f"At {words.setting(setting)}, on {metric.label}: {listed}.")
+    if listed := _by_verdict(against_best(survey)):
         lines.append(
             "Against the best of the baseline's guidance curve at matched cost, on "
-            f"{metric.label}: {said}. {PICKED}"
+            f"{metric.label}: {listed}. {PICKED}"
         )
     paired = sum(1 for row in survey.rows if row.rates)
     declared = any(rate.role == "primary" for row in survey.rows for rate in row.rates)
@@ -207,11 +208,11 @@ def verdicts(survey: SurveyTable) -> list[str]:
     return lines
 
 
-_NAMED = 3  # of those of which nothing can be said
+_NAMED = 3  # the most samplers that are named under an undecided verdict
 
 
-def _said(rates: Sequence[tuple[str, Rate | Result | None]]) -> str:
-    """Who wins and who loses, by name; the others by number where they are many."""
+def _by_verdict(rates: Sequence[tuple[str, Rate | Result | None]]) -> str:
+    """Labels by verdict as text; those that neither win nor lose by number where many."""
     verdicts: dict[str, list[str]] = {}
     for label, rate in rates:
         if rate is not None:
@@ -229,13 +230,13 @@ def _said(rates: Sequence[tuple[str, Rate | Result | None]]) -> str:
 
 
 def remarks(survey: SurveyTable) -> list[str]:
-    """What was left out, and why."""
+    """Sentences on the comparisons that were not made, with the reasons."""
     absent: dict[str, list[str]] = {}
     for row in survey.rows:
         for setting, reason in row.absent.items():
             absent.setdefault(f"at {words.setting(setting)}: {reason}", []).append(row.label)
-    found = [f"{', '.join(labels)} not compared {why}." for why, labels in absent.items()]
-    return [*survey.notes, *found]
+    lines = [f"{', '.join(labels)} not compared {why}." for why, labels in absent.items()]
+    return [*survey.notes, *lines]
 
 
 def _score(score: Score | None) -> str:

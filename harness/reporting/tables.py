@@ -1,4 +1,4 @@
-"""The report's tables of results as text, once for HTML, Markdown and the terminal."""
+"""Tables of a comparison's results: winning rates, effect sizes, mean and set scores."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from harness.store.results import Result
 
 
 def cost_line(comparison: ComparisonTables, role: str) -> str:
-    """What an image cost, and the guidance scale, candidate against baseline."""
+    """Cost of an image and guidance scale as text, candidate against baseline."""
     one, other = comparison.candidate, comparison.runs[role]
     a, b = one.cost, other.cost
     parts = [f"NFE {words.count(a.nfe)} vs {words.count(b.nfe)}"]
@@ -45,9 +45,8 @@ def two_by_two(comparison: ComparisonTables) -> Table | None:
         ]
 
     columns = ["baseline at", "own guidance scale", "matched guidance scale"]
-    name = comparison.candidate.sampler.name
     return Table(
-        f"Does {name} win at the same cost, and at the same guidance?",
+        f"Does {comparison.candidate.sampler.name} win at the same cost, and at the same guidance?",
         columns,
         by_metric(comparison.metrics, rows),
         "Winning rate with 95 % interval over prompts; wins / ties / losses, n: pairs (prompts). "
@@ -58,10 +57,10 @@ def two_by_two(comparison: ComparisonTables) -> Table | None:
 
 
 def _matched_guidance(comparison: ComparisonTables) -> str:
-    """What matched guidance is equal in."""
+    """The quantity that matched guidance equates, as text."""
     names = ("matched guidance", "matched cost and guidance")
-    found = [comparison.runs[n].sampler.params for n in names if n in comparison.runs]
-    params = found[0] if found else {}
+    matched = (comparison.runs[n].sampler.params for n in names if n in comparison.runs)
+    params = next(matched, {})
     if params.get("guidance_estimate") == "ga_eval":
         return "each image the scale that ga_eval gives the candidate's (arXiv:2602.22570)"
     if "guidance_like" in params:
@@ -71,13 +70,16 @@ def _matched_guidance(comparison: ComparisonTables) -> str:
 
 
 def _answer(comparison: ComparisonTables, role: str, metric: MetricInfo) -> str:
-    """One comparison in three lines, and a fourth where another one has the same run."""
+    """A cell of three lines: rate, outcomes, verdict; a fourth names another of the same run."""
     same = comparison.same.get(role)
     if same is None and role not in comparison.baselines:
         return f"not compared: {comparison.absent.get(role, 'no baseline run')}"
     row = comparison.rate(role, metric.name)
-    rate = words.rate(row.winning_rate)
-    lines = [rate, f"{words.outcomes(row)}, n {words.pairs(row)}", row.verdict]
+    lines = [
+        words.rate(row.winning_rate),
+        f"{words.outcomes(row)}, n {words.pairs(row)}",
+        row.verdict,
+    ]
     return "\n".join([*lines, f"the same run as at {words.setting(same)}"] if same else lines)
 
 
@@ -94,10 +96,17 @@ def winning_rates(comparison: ComparisonTables) -> Table:
             row.verdict,
         ]
 
-    columns = ["metric", "winning rate", "wins / ties / losses", "pairs (prompts)", "p"]
     return Table(
         f"Winning rate of {comparison.candidate.sampler.name}, with 95 % intervals over prompts",
-        [*columns, "mean difference", "verdict"],
+        [
+            "metric",
+            "winning rate",
+            "wins / ties / losses",
+            "pairs (prompts)",
+            "p",
+            "mean difference",
+            "verdict",
+        ],
         [
             RowGroup(f"{title}. {cost_line(comparison, role)}", rows)
             for role, title, rows in _by_baseline(comparison, cells)
@@ -126,7 +135,7 @@ def _by_baseline(
 
 
 def effects(comparison: ComparisonTables) -> Table:
-    """Per comparison and metric what a winning rate under common noise does not say."""
+    """Per comparison and metric: standardised difference, correlation, unpaired winning rate."""
 
     def cells(row: Result) -> list[str]:
         known = "" if row.crossed.value is None else f" ({row.crossed.n:,})"
@@ -192,7 +201,7 @@ def _cost(comparison: ComparisonTables, role: str) -> list[str]:
 
 
 def role_name(role: str) -> str:
-    """What a run is in a comparison."""
+    """A run's role in a comparison, as text."""
     return role if role == CANDIDATE else f"baseline, {words.setting(role)}"
 
 
@@ -211,18 +220,18 @@ def categories(comparison: ComparisonTables, metric: MetricInfo) -> Table | None
     for role in roles:
         columns += [words.setting(role), "wins / ties / losses", "pairs (prompts)"]
     body = [
-        [category, *(text for role in roles for text in cells.get((role, category), _NOTHING))]
+        [
+            category,
+            *(text for role in roles for text in cells.get((role, category), 3 * [words.NONE])),
+        ]
         for category in sorted({row.category for row in rows if row.category})
     ]
     title = f"Winning rate by category on {words.label(metric)}"
     return Table(title, columns, [RowGroup("", body)]) if body else None
 
 
-_NOTHING = 3 * [words.NONE]
-
-
 def set_scores(comparison: ComparisonTables) -> Table | None:
-    """Scores of whole runs, with n and interval; None if there are none."""
+    """Scores of whole runs on set metrics, with n and interval; None if there are none."""
     if not comparison.set_results:
         return None
 
@@ -245,17 +254,15 @@ def set_scores(comparison: ComparisonTables) -> Table | None:
         "A - B: the candidate minus this run, over the same images. 95 % intervals by a jackknife "
         f"over {BLOCKS} blocks of prompts, the same blocks on both sides."
     )
-    metrics = comparison.set_metrics
-    note = " ".join(notes) + _defined(metrics)
     return Table(
         "Scores of whole sets of images",
         ["run", "value", "A - B", "images", *_COST],
-        by_metric(metrics, rows),
-        note.strip(),
+        by_metric(comparison.set_metrics, rows),
+        " ".join(notes) + _defined(comparison.set_metrics),
         wide=frozenset(_COST),
     )
 
 
 def _defined(metrics: Sequence[MetricInfo]) -> str:
-    """What the metrics are, in a sentence each."""
+    """Definitions of the metrics, a sentence each."""
     return "".join(f" {metric.label}: {metric.about}." for metric in metrics if metric.about)

@@ -1,14 +1,13 @@
-"""A report in the terminal: the columns that there is room for, then the verdicts."""
+"""A report for the terminal, as rich renderables: tables of few columns, then the verdicts."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from rich import box
+from rich.console import RenderableType
+from rich.table import Table
+from rich.text import Text
 
 from harness.reporting import page
-
-if TYPE_CHECKING:
-    from rich.console import RenderableType
-    from rich.table import Table
 
 _SHORT = {"wins / ties / losses": "W / T / L", "pairs (prompts)": "n (prompts)"}
 _STYLES = {
@@ -20,9 +19,7 @@ _STYLES = {
 
 
 def terminal(shown: page.Page) -> list[RenderableType]:
-    """Tables under their captions, the title, then a line a verdict and sentence."""
-    from rich.text import Text
-
+    """Tables under their captions, the title, then a line for each verdict and remark."""
     parts: list[RenderableType] = []
     for table in (table for section in shown.sections for table in section.tables):
         parts += [Text(table.caption, style="bold")] if table.caption else []
@@ -36,18 +33,14 @@ def terminal(shown: page.Page) -> list[RenderableType]:
 
 
 def _table(source: page.Table) -> Table:
-    """A row's verdict, where there is no room for it, is the style of its second column."""
-    from rich import box
-    from rich.table import Table
-    from rich.text import Text
-
+    """A table without its wide columns; a left-out verdict is the style of the second column."""
     kept = [at for at, column in enumerate(source.columns) if column not in source.wide]
-    told = source.columns.index("verdict") if "verdict" in source.wide else None
+    verdict = source.columns.index("verdict") if "verdict" in source.wide else None
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for at in kept:
         name = _SHORT.get(source.columns[at], source.columns[at])
         table.add_column(name, justify="right" if at else "left", overflow="fold")
     for row in (row for group in source.groups for row in group.rows):
-        style = "" if told is None else _STYLES.get(row[told], "")
+        style = "" if verdict is None else _STYLES.get(row[verdict], "")
         table.add_row(*[Text(row[at], style=style if at == 1 else "") for at in kept])
     return table

@@ -1,4 +1,4 @@
-"""The pairs to look at: chosen, read from the runs, and made small enough for one page."""
+"""Data of the page's viewer of image pairs: choice of pairs, and their pictures, downsized."""
 
 from __future__ import annotations
 
@@ -21,8 +21,10 @@ _WORDS = {WIN: "win", TIE: "tie", LOSS: "loss"}
 _LARGEST_SIDE = 448
 
 
-def viewer_data(comparison: ComparisonTables) -> dict[str, Any]:
-    """JSON-like data for the page's viewer; images as data addresses, null where there is none."""
+def viewer_data(comparison: ComparisonTables) -> dict[str, Any] | None:
+    """JSON-like data for the page's viewer, images as data URLs or null; None without runs."""
+    if len(gone(comparison)) == len(comparison.runs):
+        return None
     chosen = choose(comparison)
     wanted = _images(comparison, chosen)
     pictures = {role: read_pictures(run, wanted[role]) for role, run in comparison.runs.items()}
@@ -34,7 +36,7 @@ def viewer_data(comparison: ComparisonTables) -> dict[str, Any]:
             for role in order
         ],
         "metrics": [
-            {"name": m.name, "label": words.label(m), "sign": _sign(m)} for m in comparison.metrics
+            {"name": m.name, "label": words.label(m), "sign": m.sign} for m in comparison.metrics
         ],
         "comparisons": [
             {"name": role, "label": words.setting(role)} for role in comparison.baselines
@@ -46,7 +48,7 @@ def viewer_data(comparison: ComparisonTables) -> dict[str, Any]:
 
 
 def gone(comparison: ComparisonTables) -> list[str]:
-    """The roles whose runs are not where they were: tables that were copied without them, say."""
+    """Roles of the runs that are no longer at their paths, as in tables copied without them."""
     return [role for role, run in comparison.runs.items() if _opened(run) is None]
 
 
@@ -92,16 +94,12 @@ def choose(comparison: ComparisonTables, most: int = MOST) -> list[str]:
 
 
 def _advantages(comparison: ComparisonTables, metric: MetricInfo, role: str) -> pd.DataFrame:
-    """Pairs that count, with how far the candidate is ahead; failures are the largest of all."""
+    """Pairs that count, with the candidate's `advantage` in score; infinite against failures."""
     pairs = comparison.pairs
     here = (pairs["metric"] == metric.name) & (pairs["comparison"] == role)
     frame = pairs[here & pairs["outcome"].notna()]
-    gap = _sign(metric) * (frame["a_value"] - frame["b_value"])
+    gap = metric.sign * (frame["a_value"] - frame["b_value"])
     return frame.assign(advantage=gap.fillna(balance(frame["outcome"]) * float("inf")).fillna(0))
-
-
-def _sign(metric: MetricInfo) -> int:
-    return 1 if metric.direction == "higher" else -1
 
 
 def _pairs(
@@ -139,15 +137,15 @@ def _pairs(
 
 
 def _images(comparison: ComparisonTables, chosen: list[str]) -> dict[str, dict[str, str]]:
-    """By role and chosen pair, the item that the picture is of."""
+    """The item id of each side's picture, by role and chosen pair."""
     frame = comparison.pairs[comparison.pairs["item_id"].isin(chosen)]
     frame = frame.drop_duplicates(["comparison", "item_id"])
-    found: dict[str, dict[str, str]] = {role: {} for role in comparison.runs}
+    items: dict[str, dict[str, str]] = {role: {} for role in comparison.runs}
     for row in frame.itertuples():
         own = item_id(row.prompt_id, row.seed)
         other = own if words.missing(row.b_seed) else item_id(row.prompt_id, row.b_seed)
-        found[CANDIDATE][row.item_id], found[row.comparison][row.item_id] = own, other
-    return found
+        items[CANDIDATE][row.item_id], items[row.comparison][row.item_id] = own, other
+    return items
 
 
 def _plain(value: Any) -> float | None:
@@ -155,22 +153,22 @@ def _plain(value: Any) -> float | None:
 
 
 def read_pictures(facts: RunFacts, items: Mapping[str, str]) -> dict[str, str]:
-    """Data addresses of the items of which the run, if it is there, has a readable picture."""
+    """Data URLs by item, of those of which the run, if it is there, has a readable picture."""
     run, wanted = _opened(facts), set(items.values())
-    found: dict[str, str] = {}
+    addresses: dict[str, str] = {}
     if run is None:
-        return found
+        return addresses
     for shard, held in run.places(wanted).items():
         images = run.read("images", shard, ["image"])["image"]
         for item, at in held.items():
             picture = images[at].as_py()
             if picture and (address := _address(picture["bytes"], picture["path"])):
-                found[item] = address
-    return found
+                addresses[item] = address
+    return addresses
 
 
 def _address(data: bytes | None, url: str | None) -> str | None:
-    """The data address of a picture's bytes, or of the file that its row names."""
+    """The data URL of a picture, from its bytes or the file that its row names."""
     read = read_image(url) if data is None and url else data
     return data_address(read) if isinstance(read, bytes) else None
 

@@ -1,4 +1,4 @@
-"""Numbers and names as a reader wants them: rounded, with interval, in plain words."""
+"""Numbers, intervals and names of runs formatted as text for reports."""
 
 from __future__ import annotations
 
@@ -18,12 +18,11 @@ TIES_COUNTED = "ties counted half"
 
 NONE = "–"  # noqa: RUF001
 SPACE = "\N{NO-BREAK SPACE}"
-_SETTINGS = {"own": "own settings"}
 
 
 def setting(comparison: str) -> str:
     """The name of a comparison in running text."""
-    return _SETTINGS.get(comparison, comparison)
+    return "own settings" if comparison == "own" else comparison
 
 
 def settings(comparison: ComparisonTables, role: str) -> list[str]:
@@ -33,7 +32,7 @@ def settings(comparison: ComparisonTables, role: str) -> list[str]:
 
 
 def also(comparison: ComparisonTables, role: str) -> str:
-    """`settings` as text."""
+    """`settings` as text: a comparison, and the others whose baseline is the same run."""
     first, *others = settings(comparison, role)
     return f"{first}, also {joined(others)}" if others else first
 
@@ -100,12 +99,12 @@ def macs(value: float | None) -> str:
 
 
 def ratio(a: float | None, b: float | None) -> str:
-    """How many times as much a is."""
+    """a / b as text."""
     return NONE if not a or not b else f"{a / b:.2f}"
 
 
 def guidance(run: RunFacts) -> str:
-    """The nominal guidance scale, over how many images; without one, why."""
+    """The nominal guidance scale with SD and number of images; without one, the reason."""
     scale = run.guidance
     if scale.value is None:
         return f"{NONE} ({scale.reason})"
@@ -124,21 +123,23 @@ def p_value(value: float | None) -> str:
     return "< 0.0001" if value < 0.0001 else f"{value:.{4 if value < 0.01 else 3}f}"
 
 
-def rate(found: Estimate) -> str:
-    """A winning rate with its interval, in percent; where it is undefined, why."""
-    if found.value is None:
-        return str(found.reason)
-    return f"{percent(found.value)} {bounds(found) or f'({found.reason})'}"
+def rate(estimated: Estimate) -> str:
+    """A winning rate with its interval, in percent; where it is undefined, the reason."""
+    if estimated.value is None:
+        return str(estimated.reason)
+    return f"{percent(estimated.value)} {bounds(estimated) or f'({estimated.reason})'}"
 
 
-def plain_rate(found: Estimate) -> str:
-    """A winning rate with its interval, if there is one, and no reason why there is none."""
-    return f"{percent(found.value)} {bounds(found)}".strip(" ")
+def plain_rate(estimated: Estimate) -> str:
+    """A winning rate with its interval, if there is one, in percent, without a reason."""
+    return f"{percent(estimated.value)} {bounds(estimated)}".strip(" ")
 
 
-def bounds(found: Estimate) -> str:
+def bounds(estimated: Estimate) -> str:
     """The ends of a rate's interval, in percent; empty without one."""
-    return f"[{100 * found.ends[0]:.1f}, {100 * found.ends[1]:.1f}]" if found.ends else ""
+    return (
+        f"[{100 * estimated.ends[0]:.1f}, {100 * estimated.ends[1]:.1f}]" if estimated.ends else ""
+    )
 
 
 def mcnemar(row: Result) -> str:
@@ -149,7 +150,7 @@ def mcnemar(row: Result) -> str:
 
 
 def equivalence(comparison: ComparisonTables) -> str:
-    """What `equivalent` means; empty without a margin."""
+    """The definition of `equivalent`; empty without a margin."""
     if comparison.margin is None:
         return ""
     low, high = (percent(0.5 + sign * comparison.margin) for sign in (-1, 1))
@@ -157,7 +158,7 @@ def equivalence(comparison: ComparisonTables) -> str:
 
 
 def declared(comparison: ComparisonTables) -> str:
-    """Which result decides."""
+    """A sentence on the primary result, or that none is declared."""
     primary = comparison.primary
     if primary is None:
         return (
@@ -171,14 +172,14 @@ def declared(comparison: ComparisonTables) -> str:
     )
 
 
-def estimate(found: Estimate | None, signed: bool = False) -> str:
-    """A number with its interval; without one, why."""
-    if found is None or found.value is None:
-        return NONE if found is None or found.reason is None else found.reason
-    if found.ends is None:
-        return f"{number(found.value, signed)} ({found.reason or 'no interval'})"
-    low, high = (number(end, signed) for end in found.ends)
-    return f"{number(found.value, signed)} [{low}, {high}]"
+def estimate(estimated: Estimate | None, signed: bool = False) -> str:
+    """A number with its interval; without one, the reason."""
+    if estimated is None or estimated.value is None:
+        return NONE if estimated is None or estimated.reason is None else estimated.reason
+    if estimated.ends is None:
+        return f"{number(estimated.value, signed)} ({estimated.reason or 'no interval'})"
+    low, high = (number(end, signed) for end in estimated.ends)
+    return f"{number(estimated.value, signed)} [{low}, {high}]"
 
 
 def outcomes(row: Result) -> str:
@@ -194,12 +195,11 @@ def run_names(comparison: ComparisonTables) -> dict[str, str]:
     """A short name for each run: sampler and steps; where that is not enough, all that differs."""
     runs = comparison.runs
     short = {role: _with_steps(run.sampler) for role, run in runs.items()}
-    by_name: dict[str, set[str]] = {}
-    for role, name in short.items():
-        by_name.setdefault(name, set()).add(runs[role].run_id)
     alike = {name: [r for r in runs if short[r] == name] for name in short.values()}
     return {
-        role: name if len(by_name[name]) == 1 else _distinct(runs, role, alike[name])
+        role: name
+        if len({runs[other].run_id for other in alike[name]}) == 1
+        else _distinct(runs, role, alike[name])
         for role, name in short.items()
     }
 
@@ -227,7 +227,7 @@ def _distinct(runs: dict[str, RunFacts], role: str, alike: Sequence[str]) -> str
 
 
 def primary_first(comparison: ComparisonTables) -> list[str]:
-    """The comparisons, with the one that was declared to decide on the first metric in front."""
+    """The comparisons, with that of the primary result on the first metric in front."""
     return sorted(comparison.baselines, key=lambda role: not comparison.decided(role).primary)
 
 
@@ -239,7 +239,7 @@ def joined(parts: Sequence[str]) -> str:
 
 
 def verdict_line(comparison: ComparisonTables, role: str) -> str:
-    """One comparison on the first metric: how often, how sure, at which cost."""
+    """A sentence on one comparison on the first metric: winning rate, interval, p, costs."""
     names, metric = run_names(comparison), comparison.metrics[0]
     row = comparison.decided(role)
     won = row.winning_rate
@@ -257,7 +257,7 @@ def verdict_line(comparison: ComparisonTables, role: str) -> str:
 
 
 def _could(row: Result) -> str:
-    """Of an undecided comparison: what it could have shown."""
+    """Of an undecided comparison: the smallest winning rate that it would have detected."""
     if row.verdict != "undecided" or row.detectable is None:
         return ""
     return (
@@ -280,19 +280,13 @@ def _costs(comparison: ComparisonTables, role: str) -> str:
 
 
 def other_metrics(comparison: ComparisonTables, role: str) -> str:
-    """What the remaining metrics say of one comparison; empty if there are none."""
-    said: dict[str, list[str]] = {}
+    """The verdicts on the other metrics, in a sentence; empty if there are none."""
+    labels: dict[str, list[str]] = {}
     for metric in comparison.metrics[1:]:
         verdict = comparison.rate(role, metric.name).verdict
-        said.setdefault(verdict, []).append(label(metric))
-    order = {
-        "wins": "wins on",
-        "loses": "loses on",
-        "equivalent": "equivalent on",
-        "undecided": "undecided on",
-        "undefined": "undefined on",
-    }
-    parts = [f"{words} {', '.join(said[key])}" for key, words in order.items() if key in said]
+        labels.setdefault(verdict, []).append(label(metric))
+    order = ("wins", "loses", "equivalent", "undecided", "undefined")
+    parts = [f"{verdict} on {', '.join(labels[verdict])}" for verdict in order if verdict in labels]
     return f"Other metrics: {'; '.join(parts)}." if parts else ""
 
 
@@ -301,14 +295,14 @@ def _reasons(counts: Mapping[str, int], most: int = 3) -> str:
     if len(counts) == 1:
         return next(iter(counts))
     ranked = sorted(counts, key=lambda reason: (-counts[reason], reason))
-    said = [f"{counts[reason]:,}: {reason}" for reason in ranked[:most]]
+    listed = [f"{counts[reason]:,}: {reason}" for reason in ranked[:most]]
     rest = sum(counts[reason] for reason in ranked[most:])
-    return "; ".join([*said, f"{rest:,}: other reasons"] if rest else said)
+    return "; ".join([*listed, f"{rest:,}: other reasons"] if rest else listed)
 
 
 def remarks(comparison: ComparisonTables) -> list[str]:
-    """Sentences on everything that does not count in a winning rate, and why."""
-    found = []
+    """Sentences on failed, unpaired and left-out images, and on the primary result."""
+    lines = []
     names = run_names(comparison)
     failed = [
         f"{sum(run.failed.values()):,} of {plural(run.images, 'image')} of {names[role]} "
@@ -317,18 +311,18 @@ def remarks(comparison: ComparisonTables) -> list[str]:
         if run.failed
     ]
     if failed:
-        found.append(f"Failed: {', '.join(failed)}. A failed image loses its pair.")
+        lines.append(f"Failed: {', '.join(failed)}. A failed image loses its pair.")
     for role in comparison.baselines:
-        found += [f"At {setting(role)}, {remark}." for remark in _left_out(comparison, role)]
-    found += [f"Not compared at {setting(n)}: {why}." for n, why in comparison.absent.items()]
+        lines += [f"At {setting(role)}, {remark}." for remark in _left_out(comparison, role)]
+    lines += [f"Not compared at {setting(n)}: {why}." for n, why in comparison.absent.items()]
     if comparison.same:
         alike = [f"{setting(other)} = {setting(name)}" for name, other in comparison.same.items()]
-        found.append(f"Equal already, so that the baseline is one run: {'; '.join(alike)}.")
-    return [*found, declared(comparison)]
+        lines.append(f"Equal already, so that the baseline is one run: {'; '.join(alike)}.")
+    return [*lines, declared(comparison)]
 
 
 def _left_out(comparison: ComparisonTables, role: str) -> Iterator[str]:
-    """What to know of one comparison's pairs."""
+    """Remarks on one comparison's pairs: noise, unpaired and left-out images."""
     row = comparison.decided(role)
     if not paired(comparison, role):
         yield (

@@ -1,4 +1,4 @@
-"""A run's folder: made or found again, with what the run was made with."""
+"""Opening a run's folder for a planned run, and the settings and versions it is made with."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ from harness.store.run import MODEL_AT, NO_GUIDANCE, Run
 
 @dataclass(frozen=True)
 class Settings:
-    """How to run, as opposed to what: nothing here changes a picture beyond rounding.
+    """How a run is computed: nothing here changes a picture beyond rounding.
 
-    `workers` processes share the work of an experiment, each on the device that `asked` leaves it:
-    what the user typed, None for a device of its own.
+    `workers` processes share the work of an experiment, on the device `asked` by the user, or where
+    that is None each on a device of its own.
     """
 
     device: str = "cpu"
@@ -44,13 +44,13 @@ class Settings:
     def chosen(
         cls, device: str | None, threads: int, batch_size: int | None, workers: int | None
     ) -> Settings:
-        """As typed; None is a GPU if there is any, and a process for each GPU or core."""
+        """Settings as typed; None is a GPU if there is any, and a process for each GPU or core."""
         count = default_workers(device) if workers is None else workers
         return cls(pick_device(device), threads, batch_size, count, device)
 
 
 def open_run(job: PlannedRun, folder: str, settings: Settings) -> Run:
-    """The run in `folder`, made if it is new; refuses the folder of another run."""
+    """Open the run in `folder`, created if it is new; refuses the folder of another run."""
     job.entry.decodable(job.model.params)
     resolved = {
         "revision": job.entry.revision(),
@@ -61,15 +61,16 @@ def open_run(job: PlannedRun, folder: str, settings: Settings) -> Run:
     source, made_with = source_of(job.spec.sampler), environment() | _read_from(job)
     if reason := unscaled(job):
         made_with[NO_GUIDANCE] = reason
-    if source is None:
-        return Run.create(folder, job.spec, resolved, made_with)
-    made = Run.create(folder, job.spec, resolved, made_with | {"sampler file": source.path})
-    made.keep(Path(source.path).name, source.text)
-    return made
+    if source:
+        made_with["sampler file"] = source.path
+    run = Run.create(folder, job.spec, resolved, made_with)
+    if source:
+        run.keep(Path(source.path).name, source.text)
+    return run
 
 
 def _read_from(job: PlannedRun) -> dict[str, str]:
-    """Where a model that is no registered name was read, for what is made like the run later."""
+    """The folder or hub id of a model that is no registered name, to load the same again."""
     typed = job.model.name
     if typed == job.entry.name:
         return {}
@@ -84,11 +85,11 @@ def missing(run: Run, shards: Iterable[Shard]) -> list[Shard]:
 
 def environment() -> dict[str, str]:
     """Versions of what makes the pictures, and the checkout's commit where there is one."""
-    found = {"harness": __version__, "python": platform.python_version()}
-    found |= {name: version(name) for name in ("torch", "diffusers", "transformers", "numpy")}
+    versions = {"harness": __version__, "python": platform.python_version()}
+    versions |= {name: version(name) for name in ("torch", "diffusers", "transformers", "numpy")}
     root = Path(__file__).resolve().parents[2]
     if (root / ".git").exists():
         command = ["git", "-C", str(root), "rev-parse", "--short=12", "HEAD"]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
-        found["commit"] = done.stdout.strip() or "unknown"
-    return found
+        versions["commit"] = done.stdout.strip() or "unknown"
+    return versions

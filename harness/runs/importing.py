@@ -1,4 +1,4 @@
-"""Anybody's images as a run: what each shows, from a table, a prompt set or its own row."""
+"""Images made elsewhere as a run: prompts from a table, a prompt set or the images' own rows."""
 
 from __future__ import annotations
 
@@ -25,6 +25,7 @@ _SHARD = 128  # images
 
 
 def is_run(path: str) -> bool:
+    """Whether a folder holds a run."""
     return files.exists(files.join(path, "run.json"))
 
 
@@ -37,13 +38,14 @@ def import_images(
     name: str | None = None,
     progress: Callable[[int], object] = lambda images: None,
 ) -> Run:
-    """The run of a folder, zip or Parquet of images (see `open_images`), written where it is new.
+    """Import a folder, zip or Parquet of images (see `open_images`) as a run.
 
     It lies in `out`, or below `results/imported`; its rows name the images' files, and hold the
     pictures themselves only where they came in a table. An image that has changed since the last
     import is noticed, and nothing else is written again.
 
-    Raises HarnessError for whatever is not as it should be, before anything is written.
+    Raises HarnessError for missing files, unknown columns, prompts that do not match and the like,
+    before anything is written.
     """
     source = _place(source)
     declared = replace(
@@ -63,11 +65,12 @@ def import_images(
 
 
 def folder_of(source: str, out: str | None, results: str, name: str | None = None) -> str:
-    """Where the run of `source` lies."""
+    """The folder of the run that `source` is imported as."""
     return out or f"{results}/imported/{_spec(_place(source), name).run_id}"
 
 
 def _place(source: str) -> str:
+    """The whole path of a source, which may be a pattern."""
     return source if "://" in source else os.path.abspath(source)
 
 
@@ -83,7 +86,7 @@ def _spec(source: str, name: str | None) -> RunSpec:
 
 
 def _recorded(run: Run, source: str, declared: Declared) -> Declared:
-    """What is declared now, and for what is not, what was declared before."""
+    """What is declared now, completed by what an earlier import declared."""
     before = run.imported
     if before is None or before["source"] != source:
         held = "a run made here" if before is None else f"the images of {before['source']}"
@@ -150,7 +153,7 @@ def imported(
     results: str,
     name: str | None = None,
 ) -> str:
-    """The run's folder of images that are no run; the first rank makes it, the others wait."""
+    """Import images on the first rank, while the others wait; the run's folder."""
     count = ranks.name("import")
     if ranks.rank == 0:
         import_images(

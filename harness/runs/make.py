@@ -1,4 +1,4 @@
-"""From planned runs to shards of images: what is missing is made, nothing else.
+"""Makes the missing shards of images of planned runs.
 
 Pictures are encoded and written by a thread of their own, so that the network does not wait for
 them.
@@ -19,6 +19,7 @@ import torch
 
 from harness.core.call import Call
 from harness.core.errors import HarnessError
+from harness.core.libraries import exact_float32
 from harness.core.run_spec import RunSpec
 from harness.core.shards import Shard
 from harness.engine.applied import Applied
@@ -34,7 +35,7 @@ from harness.engine.probes.coefficients import (
 from harness.engine.probes.ga_eval import ALTERING, GaEval
 from harness.engine.probes.macs import count_macs
 from harness.engine.resolve import resolve
-from harness.models.base import LoadRequest, Model
+from harness.models.base import LoadRequest
 from harness.models.load import load
 from harness.runs.folder import Settings
 from harness.runs.plan import PlannedRun
@@ -54,7 +55,7 @@ def generate(
     """Make the shards of `work` that are missing; the jobs are of one model and precision.
 
     Weights are loaded at the first missing shard, and once more for runs of another guide, or
-    without one. `progress` is told of images as they are made.
+    without one. `progress` is called with the number of images as they are made.
     What a picture costs is counted once a run, by making one more: where several processes share
     the work, by the one that is `first` to ask for a name, while the others go on.
     """
@@ -80,9 +81,9 @@ def generate(
 
 
 def _scales(call: Call, run: Run, shard: Shard) -> torch.Tensor | None:
-    """The guidance of a shard's images [n], if each has that of its image in another run.
+    """The guidance scales of a shard's images [n] where they are those of another run's images.
 
-    Where that one failed, and so has no scale, it is the sampler's own.
+    None for other samplers. Where the other image failed, the scale is the sampler's own.
     """
     like = call.params.get("guidance_like")
     if like is None:
@@ -97,10 +98,9 @@ def _scales(call: Call, run: Run, shard: Shard) -> torch.Tensor | None:
 
 
 def _measured(models: Ensemble, job: PlannedRun, shard: Shard) -> dict[str, float]:
-    """What `cost.json` holds, see `Run.cost`."""
-    ledger = asdict(count_macs(models, job.spec, shard.prompts[0]))
+    """The content of `cost.json`, see `Run.cost`."""
     ends = {"sigma_max": float(job.sigmas[0]), "sigma_min": float(job.sigmas[-1])}
-    return {**ledger, **ends}
+    return asdict(count_macs(models, job.spec, shard.prompts[0])) | ends
 
 
 @dataclass
@@ -116,6 +116,7 @@ class _Pictures:
 
 def open_models(job: PlannedRun, device: str) -> Ensemble:
     """The job's loaded model, with its guide. Raises HarnessError if they do not fit together."""
+    exact_float32(device)
     model = job.entry.load(LoadRequest(job.model.params, device, job.spec.dtype))
     guide = job.spec.guide and load(job.spec.guide, device=device, dtype=job.spec.dtype)
     return Ensemble(model, guide or None, job.spec.dtype, job.spec.pixels)
@@ -128,16 +129,13 @@ class _Maker:
         self, job: PlannedRun, settings: Settings, progress: Callable[[int], object]
     ) -> None:
         self.models = open_models(job, settings.device)
+        self.model = self.models.model
         self.job = job
         self.batch_size = settings.batch_size or job.entry.batch_size
         self.progress = progress
         self.seconds = 0.0
         self.warm = False
         self._coefficients: dict[str, Coefficients | None] = {}
-
-    @property
-    def model(self) -> Model:
-        return self.models.model
 
     def _warm_up(self, spec: RunSpec, prompt: str) -> None:
         """One evaluation of one sample, so that no run is charged for the device's first steps."""
@@ -173,7 +171,10 @@ class _Maker:
         prompts = shard.prompts[start:stop]
         texts = [prompt.text for prompt in prompts]
         noise = NoiseStreams(
-            [self._key(spec, shard, place) for place in range(start, stop)],
+            [
+                stream_key(spec.noise_key, text, seed, shard.first + start + at)
+                for at, (text, seed) in enumerate(zip(texts, shard.seeds[start:stop], strict=True))
+            ],
             self.model.latent_shape(spec.pixels),
             dtype=self.model.state_dtype,
             device=self.model.device,
@@ -206,9 +207,9 @@ class _Maker:
         return first + self._batch(spec, shard, middle, stop, scales)
 
     def _noted(self, spec: RunSpec) -> Applied:
-        """What takes note of guidance, and of `ga_eval` where steps are altered."""
+        """A recorder of the applied guidance, and of `ga_eval` where steps are altered."""
         altering = spec.sampler.name in ALTERING and spec.guide is None
-        coefficients = self._sum(spec.sampler) if altering else None
+        coefficients = self._coefficients_of(spec.sampler) if altering else None
         return GaEval(coefficients.step, self.model) if coefficients else Applied()
 
     def _guidance(self, spec: RunSpec, applied: Applied | None) -> Guidance | None:
@@ -216,7 +217,7 @@ class _Maker:
         entry = self.job.entry
         if applied is None or spec.guide is not None or not entry.unconditional:
             return None
-        coefficients = self._sum(spec.sampler)
+        coefficients = self._coefficients_of(spec.sampler)
         if coefficients is None:
             return None
         curve = measured_guidance(coefficients, applied)
@@ -225,21 +226,15 @@ class _Maker:
             parts.append(applied.scale(spec.sampler.params["guidance"]))
         return Guidance(*[part.numpy() for part in parts])
 
-    def _sum(self, call: Call) -> Coefficients | None:
-        """A sampler's coefficients, found once; None where it has none."""
+    def _coefficients_of(self, call: Call) -> Coefficients | None:
+        """A sampler's coefficients, computed once; None where it is not affine."""
         key = str(call)
         if key not in self._coefficients:
             try:
-                ladders = self.job.entry.ladders(self.job.model.params)
-                self._coefficients[key] = sampler_coefficients(ladders, call)
+                self._coefficients[key] = sampler_coefficients(self.job.planner.ladders, call)
             except NotAffine:
                 self._coefficients[key] = None
         return self._coefficients[key]
-
-    @staticmethod
-    def _key(spec: RunSpec, shard: Shard, place: int) -> int:
-        text, seed = shard.prompts[place].text, shard.seeds[place]
-        return stream_key(spec.noise_key, text, seed, shard.first + place)
 
 
 def _failures(native: torch.Tensor, pixels: torch.Tensor) -> list[str | None]:

@@ -1,4 +1,4 @@
-"""What each imported image shows, from a table, a prompt set or its own row."""
+"""Prompt, seed and cost of imported images, from a table, a prompt set or the images' own rows."""
 
 from __future__ import annotations
 
@@ -23,23 +23,14 @@ from harness.store.image_files import Entry, Images
 from harness.store.rows import ImportedItem
 
 FILE_COLUMNS = ("file", "file_name", "filename", "image", "path")
-
-
 COST_COLUMNS = ("nfe", "cost")
-
-
-_ID = ("prompt_id",)
-
-
-_SEED = ("seed",)
-
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Declared:
-    """What a user says of images: kept in `run.json`, and taken from there when left out.
+    """A user's description of images: kept in `run.json`, and taken from there when left out.
 
     `prompts` is a prompt set, a file of prompts in the images' order, or a manifest: a table with a
     column of files (FILE_COLUMNS) and columns of prompts, seeds, ids, categories, costs. `manifest`
@@ -58,9 +49,9 @@ class Declared:
 def describe(images: Images, declared: Declared) -> Iterator[ImportedItem]:
     """Prompt, seed and cost of every image, in the images' order; then rows without an image.
 
-    A table tells them by the file's name: the manifest, a `metadata.csv`, `.jsonl` or `.parquet`
+    A table gives them by the file's name: the manifest, a `metadata.csv`, `.jsonl` or `.parquet`
     beside the images, or the columns of their own Parquet. With a prompt set, its prompts are
-    found by their text, and give id, category and notes. A prompt set alone gives its prompts one
+    matched by their text, and give id, category and notes. A prompt set alone gives its prompts one
     after another, to files in the order in which people count (2.png before 10.png), one each.
     Without any, an image is its own prompt, whose text is empty.
     """
@@ -69,15 +60,15 @@ def describe(images: Images, declared: Declared) -> Iterator[ImportedItem]:
         prompts, manifest = None, prompts
     rows = _table(images, manifest)
     if rows is not None and (manifest or _prompt_column(rows, None) or declared.column):
-        found = _from_table(images, rows, declared.column, manifest or images.path)
-        return _checked(_of_set(found, prompts) if prompts else found, manifest or images.path)
+        items = _from_table(images, rows, declared.column, manifest or images.path)
+        return _checked(_of_set(items, prompts) if prompts else items, manifest or images.path)
     if prompts is not None:
         return iter(_in_order(images, prompts, declared.column))
     return (ImportedItem(Prompt(entry.name, ""), 0, entry) for entry in images.entries)
 
 
 def _is_manifest(path: str, images: Images) -> bool:
-    """Whether a file of prompts says which image is whose."""
+    """Whether a file of prompts names the images."""
     if suffix_of(path) not in READERS or not os.path.isfile(path):
         return False
     rows = read_rows(files.read_bytes(path), path)
@@ -87,7 +78,7 @@ def _is_manifest(path: str, images: Images) -> bool:
 
 
 class _Names:
-    """Images by the name that a table may give them: path inside, or the file's alone."""
+    """Looks images up by the name in a table: their path in the collection, or the file's alone."""
 
     def __init__(self, images: Images) -> None:
         self._by_name = {entry.name: entry for entry in images.entries}
@@ -149,6 +140,7 @@ def _column(rows: Sequence[Mapping[str, Any]], names: Sequence[str]) -> str | No
 
 
 def _prompt_column(rows: Sequence[Mapping[str, Any]], asked: str | None) -> str | None:
+    """The column of prompts: the one asked for, or one of a usual name."""
     if asked is not None:
         columns = list(dict.fromkeys(key for row in rows for key in row))
         if asked not in columns:
@@ -160,6 +152,7 @@ def _prompt_column(rows: Sequence[Mapping[str, Any]], asked: str | None) -> str 
 def _from_table(
     images: Images, rows: Sequence[dict[str, Any]], column: str | None, where: str
 ) -> list[ImportedItem]:
+    """An item for each row of a table, in the images' order."""
     text_column = _prompt_column(rows, column)
     if text_column is None:
         listed = ", ".join(dict.fromkeys(key for row in rows for key in row if key != "file"))
@@ -168,13 +161,13 @@ def _from_table(
             f"{listed}. Name it with --column"
         )
     columns = {
-        "id": _column(rows, _ID),
+        "id": _column(rows, ("prompt_id",)),
         "category": _column(rows, CATEGORY_COLUMNS),
-        "seed": _column(rows, _SEED),
+        "seed": _column(rows, ("seed",)),
         "nfe": _column(rows, COST_COLUMNS),
     }
     names, counts = _Names(images), Counter[str]()
-    found: list[ImportedItem] = []
+    items: list[ImportedItem] = []
     absent: list[str] = []
     for at, row in enumerate(rows, start=1):
         place = f"{where}, row {at}"
@@ -186,7 +179,7 @@ def _from_table(
         counts[key] += 1
         if (entry := names.find(row["file"])) is None:
             absent.append(f"{row['file']}")
-        found.append(
+        items.append(
             ImportedItem(
                 Prompt(key, text, label_of(row, columns["category"] or "", place)),
                 seed,
@@ -194,11 +187,11 @@ def _from_table(
                 _whole(row.get(columns["nfe"] or ""), f"{place}: the cost"),
             )
         )
-    ordered = _ordered(images, found, where)
+    ordered = _ordered(images, items, where)
     if absent:
         log.warning(
             "%d of %d images that %s names are not in %s, and count as failed: %s",
-            len(absent), len(found), where, images.path, _first(absent),
+            len(absent), len(items), where, images.path, _first(absent),
         )  # fmt: skip
     return ordered
 
@@ -220,10 +213,10 @@ def _whole(value: Any, what: str) -> int | None:
     return int(str(value)) if str(value).strip().isdigit() else int(number)
 
 
-def _ordered(images: Images, found: list[ImportedItem], where: str) -> list[ImportedItem]:
-    """In the images' order, then those without one; says how many images nothing is said of."""
+def _ordered(images: Images, items: list[ImportedItem], where: str) -> list[ImportedItem]:
+    """The items in the images' order, then those without an image; warns of images left out."""
     by_name: dict[str, ImportedItem] = {}
-    for item in found:
+    for item in items:
         if item.entry and by_name.setdefault(item.entry.name, item) is not item:
             raise HarnessError(f"{where} names the image {item.entry.name!r} twice")
     left = [entry.name for entry in images.entries if entry.name not in by_name]
@@ -238,7 +231,7 @@ def _ordered(images: Images, found: list[ImportedItem], where: str) -> list[Impo
             len(left), len(images), images.path, where, left[0],
         )  # fmt: skip
     here = [by_name[entry.name] for entry in images.entries if entry.name in by_name]
-    return here + [item for item in found if item.entry is None]
+    return here + [item for item in items if item.entry is None]
 
 
 def _of_set(items: Sequence[ImportedItem], spec: str) -> list[ImportedItem]:
@@ -257,6 +250,7 @@ def _of_set(items: Sequence[ImportedItem], spec: str) -> list[ImportedItem]:
 
 
 def _checked(items: Sequence[ImportedItem], where: str) -> Iterator[ImportedItem]:
+    """The items; raises HarnessError where ids or seeds of a prompt repeat."""
     texts: dict[str, str] = {}
     seen: dict[str, ImportedItem] = {}
     for item in items:
@@ -275,6 +269,7 @@ def _checked(items: Sequence[ImportedItem], where: str) -> Iterator[ImportedItem
 
 
 def _in_order(images: Images, spec: str, column: str | None) -> list[ImportedItem]:
+    """One prompt of a set for each image, by the number in its name."""
     call = parse_call(spec) if not os.path.isfile(spec) else Call(spec)
     chosen = load_prompts(spec, column=column).prompts
     if len(chosen) != len(images):

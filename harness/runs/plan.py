@@ -1,4 +1,4 @@
-"""A run to be made: everything that can be checked without weights."""
+"""Planned runs: checked, with all parameters filled in, before weights are loaded."""
 
 from __future__ import annotations
 
@@ -17,10 +17,7 @@ from harness.core.shards import Prompt
 from harness.engine.batch import variants_of
 from harness.engine.ensemble import check_guide, check_needs
 from harness.engine.noise import NOISE_KEYS
-from harness.engine.probes.coefficients import (
-    NotAffine,
-    sampler_coefficients,
-)
+from harness.engine.probes.coefficients import NotAffine, sampler_coefficients
 from harness.engine.probes.independence import check_independent
 from harness.engine.rehearsal import rehearse
 from harness.engine.resolve import resolve
@@ -30,7 +27,6 @@ from harness.models.load import find
 from harness.samplers.base import SAMPLERS
 
 log = logging.getLogger(__name__)
-
 
 Rehearsal = tuple[torch.Tensor, dict[tuple[str, str], int]]
 """A sampler's ladder [N+1], and its evaluations an image by (network, branch)."""
@@ -52,6 +48,7 @@ class PlannedRun:
 
     @property
     def entry(self) -> ModelEntry:
+        """The model's entry in the registry."""
         return self.planner.entry
 
     @property
@@ -70,7 +67,7 @@ class PlannedRun:
 
 
 class Planner:
-    """Plans runs of one model: what they have in common is checked once, here.
+    """Plans runs of one model; its settings are checked once, for all of them.
 
     A sampler that is asked for again is the same PlannedRun, neither resolved nor rehearsed a
     second time. Loads no weights.
@@ -113,6 +110,7 @@ class Planner:
 
     @cached_property
     def ladders(self) -> Ladders:
+        """Builds the model's ladders without weights."""
         return self.entry.ladders(self.model.params)
 
     def plan(
@@ -206,11 +204,12 @@ def plan(
 
 
 def _ours(call: Call) -> bool:
-    """Whether a resolved sampler is one of ours, whose properties are tested."""
+    """Whether a resolved sampler is one of the harness, whose properties are tested."""
     return SAMPLERS.get(call.name).run.__module__.startswith("harness.")
 
 
 def _dtype(entry: ModelEntry, asked: str | None, device: str) -> str:
+    """The precision that was asked for, or the model's default on a device."""
     if asked is not None and asked not in DTYPES:
         raise unknown("dtype", asked, DTYPES)
     if asked and entry.dtype and asked != entry.dtype:
@@ -219,7 +218,7 @@ def _dtype(entry: ModelEntry, asked: str | None, device: str) -> str:
 
 
 def check_prompts(entry: ModelEntry, prompts: Iterable[Prompt]) -> None:
-    """Raise HarnessError for prompts that a model cannot be told, as far as its entry knows."""
+    """Raise HarnessError for prompts that a model does not take, as far as its entry knows."""
     texts = list(dict.fromkeys(prompt.text for prompt in prompts))
     entry.known(texts)
     if entry.classes is not None:
@@ -227,7 +226,7 @@ def check_prompts(entry: ModelEntry, prompts: Iterable[Prompt]) -> None:
 
 
 def unscaled(job: PlannedRun) -> str | None:
-    """Why somebody else's sampler has no guidance scale; ours have one."""
+    """Why a user's sampler has no guidance scale; None where it has one, as ours have."""
     if _ours(job.spec.sampler):
         return None
     try:

@@ -22,7 +22,7 @@ class Progress:
         self.ranks, self.title, self.total = ranks, title, total
         self._name = ranks.name(title)
         self._own = 0
-        self._began = self._said = time.monotonic()
+        self._began = self._printed = time.monotonic()
         console = Console(stderr=True)
         self._bar = Bar(
             TextColumn("{task.description}"),
@@ -52,18 +52,18 @@ class Progress:
             if self.ranks.rank == 0 and not self.total:
                 self._bar.console.print(f"{self.title}: nothing to do", markup=False)
             elif self._lines:
-                self._say(self._count(0))
+                self._print(self._count(0))
         self._bar.stop()
 
     def add(self, images: int) -> int:
-        """So many more images are done on this rank; how many that makes on all."""
+        """Count `images` more as done on this rank; the number done on all ranks."""
         done = self._count(images)
         elapsed = time.monotonic() - self._began
         rate = f"{done / elapsed:.1f} images/s" if done and elapsed > 0 else ""
         self._bar.update(self._task, completed=done, rate=rate)
-        if self._lines and time.monotonic() - self._said > 30:
-            self._said = time.monotonic()
-            self._say(done)
+        if self._lines and time.monotonic() - self._printed > 30:
+            self._printed = time.monotonic()
+            self._print(done)
         return done
 
     def _count(self, images: int) -> int:
@@ -71,7 +71,7 @@ class Progress:
         shared = self.ranks.add(self._name, images)
         return self._own if self.ranks.world == 1 else shared
 
-    def _say(self, done: int) -> None:
+    def _print(self, done: int) -> None:
         elapsed = time.monotonic() - self._began
         rate = done / elapsed if elapsed > 0 else 0.0
         text = f"{self.title}: {done}/{self.total} in {elapsed:.0f} s, {rate:.1f} images/s"

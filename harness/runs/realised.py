@@ -1,4 +1,4 @@
-"""Realised guidance, a diagnostic: what a sampler's steps did, as guidance of each step's start.
+"""Realised guidance, a diagnostic: each step's displacement as a guidance scale at its start.
 
 The nominal scale (guidance_scale.py) adds up weights, as if all evaluations of a step saw one
 state. Here the step's displacement without fresh noise, over d sigma, is regressed on what guidance
@@ -9,7 +9,7 @@ would have done at the step's first state:
 with e_j the noise predictions that the sampler got and u, c the first evaluation's branches. The
 unexplained share is |rest|^2 over that of the left side minus u.
 
-Beside it, by name, what "Guidance Matters" published: see ga_eval.py.
+Beside it, as `ga_eval`, the estimate that "Guidance Matters" published: see ga_eval.py.
 """
 
 from __future__ import annotations
@@ -84,7 +84,7 @@ def realised_guidance(job: PlannedRun, request: Request, settings: Settings) -> 
     check_alone(spec.sampler)
     torch.set_num_threads(settings.threads)
     models = open_models(job, settings.device)
-    coefficients = sampler_coefficients(job.entry.ladders(job.model.params), spec.sampler)
+    coefficients = sampler_coefficients(job.planner.ladders, spec.sampler)
     parts = []
     size = settings.batch_size or job.entry.batch_size
     for first in range(0, len(request.prompts), size):
@@ -120,15 +120,15 @@ def _measured(coefficients: Coefficients, kept: _Kept, call: Call) -> Realised:
         s, rest = _regressed((moved - u).flatten(1), (c - u).flatten(1))
         realised.append(s)
         unexplained.append(rest)
-    found = (nominal.sigma, nominal.scale, torch.stack(realised), torch.stack(unexplained))
+    common = (nominal.sigma, nominal.scale, torch.stack(realised), torch.stack(unexplained))
     if call.name not in ALTERING:
-        return Realised(*found, None, None)
+        return Realised(*common, None, None)
     none = torch.full_like(realised[0], torch.nan)
     estimates = [
         torch.stack([s.cpu() for at, s in kept.rounds if at == sigma] or [none]).nanmean(0)
         for sigma in nominal.sigma.tolist()
     ]
-    return Realised(*found, torch.stack(estimates), kept.scale(call.params["guidance"]))
+    return Realised(*common, torch.stack(estimates), kept.scale(call.params["guidance"]))
 
 
 def _regressed(y: torch.Tensor, d: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

@@ -1,4 +1,4 @@
-"""Pictures for prompts typed by hand, and replays of recorded noise."""
+"""Single pictures for typed prompts, and replays of recorded noise."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from harness.runs.plan import PlannedRun
 
 @dataclass(frozen=True)
 class Request:
-    """What to draw: one row a picture; `notes` as a prompt set has them (core.shards.Prompt)."""
+    """Pictures to draw, one row each; `notes` as a prompt set has them (core.shards.Prompt)."""
 
     prompts: list[str]
     negatives: list[str | None]
@@ -33,7 +33,7 @@ class Request:
 
 
 def prompts_of(entry: ModelEntry, prompts: Sequence[str], classes: Sequence[int]) -> list[str]:
-    """The prompts that the model is given: as typed, or `class N` for each class.
+    """The prompts of a request: as typed, or `class N` for each class.
 
     With neither, a model of classes draws one for each picture.
     """
@@ -99,16 +99,16 @@ def read_noise(path: str) -> tuple[torch.Tensor, torch.Tensor | None]:
     """`noise` [N, C, H, W] unit normal and `draws` [K, N, C, H, W] (or None) of an .npz file."""
     try:
         with np.load(path, allow_pickle=False) as data:
-            found = {name: data[name] for name in data.files}
+            arrays = {name: data[name] for name in data.files}
     except FileNotFoundError:
         raise HarnessError(f"there is no noise file {path}") from None
     except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
         raise HarnessError(f"cannot read {path} as .npz: {error}") from None
-    if "noise" not in found:
+    if "noise" not in arrays:
         raise HarnessError(
-            f"{path} holds no array 'noise' [N,C,H,W]; it holds {', '.join(found) or 'nothing'}"
+            f"{path} holds no array 'noise' [N,C,H,W]; it holds {', '.join(arrays) or 'nothing'}"
         )
-    noise, draws = found["noise"], found.get("draws")
+    noise, draws = arrays["noise"], arrays.get("draws")
     for name, array, axes in (("noise", noise, 4), ("draws", draws, 5)):
         if array is not None and (array.ndim != axes or array.dtype.kind != "f"):
             raise HarnessError(
@@ -125,7 +125,7 @@ def draw(
     settings: Settings,
     noise_file: tuple[torch.Tensor, torch.Tensor | None] | None = None,
 ) -> tuple[Model, Batch]:
-    """Sample every row of the request; the model comes along to decode the result."""
+    """Sample every row of the request; the model, which decodes the result, and the batch."""
     check_alone(job.spec.sampler)
     torch.set_num_threads(settings.threads)
     models = open_models(job, settings.device)
@@ -187,9 +187,9 @@ def save_latents(path: str, batch: Batch) -> None:
     are `nfe_perturbed`. `classes` [N] where there are."""
     arrays: dict[str, Any] = {"latents": batch.native.cpu().numpy()}
     counts = {"cond": np.zeros(len(batch.native), int), "uncond": np.zeros(len(batch.native), int)}
-    for (network, branch), found in batch.evaluations.items():
+    for (network, branch), evaluations in batch.evaluations.items():
         branch = "uncond" if network == "guide" else branch
-        counts[branch] = counts.get(branch, 0) + np.array(found)
+        counts[branch] = counts.get(branch, 0) + np.array(evaluations)
     arrays |= {f"nfe_{branch}": count for branch, count in counts.items()}
     if batch.classes:
         arrays["classes"] = np.array(batch.classes)

@@ -1,4 +1,4 @@
-"""Shards to make, in order: made by this process, or by several that read the list from a file."""
+"""Lists of shards to make: made by this process, or by several that read one from a file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Work over processes: who this process is, and which shard it takes next.
+"""Work over processes: the rank of this one, and which shard it takes next.
 
 Under torchrun or `accelerate launch` the ranks share the launcher's own key-value store; a counter
 in it hands out the next shard, so that a slow device does not hold up the rest. There is no process
@@ -25,7 +25,7 @@ _MOST_ON_CPU = 8
 
 
 class Ranks:
-    """This process among its peers: `rank` of `world`, on one or many machines."""
+    """This process among those of a launcher: `rank` of `world`, on one or many machines."""
 
     def __init__(
         self, rank: int = 0, local_rank: int = 0, world: int = 1, store: Any = None
@@ -106,7 +106,7 @@ def parse_part(text: str) -> tuple[int, int]:
 
 
 def default_workers(device: str | None) -> int:
-    """One process a GPU, or one for a GPU asked for by number; on a CPU one a core, up to a few."""
+    """One process for each GPU, one for a GPU given by number; on a CPU one a core, at most 8."""
     import torch
 
     kind, _, index = (device or pick_device(None)).partition(":")
@@ -137,11 +137,11 @@ def pick_device(wanted: str | None, local_rank: int = 0) -> str:
 def run_child(command: Sequence[str], environment: Mapping[str, str]) -> int:
     """Run a command to its end; its exit status.
 
-    Where this process is told to stop (Ctrl-C, or a scheduler's SIGTERM to it alone), so is the
+    Where this process is stopped (by Ctrl-C, or a scheduler's SIGTERM to it alone), so is the
     child, which gets the time to stop its own: a killed torchrun would leave its workers behind,
     with a GPU each.
     """
-    told_before = signal.signal(signal.SIGTERM, _stop)
+    previous = signal.signal(signal.SIGTERM, _stop)
     try:
         with subprocess.Popen(command, env=dict(environment)) as child:
             try:
@@ -150,7 +150,7 @@ def run_child(command: Sequence[str], environment: Mapping[str, str]) -> int:
                 child.terminate()  # nothing if it has ended
                 child.wait()
     finally:
-        signal.signal(signal.SIGTERM, told_before)
+        signal.signal(signal.SIGTERM, previous)
 
 
 def _stop(number: int, frame: object) -> None:

@@ -1,4 +1,4 @@
-"""AsynDM: the pixels of a prompt's objects take their time, so they see a clearer context."""
+"""AsynDM: pixels of a prompt's objects are denoised later than their surroundings."""
 
 from __future__ import annotations
 
@@ -121,7 +121,7 @@ def _mean_maps(
 def pull_map(
     maps: torch.Tensor, tokens: torch.Tensor, kappa: torch.Tensor, threshold: float
 ) -> torch.Tensor:
-    """The strongest kappa [B, 1, h, w] of the objects at each cell, 0 where there is none.
+    """The strongest kappa [B, 1, h, w] of the objects at each position, 0 where there is none.
 
     `maps` [B, tokens, h, w] is attention, `tokens` [B, objects, tokens] each object's mean over
     them, `kappa` [B, objects].
@@ -132,7 +132,7 @@ def pull_map(
 
 
 def of_last_object(tokens: torch.Tensor, kappa: torch.Tensor) -> torch.Tensor:
-    """The kappa [B] of the object that the prompt names last: it begins with the whole picture."""
+    """The kappa [B] of the object named last, which the first step applies to the whole picture."""
     places = torch.arange(1, tokens.shape[-1] + 1, device=tokens.device)
     last = ((tokens > 0) * places).amax(2).argmax(1)
     return kappa.gather(1, last[:, None])[:, 0]
@@ -159,10 +159,10 @@ class PixelTimes:
     The three curves of section 3.3 for a pull kappa in [0, 1); 0 is the straight line. In float32,
     as the published code computes them, so that rounding falls the same way.
 
-    Of a model that knows whole times only these are timesteps, as published. Of one that knows all
-    (a flow), time is the place on the model's own ladder: the steps left, `first` of them, down to
-    0. So the straight line is the ordinary run whatever the ladder, a flow's shift included; levels
-    are linear in the model's time between two of the ladder's, `known` from the last one on.
+    For integer timesteps these are timesteps, as published. For continuous ones (a flow), time is
+    the place on the model's own ladder: the steps left, `first` of them, down to 0. So the straight
+    line is the ordinary run whatever the ladder, a flow's shift included; levels are linear in the
+    model's time between two of the ladder's, `known` from the last one on.
     """
 
     curve: str
@@ -188,7 +188,7 @@ class PixelTimes:
         return torch.full_like(pull, self.first + self.last)
 
     def entry(self, pull: torch.Tensor) -> tuple[torch.Tensor, int]:
-        """The first state that the network knows, and the steps left behind the next one."""
+        """The first state within the network's timesteps, and the steps left after the next one."""
         state, left = self.beginning(pull), self.steps
         if self.known is None:
             state, left = self.move(state, left, pull), left - 1

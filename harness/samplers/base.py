@@ -50,9 +50,9 @@ class Denoise(Protocol):
     ) -> torch.Tensor:
         """D [B, ...] at state `x` of level `sigma`.
 
-        `guidance` is a scale, or one a sample [B]; `time` the level that the network is told, where
-        that is not sigma; `step` the level at which the current step began, by which guidance
-        policies decide (sigma where it is not given).
+        `guidance` is a scale, or one a sample [B]; `time` the level that the network is conditioned
+        on, where that is not sigma; `step` the level at which the current step began, which decides
+        for guidance policies (by default sigma).
         """
 
 
@@ -62,11 +62,11 @@ class Noise(Protocol):
     def __call__(self, shape: Sequence[int] | None = None) -> torch.Tensor: ...
 
     def skip(self) -> None:
-        """Let a draw of the sample's own shape go by."""
+        """Skip a draw of the sample's own shape."""
 
 
 class Clock(Protocol):
-    """The model's own times and levels; HarnessError from the first three where it has none."""
+    """Conversion of timesteps and levels; HarnessError from the first three if there are none."""
 
     def time_of(self, sigma: torch.Tensor) -> torch.Tensor:
         """The (fractional) timesteps of levels sigma, float64."""
@@ -79,12 +79,12 @@ class Clock(Protocol):
         """Of a model that knows whole times only: at which a run ends and above which it begins."""
 
     def round(self, sigma: torch.Tensor) -> torch.Tensor:
-        """The levels nearest to sigma that the model knows; sigma where it knows all."""
+        """The model's levels nearest to sigma; sigma itself where levels are continuous."""
 
 
 Variant = Callable[[str], Denoise]
-"""`denoise` with another network, as the sampler's `variants` declares it by name; with the model's
-own where it declares none of that name."""
+"""`denoise` with the network that the sampler's `variants` declares by this name, or with the
+model's own where it declares none."""
 
 
 class Renoise(Protocol):
@@ -101,7 +101,7 @@ class Renoise(Protocol):
 
 
 class Attention(Protocol):
-    """`denoise` that also gives the conditional branch's cross-attention [B, tokens, h, w].
+    """`denoise` that also returns the conditional branch's cross-attention [B, tokens, h, w].
 
     HarnessError where guidance leaves that branch out.
     """
@@ -128,13 +128,13 @@ class Targets(NamedTuple):
 
 
 FindTargets = Callable[[ObjectRequest], Targets]
-"""Finds what users ask for, or what the prompts' notes say: see engine/targets.py."""
+"""The target objects of the batch's prompts: see engine/targets.py."""
 
 HANDED = ("clock", "variant", "renoise", "attention", "targets")
 """Needs that come as keyword arguments."""
 
 _ABILITIES = {"pixel levels": "pixel levels", "attention": "attention maps"}
-"""What of a model (models/base.py) a need asks for."""
+"""The ability of a model (models/base.py) that a need requires."""
 
 Positive = Annotated[float, Field(gt=0)]
 Count = Annotated[int, Field(ge=1)]
@@ -150,7 +150,7 @@ LADDER: dict[str, Any] = {
 
 @dataclass(frozen=True)
 class Source:
-    """The user's file that a sampler is a function of. `path` is absolute, `digest` its text's."""
+    """The user's file with a sampler's function; `path` is absolute, `digest` that of the text."""
 
     path: str
     text: str
@@ -159,12 +159,12 @@ class Source:
 
     @property
     def name(self) -> str:
-        """What the sampler is called in a run: wherever the file lies, its text is the same."""
+        """The sampler's name in a run, which does not depend on the file's folder."""
         return f"{Path(self.path).name}:{self.function}@{self.digest}"
 
     @property
     def location(self) -> str:
-        """Where another process finds the same text."""
+        """The sampler's text for another process on this machine."""
         return f"{self.path}:{self.function}@{self.digest}"
 
 
@@ -172,9 +172,9 @@ class Source:
 class Sampler:
     """A registered sampler.
 
-    `check` sees all parameters and raises HarnessError for bad ones. `complete` gives, from the
-    parameters that are set, all of them with what follows from others. `variants` tells from the
-    parameters which networks `variant(name)` must give, each with its settings (`lora`, `scale`, or
+    `check` raises HarnessError for parameters that contradict each other. `complete` adds to the
+    parameters that are set those that follow from them. `variants` maps parameters to the networks
+    that `variant(name)` must give, each with its settings (`lora`, `scale`, or
     `model`); "main" replaces the model's own. `own` are the function's parameters.
     """
 
@@ -192,7 +192,7 @@ class Sampler:
 
     @property
     def abilities(self) -> list[str]:
-        """What it asks of a model, see ModelEntry."""
+        """The abilities that a model must have, see ModelEntry."""
         return [_ABILITIES[need] for need in self.needs if need in _ABILITIES]
 
 
@@ -210,7 +210,7 @@ def sampler(
     variants: Callable[[dict[str, Any]], dict[str, dict[str, Any]]] = lambda params: {},
     needs: tuple[str, ...] = (),
 ) -> Callable[[Callable[..., torch.Tensor]], Callable[..., torch.Tensor]]:
-    """Register a function as the sampler `name`; the module's text says what it must look like."""
+    """Register a function as the sampler `name`; see the module's docstring."""
 
     def register(function: Callable[..., torch.Tensor]) -> Callable[..., torch.Tensor]:
         hints = get_type_hints(function, include_extras=True)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
 from math import inf, log
-from typing import Annotated, Literal
+from typing import Annotated, Literal, NamedTuple
 
 import torch
 from pydantic import Field
@@ -14,6 +15,7 @@ from harness.core.errors import HarnessError
 from harness.samplers.base import Clock, Denoise, Noise, sampler
 from harness.samplers.edm import NotNegative, churn
 
+Map = Callable[[torch.Tensor], torch.Tensor]
 Bounds = Annotated[list[Annotated[float, Field(gt=0)]], Field(min_length=2, max_length=2)]
 
 
@@ -55,8 +57,8 @@ def edm_general(
             f"edm_general: the VP schedule needs two levels to be fitted to, found {low:.6g} and "
             f"{high:.6g}: take 2 steps or more, or vp_range=[0.002, 80], the smaller first"
         )
-    own_times: dict[str, Vp | Ve | Linear] = {"ve": Ve(), "linear": Linear()}
-    own = Vp.fit(low, high) if schedule == "vp" else own_times[schedule]
+    others = {"ve": VE, "linear": LINEAR}
+    own = Vp.fit(low, high) if schedule == "vp" else others[schedule]
     most = churn(s_churn, len(sigmas) - 1)
 
     def size(t: torch.Tensor) -> torch.Tensor:
@@ -89,6 +91,18 @@ def edm_general(
     return z / size(times[-1])
 
 
+class GridSchedule(NamedTuple):
+    """Levels sigma(t), their rates sigma'(t), and the inverse t(sigma)."""
+
+    sigma: Map
+    rate: Map
+    time: Map
+
+
+VE = GridSchedule(torch.sqrt, lambda t: 1 / (2 * t.sqrt()), torch.square)
+LINEAR = GridSchedule(torch.clone, torch.ones_like, torch.clone)
+
+
 @dataclass(frozen=True)
 class Vp:
     """sigma(t) = sqrt(exp(rise t^2 / 2 + start t) - 1)."""
@@ -112,29 +126,3 @@ class Vp:
     def time(self, sigma: torch.Tensor) -> torch.Tensor:
         root = (self.start**2 + 2 * self.rise * (sigma**2).log1p()).sqrt()
         return (root - self.start) / self.rise
-
-
-class Ve:
-    """sigma(t) = sqrt(t)."""
-
-    def sigma(self, t: torch.Tensor) -> torch.Tensor:
-        return t.sqrt()
-
-    def rate(self, t: torch.Tensor) -> torch.Tensor:
-        return 1 / (2 * t.sqrt())
-
-    def time(self, sigma: torch.Tensor) -> torch.Tensor:
-        return sigma**2
-
-
-class Linear:
-    """sigma(t) = t."""
-
-    def sigma(self, t: torch.Tensor) -> torch.Tensor:
-        return t
-
-    def rate(self, t: torch.Tensor) -> torch.Tensor:
-        return torch.ones_like(t)
-
-    def time(self, sigma: torch.Tensor) -> torch.Tensor:
-        return sigma

@@ -70,7 +70,7 @@ def _read(path: str) -> str:
 
 
 def _execute(source: Source) -> ModuleType:
-    """The file as a module of its own. It is the user's code: what it does, it does."""
+    """The file executed as a module of its own, with all rights of the user's code."""
     module = ModuleType(f"harness_sampler_{source.digest}")
     module.__file__ = source.path
     sys.modules[module.__name__] = module  # dataclasses look their module up
@@ -125,7 +125,7 @@ def _check_signature(function: Callable[..., torch.Tensor], source: Source) -> N
 
 
 def _plain(function: Callable[..., torch.Tensor], source: Source) -> Sampler:
-    """An entry for a function that is not decorated; its parameters tell what it needs."""
+    """An entry for an undecorated function; its needs are those among its parameters."""
     parameters = inspect.signature(function).parameters.values()
     needs = tuple(p.name for p in parameters if p.name in HANDED and p.default is p.empty)
     title = (inspect.getdoc(function) or source.function).splitlines()[0]
@@ -140,7 +140,7 @@ def _plain(function: Callable[..., torch.Tensor], source: Source) -> Sampler:
 
 
 def _guarded(function: Callable[..., torch.Tensor], source: Source) -> Callable[..., torch.Tensor]:
-    """The function, with its mistakes told as such."""
+    """The function, its exceptions and invalid results raised as HarnessError."""
 
     @wraps(function)
     def run(
@@ -174,5 +174,5 @@ def _within(source: Source, error: BaseException) -> HarnessError:
     frames = traceback.extract_tb(error.__traceback__)
     lines = [frame.lineno for frame in frames if frame.filename == source.path]
     where = f"{source.path}, line {lines[-1]}" if lines else source.path
-    said = " ".join(str(error).split())
-    return HarnessError(f"{where}: {type(error).__name__}{f': {said}' if said else ''}")
+    message = " ".join(str(error).split())
+    return HarnessError(f"{where}: {type(error).__name__}{f': {message}' if message else ''}")

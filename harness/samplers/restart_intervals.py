@@ -1,4 +1,4 @@
-"""Restart's intervals: what users write, the paper's tables, and the levels they stand for."""
+"""Restart's intervals: parsing, the paper's tables, and the noise levels they define."""
 
 from __future__ import annotations
 

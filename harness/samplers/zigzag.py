@@ -51,7 +51,7 @@ def zigzag(
     """Algorithm 1; guidance is gamma_1, inversion_guidance gamma_2, zigzag_steps lambda, rounds
     T_max.
 
-    The inversion evaluates the network at the cleaner state but tells it the step's own level.
+    The inversion evaluates the network at the cleaner state, conditioned on the step's own level.
     `exact` inverts as the paper says; `released` as the published code computes, see released.py.
     """
     last = len(sigmas) - 2

@@ -1,4 +1,4 @@
-"""A run's `README.md`, a dataset card: `datasets` and the hub read from it which tables there are.
+"""A run's `README.md`, a dataset card, which lists the run's tables for `datasets` and the hub.
 
 Without it they take all Parquet files of a folder for one table, and these have different columns.
 """
@@ -16,7 +16,7 @@ NAME = "README.md"
 MARK = (
     "<!-- Written by the harness, and again with every new table: without this line it stays. -->"
 )
-"""Stands in a card that may be written anew; who edits theirs takes it out."""
+"""Marks a card that the harness may overwrite; users who edit a card remove this line."""
 
 _TABLES = {
     "images": "one row a picture: prompt, seed, PNG, network evaluations",
@@ -28,18 +28,19 @@ _TABLES = {
 
 
 def config_name(kind: str) -> str:
-    """What a kind of table, `scores/clip`, is called for `load_dataset`: `scores-clip`."""
+    """The name for `load_dataset` of a kind of table: `scores-clip` for `scores/clip`."""
     return kind.replace("/", "-")
 
 
 def card(spec: RunSpec, kinds: Sequence[str]) -> str:
-    """The card of a run that holds these kinds of tables; depends on nothing else."""
-    configs = [
-        {"config_name": config_name(kind), "data_files": f"{kind}/*.parquet"} for kind in kinds
-    ]
+    """The text of a run's card: a function of its specification and its kinds of tables."""
     front = {
         "pretty_name": spec.run_id,
-        "configs": [{**config, **_default(config["config_name"])} for config in configs],
+        "configs": [
+            {"config_name": config_name(kind), "data_files": f"{kind}/*.parquet"}
+            | ({"default": True} if kind == "images" else {})
+            for kind in kinds
+        ],
     }
     lines = [
         f"---\n{yaml.safe_dump(front, sort_keys=False, allow_unicode=True, width=1000)}---",
@@ -52,13 +53,9 @@ def card(spec: RunSpec, kinds: Sequence[str]) -> str:
     return "\n\n".join(lines) + "\n"
 
 
-def _default(name: str) -> dict[str, bool]:
-    return {"default": True} if name == "images" else {}
-
-
 def described(spec: RunSpec) -> dict[str, str]:
-    """A run in a few words: model, sampler, size, precision, guide."""
-    if spec.size is None:  # of imported pictures nothing is known
+    """A run's settings by name: model, sampler, size, precision, guide."""
+    if spec.size is None:  # of imported pictures no more is known
         return {"imported pictures": spec.sampler.name}
     height, width = spec.size
     found = {

@@ -1,4 +1,4 @@
-"""Anybody's images: a folder, a zip, or Parquet, as an ordered list that is read lazily.
+"""Image collections made elsewhere: a folder, a zip or Parquet, as a list that is read lazily.
 
 Nothing is unpacked.
 """
@@ -27,7 +27,7 @@ LABELS = "dataset.json"
 
 
 def open_images(path: str, column: str | None = None) -> Images:
-    """The images of `path`, a local path or fsspec URL: which there are, without reading them.
+    """List the images of `path`, a local path or fsspec URL, without reading them.
 
     A folder is searched through all its folders for files that end in SUFFIXES; hidden ones are
     left out, and a folder that links back to itself is entered once. A zip likewise. Either may
@@ -69,7 +69,7 @@ def _checked(images: Images) -> Images:
 
 
 def is_image(name: str) -> bool:
-    """Whether a file of this name, relative to its collection, is taken for an image."""
+    """Whether a file of this name, relative to its collection, counts as an image."""
     return name.lower().endswith(SUFFIXES) and not _hidden(name)
 
 
@@ -98,10 +98,9 @@ def _matching(pattern: str) -> list[str]:
     """The files of a path, or of a pattern with `*`."""
     if files.exists(pattern):
         return [pattern]
-    found = files.glob(pattern)
-    if not found:
-        raise HarnessError(f"there is no file {pattern}")
-    return found
+    if matches := files.glob(pattern):
+        return matches
+    raise HarnessError(f"there is no file {pattern}")
 
 
 class _Referenced(Images):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from typing import Any
@@ -36,7 +37,7 @@ _TABLES = {
 
 @dataclass(frozen=True)
 class MetricInfo:
-    """What a comparison must know of a metric. `name` is its folder under `scores/`.
+    """A metric as a comparison records it. `name` is its folder under `scores/`.
 
     `least` and `most` are the ends of its range; null where it has none.
     """
@@ -53,13 +54,18 @@ class MetricInfo:
         return "↑" if self.direction == "higher" else "↓"
 
     @property
+    def sign(self) -> int:
+        """1 where higher is better, -1 where lower is."""
+        return 1 if self.direction == "higher" else -1
+
+    @property
     def label(self) -> str:
         return self.title or self.name
 
 
 @dataclass(frozen=True)
 class Primary:
-    """The one result that decides, declared before looking: a metric and a comparison, by name."""
+    """The declared primary result, chosen before looking: a metric and a comparison, by name."""
 
     metric: str
     comparison: str
@@ -92,7 +98,7 @@ class RunScore:
 
 @dataclass(frozen=True)
 class Cost:
-    """What an image of a run cost: means over `nfe_images` and `timed_images` images.
+    """The cost of an image of a run: means over `nfe_images` and `timed_images` images.
 
     `nfe` counts every network and branch, `nfe_by_branch` ("network/branch") splits it. `seconds`
     are those of sampling and decoding on `device`, null where nothing was timed; they are known by
@@ -125,7 +131,7 @@ class NominalScale:
 
 @dataclass(frozen=True)
 class RunFacts:
-    """One side of a comparison: what was run, how much of it, and its cost."""
+    """A run in a comparison: its specification, its numbers of prompts and images, and its cost."""
 
     path: str
     run_id: str
@@ -147,7 +153,7 @@ class RunFacts:
 
     @property
     def columns(self) -> dict[str, Any]:
-        """What the tables say of the run in each of its rows."""
+        """The run's columns of SUMMARY and SET_SCORES, the same in each of its rows."""
         cost = {**vars(self.cost), "nfe_by_branch": json.dumps(self.cost.nfe_by_branch)}
         return {**cost, "run_id": self.run_id, "failed": sum(self.failed.values())}
 
@@ -184,15 +190,15 @@ class RunFacts:
 
 @dataclass(frozen=True)
 class ComparisonTables:
-    """The answer: runs by role ("candidate" first), and results on each of the `metrics`.
+    """A comparison's results on each of the `metrics`, and its runs by role ("candidate" first).
 
     `results` are the winning rates and differences, `means` the runs' own scores, `set_results`
     their scores on metrics of whole sets; `rates`, `summary` and `set_scores` are the same as
     DataFrames, and `pairs` every pair: see RATES, SUMMARY, SET_SCORES and PAIRS.
 
-    `absent` names the comparisons that were not made, with the reason, `same` those whose baseline
-    is the very run of another one, which is told once, with that one's name. `commands` are those
-    that reproduce it. `primary` is what was declared to decide, `margin` how far from one half a
+    `absent` names the comparisons that were not made, with the reason; `same` those whose baseline
+    is the very run of another one, which alone is in the tables. `commands` reproduce the
+    comparison. `primary` is what was declared to decide, `margin` how far from one half a
     winning rate may be and still not matter.
     """
 
@@ -225,25 +231,27 @@ class ComparisonTables:
     @cached_property
     def summary(self) -> pd.DataFrame:
         """The mean scores with the runs' costs as a table, see SUMMARY: a row a run and metric."""
-        rows = ({**results.flat(row), **self.runs[row.run].columns} for row in self.means)
-        return results.typed(rows, results.SUMMARY)
+        return self._with_runs(self.means, results.SUMMARY)
 
     @cached_property
     def set_scores(self) -> pd.DataFrame:
         """The scores of whole sets as a table, see SET_SCORES: a row a run and metric."""
-        rows = ({**results.flat(row), **self.runs[row.run].columns} for row in self.set_results)
-        return results.typed(rows, results.SET_SCORES)
+        return self._with_runs(self.set_results, results.SET_SCORES)
+
+    def _with_runs(self, rows: Sequence[Mean | SetResult], columns: dict[str, str]) -> pd.DataFrame:
+        flat = ({**results.flat(row), **self.runs[row.run].columns} for row in rows)
+        return results.typed(flat, columns)
 
     @cached_property
     def _overall(self) -> dict[tuple[str, str], Result]:
         return {(r.comparison, r.metric): r for r in self.results if r.category is None}
 
     def rate(self, comparison: str, metric: str) -> Result:
-        """What one comparison says on one metric, over all categories."""
+        """The result of one comparison on one metric, over all categories."""
         return self._overall[self.same.get(comparison, comparison), metric]
 
     def decided(self, comparison: str) -> Result:
-        """What one comparison says on the first metric, which verdicts go by."""
+        """The result of one comparison on the first metric, which verdicts go by."""
         return self.rate(comparison, self.metrics[0].name)
 
     @property
@@ -280,19 +288,20 @@ class ComparisonTables:
 
 
 def holds_comparison(folder: str) -> bool:
+    """Whether a comparison was saved in a folder."""
     return files.exists(files.join(folder, "compare", "comparison.json"))
 
 
 def load_comparison(out: str) -> ComparisonTables:
-    """Read what `Comparison.save(out)` wrote; raises HarnessError if there is none, or one by
+    """Read what `ComparisonTables.save(out)` wrote; raises HarnessError if there is none, or one by
     another version with other columns."""
     if not holds_comparison(out):
         raise HarnessError(f"{out} holds no comparison: there is no compare/comparison.json in it")
     folder = files.join(out, "compare")
     record = files.read_json(files.join(folder, "comparison.json"))
     frames = {name: files.read_frame(files.join(folder, f"{name}.parquet")) for name in _TABLES}
-    known = {"guidance"} <= set(record["runs"][CANDIDATE])
-    if not known or any(set(_TABLES[name]) - set(frame) for name, frame in frames.items()):
+    old = "guidance" not in record["runs"][CANDIDATE]
+    if old or any(set(_TABLES[name]) - set(frame) for name, frame in frames.items()):
         raise HarnessError(
             f"{folder} was written by another version of the harness: make the comparison again "
             "(harness bench or harness compare; pictures and scores are kept)"

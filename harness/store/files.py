@@ -9,17 +9,19 @@ import os
 import re
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TypeVar
 
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from harness.core.errors import HarnessError
+
+T = TypeVar("T")
 
 _READERS = 16
 """Files read from a network at a time."""
@@ -63,11 +65,14 @@ def _remote(path: str) -> tuple[Any, str]:
         raise HarnessError(f"cannot open {path!r}: {error}") from None
 
 
+def _on(path: str, local: Callable[[str], T], remote: Callable[[Any, str], T]) -> T:
+    """A function of a local path, or the same of an fsspec file system and a path in it."""
+    return remote(*_remote(path)) if _is_url(path) else local(path)
+
+
 def exists(path: str) -> bool:
-    if _is_url(path):
-        fs, inner = _remote(path)
-        return bool(fs.exists(inner))
-    return os.path.exists(path)
+    """Whether there is a file or folder."""
+    return _on(path, os.path.exists, lambda fs, inner: bool(fs.exists(inner)))
 
 
 def list_files(folder: str, suffix: str) -> list[str]:
@@ -81,10 +86,10 @@ def list_files(folder: str, suffix: str) -> list[str]:
 
 
 def stamps(folder: str, suffix: str) -> dict[str, str | None]:
-    """By name, a stamp of each file that `list_files` names: another one when it is written anew.
+    """A version stamp of each file that `list_files` names, which changes when it is written anew.
 
-    None where there is nothing to go by: a file of the last seconds, as one written next could be
-    as old by the clock of its file system, or a store that tells no version of its files.
+    None where nothing identifies the version: a file of the last seconds, as one written next could
+    be as old by the clock of its file system, or a store that has no versions of its files.
     """
     if _is_url(folder):
         fs, inner = _remote(folder)
@@ -93,8 +98,11 @@ def stamps(folder: str, suffix: str) -> dict[str, str | None]:
         found = {Path(info["name"]).name: _version(info) for info in listed}
     else:
         found = _changes(folder) if os.path.isdir(folder) else {}
-    names = (name for name in found if name.endswith(suffix) and not name.startswith("."))
-    return {name: found[name] for name in sorted(names)}
+    return {
+        name: found[name]
+        for name in sorted(found)
+        if name.endswith(suffix) and not name.startswith(".")
+    }
 
 
 def _changes(folder: str) -> dict[str, str | None]:
@@ -106,8 +114,7 @@ def _changes(folder: str) -> dict[str, str | None]:
                 state = entry.stat()
             except FileNotFoundError:  # renamed or removed since
                 continue
-            old = state.st_mtime_ns < settled
-            found[entry.name] = f"{state.st_size}-{state.st_mtime_ns}" if old else None
+            found[entry.name] = _changed(state) if state.st_mtime_ns < settled else None
     return found
 
 
@@ -117,10 +124,8 @@ def _version(info: dict[str, Any]) -> str | None:
 
 
 def is_folder(path: str) -> bool:
-    if _is_url(path):
-        fs, inner = _remote(path)
-        return bool(fs.isdir(inner))
-    return os.path.isdir(path)
+    """Whether there is a folder."""
+    return _on(path, os.path.isdir, lambda fs, inner: bool(fs.isdir(inner)))
 
 
 def walk(folder: str) -> list[tuple[str, str]]:
@@ -152,35 +157,30 @@ def walk(folder: str) -> list[tuple[str, str]]:
 
 def glob(pattern: str) -> list[str]:
     """The files of a pattern with `*`, sorted."""
-    if _is_url(pattern):
-        fs, inner = _remote(pattern)
-        return sorted(fs.unstrip_protocol(found) for found in fs.glob(inner))
-    return sorted(globbing.glob(pattern, recursive=True))
+    return _on(
+        pattern,
+        lambda path: sorted(globbing.glob(path, recursive=True)),
+        lambda fs, inner: sorted(fs.unstrip_protocol(match) for match in fs.glob(inner)),
+    )
 
 
 def stamp(path: str) -> str:
-    """Changes when a file changes: its size and time of change, or what the remote store has."""
-    if _is_url(path):
-        fs, inner = _remote(path)
-        return str(fs.ukey(inner))
-    state = os.stat(path)
+    """A file's version stamp: its size and time of change, or the remote store's own version."""
+    return _on(path, lambda p: _changed(os.stat(p)), lambda fs, inner: str(fs.ukey(inner)))
+
+
+def _changed(state: os.stat_result) -> str:
     return f"{state.st_size}-{state.st_mtime_ns}"
 
 
 def size(path: str) -> int:
     """Length of a file in bytes."""
-    if _is_url(path):
-        fs, inner = _remote(path)
-        return int(fs.size(inner))
-    return os.path.getsize(path)
+    return _on(path, os.path.getsize, lambda fs, inner: int(fs.size(inner)))
 
 
 def open_binary(path: str) -> BinaryIO:
     """A file opened for reading at any place."""
-    if _is_url(path):
-        fs, inner = _remote(path)
-        return fs.open(inner, "rb")
-    return open(path, "rb")
+    return _on(path, lambda p: open(p, "rb"), lambda fs, inner: fs.open(inner, "rb"))
 
 
 def remove(path: str) -> None:
@@ -194,10 +194,8 @@ def remove(path: str) -> None:
 
 
 def read_bytes(path: str) -> bytes:
-    if _is_url(path):
-        fs, inner = _remote(path)
-        return bytes(fs.cat_file(inner))
-    return Path(path).read_bytes()
+    """The content of a file."""
+    return _on(path, lambda p: Path(p).read_bytes(), lambda fs, inner: bytes(fs.cat_file(inner)))
 
 
 def write_bytes(path: str, data: bytes) -> None:
@@ -226,14 +224,17 @@ def write_bytes(path: str, data: bytes) -> None:
 
 
 def write_text(path: str, text: str) -> None:
+    """`write_bytes` of UTF-8."""
     write_bytes(path, text.encode())
 
 
 def write_json(path: str, value: Any) -> None:
+    """Write JSON-like `value`, atomically."""
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
 
 
 def read_json(path: str) -> Any:
+    """The content of a JSON file; raises HarnessError for one that is damaged."""
     try:
         return json.loads(read_bytes(path))
     except ValueError as error:
@@ -294,17 +295,17 @@ def read_tables(paths: Sequence[str], columns: list[str] | None = None) -> list[
 
 def metadata(table: pa.Table) -> dict[str, str]:
     """The key-value metadata of the file that a table was read from."""
-    raw = table.schema.metadata or {}
-    return {key.decode(): value.decode() for key, value in raw.items()}
+    return {k.decode(): v.decode() for k, v in (table.schema.metadata or {}).items()}
 
 
 def write_frame(path: str, frame: pd.DataFrame, metadata: dict[str, str] | None = None) -> None:
     """Write the columns of a pandas table as Parquet, atomically; its index is left out."""
-    table = pa.Table.from_pandas(frame, preserve_index=False)
-    write_table(path, table.replace_schema_metadata(None), metadata)
+    table = pa.Table.from_pandas(frame, preserve_index=False).replace_schema_metadata(None)
+    write_table(path, table, metadata)
 
 
 def read_frame(path: str, columns: list[str] | None = None) -> pd.DataFrame:
+    """`read_table` as a DataFrame."""
     return read_table(path, columns).to_pandas()
 
 

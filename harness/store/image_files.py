@@ -1,4 +1,4 @@
-"""Images of a collection: what is known of each before it is read, and how its file is read.
+"""Images of a collection: the entry of each, known without reading it, and reading its file.
 
 A picture of a folder or zip is named by a path or by an fsspec URL
 (`zip://a/b.png::/data/x.zip`), which `datasets` and `read_image` open.
@@ -38,7 +38,7 @@ class Entry:
 
 
 class Images(ABC):
-    """The images of a collection, in the order of their names or rows. See collections.py.
+    """The images of a collection, in the order of their names or rows; see collections.py.
 
     Iterating gives (name, pixels uint8 [3, H, W]), or (name, Broken) for what is no picture.
     """
@@ -56,7 +56,7 @@ class Images(ABC):
 
     @property
     def identity(self) -> str:
-        """Hash of all names and stamps: another one when an image is added, lost or changed."""
+        """Hash of all names and stamps: changes when an image is added, lost or changed."""
         digest = hashlib.sha256()
         for entry in self.entries:
             digest.update(json.dumps([entry.name, entry.stamp]).encode())
@@ -105,10 +105,12 @@ def open_zip(path: str, stamp: str) -> zipfile.ZipFile:
 
 
 def member_stamp(info: zipfile.ZipInfo) -> str:
+    """The stamp of a file in a zip: its length and checksum."""
     return f"{info.file_size}-{info.CRC:08x}"
 
 
 def read_member(archive: zipfile.ZipFile, name: str) -> bytes | Broken:
+    """The bytes of a file in a zip, or why they cannot be had."""
     try:
         info = archive.getinfo(name)
         if info.file_size > MOST_BYTES:

@@ -90,6 +90,7 @@ def _parquet(path: str) -> pq.ParquetFile:
 
 
 def open_tables(path: str, paths: Sequence[str], column: str | None) -> Images:
+    """List the images in the Parquet files `paths` of the collection `path`; see open_images."""
     splits = {PurePosixPath(p).name.split("-")[0] for p in paths if "-of-" in PurePosixPath(p).name}
     if len(splits) > 1:
         named = files.join(os.path.dirname(paths[0]), f"{min(splits)}-*.parquet")
@@ -113,8 +114,8 @@ def open_tables(path: str, paths: Sequence[str], column: str | None) -> Images:
         for at, row in enumerate(rows):
             name = f"{prefix}{at:06d}" + (f"-{names[at]}" if names[at] else "")
             label = row.get("label")
-            label = label if isinstance(label, int) else None
-            entries.append(Entry(name, f"{stamp}-{at}", None, label, row))
+            kept = label if isinstance(label, int) else None
+            entries.append(Entry(name, f"{stamp}-{at}", None, kept, row))
         tables.append(_Table(one, image, count))
     if not entries:
         raise HarnessError(f"{path} holds no images: its table has no rows")
@@ -122,6 +123,7 @@ def open_tables(path: str, paths: Sequence[str], column: str | None) -> Images:
 
 
 def _plain(kind: pa.DataType) -> bool:
+    """Whether a column holds text or numbers."""
     return (
         pa.types.is_string(kind)
         or pa.types.is_large_string(kind)
@@ -135,9 +137,8 @@ def _paths(file: pq.ParquetFile, schema: pa.Schema, image: str) -> list[str | No
     kind = schema.field(image).type
     if not pa.types.is_struct(kind) or kind.get_field_index("path") < 0:
         return [None] * file.metadata.num_rows
-    column = file.read(columns=[f"{image}.path"]).column(0).combine_chunks()
-    paths = column.field("path").to_pylist()
-    return [PurePosixPath(path).name if path else None for path in paths]
+    column = file.read(columns=[f"{image}.path"]).column(0).combine_chunks().field("path")
+    return [PurePosixPath(path).name if path else None for path in column.to_pylist()]
 
 
 def _image_column(schema: pa.Schema, path: str, asked: str | None) -> str:

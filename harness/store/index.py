@@ -60,7 +60,7 @@ class Shards:
 
 @dataclass(frozen=True)
 class _Index:
-    """What an index holds, and the stamps that the shards' files had when it was written."""
+    """The content of an index, and the stamps of the shards' files when it was written."""
 
     shards: Shards
     stamps: list[str]
@@ -72,7 +72,7 @@ class _Index:
 
 
 def read(path: str, kind: str, names: Iterable[str], columns: list[str] | None) -> Shards:
-    """Columns (None: all) of shards of a run's folder, in the order of `names`.
+    """Read columns (None: all) of shards of a run's folder, in the order of `names`.
 
     `kind` is the folder that they are in, `images` or `scores/<metric>`.
     """
@@ -108,8 +108,7 @@ def _update(path: str, kind: str) -> None:
     absent = [name for name in stamps if name not in held]
     if len(absent) < LEAST:
         return
-    found = {name: _fitting(path, kind, name) for name in absent}
-    new = {name: table for name, table in found.items() if table is not None}
+    new = {name: table for name in absent if (table := _fitting(path, kind, name)) is not None}
     if len(new) < LEAST:
         return
     shards = _together(list(new), list(new.values()))
@@ -123,7 +122,7 @@ def _update(path: str, kind: str) -> None:
 
 
 def _schema(kind: str) -> pa.Schema:
-    """What an index holds of a row; no columns where there is none of the kind."""
+    """The columns that an index holds of a kind; none for kinds without an index."""
     if kind == "images":
         return pa.schema([schema.IMAGES.field(name) for name in LIGHT])
     if kind.startswith("scores/"):
@@ -135,7 +134,8 @@ def _file(path: str, kind: str) -> str:
     return files.join(path, "index", f"{kind}.parquet")
 
 
-def _shard_file(path: str, kind: str, name: str) -> str:
+def shard_file(path: str, kind: str, name: str) -> str:
+    """Where a shard of one kind lies in a run's folder."""
     return files.join(path, kind, f"{name}.parquet")
 
 
@@ -158,8 +158,8 @@ def _stored(path: str, kind: str, columns: list[str] | None) -> _Index | None:
         return None  # of another version
     rows = [pa.chunked_array(_flat(table[name]), wanted.field(name).type) for name in columns]
     marks = {mark: table[mark].to_pylist() for mark in MARKS}
-    counts = table[_ROWS].to_numpy()
-    shards = Shards(table[_NAME].to_pylist(), counts, marks, pa.table(rows, names=columns))
+    names, counts = table[_NAME].to_pylist(), table[_ROWS].to_numpy()
+    shards = Shards(names, counts, marks, pa.table(rows, names=columns))
     return _Index(shards, table[_STAMP].to_pylist())
 
 
@@ -169,7 +169,7 @@ def _flat(lists: pa.ChunkedArray) -> list[pa.Array]:
 
 def _own(path: str, kind: str, names: Sequence[str], columns: list[str] | None) -> Shards:
     """From the shards' own files."""
-    paths = [_shard_file(path, kind, name) for name in names]
+    paths = [shard_file(path, kind, name) for name in names]
     return _together(names, files.read_tables(paths, columns))
 
 
@@ -177,7 +177,7 @@ def _fitting(path: str, kind: str, name: str) -> pa.Table | None:
     """A shard's columns for the index; None if it is gone, damaged, or of another schema."""
     wanted = _schema(kind)
     try:
-        table = files.read_table(_shard_file(path, kind, name), wanted.names)
+        table = files.read_table(shard_file(path, kind, name), wanted.names)
     except (HarnessError, KeyError, OSError):
         return None
     return table if table.schema.equals(wanted) else None

@@ -1,4 +1,4 @@
-"""The guidance scale of each image of a run, as it was stored when the image was made."""
+"""The guidance scale of each image of a run, as stored when the image was made."""
 
 from __future__ import annotations
 

@@ -76,7 +76,7 @@ class Rank(TableRow):
 
 @dataclass(frozen=True)
 class MatrixTable:
-    """Everybody against everybody; `runs` are the samplers' names and texts, in order.
+    """Every sampler against every other one; `runs` are the samplers' names and texts, in order.
 
     `matrix` and `ranking` are the duels and ranks as DataFrames, see MATRIX and RANKING.
     """

@@ -33,13 +33,13 @@ _ORIENTATION = 0x0112
 
 @dataclass(frozen=True)
 class Broken:
-    """In place of a picture: why there is none. The same on every machine."""
+    """Stands for a picture that cannot be decoded: why not; the same on every machine."""
 
     reason: str
 
 
 class Unread(Broken):
-    """There may be a picture, but its file could not be read as it was imported."""
+    """Stands for a picture whose file could not be read, or has changed since the import."""
 
 
 def decode(data: bytes) -> NDArray[np.uint8] | Broken:
@@ -64,7 +64,7 @@ def measure(data: bytes) -> tuple[int, int] | Broken:
 
 
 class _Refused(Exception):
-    pass
+    """Raised for bytes that are not taken for a picture; its text is the reason."""
 
 
 @contextmanager
@@ -106,13 +106,12 @@ def _rgb(image: Picture) -> Picture:
         return Image.fromarray(shallow).convert("RGB")
     if "A" in image.getbands() or "a" in image.getbands() or "transparency" in image.info:
         layered = image.convert("RGBA")
-        white = Image.new("RGBA", image.size, "white")
-        return Image.alpha_composite(white, layered).convert("RGB")
+        return Image.alpha_composite(Image.new("RGBA", image.size, "white"), layered).convert("RGB")
     return image.convert("RGB")
 
 
 def _orientation(image: Picture) -> int:
-    """What EXIF says, 1 to 8; of a PNG only where it stands before the pixels."""
+    """EXIF's orientation, 1 to 8; of a PNG only where it stands before the pixels."""
     if image.format == "PNG" and "exif" not in image.info:
         return 1  # Pillow would decode the whole picture to look behind the pixels
     return int(image.getexif().get(_ORIENTATION, 1))

@@ -1,6 +1,6 @@
-"""Rows of the result tables: found by compare, stored below `compare/`, shown by reports.
+"""Rows of the result tables that `compare` computes, stores below `compare/`, and reports show.
 
-Each row is a dataclass, and each table is the same as a DataFrame, whose columns stand here.
+Each row is a dataclass; each table is also a DataFrame with the columns named here.
 """
 
 from __future__ import annotations
@@ -108,7 +108,7 @@ SUMMARY = {
     "macs": "float64",  # multiply-accumulates an image, without text encoder and decoder
     "se": "float64",  # of the mean, over prompts
     "seed_sd": "float64",  # standard deviation of the seeds' means; null with one seed
-    "standing": "string",  # best, tied (not told apart from the best at 95 %), or null
+    "standing": "string",  # best, tied (not distinguishable from the best at 95 %), or null
 }
 """`summary.parquet`: one row a run and metric, with what an image cost beside its score."""
 
@@ -149,18 +149,18 @@ class Estimate:
 
     @property
     def ends(self) -> tuple[float, float] | None:
-        """Of the interval; None without one."""
+        """Lower and upper end of the interval; None without one."""
         return None if self.low is None or self.high is None else (self.low, self.high)
 
     def through(self, function: Callable[[float], float]) -> Estimate:
-        """Number and bounds through an increasing function."""
+        """Number and bounds mapped by an increasing function."""
         value, low, high = (
             None if v is None else function(v) for v in (self.value, self.low, self.high)
         )
         return Estimate(value, low, high, self.n, self.reason)
 
     def within(self, least: float | None, most: float | None) -> Estimate:
-        """Bounds cut off at the ends of what the number can be."""
+        """Bounds clipped to the range of what is estimated."""
         low, high = self.low, self.high
         if low is not None and least is not None:
             low = max(low, least)
@@ -169,21 +169,21 @@ class Estimate:
         return replace(self, low=low, high=high)
 
     def turned(self, whole: float) -> Estimate:
-        """`whole` less the number: a rate seen from the other side with 1, a difference with 0."""
+        """`whole` minus the number: with 1 the opponent's rate, with 0 the opposite difference."""
         less = self.through(lambda value: whole - value)
         return replace(less, low=less.high, high=less.low)
 
 
 @dataclass(frozen=True)
 class WinningRate(Estimate):
-    """In [0, 1]; `effective` is how many plain coin flips have an interval this wide."""
+    """A winning rate in [0, 1]; `effective` is how many coin flips have an interval this wide."""
 
     effective: float | None = None
 
 
 @dataclass(frozen=True)
 class TableRow:
-    """A row of a table; `COUNTS` names its estimates, each with the column of its `n`."""
+    """Base of table rows; `COUNTS` names the estimates, each with the column of its `n`."""
 
     COUNTS: ClassVar[dict[str, str]] = {}
 
@@ -301,13 +301,13 @@ def parsed(kind: Any, data: Any, where: str) -> Any:
 
 
 def flat(row: TableRow) -> dict[str, Any]:
-    """A row by column: an estimate is several of them."""
-    found = {one.name: getattr(row, one.name) for one in fields(row)}
+    """A row as values by column; an estimate becomes several columns."""
+    cells = {one.name: getattr(row, one.name) for one in fields(row)}
     for name in row.COUNTS:
-        estimate = found.pop(name)
+        estimate = cells.pop(name)
         columns = _columns(row.COUNTS, name).items()
-        found |= {column: getattr(estimate, part, None) for part, column in columns} | found
-    return found
+        cells |= {column: getattr(estimate, part, None) for part, column in columns} | cells
+    return cells
 
 
 def read_rows(kind: type[AnyRow], frame: pd.DataFrame) -> list[AnyRow]:
@@ -317,12 +317,12 @@ def read_rows(kind: type[AnyRow], frame: pd.DataFrame) -> list[AnyRow]:
 
 
 def _row(kind: type[AnyRow], record: Mapping[str, Any]) -> AnyRow:
-    found = {one.name: record[one.name] for one in fields(kind) if one.name not in kind.COUNTS}
+    values = {one.name: record[one.name] for one in fields(kind) if one.name not in kind.COUNTS}
     for name in kind.COUNTS:
         columns = _columns(kind.COUNTS, name).items()
         parts = {part: record[column] for part, column in columns if column in record}
-        found[name] = (WinningRate if "effective" in parts else Estimate)(**parts)
-    return kind(**found)
+        values[name] = (WinningRate if "effective" in parts else Estimate)(**parts)
+    return kind(**values)
 
 
 def _columns(counts: Mapping[str, str], name: str) -> dict[str, str]:

@@ -28,8 +28,8 @@ def image_table(
 ) -> pa.Table:
     """The shard's images: a PNG or the reason why there is none, and (network, branch) counts.
 
-    `classes` are what a class-conditional model was told; None for every other model. `guidance`
-    are the nominal scales.
+    `classes` are the labels of a class-conditional model, None for every other; `guidance` are the
+    nominal scales.
     """
     rows = [
         {
@@ -81,15 +81,14 @@ def guidance_table(shard: Shard, batches: Sequence[Guidance]) -> pa.Table:
     kind = schema.GUIDANCE.field("sigma").type
     lists = [pa.array(rows, kind, from_pandas=True) for rows in zip(*curves, strict=True)]
     ids = pa.array([item_id(prompt.id, seed) for prompt, seed in both])
-    unknown = [np.full(batch.scale.shape[1], np.nan) for batch in batches]
-    known = [u if b.ga_eval is None else b.ga_eval for b, u in zip(batches, unknown, strict=True)]
+    known = [np.full_like(b.mean, np.nan) if b.ga_eval is None else b.ga_eval for b in batches]
     estimates = pa.array(np.concatenate(known), pa.float64(), from_pandas=True)
     return pa.table([ids, *lists, estimates], schema=schema.GUIDANCE)
 
 
 @dataclass(frozen=True)
 class ImportedItem:
-    """An image made elsewhere: what it shows and, where known, its cost. `entry` None: no image."""
+    """An imported image: prompt, seed and, where known, cost; without `entry` there is no image."""
 
     prompt: Prompt
     seed: int
@@ -102,11 +101,11 @@ class ImportedItem:
 
 
 MISSING = "there is no such image"
-"""Why an imported image failed that is named, but not there."""
+"""The failure of an imported image that a table names and that is not there."""
 
 
 def imported_key(items: Sequence[ImportedItem]) -> str:
-    """Hash of what a shard of these items must hold; another one when an image has changed."""
+    """Hash of the content of a shard of these items; changes when an image has changed."""
     rows = [
         (i.prompt.id, i.prompt.text, i.prompt.category, i.prompt.notes, i.seed, i.nfe)
         + ((i.entry.name, i.entry.stamp, i.entry.url, i.entry.label) if i.entry else ())

@@ -90,8 +90,8 @@ class Run:
     @property
     def imported(self) -> dict[str, Any] | None:
         """Where imported images come from, and how they were declared; None for a run made here."""
-        found: dict[str, Any] | None = self.record["resolved"].get("imported")
-        return found
+        declared: dict[str, Any] | None = self.record["resolved"].get("imported")
+        return declared
 
     @property
     def paired(self) -> bool:
@@ -99,7 +99,7 @@ class Run:
         return self.imported is None or bool(self.imported["paired"])
 
     def declare(self, imported: dict[str, Any]) -> None:
-        """Change what is declared of imported images."""
+        """Replace the record of where imported images come from."""
         self.record["resolved"]["imported"] = imported
         files.write_json(files.join(self.path, "run.json"), self.record)
 
@@ -118,14 +118,16 @@ class Run:
         return files.read_json(where) if files.exists(where) else None
 
     def set_cost(self, cost: dict[str, float]) -> None:
+        """Write `cost.json`, see `cost`."""
         files.write_json(files.join(self.path, "cost.json"), cost)
 
     def keep(self, name: str, text: str) -> None:
-        """A copy of a file that the run was made with."""
+        """Keep a copy of a file that the run was made with."""
         files.write_text(files.join(self.path, name), text)
 
     def file(self, kind: str, name: str) -> str:
-        return files.join(self.path, kind, f"{name}.parquet")
+        """The path of a shard of one kind: `images`, `timing`, `scores/<metric>`, ..."""
+        return index.shard_file(self.path, kind, name)
 
     def has_images(self, shard: Shard) -> bool:
         """Whether the images of a shard are here: these prompts, or more of the same set.
@@ -149,13 +151,15 @@ class Run:
         return len(stored) >= len(asked)
 
     def write(self, kind: str, name: str, table: pa.Table, items_key: str) -> None:
+        """Write a shard of one kind, with the key of its items."""
         files.write_table(self.file(kind, name), table, {"items": items_key})
 
     def read(self, kind: str, name: str, columns: list[str] | None = None) -> pa.Table:
+        """A shard of one kind, of these columns; None: all."""
         return files.read_table(self.file(kind, name), columns)
 
     def fail_images(self, shard: str, reasons: Mapping[int, str]) -> None:
-        """Note of imported images, by row, why there is no picture; the shard keeps its key."""
+        """Record, by row, why imported images have no picture; the shard keeps its items key."""
         key, table = self.items_key("images", shard), self.read("images", shard)
         assert key is not None, shard
         failed = table["failed"].to_pylist()
@@ -173,8 +177,8 @@ class Run:
 
     def shards(self, kind: str = "images") -> list[str]:
         """Names of the complete shards of one kind, sorted by seed, then prompts."""
-        found = files.list_files(files.join(self.path, kind), ".parquet")
-        return [name.removesuffix(".parquet") for name in found]
+        names = files.list_files(files.join(self.path, kind), ".parquet")
+        return [name.removesuffix(".parquet") for name in names]
 
     def frame(
         self, kind: str, columns: list[str] | None = None, names: list[str] | None = None
@@ -192,7 +196,7 @@ class Run:
         return index.read(self.path, kind, names, columns)
 
     def _repr_html_(self) -> str:
-        """What a notebook shows: the specification, and what has been made and scored."""
+        """HTML for notebooks: the specification, the number of images and the metrics scored."""
         scored = ", ".join(files.list_files(files.join(self.path, "scores"), "")) or "nothing yet"
         shown = {
             **card.described(self.spec),
@@ -218,7 +222,7 @@ class Run:
         return found
 
     def places(self, items: Collection[str]) -> dict[str, dict[str, int]]:
-        """By image shard, the rows of those of the items that the run holds."""
+        """By image shard, the rows of the given items, as far as the run holds them."""
         found: dict[str, dict[str, int]] = {}
         if not (names := self.shards("images")):
             return found
@@ -257,14 +261,13 @@ class Run:
                 log.warning("%s: `datasets` cannot tell its tables apart: %s", self.path, error)
 
     def _kinds(self) -> list[str]:
-        """The kinds of tables of rows that the run holds, and images, which it will."""
-        parts = {
-            kind: files.list_files(files.join(self.path, kind), "")
+        """The kinds of tables that the run holds; always images, which it will hold."""
+        parts = [
+            f"{kind}/{name}"
             for kind in ("scores", "features")
-        }
-        inner = [f"{kind}/{name}" for kind, names in parts.items() for name in names]
-        others = [kind for kind in ["timing", "guidance", *inner] if self.shards(kind)]
-        return ["images", *others]
+            for name in files.list_files(files.join(self.path, kind), "")
+        ]
+        return ["images", *(kind for kind in ["timing", "guidance", *parts] if self.shards(kind))]
 
 
 @cache

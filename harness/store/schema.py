@@ -39,7 +39,7 @@ IMAGES = _hugging_face(
             ("category", pa.string()),
             ("notes", pa.string()),  # JSON
             ("seed", pa.int64()),
-            ("class", pa.int32()),  # what a class-conditional model was told, given or drawn
+            ("class", pa.int32()),  # label of a class-conditional model, given or drawn
             ("image", _IMAGE),  # PNG
             ("width", pa.int32()),
             ("height", pa.int32()),
@@ -78,7 +78,7 @@ TIMING = pa.schema(
         ("threads", pa.int32()),
     ]
 )
-"""One row a shard: `timing/part-*.parquet`; apart from the images, whose bytes know no clock."""
+"""One row a shard: `timing/part-*.parquet`; not in the images, whose bytes hold no timings."""
 
 SCORES = pa.schema(
     [

@@ -1,4 +1,4 @@
-"""Shards of scores and features, and what tells whether a stored one is still valid."""
+"""Shards of scores and features, and whether a stored one is still valid."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def image_rows(run: Run, shard: str) -> list[ImageRow]:
 
 
 def images_key(run: Run, shard: str) -> str:
-    """What an image shard holds: its items key, or its file's hash if it was written elsewhere."""
+    """Identifies an image shard's content: its items key, or its file's hash if it has none."""
     return run.items_key("images", shard) or _file_key(run, shard)
 
 
@@ -95,9 +95,9 @@ _COLUMNS = ["item_id", "prompt_id", "prompt", "category", "seed", "failed", "nfe
 
 @dataclass(frozen=True)
 class Selection:
-    """Items of a run: the image shards that hold any, and which [rows] of a shard they are.
+    """Selected items of a run: their image shards, and a mask of each shard's rows.
 
-    Each file is opened once: what a comparison asks of `images` is here, without the pictures.
+    Each file is opened once: `images` holds all columns that a comparison needs, without pictures.
     """
 
     run: Run
@@ -146,7 +146,7 @@ class Selection:
         return self._identity(kind, self._read(kind, []))
 
     def _read(self, kind: str, columns: list[str]) -> Shards:
-        """Whole shards of the items, of those that are there."""
+        """Whole shards of the items, as far as they exist."""
         there = set(self.run.shards(kind))
         return self.run.read_all(kind, [shard for shard in self.rows if shard in there], columns)
 

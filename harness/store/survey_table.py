@@ -78,7 +78,7 @@ class Rate:
 
     @classmethod
     def of(cls, row: Result, setting: str, nfe: float | None, role: str) -> Rate:
-        """What a survey keeps of a comparison's result: in this setting, with this role."""
+        """A comparison's result as a survey keeps it: in this setting, with this role."""
         won, gap = row.winning_rate, row.difference
         about = (row.pairs, row.verdict, won.reason, nfe, role, row.p_value, None)
         ends = (gap.value, gap.low, gap.high)
@@ -99,7 +99,7 @@ class PublishedNumber:
     """A published number: a score, or a winning rate in [0, 1] over the paper's baseline.
 
     Over `n` images (pairs) of `nfe` evaluations each, null where the source does not state it.
-    `differs` tells what makes it another quantity than ours.
+    `differs` states how its definition differs from the harness's metric of that name.
     """
 
     metric: str
@@ -125,7 +125,7 @@ class Point:
 
 @dataclass(frozen=True)
 class Row:
-    """One run. `absent` says why a comparison (by its setting) was not made.
+    """One run of a survey. `absent` is why a comparison (by its setting) was not made.
 
     `seconds` and `macs` (multiply-accumulates) are those of an image. `series` names the curve of a
     figure that the run is a point of, `point` what of it was varied. `dominated_by`, by metric,
@@ -157,17 +157,18 @@ class Row:
     curve: list[Point] = field(default_factory=list)
 
     def cost(self, unit: str) -> float | None:
-        """In `nfe`, `macs` or `seconds` an image."""
+        """The cost of an image in a unit: `nfe`, `macs` or `seconds`."""
         return {"nfe": self.nfe, "macs": self.macs, "seconds": self.seconds}[unit]
 
     def rate(self, setting: str, metric: str) -> Rate | None:
-        found = (r for r in self.rates if (r.setting, r.metric) == (setting, metric))
-        return next(found, None)
+        """The winning rate in a setting on a metric; None where there is none."""
+        rates = (r for r in self.rates if (r.setting, r.metric) == (setting, metric))
+        return next(rates, None)
 
 
 @dataclass(frozen=True)
 class SurveyTable:
-    """Baselines first, then the candidates in the benchmark's order.
+    """Scores and winning rates of several samplers; `rows` are the baselines, then the candidates.
 
     `headline` is the metric of the verdicts, None where nothing was paired; `notes` what was left
     out. `unit` is that of the cost which Pareto fronts go by, `varied` the parameters of a sweep.
@@ -208,11 +209,12 @@ class SurveyTable:
 
 
 def holds_survey(folder: str) -> bool:
+    """Whether a survey was saved in a folder."""
     return files.exists(files.join(folder, FILE))
 
 
 def load_survey(folder: str) -> SurveyTable:
-    """Read what `Survey.save(folder)` wrote; raises HarnessError if there is none."""
+    """Read what `SurveyTable.save(folder)` wrote; raises HarnessError if there is none."""
     if not holds_survey(folder):
         raise HarnessError(f"{folder} holds no {FILE}")
     where = files.join(folder, FILE)

@@ -53,6 +53,7 @@ def votes_file(folder: str, candidate: str, baseline: str, rater: str) -> str:
 
 
 def write_votes(path: str, votes: Sequence[Vote]) -> None:
+    """Write a rater's votes, a table as VOTES."""
     files.write_frame(path, typed([asdict(vote) for vote in votes], VOTES))
 
 

@@ -1,1 +1,1 @@
-"""A procedurally drawn world of coloured shapes: captions, pictures, and a judge of both."""
+"""A procedurally drawn world of coloured shapes: a caption grammar, a renderer and a judge."""

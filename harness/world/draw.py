@@ -1,4 +1,4 @@
-"""Draws scenes: signed distances, anti-aliased analytically over one pixel. Numpy only."""
+"""Renders scenes from signed distances, anti-aliased over one pixel. Numpy only."""
 
 from __future__ import annotations
 

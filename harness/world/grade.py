@@ -1,4 +1,4 @@
-"""How much of a caption a picture meets, given what was seen in it. Free of torch."""
+"""Alignment of a picture's detected objects with its caption's demands. Free of torch."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ LEAST_OFFSET = 8.0
 
 @dataclass(frozen=True)
 class Seen:
-    """An object that was found in a picture; centre and radius in pixels of the 64x64 picture."""
+    """A detected object of a picture; centre and radius in pixels of the 64x64 picture."""
 
     colour: str
     shape: str
@@ -28,22 +28,22 @@ class Seen:
 
 
 def _met(demand: Demand, objects: Sequence[Seen], background: str) -> bool:
-    mine = [seen for seen in objects if seen.name == demand.subject]
+    subjects = [seen for seen in objects if seen.name == demand.subject]
     value = demand.value
     match demand.kind:
         case "exists":
-            return bool(mine)
+            return bool(subjects)
         case "count":
-            return len(mine) == value
+            return len(subjects) == value
         case "size":
-            small = [seen.radius < SIZE_LIMIT for seen in mine]
-            return bool(mine) and all(one == (value == "small") for one in small)
+            is_small = [seen.radius < SIZE_LIMIT for seen in subjects]
+            return bool(subjects) and all(small == (value == "small") for small in is_small)
         case "place":
-            there = [placed(seen.x, seen.y, str(value), PLACE_SLACK) for seen in mine]
-            return bool(mine) and all(there)
+            at_place = [placed(seen.x, seen.y, str(value), PLACE_SLACK) for seen in subjects]
+            return bool(subjects) and all(at_place)
         case "relation":
             others = [seen for seen in objects if seen.name == demand.other]
-            offsets = [(a.x - b.x, a.y - b.y) for a in mine for b in others]
+            offsets = [(a.x - b.x, a.y - b.y) for a in subjects for b in others]
             return any(related(*offset, str(value), LEAST_OFFSET, 1.0) for offset in offsets)
         case "background":
             return background == value

@@ -1,10 +1,10 @@
-"""The captions of the world of coloured shapes, and their meaning.
+"""The caption grammar of the world of coloured shapes: writing, parsing and checkable demands.
 
 A caption is written from a `Spec` and read back into the same `Spec`; a `Spec` states `Demand`s
 that a picture can be checked against, and is composed into a scene that meets all: see scenes.py.
 
 Held out of training are six colour-shape pairs (one for each shape) and a tenth of the counts of
-the other pairs: training never shows them, every benchmark prompt contains one.
+the other pairs: no training caption contains one, every benchmark prompt does.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ HELD_OUT_COUNTS = frozenset(
 
 @dataclass(frozen=True)
 class Group:
-    """`count` like objects; `size` is small, large or None for any."""
+    """`count` objects of one colour and shape; `size` is "small", "large" or None for any."""
 
     colour: str
     shape: str
@@ -86,7 +86,7 @@ class Group:
 
 @dataclass(frozen=True)
 class Spec:
-    """What a caption says. `relation` is that of the first group to the second."""
+    """The meaning of a caption. `relation` is that of the first group to the second."""
 
     category: str
     groups: tuple[Group, ...]
@@ -97,7 +97,7 @@ class Spec:
 
 @dataclass(frozen=True)
 class Demand:
-    """One fact to check in a picture.
+    """One fact to check in a picture, by kind:
 
     kind        subject         value               other
     exists      "red circle"
@@ -125,12 +125,12 @@ def _phrase(group: Group) -> str:
 
 
 def _word(words: Mapping[str, Any], value: Any) -> str:
-    """What the captions call a value."""
-    return next(word for word, meant in words.items() if meant == value)
+    """The words of a value in captions."""
+    return next(word for word, meaning in words.items() if meaning == value)
 
 
 def write(spec: Spec) -> str:
-    """The one caption of a spec."""
+    """The caption of a spec."""
     first, *others = map(_phrase, spec.groups)
     match spec.category:
         case "attribution":
@@ -149,10 +149,10 @@ _GROUP = re.compile(
 
 
 def _read_group(words: str) -> Group:
-    found = _GROUP.fullmatch(words)
-    if found is None:
+    match = _GROUP.fullmatch(words)
+    if match is None:
         raise ValueError(f"not an object of the shapes world: {words!r}")
-    number, size, colour, shape, _ = found.groups()
+    number, size, colour, shape, _ = match.groups()
     return Group(colour, shape, NUMBERS.get(number, 1), size)
 
 
@@ -176,7 +176,7 @@ def _read(caption: str) -> Spec:
 
 
 def read(caption: str) -> Spec:
-    """The spec whose caption this is; ValueError for a caption outside of the grammar."""
+    """Parse a caption into its spec; ValueError for a caption outside of the grammar."""
     spec = _read(caption)
     if not _allowed(spec) or write(spec) != caption:
         raise ValueError(f"not a caption of the shapes world: {caption!r}")
@@ -184,7 +184,7 @@ def read(caption: str) -> Spec:
 
 
 def _allowed(spec: Spec) -> bool:
-    """Whether the grammar has this spec."""
+    """Whether the grammar has a caption of this spec."""
     first, *others = spec.groups
     if spec.category == "counting":
         return first.size != "large" or first.count == 2
@@ -198,22 +198,24 @@ def specs(category: str) -> Iterator[Spec]:
     sizes, places = (None, *SIZES), (None, *PLACES.values())
     relations = RELATIONS.values() if category == "position" else [None]
     for pair in pairs:
-        one = [Group(*pair, 1, size) for size in sizes]
+        singles = [Group(*pair, 1, size) for size in sizes]
         match category:
             case "single":
-                yield from (Spec(category, (g,), place=place) for g in one for place in places)
+                yield from (Spec(category, (g,), place=place) for g in singles for place in places)
             case "counting":
-                some = [Group(*pair, n, size) for n in NUMBERS.values() for size in sizes]
-                yield from filter(_allowed, (Spec(category, (group,)) for group in some))
+                several = [Group(*pair, n, size) for n in NUMBERS.values() for size in sizes]
+                yield from filter(_allowed, (Spec(category, (group,)) for group in several))
             case "background":
-                yield from (Spec(category, (g,), background=b) for g in one for b in BACKGROUNDS)
+                yield from (
+                    Spec(category, (g,), background=b) for g in singles for b in BACKGROUNDS
+                )
             case _:
                 twos = [(Group(*pair), Group(*other)) for other in pairs if other != pair]
                 yield from (Spec(category, two, relation=r) for two in twos for r in relations)
 
 
 def held_out(spec: Spec) -> bool:
-    """Whether a spec contains a combination that training never shows."""
+    """Whether a spec contains a combination that is held out of training."""
     return any(
         (g.colour, g.shape) in HELD_OUT_PAIRS or (g.count, g.colour, g.shape) in HELD_OUT_COUNTS
         for g in spec.groups
@@ -221,7 +223,7 @@ def held_out(spec: Spec) -> bool:
 
 
 def captions(held: bool) -> list[str]:
-    """All captions held out of training, or all others, in a fixed order."""
+    """All captions that are held out of training, or all that are not, in a fixed order."""
     return [write(s) for c in CATEGORIES for s in specs(c) if held_out(s) == held]
 
 
@@ -243,7 +245,7 @@ def demands(spec: Spec) -> list[Demand]:
 
 
 def parse(caption: str) -> list[Demand]:
-    """What a caption demands of its picture; ValueError outside of the grammar."""
+    """A caption's demands of its picture; ValueError outside of the grammar."""
     return demands(read(caption))
 
 

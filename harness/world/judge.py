@@ -1,4 +1,4 @@
-"""The judge: a small network that reads objects and background off a picture.
+"""The judge: a small network that detects a picture's objects and background.
 
 It also gives the features for a Frechet distance and, with `grade`, the exact alignment of a
 picture with its caption. Importing this module imports torch; `harness.world.grade` does not.
@@ -18,8 +18,6 @@ from torch import Tensor, nn
 from harness.world.grade import Seen, grade
 from harness.world.grammar import BACKGROUNDS, COLOURS, SHAPES
 from harness.world.scenes import SIZE
-
-__all__ = ["Judge", "Judgement", "Seen", "grade", "load_judge"]
 
 WEIGHTS = Path(__file__).parent / "weights" / "judge.safetensors"
 BEHIND = ("soft", *BACKGROUNDS)
@@ -48,7 +46,7 @@ class _Residual(nn.Module):
 
 @dataclass(frozen=True)
 class Judgement:
-    """What the judge says of a batch; `features` [B, 64] float32."""
+    """Detected objects and backgrounds of a batch; `features` [B, 64] float32."""
 
     objects: list[list[Seen]]
     backgrounds: list[str]
@@ -78,7 +76,7 @@ class Judge(nn.Module):
 
     @torch.no_grad()
     def look(self, pictures: Tensor, batch: int = 128) -> Judgement:
-        """Judges uint8 pictures [B, 3, H, W]; other sizes than 64 are averaged down to it."""
+        """Judge uint8 pictures [B, 3, H, W]; other sizes than 64 are averaged down to it."""
         objects: list[list[Seen]] = []
         backgrounds: list[str] = []
         features: list[Tensor] = []
@@ -95,23 +93,23 @@ class Judge(nn.Module):
 
 
 def _objects(maps: Tensor) -> list[list[Seen]]:
-    """Peaks of the centre map above one half, no two within two cells."""
+    """The objects at the peaks of the centre map above one half; no two within two cells."""
     centre = maps[:, 0]
     peak = (centre > 0) & (centre == F.max_pool2d(centre[:, None], 3, 1, 1)[:, 0])
-    found: list[list[Seen]] = [[] for _ in range(len(maps))]
-    colours, shapes = tuple(COLOURS), SHAPES
+    objects: list[list[Seen]] = [[] for _ in range(len(maps))]
+    colours = tuple(COLOURS)
     for b, row, column in peak.nonzero().tolist():
         cell = maps[b, :, row, column]
-        found[b].append(
+        objects[b].append(
             Seen(
                 colour=colours[int(cell[4 : 4 + len(colours)].argmax())],
-                shape=shapes[int(cell[4 + len(colours) :].argmax())],
+                shape=SHAPES[int(cell[4 + len(colours) :].argmax())],
                 x=(column + float(cell[1])) * STRIDE,
                 y=(row + float(cell[2])) * STRIDE,
                 radius=float(cell[3]) * STRIDE,
             )
         )
-    return found
+    return objects
 
 
 @cache

@@ -1,4 +1,4 @@
-"""Scenes of coloured shapes that fulfil their captions, and random ones to learn from.
+"""Random scenes of coloured shapes that meet their captions, for benchmarks and for training.
 
 Numpy only. Coordinates and lengths are pixels of a 64x64 picture, x to the right, y downwards.
 """
@@ -26,7 +26,7 @@ from harness.world.grammar import (
 
 SIZE = 64
 SIZE_LIMIT = 10.25
-"""Radius in pixels that parts small from large."""
+"""Radius in pixels below which an object is small, else large."""
 
 REACH = {"circle": 1.0, "square": 1.25, "triangle": 1.2, "star": 1.25, "ring": 1.05, "cross": 1.15}
 """The farthest point of a shape from its centre, in radii."""

@@ -1,4 +1,4 @@
-"""The classes of the shapes world: one object a picture, of 8 colours x 6 shapes, at 32x32."""
+"""The 48 classes of the shapes world: one object of 8 colours and 6 shapes, pictures of 32x32."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def class_spec(index: int) -> Spec:
 
 
 def class_caption(index: int) -> str:
-    """What the grammar says of a class, such as "a red circle"."""
+    """The caption of a class, such as "a red circle"."""
     return write(class_spec(index))
 
 

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from harness.core.call import parse_call
-from harness.core.libraries import ALIGNMENT, align, aligned
+from harness.core.libraries import ALIGNMENT, align, aligned, exact_float32
 from harness.engine.ensemble import Ensemble
 from harness.engine.noise import NoiseStreams
 from harness.engine.resolve import resolve
@@ -171,3 +171,13 @@ def test_tied_weights_stay_tied() -> None:
     assert tied[2].weight.data_ptr() == tied[0].weight.data_ptr()
     assert torch.equal(tied[0].weight, before)
     assert tied[0].weight.requires_grad
+
+
+@pytest.mark.parametrize(("device", "allowed"), [("cpu", True), ("cuda:0", False)])
+def test_tf32_is_off_where_something_is_loaded_onto_a_gpu(
+    device: str, allowed: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", True)
+    exact_float32(device)
+    assert torch.backends.cudnn.allow_tf32 is allowed
+    assert torch.get_float32_matmul_precision() == "highest"

@@ -7,7 +7,7 @@ class whose keyword parameters every sampler then has:
     class Rescale(GuidancePolicy):
         def __init__(self, at: PolicyContext, *, guidance_rescale: float | None = None): ...
 
-It is made for every batch, where one of its parameters is given, and so may remember earlier steps.
+It is made anew for every batch if one of its parameters is given, and so may keep earlier steps.
 Annotations are checked, defaults are None. What a policy does not define stays as it is in plain
 guidance, u + w (c - u): see classifier_free.py, which puts all of them together.
 """
@@ -52,7 +52,7 @@ class GuidancePolicy:
     conditional = False
     """Whether it needs the conditional output where w = 0, too."""
     branch: str | None = None
-    """What a further evaluation is counted as: c of the network that `altered` gives, p."""
+    """The name under which evaluations of p, the c of the `altered` network, are counted."""
     strength = 0.0
     """The weight of (c - p), which is added to the guided output."""
 
@@ -63,7 +63,7 @@ class GuidancePolicy:
         return True
 
     def scale(self, scale: torch.Tensor, step: float) -> torch.Tensor:
-        """The scale w [B] in place of what the sampler asks for."""
+        """The scale w [B] in place of the sampler's own."""
         return scale
 
     def altered(self, network: Network) -> Network:
@@ -79,7 +79,7 @@ class GuidancePolicy:
     ) -> torch.Tensor:
         """The guided output [B, ...], before (c - p) is added; `branches` are u and c.
 
-        Of samples that need one branch only, what it gives is not used.
+        The result is not used for samples that need one branch only.
         """
         return guided
 
@@ -126,7 +126,7 @@ def policy(
     check: Callable[[dict[str, Any]], None] = lambda params: None,
     place: int = 100,
 ) -> Callable[[P], P]:
-    """Register a class as the policy `name`; the module's text says what it must look like."""
+    """Register a class as the policy `name`; see the module's docstring."""
 
     def register(made: P) -> P:
         hints = get_type_hints(made.__init__, include_extras=True)

@@ -35,8 +35,8 @@ class ClassifierFree:
         return [one for one in self.changes if one.branch] if self.acts(step) else []
 
     def scale(self, guidance: torch.Tensor, step: float) -> torch.Tensor:
-        """The scale w [B] that is applied at a step which begins at level `step`, for `guidance`
-        [B] that is asked for."""
+        """The scale w [B] applied at a step that begins at level `step`; `guidance` [B] is the
+        sampler's own."""
         if not self.acts(step):
             return torch.ones_like(guidance)
         for change in self.changes:
@@ -57,7 +57,7 @@ class ClassifierFree:
     ) -> torch.Tensor:
         """One output [B, ...] from both, of the whole batch; `pushed` is added.
 
-        Called where any sample needs more than one branch; of those that do not, it is not used.
+        The result is not used for samples that need one branch only.
         """
         guided = u + per_sample(scale, u) * (c - u)
         for change in self.changes:
@@ -93,7 +93,7 @@ def make_guidance(
     scales: torch.Tensor | None = None,
     **params: Any,
 ) -> ClassifierFree:
-    """Guidance with the policies that `params` ask for; the rest as in PolicyContext."""
+    """Guidance with the policies that `params` belong to; the rest as in PolicyContext."""
     at = PolicyContext(sigmas, guidance, scales)
     changes = []
     for entry in policies():

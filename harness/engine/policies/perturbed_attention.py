@@ -1,4 +1,4 @@
-"""Perturbed-attention guidance, PAG: away from what the network says without self-attention."""
+"""Perturbed-attention guidance, PAG: away from its output without self-attention."""
 
 from __future__ import annotations
 

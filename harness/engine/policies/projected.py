@@ -36,7 +36,7 @@ class Projected(GuidancePolicy):
 
     It acts where guidance amplifies (w > 1); w in [0, 1] interpolates as ever and is not averaged.
     The average moves once per step, by the step's first evaluation: a second one at the same step
-    (Heun's, a zigzag's) is averaged with the same past. Steps are told apart by their level.
+    (Heun's, a zigzag's) is averaged with the same past. A step is identified by its level.
     """
 
     linear = False

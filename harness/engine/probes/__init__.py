@@ -1,1 +1,1 @@
-"""What a sampler amounts to, found by running it: guidance scale, independence, arithmetic."""
+"""Measured properties of samplers: guidance scale, independence of a batch, arithmetic."""

@@ -1,4 +1,4 @@
-"""What guidance scale a sampler amounts to, whatever it does with its evaluations.
+"""The nominal guidance scale of a sampler: its coefficients of the network's predictions.
 
 A sampler that works in sigma is affine in the network's noise predictions: what it returns is a
 sum of them with coefficients that do not depend on the picture. So a run with one-hot predictions
@@ -11,7 +11,7 @@ which is w for Euler, Heun, multistep and ancestral steps, and 2 gamma_1 - gamma
 Z-Sampling: there, three predictions with the coefficients 1, -1 and 1. Jumps add noise, no
 predictions, so they are no steps.
 
-A sampler that clamps, thresholds or normalises what it is told is no such sum. Random predictions
+A sampler that clamps, thresholds or normalises predictions is no such sum. Random predictions
 show it, whatever the guidance policy: that works inside the denoiser, on one prediction.
 """
 
@@ -36,12 +36,12 @@ _ROUNDING = 1e-4  # of a sum in float32, with a wide margin: of our samplers, be
 
 
 class NotAffine(HarnessError):
-    """What a sampler returns is no sum of the network's predictions."""
+    """A sampler's result is not affine in the network's predictions."""
 
 
 @dataclass(frozen=True)
 class Coefficients:
-    """What a sampler makes of its evaluations, in order.
+    """A sampler's coefficients of its evaluations' noise predictions, in order.
 
     `step` [K]: the ladder level, in sigma, at which each one's step began. `coefficient` [K]: of
     its noise prediction in what the sampler returns; 0 where that does not depend on it.
@@ -116,7 +116,7 @@ def sampler_coefficients(ladders: Ladders, call: Call) -> Coefficients:
     """The coefficients of a resolved sampler on the ladder of a model that has both branches.
 
     Needs no weights. AsynDM's masks are those of attention that is alike everywhere. Raises
-    NotAffine where there are none, and HarnessError as `sampling.rehearse` does.
+    NotAffine where there are none, and HarnessError as `rehearse` does.
     """
     count = len(rehearsed(_OneHot, ladders, call)[0].calls)
     probe, _, result = rehearsed(_OneHot, ladders, call, count)
@@ -127,11 +127,11 @@ def sampler_coefficients(ladders: Ladders, call: Call) -> Coefficients:
 
 
 def _check_affine(ladders: Ladders, call: Call, found: Coefficients) -> None:
-    """Compare what random predictions, large and small ones, give with the sum that is expected."""
+    """Raise NotAffine unless random predictions, large and small, give the expected sum."""
     for kind in (_Large, _Small):
         probe, _, result = rehearsed(kind, ladders, call, _WIDTH)
-        if len(probe.said) == len(found.coefficient):
-            parts = found.coefficient.reshape(-1, 1, 1, 1, 1) * torch.stack(probe.said)
+        if len(probe.made) == len(found.coefficient):
+            parts = found.coefficient.reshape(-1, 1, 1, 1, 1) * torch.stack(probe.made)
             if bool(((result - parts.sum(0)).abs() <= _ROUNDING * parts.abs().sum(0)).all()):
                 continue
         raise NotAffine(f"no guidance scale: {_why_not(ladders, call)}")
@@ -147,14 +147,14 @@ def _why_not(ladders: Ladders, call: Call) -> str:
 
 
 class _Answering(Denoiser):
-    """Answers each call with a noise prediction; `calls` holds its step and guidance."""
+    """A denoiser of made-up noise predictions; `calls` holds each one's step and guidance."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.calls: list[tuple[float, float]] = []
 
     def prediction(self, like: torch.Tensor) -> torch.Tensor:
-        """Of the call that was noted last, [B, ...] as the state."""
+        """The noise prediction [B, ...] of the last call."""
         raise NotImplementedError
 
     def __call__(
@@ -185,20 +185,20 @@ _WIDTH = 64
 
 
 class _Large(_Answering):
-    """Normal predictions times 0.01 to 100, alike on a log scale; `said` holds them."""
+    """Normal predictions times 0.01 to 100, uniform on a log scale; kept in `made`."""
 
     scale = 1.0
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.said: list[torch.Tensor] = []
+        self.made: list[torch.Tensor] = []
         self._draws = torch.Generator().manual_seed(0)
 
     def prediction(self, like: torch.Tensor) -> torch.Tensor:
         size = 4 * torch.rand(like.shape, generator=self._draws, dtype=torch.float64) - 2
         normal = torch.randn(like.shape, generator=self._draws, dtype=torch.float64)
-        self.said.append(self.scale * normal * 10**size)
-        return self.said[-1].to(like)
+        self.made.append(self.scale * normal * 10**size)
+        return self.made[-1].to(like)
 
 
 class _Small(_Large):

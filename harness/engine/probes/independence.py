@@ -1,4 +1,4 @@
-"""Whether a sampler makes each image of a batch by itself, as if it were alone.
+"""Check that a sampler makes each image of a batch independently of the others.
 
 An image is a function of model, sampler, prompt and seed. A sampler that takes a mean or a norm
 over a whole batch, or decides for all of it, makes it depend on its neighbours as well, and so on
@@ -25,7 +25,7 @@ _ROUNDING = 1e-4  # of a sampler that works in float32, with a wide margin
 def check_independent(
     ladders: Ladders, call: Call, *, unconditional: bool = True, guided: bool = False
 ) -> None:
-    """Raise HarnessError if a resolved sampler makes of an image what depends on its batch."""
+    """Raise HarnessError if an image of a resolved sampler depends on its batch."""
     how = {"unconditional": unconditional, "guided": guided}
     together = dry_images(ladders, call, _SEEDS, **how)
     apart = torch.cat([dry_images(ladders, call, [seed], **how) for seed in _SEEDS])
@@ -47,7 +47,7 @@ def dry_images(
     unconditional: bool = True,
     guided: bool = False,
 ) -> torch.Tensor:
-    """What a sampler makes of made-up images [len(seeds), 4, 2, 2], each with its own noise."""
+    """A sampler's results [len(seeds), 4, 2, 2] without a network, each from its own noise."""
     noise = NoiseStreams(seeds, (_WIDTH, 2, 2), dtype=torch.float64)
     how = {"unconditional": unconditional, "guided": guided}
     return rehearsed(_OwnEstimate, ladders, call, _WIDTH, noise=noise, **how)[2]
@@ -57,7 +57,7 @@ _WIDTH = 4
 
 
 class _OwnEstimate(Denoiser):
-    """Answers with an estimate in (-1, 1) of each image's own state, entry by entry."""
+    """A denoiser whose estimate, in (-1, 1), is elementwise in each image's own state."""
 
     def __call__(
         self,

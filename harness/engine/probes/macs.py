@@ -1,4 +1,4 @@
-"""Multiply-accumulates: what an evaluation, and a whole picture, costs in arithmetic."""
+"""Multiply-accumulates of one evaluation, and of a whole picture."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Ledger:
 
 
 def count_macs(models: Ensemble, spec: RunSpec, prompt: Prompt) -> Ledger:
-    """Counted by torch's flop counter while one sample is made."""
+    """The multiply-accumulates of one picture, by torch's flop counter while it is made."""
     once = resolve(Call("ddim", {"steps": 1, "guidance": 1.0}), {})
     picture, calls = _count(models, spec, prompt, spec.sampler)
     evaluation, _ = _count(models, spec, prompt, once)

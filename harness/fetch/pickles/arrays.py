@@ -1,4 +1,4 @@
-"""NumPy's arrays and numbers in a pickle: inert, and checked."""
+"""Stand-ins for NumPy's arrays and numbers in a pickle: inert, with checked sizes."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class StoredArray(Buildable):
         self.order = "F" if fortran else "C"
 
     def array(self) -> NDArray[Any]:
-        """Its numbers, a view of the file. Raises Refused where its state never came."""
+        """The array, a view of the file. Raises Refused if the file did not set its state."""
         if self.dtype is None:
             raise Refused("it is damaged: an array without its state")
         order: Literal["F", "C"] = "F" if self.order == "F" else "C"
@@ -60,7 +60,7 @@ class NumpyType(Buildable):
 
 
 def numpy_type(arguments: tuple[Any, ...]) -> NumpyType:
-    """numpy.dtype of a number."""
+    """The stand-in for numpy.dtype(...), of numbers only."""
     match arguments:
         case (str(code), *_) if code in _NUMBERS:
             return NumpyType(np.dtype(f"<{code}"))
@@ -70,7 +70,7 @@ def numpy_type(arguments: tuple[Any, ...]) -> NumpyType:
 
 
 def numpy_scalar(arguments: tuple[Any, ...]) -> float | int | bool:
-    """A NumPy number as Python's."""
+    """The Python number in place of a NumPy scalar."""
     match arguments:
         case (NumpyType() as kind, memoryview() | bytes()):
             if len(arguments[1]) == kind.dtype.itemsize:
@@ -80,7 +80,7 @@ def numpy_scalar(arguments: tuple[Any, ...]) -> float | int | bool:
 
 
 def numpy_array(arguments: tuple[Any, ...]) -> StoredArray:
-    """An array, whose state follows."""
+    """The stand-in for an empty array, whose state follows in the file."""
     match arguments:
         case (Symbol(name="numpy.ndarray"), (0,), memoryview() | bytes()):
             return StoredArray()
@@ -88,13 +88,14 @@ def numpy_array(arguments: tuple[Any, ...]) -> StoredArray:
 
 
 def size_of(value: object) -> int:
-    """A count from the file. Raises Refused for what is none."""
+    """The same count, checked. Raises Refused if it is no integer in [0, 2**62)."""
     if type(value) is not int or not 0 <= value < 1 << 62:
         raise Refused(f"it is damaged: {show(value)} as a size")
     return value
 
 
 def check_sizes(sizes: tuple[Any, ...]) -> None:
+    """Raise Refused unless `sizes` are at most 8 valid counts."""
     if len(sizes) > _MAX_DIMENSIONS:
         raise Refused(f"it is damaged: a tensor of {len(sizes)} dimensions")
     for value in sizes:
@@ -102,6 +103,7 @@ def check_sizes(sizes: tuple[Any, ...]) -> None:
 
 
 def damaged(name: str) -> Refused:
+    """The error for arguments that the global `name` does not take."""
     return Refused(f"it gives {name} something it does not take, and nothing in it was executed")
 
 

@@ -1,7 +1,7 @@
-"""A pickle machine that only reads: nothing that a file names is ever imported or called.
+"""A restricted pickle interpreter: nothing that a file names is ever imported or called.
 
-Python's own Unpickler looks names up and calls what it finds, `find_class` or not. This one knows
-the opcodes that published checkpoints are made of. A global is a row of the caller's fixed table
+Python's own Unpickler imports names and calls them, `find_class` or not. This one knows the opcodes
+that published checkpoints are made of. A global is a row of the caller's fixed table
 or an error, and what a table's functions return is all that REDUCE, NEWOBJ and BUILD can make.
 Bytes stay views of the file, so that gigabytes of weights are not copied.
 """
@@ -21,11 +21,11 @@ _MAX_STRING = 16 << 20
 
 
 class Refused(HarnessError):
-    """Why a file is not read, without its name."""
+    """The reason why a file is not read; the message does not name the file."""
 
 
 class Budget:
-    """How much work a file may ask for, whatever it refers to how often."""
+    """A limit on the work that a file can cause, however often it refers to a value."""
 
     def __init__(self, steps: int) -> None:
         self._left = steps
@@ -38,7 +38,7 @@ class Budget:
 
 @dataclass(frozen=True, eq=False)
 class Symbol:
-    """A global of the table: what stands for its call, and for an empty instance of it."""
+    """A global that files may name, with the functions in place of its call and its `__new__`."""
 
     name: str
     call: Callable[[tuple[Any, ...]], Any] | None = None
@@ -46,15 +46,15 @@ class Symbol:
 
 
 class Buildable:
-    """A stand-in that takes a state after it was made."""
+    """A stand-in object whose state BUILD sets."""
 
     def build(self, state: Any) -> None:
-        """Take the state, or raise Refused."""
+        """Set the state; raises Refused for one that does not fit."""
         raise NotImplementedError
 
 
 Symbols = Mapping[tuple[str, str], Symbol]
-"""(module, qualified name) to what stands for it."""
+"""The table of globals, by (module, qualified name)."""
 
 
 def show(value: object) -> str:
@@ -64,7 +64,7 @@ def show(value: object) -> str:
 
 
 class Machine:
-    """Pickles that follow one another in `data`; `position` is where the next one begins."""
+    """Interprets the pickles in `data`, one after another; the next begins at `position`."""
 
     def __init__(
         self,
@@ -80,7 +80,7 @@ class Machine:
         self._memo: dict[int, Any] = {}
 
     def load(self) -> Any:
-        """The next pickle's value. Raises Refused for whatever is not plainly data."""
+        """The next pickle's value. Raises Refused for all that is not plain data."""
         self._stack, self._marks, self._memo = [], [], {}
         if self.data[self.position : self.position + 1] != b"\x80":
             raise Refused("it is not a pickle of protocol 2 or later")

@@ -1,4 +1,4 @@
-"""Pixel-space networks of EDM (Karras et al. 2022) and PFGM++ (Xu et al. 2023).
+"""Networks of EDM (Karras et al. 2022), PFGM++ (Xu et al. 2023) and EDM2 (Karras et al. 2024).
 
-Weights of the published networks fit: parameter names and shapes are theirs.
+Published weights load as they are: parameter names and shapes are the same.
 """

@@ -1,4 +1,4 @@
-"""From what a checkpoint says of itself to a network with its weights."""
+"""Builds a network from a checkpoint's class name and arguments, and loads its weights."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ CLASSES: dict[str, Callable[..., EdmNetwork]] = {
 def build(class_name: str, init_kwargs: Mapping[str, Any]) -> EdmNetwork:
     """The untrained network that a checkpoint's class name and arguments describe.
 
-    On the device "meta" (see `torch.device`) it costs no memory, and knows its range of sigma.
+    On the device "meta" (see `torch.device`) it takes no memory, and its range of sigma is set.
     Raises HarnessError for an unknown class, an unknown or missing argument and impossible values.
     """
     if class_name not in CLASSES:
@@ -52,7 +52,7 @@ def build(class_name: str, init_kwargs: Mapping[str, Any]) -> EdmNetwork:
 
 
 def load_weights(net: nn.Module, state: Mapping[str, torch.Tensor], source: str) -> nn.Module:
-    """The network with the weights of `state`, of the types they have, and without gradients.
+    """The network with the weights of `state`, in their own dtypes, without gradients.
 
     Raises HarnessError as `check_weights` does. `source` is named in messages.
     """
@@ -64,7 +64,7 @@ def load_weights(net: nn.Module, state: Mapping[str, torch.Tensor], source: str)
 def check_weights(net: nn.Module, shapes: Mapping[str, Sequence[int]], source: str) -> None:
     """Raise HarnessError for weights that are missing, too many or of another shape.
 
-    It names the first of them, and `source`.
+    The message names the first of them, and `source`.
     """
     wanted = net.state_dict()
     for problem, names in (

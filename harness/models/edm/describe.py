@@ -1,4 +1,4 @@
-"""What a network's file holds, and whether it can be run here; for `harness doctor FILE`."""
+"""Summary of a network's file and whether it can be run; for `harness doctor FILE`."""
 
 from __future__ import annotations
 
@@ -8,14 +8,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
+from safetensors import SafetensorError, safe_open
+
 from harness.core.errors import HarnessError
+from harness.models.edm.build import build, check_weights
+from harness.models.edm.checkpoints import read_checkpoint
+from harness.models.edm.entries import file_entry, read_description
 
 
 @dataclass(frozen=True)
-class _Found:
+class _Summary:
     """A network in a file: tensors as (shape, name of their type) by name.
 
-    `chosen` says whether it is the one that the file stands for as a model.
+    `chosen` says whether `--model FILE` loads this network.
     """
 
     key: str
@@ -33,29 +39,28 @@ def describe_file(path: Path) -> Iterator[str]:
     """
     if path.is_dir():
         raise HarnessError(f"{path} is a folder: give a .pkl, .pt or .safetensors file")
+    others: Mapping[str, Any] = {}
     if path.suffix == ".safetensors":
-        form, found = "safetensors", [_safetensors(path)]
-        others: Mapping[str, Any] = {}
+        form, networks = "safetensors", [_safetensors(path)]
     else:
-        form, found, others = _checkpoint(path)
+        form, networks, others = _checkpoint(path)
     yield f"{path}: {form}, {path.stat().st_size / 2**20:.1f} MiB"
-    for network in found:
+    for network in networks:
         yield from _lines(path, network)
-    if not found:
+    if not networks:
         yield "no network"
     for key, value in others.items():
         text = json.dumps(value)
         yield f"beside it {key}: {text if len(text) <= 500 else f'{text[:497]}...'}"
 
 
-def _lines(path: Path, network: _Found) -> Iterator[str]:
+def _lines(path: Path, network: _Summary) -> Iterator[str]:
     kwargs = network.init_kwargs
     yield f"network {network.key}: {network.class_name or 'class unknown'}"
     if "img_resolution" in kwargs:
-        classes = kwargs.get("label_dim", 0)
         yield (
             f"  size {kwargs['img_resolution']}x{kwargs['img_resolution']}, "
-            f"{kwargs.get('img_channels', 3)} channels, label_dim {classes}"
+            f"{kwargs.get('img_channels', 3)} channels, label_dim {kwargs.get('label_dim', 0)}"
         )
     types = sorted({kind for _, kind in network.tensors.values()})
     count = "" if network.parameters is None else f"{network.parameters / 1e6:.3f} M parameters, "
@@ -72,13 +77,8 @@ def _lines(path: Path, network: _Found) -> Iterator[str]:
         yield f"  can be run{how}"
 
 
-def _check(path: Path, network: _Found) -> None:
+def _check(path: Path, network: _Summary) -> None:
     """Raise HarnessError unless the network can be built and its tensors fit."""
-    import torch
-
-    from harness.models.edm.build import build, check_weights
-    from harness.models.edm.entries import file_entry
-
     if network.chosen:
         file_entry(path)
     if network.class_name is None:
@@ -88,30 +88,23 @@ def _check(path: Path, network: _Found) -> None:
     check_weights(net, {name: shape for name, (shape, _) in network.tensors.items()}, str(path))
 
 
-def _checkpoint(path: Path) -> tuple[str, list[_Found], Mapping[str, Any]]:
-    from harness.models.edm.checkpoints import read_checkpoint
-
+def _checkpoint(path: Path) -> tuple[str, list[_Summary], Mapping[str, Any]]:
     checkpoint = read_checkpoint(path)
-    default = checkpoint.default
-    found = [
-        _Found(
+    networks = [
+        _Summary(
             key,
             network.class_name,
             network.init_kwargs,
             network.parameters,
             {name: (t.shape, str(t.dtype).split(".")[1]) for name, t in network.tensors.items()},
-            chosen=key == default,
+            chosen=key == checkpoint.default,
         )
         for key, network in checkpoint.networks.items()
     ]
-    return checkpoint.form, found, checkpoint.others
+    return checkpoint.form, networks, checkpoint.others
 
 
-def _safetensors(path: Path) -> _Found:
-    from safetensors import SafetensorError, safe_open
-
-    from harness.models.edm.entries import read_description
-
+def _safetensors(path: Path) -> _Summary:
     try:
         with safe_open(path, "pt") as file:
             slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118
@@ -120,9 +113,9 @@ def _safetensors(path: Path) -> _Found:
         raise HarnessError(f"cannot read {path}: {error}") from None
     try:
         about = read_description(path)
-    except HarnessError:  # which is said where it is checked whether the network can be run
+    except HarnessError:  # `_check` reports it
         about = {"class_name": "", "init_kwargs": {}}
     name = about["class_name"]
-    return _Found(
+    return _Summary(
         path.stem, name if name.isidentifier() else None, about["init_kwargs"], None, tensors
     )

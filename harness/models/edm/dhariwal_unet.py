@@ -24,8 +24,8 @@ _HEAD = 64  # channels of an attention head
 class DhariwalUNet(nn.Module):
     """[B, in_channels, R, R] to [B, out_channels, R, R], R = `img_resolution`.
 
-    Attention at `attn_resolutions` with one head for every 64 channels: none below 64. `dropout`
-    and `label_dropout` of published arguments mattered in their training only.
+    Attention at `attn_resolutions` with one head for every 64 channels: none below 64. The
+    published arguments `dropout` and `label_dropout` act in training only.
     """
 
     def __init__(
@@ -46,8 +46,9 @@ class DhariwalUNet(nn.Module):
         super().__init__()
         embedding = model_channels * channel_mult_emb
         self.map_noise = PositionalEmbedding(model_channels)
-        augment = nn.Linear(augment_dim, model_channels, bias=False) if augment_dim else None
-        self.map_augment = augment
+        self.map_augment = (
+            nn.Linear(augment_dim, model_channels, bias=False) if augment_dim else None
+        )
         self.map_layer0 = nn.Linear(model_channels, embedding)
         self.map_layer1 = nn.Linear(embedding, embedding)
         self.map_label = nn.Linear(label_dim, embedding, bias=False) if label_dim else None
@@ -60,24 +61,22 @@ class DhariwalUNet(nn.Module):
             dropout=dropout,
         )
         widths = [model_channels * mult for mult in channel_mult]
-        first = Conv(in_channels, widths[0], 3)
-        self.enc = nn.ModuleDict({f"{img_resolution}x{img_resolution}_conv": first})
+        self.enc = nn.ModuleDict(
+            {f"{img_resolution}x{img_resolution}_conv": Conv(in_channels, widths[0], 3)}
+        )
         kept = [widths[0]]
-        for name, side, inputs, outputs in encoder_plan(
+        for name, side, inputs, outputs, to in encoder_plan(
             img_resolution, widths[0], widths, num_blocks
         ):
-            attends = "block" in name and side in attn_resolutions
-            down = "down" if "down" in name else None
-            heads = outputs // _HEAD if attends else 0
-            self.enc[name] = block(inputs, outputs, to=down, heads=heads)
+            heads = outputs // _HEAD if "block" in name and side in attn_resolutions else 0
+            self.enc[name] = block(inputs, outputs, to=to, heads=heads)
             kept.append(outputs)
 
         self.dec = nn.ModuleDict()
-        for name, side, inputs, outputs in decoder_plan(img_resolution, widths, num_blocks, kept):
+        plan = decoder_plan(img_resolution, widths, num_blocks, kept)
+        for name, side, inputs, outputs, to in plan:
             attends = "in0" in name or ("block" in name and side in attn_resolutions)
-            up = "up" if "up" in name else None
-            heads = outputs // _HEAD if attends else 0
-            self.dec[name] = block(inputs, outputs, to=up, heads=heads)
+            self.dec[name] = block(inputs, outputs, to=to, heads=outputs // _HEAD if attends else 0)
         self.out_norm = group_norm(widths[0], 1e-5)
         self.out_conv = Conv(widths[0], out_channels, 3)
 

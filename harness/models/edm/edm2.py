@@ -15,6 +15,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from harness.models.edm import layers
 from harness.models.edm.edm_network import EdmNetwork
 from harness.models.edm.latents import DOWNSAMPLING
 from harness.models.edm.unet_plan import decoder_plan, encoder_plan
@@ -35,7 +36,7 @@ def activate(x: torch.Tensor) -> torch.Tensor:
 
 
 def blend(a: torch.Tensor, b: torch.Tensor, t: float) -> torch.Tensor:
-    """A sum of share `t` of b that keeps the magnitude (equation 88)."""
+    """The weighted sum (1 - t) a + t b, scaled to keep the magnitude (equation 88)."""
     return a.lerp(b, t) / sqrt((1 - t) ** 2 + t**2)
 
 
@@ -49,7 +50,7 @@ def concatenate(a: torch.Tensor, b: torch.Tensor, t: float) -> torch.Tensor:
 class Layer(nn.Module):
     """A linear layer or a convolution without bias, whose weight rows have unit magnitude.
 
-    `weight` [out, in, *kernel] is raw until `fix` turns it into what the layer multiplies with.
+    `weight` [out, in, *kernel] is as stored in checkpoints until `fix` normalises it.
     """
 
     def __init__(self, inputs: int, outputs: int, *kernel: int) -> None:
@@ -57,7 +58,7 @@ class Layer(nn.Module):
         self.weight = nn.Parameter(torch.empty(outputs, inputs, *kernel), requires_grad=False)
 
     def fix(self, gain: torch.Tensor | float = 1.0) -> None:
-        """Normalise the weight for good (equation 66), at the precision that is published.
+        """Normalise the weight in place (equation 66), at the published precision.
 
         The gain over the fan-in is rounded to the gain's own dtype: float16 in published files.
         """
@@ -84,8 +85,7 @@ class Fourier(nn.Module):
         self.register_buffer("phases", torch.empty(channels))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        angles = x[:, None] * self.freqs.float() + self.phases.float()
-        return angles.cos() * sqrt(2)
+        return (x[:, None] * self.freqs.float() + self.phases.float()).cos() * sqrt(2)
 
 
 class MPBlock(nn.Module):
@@ -100,7 +100,7 @@ class MPBlock(nn.Module):
         emb_channels: int,
         *,
         decoder: bool = False,
-        resample: str | None = None,
+        resample: layers.Resampling | None = None,
         attention: bool = False,
         resample_filter: Sequence[float] = (1, 1),
         channels_per_head: int = 64,
@@ -125,7 +125,8 @@ class MPBlock(nn.Module):
         self.attn_proj = Layer(outputs, outputs, 1, 1) if self.heads else None
 
     def forward(self, x: torch.Tensor, emb: torch.Tensor) -> torch.Tensor:
-        x = self._resampled(x)
+        if self.resample is not None:
+            x = layers.resample(x, self.kernel, self.resample)
         if not self.decoder:
             x = unit(self.conv_skip(x) if self.conv_skip else x, [1])
         residual = self.conv_res0(activate(x))
@@ -140,22 +141,9 @@ class MPBlock(nn.Module):
         return x if self.clip is None else x.clip(-self.clip, self.clip)
 
     def fix(self) -> None:
-        """Give the linear layer its gain and the resampling its kernel [taps, taps]."""
+        """Apply the linear layer's gain and make the resampling kernel [1, 1, taps, taps]."""
         self.emb_linear.fix(self.emb_gain)
-        taps = torch.tensor(self.taps, dtype=torch.float32, device=self.emb_gain.device)
-        self.kernel = torch.outer(taps, taps) / taps.sum() ** 2
-
-    def _resampled(self, x: torch.Tensor) -> torch.Tensor:
-        """Twice or half the resolution, channel by channel."""
-        if self.resample is None:
-            return x
-        channels, padding = x.shape[1], (len(self.kernel) - 1) // 2
-        kernel = self.kernel.to(x).expand(channels, 1, -1, -1)
-        if self.resample == "down":
-            return functional.conv2d(x, kernel, groups=channels, stride=2, padding=padding)
-        return functional.conv_transpose2d(
-            x, kernel * 4, groups=channels, stride=2, padding=padding
-        )
+        self.kernel = layers.kernel(self.taps).to(self.emb_gain.device)
 
     def _attention(self, qkv: torch.Tensor) -> torch.Tensor:
         """Cosine attention from channels ordered as (head, feature, q/k/v)."""
@@ -165,7 +153,7 @@ class MPBlock(nn.Module):
 
 
 class UNet(nn.Module):
-    """The network between the preconditioning; noise level [B] and labels [B or 1, L] or None."""
+    """EDM2's raw network F; inputs are x, the noise level [B] and labels [B or 1, L] or None."""
 
     def __init__(
         self,
@@ -193,25 +181,25 @@ class UNet(nn.Module):
         self.emb_label = Layer(label_dim, emb) if label_dim else None
         self.out_gain = nn.Parameter(torch.empty([]), requires_grad=False)
 
-        first = Layer(img_channels + 1, widths[0], 3, 3)
-        self.enc = nn.ModuleDict({f"{img_resolution}x{img_resolution}_conv": first})
+        self.enc = nn.ModuleDict(
+            {f"{img_resolution}x{img_resolution}_conv": Layer(img_channels + 1, widths[0], 3, 3)}
+        )
         skips = [widths[0]]
-        for name, side, inputs, outputs in encoder_plan(
+        for name, side, inputs, outputs, to in encoder_plan(
             img_resolution, widths[0], widths, num_blocks
         ):
             attention = "block" in name and side in attn_resolutions
-            down = "down" if "down" in name else None
             self.enc[name] = MPBlock(
-                inputs, outputs, emb, resample=down, attention=attention, **block
+                inputs, outputs, emb, resample=to, attention=attention, **block
             )
             skips.append(outputs)
 
         self.dec, block = nn.ModuleDict(), {"decoder": True, **block}
-        for name, side, inputs, outputs in decoder_plan(img_resolution, widths, num_blocks, skips):
+        plan = decoder_plan(img_resolution, widths, num_blocks, skips)
+        for name, side, inputs, outputs, to in plan:
             attention = "in0" in name or ("block" in name and side in attn_resolutions)
-            up = "up" if "up" in name else None
             self.dec[name] = MPBlock(
-                inputs, outputs, emb, resample=up, attention=attention, **block
+                inputs, outputs, emb, resample=to, attention=attention, **block
             )
         self.out_conv = Layer(widths[0], img_channels, 3, 3)
 
@@ -237,10 +225,10 @@ class UNet(nn.Module):
 class EDM2Precond(EdmNetwork):
     """D(x; sigma) of EDM2, equation 4 of Karras et al. 2022; weights come by `load_state_dict`.
 
-    Any level is known. `logvar_*` estimate the loss in training; only their weights are kept.
+    Its range of sigma is unbounded. `logvar_*` estimate the loss in training and are unused here.
     """
 
-    parts = (UNet, MPBlock)  # that the further arguments are of
+    parts = (UNet, MPBlock)  # whose arguments `unet` may hold
     state_dtype = torch.float32
     steps, batch_size = 32, 32
 
@@ -266,7 +254,7 @@ class EDM2Precond(EdmNetwork):
     def load_state_dict(
         self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = True
     ) -> Any:
-        """Take a checkpoint's raw weights and normalise them, once and for all.
+        """Load a checkpoint's raw weights and normalise them.
 
         They keep their dtype until then: published gains are float16, and rounded as such.
         """

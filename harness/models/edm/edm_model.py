@@ -1,8 +1,9 @@
-"""EDM's networks behind the model contract: pixels, in the sigma-space they were trained in."""
+"""EDM's pixel-space networks, adapted to the model contract; their state is sigma-space already."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 import torch
 from torch.nn import functional as F
@@ -16,7 +17,7 @@ from harness.models.ladders import RHO, check_ladder, choose_spacing, rho_grid
 
 
 class EdmLevels:
-    """What a network's levels are; needs no weights."""
+    """Ladders of an EDM network; needs no weights."""
 
     def __init__(self, name: str, net: EdmNetwork) -> None:
         self.name, self.net = name, net
@@ -29,7 +30,7 @@ class EdmLevels:
         sigma_max: float | None = None,
         rho: float | None = None,
     ) -> torch.Tensor:
-        """Levels in the part of the range that the network knows, then 0.
+        """The sigmas [steps+1] of a run, cut to the network's range, then 0; float64.
 
         Even in sigma^(1/rho), rho 7 (Karras et al. 2022, equation 5), or by the spacings of
         grids.py, each of which has its own `sigma_min` and `sigma_max`; for pictures in [-1, 1].
@@ -42,14 +43,11 @@ class EdmLevels:
                 f"sigma_min {low:.6g} must lie below sigma_max {high:.6g}: {self.name} knows "
                 f"{self.net.sigma_min:.6g} to {self.net.sigma_max:.6g}"
             )
-        if spacing == "karras":
-            sigmas = rho_grid(steps, low, high, rho or RHO)
-        else:
-            sigmas = GRIDS[spacing](steps, low, high)
-        return check_ladder(F.pad(self.round(sigmas), (0, 1)))
+        grid = partial(rho_grid, rho=rho or RHO) if spacing == "karras" else GRIDS[spacing]
+        return check_ladder(F.pad(self.round(grid(steps, low, high)), (0, 1)))
 
     def round(self, sigma: torch.Tensor) -> torch.Tensor:
-        """The nearest levels that the network knows, on the device of `sigma`, float64."""
+        """The network's levels nearest to `sigma`, on its device, float64."""
         return self.net.round_sigma(sigma.to(torch.float64)).to(sigma.device)
 
 
@@ -78,12 +76,11 @@ class EdmModel(SigmaSpaceModel, EdmLevels):
                 f"model {self.name} knows one sigma for a picture, not one for each pixel: take "
                 "another sampler or a model of Stable Diffusion"
             )
-        labels = None
-        if self.net.label_dim:
-            labels = F.one_hot(condition["class"], self.net.label_dim)
+        classes = self.net.label_dim
+        labels = F.one_hot(condition["class"], classes) if classes else None
         return self.net(x, time.to(x.device, non_blocking=True), labels)
 
     def decode(self, native: torch.Tensor) -> torch.Tensor:
-        """Fractions are cut off, as published; grey pictures get three equal channels."""
+        """Pictures, truncated to integers as published; grey ones get three equal channels."""
         pixels = (native * 127.5 + 128).clamp(0, 255).to("cpu", torch.uint8)
         return pixels.expand(-1, 3, -1, -1).contiguous()

@@ -1,4 +1,4 @@
-"""What the adapter needs to know of a network of EDM's, PFGM++'s or EDM2's."""
+"""The interface of the networks of EDM, PFGM++ and EDM2."""
 
 from __future__ import annotations
 
@@ -11,11 +11,10 @@ from torch import nn
 class EdmNetwork(nn.Module):
     """D(x; sigma) of pictures or latents [B, img_channels, img_resolution, img_resolution].
 
-    `sigma_min` and `sigma_max` are the range the network knows: any, if it says nothing.
-    `use_fp16` says that it was trained to compute in float16 on a GPU; `compute_in` makes it.
-    `extra_dimensions` are PFGM++'s D, 0 elsewhere; `downsampling` is above 1 where it denoises the
-    latents of an autoencoder, whose pictures are so many times larger.
-    `state_dtype`, `steps` and `batch_size` are what its paper's code samples with.
+    `sigma_min` and `sigma_max` are the network's range, unbounded by default. `use_fp16` says that
+    it was trained to compute in float16 on a GPU, which `compute_in` selects. `extra_dimensions`
+    are PFGM++'s D, 0 elsewhere; `downsampling` is the factor from latents to pictures, 1 for
+    networks of pixels. `state_dtype`, `steps` and `batch_size` are those of its paper's code.
     """
 
     img_resolution: int
@@ -32,7 +31,7 @@ class EdmNetwork(nn.Module):
     def labels(
         self, class_labels: torch.Tensor | None, device: torch.device
     ) -> torch.Tensor | None:
-        """What the network is told [B or 1, label_dim], float32; zeros where no class is given.
+        """The label input [B or 1, label_dim], float32; zeros where no class is given.
 
         None for a network without classes.
         """
@@ -43,7 +42,7 @@ class EdmNetwork(nn.Module):
         return class_labels.to(torch.float32).reshape(-1, self.label_dim)
 
     def round_sigma(self, sigma: torch.Tensor) -> torch.Tensor:
-        """The nearest levels that the network knows, in the dtype of `sigma`."""
+        """The network's levels nearest to `sigma`, in its dtype; by default `sigma` itself."""
         return sigma
 
     def compute_in(self, dtype: torch.dtype) -> None:

@@ -1,4 +1,4 @@
-"""Networks in files: `PATH.safetensors` with `PATH.json`, and published `.pkl` and `.pt`."""
+"""Models in single files: `PATH.safetensors` with `PATH.json`, and published `.pkl` and `.pt`."""
 
 from __future__ import annotations
 
@@ -6,17 +6,22 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
 
 from harness.core.errors import HarnessError, unknown
 from harness.models.base import LoadRequest, Model, ModelEntry
+from harness.models.edm.build import build, load_weights
+from harness.models.edm.checkpoints import read_checkpoint
+from harness.models.edm.edm_model import EdmLevels, EdmModel
+from harness.models.edm.edm_network import EdmNetwork
+from harness.models.edm.latent_model import LatentModel
+from harness.models.edm.latents import find_vae
+from harness.models.edm.pfgmpp import PfgmLevels, PfgmModel
 from harness.models.pipelines.local import files_fingerprint
-
-if TYPE_CHECKING:
-    import torch
-
-    from harness.models.edm.edm_model import EdmLevels, EdmModel
-    from harness.models.edm.edm_network import EdmNetwork
 
 
 @dataclass(frozen=True)
@@ -34,16 +39,12 @@ class NetworkFile:
 
     def build(self) -> EdmNetwork:
         """The network without weights and memory; HarnessError for arguments it cannot have."""
-        import torch
-
-        from harness.models.edm.build import build
-
         with torch.device("meta"):
             return build(self.class_name, self.init_kwargs)
 
 
 def file_entry(path: Path) -> ModelEntry:
-    """The model entry of a network's file; HarnessError for what is none."""
+    """The model entry of a network's file; HarnessError for any other file."""
     if path.suffix not in FILES:
         raise HarnessError(
             f"{path} is a file: a model is a diffusers pipeline folder, or a network's file "
@@ -57,9 +58,9 @@ def file_entry(path: Path) -> ModelEntry:
 def safetensors_entry(path: Path, name: str | None = None) -> ModelEntry:
     """The model entry of `PATH.safetensors`, described by `PATH.json` beside it.
 
-    `name` is what messages and results call it, the file's name if it is not given. The
-    description holds `class_name` and `init_kwargs`, as the published code names them; other keys
-    are not looked at. Raises HarnessError for a description that is missing or of no network.
+    `name`, the file's name by default, appears in messages and results. The description holds
+    `class_name` and `init_kwargs`, as the published code names them; other keys are ignored.
+    Raises HarnessError for a description that is missing or invalid.
     """
     description = path.with_suffix(".json")
     about = read_description(path)
@@ -75,8 +76,6 @@ def safetensors_entry(path: Path, name: str | None = None) -> ModelEntry:
 
 def checkpoint_entry(path: Path) -> ModelEntry:
     """The model entry of a published `.pkl` or `.pt`: its network `ema`, or the only one."""
-    from harness.models.edm.checkpoints import read_checkpoint
-
     network = read_checkpoint(path).network()
     stored = NetworkFile(
         source=str(path),
@@ -91,7 +90,7 @@ def checkpoint_entry(path: Path) -> ModelEntry:
 def edm_entry(
     name: str, *, side: int, classes: int, latent: bool = False, **about: Any
 ) -> ModelEntry:
-    """A model entry with what all EDM networks have in common; `about` is all else.
+    """A model entry with the settings that all EDM networks share; `about` are the others.
 
     Networks of latents take `vae`, the folder of their autoencoder.
     """
@@ -102,7 +101,7 @@ def edm_entry(
         guidance=1.0,
         classes=classes,
         unconditional=False,
-        decodable=_check_vae if latent else lambda overrides: None,
+        decodable=lambda overrides: find_vae(overrides.get("vae")) if latent else None,
         **about,
     )
 
@@ -123,8 +122,7 @@ def stored_entry(name: str, stored: NetworkFile) -> ModelEntry:
 
     def ladders(overrides: dict[str, Any]) -> EdmLevels:
         check_overrides(overrides, latent, name)
-        levels, _ = _family(net)
-        return levels(name, net)
+        return (PfgmLevels if net.extra_dimensions else EdmLevels)(name, net)
 
     return edm_entry(
         name,
@@ -145,25 +143,14 @@ def stored_entry(name: str, stored: NetworkFile) -> ModelEntry:
 
 
 def check_overrides(overrides: dict[str, Any], latent: bool, name: str) -> None:
-    """Raise HarnessError for a setting that the model `name` does not have."""
+    """Raise HarnessError for an override that the model `name` does not take."""
     allowed = ["vae"] if latent else []
     for key in overrides:
         if key not in allowed:
             raise unknown("parameter", key, allowed, where=f"model {name}")
 
 
-def _check_vae(overrides: dict[str, Any]) -> None:
-    from harness.models.edm.latents import find_vae
-
-    find_vae(overrides.get("vae"))
-
-
 def _load(request: LoadRequest, name: str, stored: NetworkFile) -> Model:
-    import torch
-
-    from harness.models.edm.build import load_weights
-    from harness.models.edm.latent_model import LatentModel
-
     if request.dtype == "float64":
         raise HarnessError(f"model {name} computes in float32 or less, not in float64")
     net = stored.build()
@@ -173,20 +160,11 @@ def _load(request: LoadRequest, name: str, stored: NetworkFile) -> Model:
     net.float().compute_in(getattr(torch, request.dtype))
     if latent:
         return LatentModel(name, net, request.device, request.overrides.get("vae"))
-    _, model = _family(net)
-    return model(name, net, request.device)
-
-
-def _family(net: EdmNetwork) -> tuple[type[EdmLevels], type[EdmModel]]:
-    """What adapts a network, without and with its weights."""
-    from harness.models.edm.edm_model import EdmLevels, EdmModel
-    from harness.models.edm.pfgmpp import PfgmLevels, PfgmModel
-
-    return (PfgmLevels, PfgmModel) if net.extra_dimensions else (EdmLevels, EdmModel)
+    return (PfgmModel if net.extra_dimensions else EdmModel)(name, net, request.device)
 
 
 def read_description(path: Path) -> dict[str, Any]:
-    """The `class_name` and `init_kwargs` of a file's network, out of the JSON file beside it."""
+    """The `class_name` and `init_kwargs` of a file's network, from the JSON file beside it."""
     description = path.with_suffix(".json")
     wanted = f'{{"class_name": "EDMPrecond", "init_kwargs": {{...}}}} as {path.name} was trained'
     try:
@@ -207,9 +185,6 @@ def read_description(path: Path) -> dict[str, Any]:
 
 
 def _weights(path: Path) -> Mapping[str, torch.Tensor]:
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
     try:
         return load_file(path)
     except (SafetensorError, OSError) as error:

@@ -1,6 +1,6 @@
-"""The grids of levels that EDM compares: its own and those of VP, VE and iDDPM.
+"""The grids of levels that the EDM paper compares: its own and those of VP, VE and iDDPM.
 
-Karras et al. 2022, table 1, row "time steps", each over the range that a network knows.
+Karras et al. 2022, table 1, row "time steps", each over the network's range.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ RANGES = {
     "ve": (0.02, 100.0),
     "iddpm": (0.002, 81.0),
 }
-"""The lowest and the highest level of each grid, where neither the user nor the network says."""
+"""The default lowest and highest level of each grid."""
 
 
 def vp_grid(levels: int, low: float, high: float, epsilon: float = 1e-3) -> torch.Tensor:
-    """Even in the time of the variance-preserving SDE that has `low` at `epsilon`, `high` at 1."""
+    """Levels even in the time of the VP SDE whose level is `low` at `epsilon` and `high` at 1."""
     rise = 2 * (log(low**2 + 1) / epsilon - log(high**2 + 1)) / (epsilon - 1)
     start = log(high**2 + 1) - rise / 2
     time = 1 + torch.linspace(0, 1, levels, dtype=torch.float64) * (epsilon - 1)
@@ -28,7 +28,7 @@ def vp_grid(levels: int, low: float, high: float, epsilon: float = 1e-3) -> torc
 
 
 def ve_grid(levels: int, low: float, high: float) -> torch.Tensor:
-    """Even in the logarithm of sigma."""
+    """Levels even in the logarithm of sigma."""
     ramp = torch.linspace(0, 1, levels, dtype=torch.float64)
     return (high**2 * (low**2 / high**2) ** ramp).sqrt()
 
@@ -36,7 +36,7 @@ def ve_grid(levels: int, low: float, high: float) -> torch.Tensor:
 def iddpm_grid(
     levels: int, low: float, high: float, M: int = 1000, C_1: float = 0.001, C_2: float = 0.008
 ) -> torch.Tensor:
-    """Even in the index of iDDPM's levels; ends at those next to `low` and `high`, inside."""
+    """Levels even in the index of iDDPM's own that lie in [low, high]."""
     known = cosine_levels(M, C_1, C_2, torch.float64)
     known = known[(known >= low) & (known <= high)]
     stride = (len(known) - 1) / max(levels - 1, 1)

@@ -1,4 +1,4 @@
-"""EDM2's networks of latents behind the model contract."""
+"""EDM2's latent-space networks, adapted to the model contract."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from harness.models.edm.edm_network import EdmNetwork
 
 
 class LatentModel(EdmModel):
-    """A loaded network of latents [B, 4, R, R]; `vae` is the autoencoder's folder, if the user's.
+    """A loaded network of latents [B, 4, R, R]; `vae` is a user's folder of the autoencoder.
 
-    The autoencoder is loaded when the first pictures are wanted.
+    The autoencoder is loaded when the first pictures are decoded.
     """
 
     def __init__(self, name: str, net: EdmNetwork, device: str, vae: str | None) -> None:

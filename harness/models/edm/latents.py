@@ -1,7 +1,7 @@
-"""Latents of EDM2's 512x512 networks to pictures, by Stable Diffusion's autoencoder.
+"""Decodes latents of EDM2's 512x512 networks to pictures with Stable Diffusion's autoencoder.
 
-Theirs are whitened by channel, and the autoencoder is used on pixels in [0, 1] without its own
-scaling factor of 0.18215, as in the published code of Karras et al. 2024, arXiv:2312.02696.
+EDM2's latents are whitened by channel, and the autoencoder is used on pixels in [0, 1] without its
+own scaling factor of 0.18215, as in the published code of Karras et al. 2024, arXiv:2312.02696.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from harness.core.errors import HarnessError
+from harness.core.errors import HarnessError, first_line
 from harness.core.libraries import align, quiet
 
 VAE = "stabilityai/sd-vae-ft-mse"
@@ -23,7 +23,7 @@ _AT_ONCE = 8
 
 
 def to_autoencoder(latents: torch.Tensor) -> torch.Tensor:
-    """A network's latents [B, 4, h, w] as the autoencoder knows them, float32."""
+    """A network's latents [B, 4, h, w] in the autoencoder's scaling, float32."""
     std, mean = (torch.tensor(v, device=latents.device).reshape(1, -1, 1, 1) for v in (_STD, _MEAN))
     scale = _STD_WANTED / std
     return (latents.to(torch.float32) + mean * scale) / scale
@@ -36,16 +36,16 @@ def decode(vae: Any, latents: torch.Tensor) -> torch.Tensor:
 
 
 def find_vae(folder: str | None) -> Path:
-    """The autoencoder's folder: the user's, or the hub's, downloaded if it is not here.
+    """The autoencoder's folder: the user's, or the hub's, downloaded if need be.
 
-    Raises HarnessError, with what to do, if it cannot be had.
+    Raises HarnessError, which says what to do, if that fails.
     """
-    if folder is not None:
-        path = Path(folder).expanduser()
-        if not (path / "config.json").is_file():
-            raise HarnessError(f"vae={folder}: there is no config.json, as diffusers writes it")
-        return path
-    return _from_hub()
+    if folder is None:
+        return _from_hub()
+    path = Path(folder).expanduser()
+    if not (path / "config.json").is_file():
+        raise HarnessError(f"vae={folder}: there is no config.json, as diffusers writes it")
+    return path
 
 
 @lru_cache
@@ -53,8 +53,11 @@ def _from_hub() -> Path:
     from huggingface_hub import snapshot_download
 
     try:
-        files = ["config.json", "diffusion_pytorch_model.safetensors"]
-        return Path(snapshot_download(VAE, allow_patterns=files))
+        return Path(
+            snapshot_download(
+                VAE, allow_patterns=["config.json", "diffusion_pytorch_model.safetensors"]
+            )
+        )
     except Exception as error:  # its client raises many kinds
         raise HarnessError(
             f"pictures need the autoencoder {VAE}, which is not on this machine and cannot be "
@@ -74,8 +77,9 @@ def load_vae(folder: Path, device: torch.device) -> Any:
                 str(folder), dtype=torch.float32, local_files_only=True
             )
         except (OSError, ValueError) as error:
-            line = str(error).strip().splitlines()[0]
-            raise HarnessError(f"cannot load the autoencoder in {folder}: {line}") from None
+            raise HarnessError(
+                f"cannot load the autoencoder in {folder}: {first_line(error)}"
+            ) from None
     vae = vae.to(device).eval().requires_grad_(False)
     align(vae)
     return vae

@@ -1,4 +1,4 @@
-"""What both U-Nets of EDM are made of."""
+"""Layers of EDM's U-Nets: resampling, convolutions, embeddings and residual blocks."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class Resample(nn.Module):
 
 
 class Conv(nn.Conv2d):
-    """A convolution that keeps the size, on an input that is resampled first if `to` says so.
+    """A convolution that keeps the size, of an input that is resampled first if `to` is given.
 
     `fused` resamples after the convolution and pads once for both, which differs at the borders.
     """
@@ -78,7 +78,7 @@ class Conv(nn.Conv2d):
 
 
 def group_norm(channels: int, eps: float) -> nn.GroupNorm:
-    """Up to 32 groups of four channels or more."""
+    """GroupNorm with up to 32 groups of at least four channels."""
     return nn.GroupNorm(min(32, channels // 4), channels, eps=eps)
 
 
@@ -163,11 +163,11 @@ class ResidualBlock(nn.Module):
         x = (hidden + self.skip(x)) * self.residual_scale
         return (x + self._attention(x)) * self.residual_scale if self.heads else x
 
-    def _conditioned(self, x: torch.Tensor, given: torch.Tensor) -> torch.Tensor:
-        given = given.to(x.dtype)
+    def _conditioned(self, x: torch.Tensor, embedded: torch.Tensor) -> torch.Tensor:
+        embedded = embedded.to(x.dtype)
         if not self.adaptive:
-            return self.norm1(x + given)
-        scale, shift = given.chunk(2, dim=1)
+            return self.norm1(x + embedded)
+        scale, shift = embedded.chunk(2, dim=1)
         return torch.addcmul(shift, self.norm1(x), scale + 1)
 
     def _attention(self, x: torch.Tensor) -> torch.Tensor:

@@ -1,4 +1,4 @@
-"""PFGM++'s own laws: its first states, and how Restart raises a state to a higher level.
+"""PFGM++'s distributions: its prior for first states, and Restart's step to a higher level.
 
 A picture of N numbers is a point with D more coordinates, at distance r = sigma sqrt(D) from the
 picture's space. Xu et al. 2023, "PFGM++: Unlocking the Potential of Physics-Inspired Generative
@@ -16,7 +16,7 @@ from harness.models.edm.edm_model import EdmLevels, EdmModel
 
 
 class PfgmLevels(EdmLevels):
-    """What a network's levels are; needs no weights."""
+    """Ladders of a PFGM++ network, and Restart's renoising; needs no weights."""
 
     def renoise(
         self,
@@ -38,7 +38,7 @@ class PfgmModel(PfgmLevels, EdmModel):
 
 
 def spread(noise: torch.Tensor, extra: int) -> torch.Tensor:
-    """Unit normals [B, ...] to first states at sigma 1: of the same direction, another length.
+    """First states at sigma 1 from unit normals [B, ...]: the same direction, another length.
 
     The length is distributed as sqrt(D b / (1 - b)), b ~ Beta(N/2, D/2) (the perturbation kernel at
     its prior, section 3.2), and grows with the noise's own: it is the same quantile. So no further
@@ -63,7 +63,7 @@ def jump(
     extra: int,
     scale: float = 1.0,
 ) -> torch.Tensor:
-    """The state x [B, ...] of level `low`, moved along a random line to where it is of `high`.
+    """The state x [B, ...] of level `low`, moved along a random line to level `high`.
 
     The published code of Restart: a point at distance r of the picture's space moves in a random
     direction of all N + D coordinates until its distance is that of `high`; of the two such points,

@@ -1,4 +1,4 @@
-"""Preconditioning: from a raw network to D(x; sigma). Karras et al. 2022, table 1."""
+"""Preconditioned denoisers D(x; sigma) around a raw network. Karras et al. 2022, table 1."""
 
 from __future__ import annotations
 
@@ -75,9 +75,9 @@ class Precond(EdmNetwork):
 
 
 class EDMPrecond(Precond):
-    """EDM's own, for images of standard deviation `sigma_data`; PFGM++ networks too.
+    """EDM's preconditioning, for images of standard deviation `sigma_data`; also PFGM++'s.
 
-    Those have `pfgmpp` and the number `D` of their extra dimensions; sigma = r / sqrt(D).
+    Networks of PFGM++ set `pfgmpp` and the number `D` of extra dimensions; sigma = r / sqrt(D).
     """
 
     def __init__(
@@ -108,7 +108,7 @@ class EDMPrecond(Precond):
 
 
 class VPPrecond(Precond):
-    """The variance-preserving SDE of Song et al. 2021."""
+    """Preconditioning of the variance-preserving SDE of Song et al. 2021."""
 
     def __init__(
         self,
@@ -142,7 +142,7 @@ class VPPrecond(Precond):
 
 
 class VEPrecond(Precond):
-    """The variance-exploding SDE of Song et al. 2021."""
+    """Preconditioning of the variance-exploding SDE of Song et al. 2021."""
 
     def __init__(
         self,
@@ -200,7 +200,7 @@ class IDDPMPrecond(Precond):
 
     @cached_property
     def _levels(self) -> torch.Tensor:
-        """The levels on the CPU, where a run's are: no step waits for the device."""
+        """The levels on the CPU, where a run's sigmas are, so that no step synchronises."""
         return self.u.cpu()
 
 

@@ -1,7 +1,7 @@
-"""Networks that NVIDIA publishes: EDM's, and EDM2's with the settings of its presets.
+"""The networks that NVIDIA publishes: EDM's, and EDM2's with the settings of its presets.
 
-Nothing is downloaded before it is needed. The published numbers are the least of several runs of
-50,000 pictures each, as the papers say.
+Nothing is downloaded before it is needed. As the papers state, published numbers are the minimum
+over several runs of 50,000 pictures each.
 """
 
 from __future__ import annotations
@@ -11,14 +11,13 @@ import re
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from harness.fetch.download import PublicFile
 from harness.models.base import MODELS, ModelEntry
+from harness.models.edm.edm_model import EdmLevels
+from harness.models.edm.edm_network import EdmNetwork
 from harness.models.edm.entries import check_overrides, checkpoint_entry, edm_entry
-
-if TYPE_CHECKING:
-    from harness.models.edm.edm_model import EdmLevels
 
 _HOME = "https://nvlabs-fi-cdn.nvidia.com"
 _LICENCE = "CC BY-NC-SA 4.0"
@@ -55,9 +54,6 @@ def _entry(
     name: str, file: PublicFile, title: str, side: int, classes: int, latent: bool = False
 ) -> ModelEntry:
     def ladders(overrides: dict[str, Any]) -> EdmLevels:
-        from harness.models.edm.edm_model import EdmLevels
-        from harness.models.edm.edm_network import EdmNetwork
-
         check_overrides(overrides, latent, name)
         return EdmLevels(name, EdmNetwork())
 
@@ -82,26 +78,24 @@ def _edm() -> Iterator[ModelEntry]:
         file = PublicFile("models/edm", f"{_HOME}/edm/pretrained/{name}.pkl")
         churn = "; s_churn=40, s_min=0.05, s_max=50, s_noise=1.003" if steps == 256 else ""
         title = f"EDM, published FID {fid:g} by {steps} steps{churn}"
-        entry = _entry(name, file, title, side, classes)
         dtype = None if "imagenet" in name else "float32"  # the only one trained for float16
-        yield replace(entry, steps=steps, dtype=dtype)
+        yield replace(_entry(name, file, title, side, classes), steps=steps, dtype=dtype)
 
 
 def _presets() -> Iterator[ModelEntry]:
-    path = Path(__file__).parent / "edm2_presets.csv"
-    with path.open(newline="") as file:
+    with (Path(__file__).parent / "edm2_presets.csv").open(newline="") as file:
         for row in csv.DictReader(file):
-            own = reconstruction(f"edm2-{row['network']}")
-            assert own is not None
+            network = reconstruction(f"edm2-{row['network']}")
+            assert network is not None
             number = f"published {_METRICS[row['metric']]} {float(row['published']):g}"
             yield replace(
-                own,
+                network,
                 name=f"edm2-{row['preset']}",
-                title=f"{own.title}, {number}",
+                title=f"{network.title}, {number}",
                 guidance=float(row["guidance"] or 1),
                 guide=f"edm2-{row['guide']}" if row["guide"] else None,
             )
 
 
-for _one in [*_edm(), *_presets()]:
-    MODELS.add(_one.name, _one)
+for _published in (*_edm(), *_presets()):
+    MODELS.add(_published.name, _published)

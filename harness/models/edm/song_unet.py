@@ -26,8 +26,8 @@ class SongUNet(nn.Module):
 
     DDPM++: embedding_type positional, encoder_type standard, resample_filter [1, 1].
     NCSN++: embedding_type fourier, encoder_type residual, resample_filter [1, 3, 3, 1],
-    channel_mult_noise 2. Attention with one head at `attn_resolutions`. `dropout`
-    and `label_dropout` of published arguments mattered in their training only.
+    channel_mult_noise 2. Attention with one head at `attn_resolutions`. The published
+    arguments `dropout` and `label_dropout` act in training only.
     """
 
     def __init__(
@@ -74,26 +74,26 @@ class SongUNet(nn.Module):
             dropout=dropout,
         )
         widths = [model_channels * mult for mult in channel_mult]
-        first = Conv(in_channels, model_channels, 3)
-        self.enc = nn.ModuleDict({f"{img_resolution}x{img_resolution}_conv": first})
+        self.enc = nn.ModuleDict(
+            {f"{img_resolution}x{img_resolution}_conv": Conv(in_channels, model_channels, 3)}
+        )
         kept, aux = [model_channels], in_channels
-        for name, side, inputs, outputs in encoder_plan(
+        for name, side, inputs, outputs, to in encoder_plan(
             img_resolution, model_channels, widths, num_blocks
         ):
-            down = "down" if "down" in name else None
             heads = int("block" in name and side in attn_resolutions)
-            self.enc[name] = block(inputs, outputs, to=down, heads=heads)
+            self.enc[name] = block(inputs, outputs, to=to, heads=heads)
             kept.append(outputs)
-            if down and encoder_type == "residual":
-                shrink = Conv(aux, outputs, 3, "down", resample_filter, fused=True)
+            if to and encoder_type == "residual":
+                shrink = Conv(aux, outputs, 3, to, resample_filter, fused=True)
                 self.enc[f"{side}x{side}_aux_residual"] = shrink
                 aux = outputs
 
         self.dec, last = nn.ModuleDict(), f"block{num_blocks}"
-        for name, side, inputs, outputs in decoder_plan(img_resolution, widths, num_blocks, kept):
-            up = "up" if "up" in name else None
+        plan = decoder_plan(img_resolution, widths, num_blocks, kept)
+        for name, side, inputs, outputs, to in plan:
             heads = int("in0" in name or (name.endswith(last) and side in attn_resolutions))
-            self.dec[name] = block(inputs, outputs, to=up, heads=heads)
+            self.dec[name] = block(inputs, outputs, to=to, heads=heads)
         end = f"{img_resolution}x{img_resolution}_aux"
         self.dec[f"{end}_norm"] = group_norm(widths[0], 1e-6)
         self.dec[f"{end}_conv"] = Conv(widths[0], out_channels, 3)

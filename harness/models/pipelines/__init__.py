@@ -1,1 +1,1 @@
-"""Text-to-image pipelines of diffusers behind the model contract."""
+"""Text-to-image pipelines of diffusers, adapted to the model contract."""

@@ -33,24 +33,24 @@ def read_scheduler(folder: Path) -> dict[str, Any]:
 
 
 class CheckpointSettings(BaseModel):
-    """What of a configuration file matters here, and what users may override."""
+    """The settings read from a configuration file, which users may override."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     @classmethod
-    def read(cls, found: Mapping[str, Any], overrides: Mapping[str, Any]) -> Self:
-        """The file's settings with the user's on top; HarnessError for what does not fit."""
+    def read(cls, config: Mapping[str, Any], overrides: Mapping[str, Any]) -> Self:
+        """The file's settings with the user's overrides; HarnessError for invalid ones."""
         for name in overrides:
             if name not in cls.model_fields:
                 raise unknown("parameter", name, cls.model_fields, "this model")
-        known = {key: value for key, value in found.items() if key in cls.model_fields}
+        used = {key: value for key, value in config.items() if key in cls.model_fields}
         try:
-            return cls(**{**known, **overrides})
+            return cls(**{**used, **overrides})
         except ValidationError as error:
             first = error.errors()[0]
-            problem = first["msg"].removeprefix("Input ")
             raise HarnessError(
-                f"scheduler setting {first['loc'][0]}={first['input']!r} {problem}"
+                f"scheduler setting {first['loc'][0]}={first['input']!r} "
+                f"{first['msg'].removeprefix('Input ')}"
             ) from None
 
 

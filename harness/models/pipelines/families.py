@@ -1,4 +1,4 @@
-"""The table of diffusers pipeline classes, and loading a pipeline of any of them."""
+"""The supported diffusers pipeline classes, and the loader of their pipelines."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from harness.core.errors import HarnessError, unknown
+from harness.core.errors import HarnessError, first_line, unknown
 from harness.core.libraries import align, quiet
 from harness.core.registry import Registry
 from harness.core.run_spec import DISTILLED
@@ -25,11 +25,11 @@ _UNUSED = ("safety_checker", "feature_extractor", "image_encoder")
 
 @dataclass(frozen=True)
 class Family:
-    """A pipeline class: its network's folder, its schedule from the files alone, its model.
+    """A supported pipeline class: its network's folder, and how to make its schedule and model.
 
-    `optional` are text encoders that it can do without, each with its tokenizer. `gpu_dtype` is
-    what checkpoints of the family usually compute in on a GPU; `abilities` tells from the network's
-    configuration what samplers may ask of it (see ModelEntry).
+    `optional` are text encoders that may be left out, each with its tokenizer. `gpu_dtype` is the
+    usual precision of the family's checkpoints on a GPU; `abilities` gives the abilities (see
+    ModelEntry) of a network's configuration.
     """
 
     network: str
@@ -40,19 +40,19 @@ class Family:
     abilities: Callable[[Mapping[str, Any]], frozenset[str]] = lambda config: frozenset()
 
     def settings(self, overrides: Mapping[str, Any]) -> dict[str, Any]:
-        """The overrides of the schedule: those that are not of whole components, or an input."""
+        """The overrides of the schedule: all but those of components and of the guidance input."""
         components = (self.network, DISTILLED, *(encoder for encoder, _ in self.optional))
         return {name: value for name, value in overrides.items() if name not in components}
 
     def other_network(self, overrides: Mapping[str, Any]) -> str | None:
-        """The folder or hub id of another network: `MODEL(unet=...)`."""
+        """The folder or hub id of a replacement network: `MODEL(unet=...)`."""
         source = overrides.get(self.network)
         if self.network in overrides and not isinstance(source, str):
             raise HarnessError(f"{self.network}={source!r} must be a folder or a hub id")
         return source
 
     def left_out(self, overrides: Mapping[str, Any]) -> list[str]:
-        """The components that are not wanted: `MODEL(text_encoder_3=none)`."""
+        """The components that a user leaves out: `MODEL(text_encoder_3=none)`."""
         parts: list[str] = []
         for encoder, tokenizer in self.optional:
             if encoder not in overrides:
@@ -67,7 +67,7 @@ PIPELINES: Registry[Family] = Registry("pipeline class", "harness.models")
 
 
 def family_of(folder: Path) -> Family:
-    """The family of a pipeline folder; HarnessError for a class that has none."""
+    """The family of a pipeline folder; HarnessError for an unsupported class."""
     kind = str(read_json(folder / "model_index.json").get("_class_name"))
     if kind not in PIPELINES:
         raise unknown("pipeline class", kind, PIPELINES.names(), where=str(folder))
@@ -75,34 +75,35 @@ def family_of(folder: Path) -> Family:
 
 
 def parts_of(folder: Path, overrides: Mapping[str, Any]) -> list[str]:
-    """The folders of a pipeline that are wanted: all that its index names, less what is replaced,
-    left out or of no use here."""
+    """The component folders to load: those of the pipeline's index, less what is replaced, left out
+    or unused here."""
     family = family_of(folder)
     skipped = {*_UNUSED, *family.left_out(overrides)}
     if family.other_network(overrides) is not None:
         skipped.add(family.network)
-    index = read_json(folder / "model_index.json")
-    named = [name for name, value in index.items() if isinstance(value, list) and value[0]]
-    return [name for name in named if name not in skipped]
+    return [
+        name
+        for name, value in read_json(folder / "model_index.json").items()
+        if isinstance(value, list) and value[0] and name not in skipped
+    ]
 
 
 def load_pipeline(
     request: LoadRequest, folder: Path, name: str, variant: str | None = None
 ) -> PipelineModel:
-    """The model of a pipeline's folder on this machine."""
+    """The loaded model of a local pipeline folder."""
     from diffusers import DiffusionPipeline
 
-    family = family_of(folder)
-    overrides = request.overrides
-    wanted = parts_of(folder, overrides)
+    family, overrides = family_of(folder), request.overrides
+    parts = parts_of(folder, overrides)
     schedule = family.schedule(folder, family.settings(overrides))
     index = read_json(folder / "model_index.json")
-    given: dict[str, Any] = {part: None for part in _UNUSED if part in index}
-    given |= {part: None for part, value in index.items() if value == [None, None]}
-    given |= dict.fromkeys(family.left_out(overrides))
+    components: dict[str, Any] = {part: None for part in _UNUSED if part in index}
+    components |= {part: None for part, value in index.items() if value == [None, None]}
+    components |= dict.fromkeys(family.left_out(overrides))
     if (source := family.other_network(overrides)) is not None:
-        given[family.network] = _network(source, folder, family.network, request.dtype)
-    for part in wanted:
+        components[family.network] = _network(source, folder, family.network, request.dtype)
+    for part in parts:
         if not (folder / part).is_dir():
             hint = f" (to do without: MODEL({part}=none))" if part in dict(family.optional) else ""
             raise HarnessError(f"{folder} is not complete: it has no {part}/{hint}")
@@ -113,29 +114,29 @@ def load_pipeline(
             DiffusionPipeline.from_pretrained,
             dtype=getattr(torch, request.dtype),
             variant=variant,
-            **given,
+            **components,
         )
         pipeline.set_progress_bar_config(disable=True)
         pipeline = pipeline.to(request.device)
-    for part in pipeline.components.values():
-        if isinstance(part, torch.nn.Module):
-            align(part)
+    for component in pipeline.components.values():
+        if isinstance(component, torch.nn.Module):
+            align(component)
     model = family.model(name, pipeline, schedule)
     model.distilled = distilled_guidance(model.net.config, overrides)
     return model
 
 
 def _check_tokenizer(folder: Path) -> None:
-    """Raise if a tokenizer is there as SentencePiece's own file only, and what reads it is not."""
+    """Raise if a tokenizer needs sentencepiece (it has no tokenizer.json), which is missing."""
     alone = (folder / "spiece.model").exists() and not (folder / "tokenizer.json").exists()
     if alone and importlib.util.find_spec("sentencepiece") is None:
         raise HarnessError(f"{folder} needs sentencepiece: pip install 'sampler-harness[hunyuan]'")
 
 
 def network_folder(source: str, part: str, half: bool = False) -> tuple[Path, str | None]:
-    """The folder of a network given by itself, or as `part` of a pipeline, and its files' variant.
+    """The folder of a network on its own or as `part` of a pipeline, and its files' variant.
 
-    `source` is a folder or a hub id, whose weights are fetched.
+    `source` is a folder, or a hub id, whose weights are downloaded.
     """
     path = Path(source).expanduser()
     if not path.is_dir():
@@ -148,7 +149,7 @@ def network_folder(source: str, part: str, half: bool = False) -> tuple[Path, st
 
 
 def _network(source: str, base: Path, part: str, dtype: str) -> Any:
-    """Another network for the pipeline in `base`, which must be of the same shape outwards."""
+    """A replacement network for the pipeline in `base`; HarnessError if its interface differs."""
     from diffusers import AutoModel
 
     folder, variant = network_folder(source, part, dtype in ("float16", "bfloat16"))
@@ -179,5 +180,4 @@ def _loaded(folder: str, load: Callable[..., Any], **options: Any) -> Any:
     try:
         return load(folder, local_files_only=True, **options)
     except (OSError, ValueError, ImportError) as error:
-        line = str(error).strip().splitlines()[0]
-        raise HarnessError(f"cannot load {folder}: {line}") from None
+        raise HarnessError(f"cannot load {folder}: {first_line(error)}") from None

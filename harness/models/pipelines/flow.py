@@ -20,7 +20,7 @@ from harness.models.pipelines.configurations import CheckpointSettings
 
 _SPACINGS = ("linspace", "trailing", "karras", "even")
 _FIRST = 1 - 1e-6
-"""The time that stands for 1, where sigma is infinite; the network is told 1."""
+"""The time used in place of 1, where sigma is infinite; the network's input is 1."""
 
 _OTHER_GRIDS = (
     "invert_sigmas",
@@ -33,7 +33,7 @@ _OTHER_GRIDS = (
 
 
 class FlowSettings(CheckpointSettings):
-    """What of a FlowMatchEulerDiscreteScheduler's configuration matters here.
+    """The settings read from a FlowMatchEulerDiscreteScheduler's configuration.
 
     `mu` is the user's own shift (its logarithm, or itself where `time_shift_type` is linear) for a
     checkpoint with dynamic shifting.
@@ -50,17 +50,16 @@ class FlowSettings(CheckpointSettings):
     mu: float | None = None
 
     @classmethod
-    def read(cls, found: Mapping[str, Any], overrides: Mapping[str, Any]) -> Self:
-        settings = super().read(found, overrides)
+    def read(cls, config: Mapping[str, Any], overrides: Mapping[str, Any]) -> Self:
+        settings = super().read(config, overrides)
         for name in _OTHER_GRIDS:
-            if found.get(name):
+            if config.get(name):
                 raise HarnessError(
-                    f"the checkpoint's scheduler_config.json asks for {name}={found[name]!r}, "
+                    f"the checkpoint's scheduler_config.json asks for {name}={config[name]!r}, "
                     "which is not supported: set it to false there"
                 )
         dynamic = ("base_shift", "max_shift", "base_image_seq_len", "max_image_seq_len")
-        needed = dynamic if settings.use_dynamic_shifting else ("shift",)
-        for name in needed:
+        for name in dynamic if settings.use_dynamic_shifting else ("shift",):
             if getattr(settings, name) is None and settings.mu is None:
                 raise HarnessError(
                     f"the checkpoint's scheduler_config.json has no {name}; give it as "
@@ -71,7 +70,7 @@ class FlowSettings(CheckpointSettings):
         return settings
 
     def dynamic_mu(self, tokens: int) -> float:
-        """The shift for pictures of so many patches, linear between the two given sizes."""
+        """The shift (mu) for pictures of `tokens` patches, linear between the two given sizes."""
         assert self.base_shift is not None
         assert self.max_shift is not None
         assert self.base_image_seq_len is not None
@@ -95,11 +94,11 @@ class FlowSettings(CheckpointSettings):
 
 
 class FlowSchedule:
-    """Levels of a flow model's times, ladders over them, and its network's variables.
+    """A flow model's schedule: its times as sigmas, its ladders, and its state's parametrisation.
 
     `shift` s moves time u to s u / (1 + (s - 1) u); grids are even before it, down to `lowest`. The
-    network knows times in [0, times]. `dynamic` are the settings that gave a shift which depends on
-    the picture's size.
+    network takes times in [0, times]. `dynamic` are the settings of a shift that depends on the
+    picture's size.
     """
 
     double = True  # x = z / (1 - t) is of the order of 1e6 at the start
@@ -111,10 +110,8 @@ class FlowSchedule:
         self.sigma_max = _FIRST / (1 - _FIRST)
 
     def check_tokens(self, tokens: int) -> None:
-        """Raise if a picture of so many patches has another shift than the checkpoint's size."""
-        if self._dynamic is None:
-            return
-        if self._dynamic.schedule(tokens).shift != self.shift:
+        """Raise if a picture of `tokens` patches has another shift than the checkpoint's size."""
+        if self._dynamic is not None and self._dynamic.schedule(tokens).shift != self.shift:
             raise HarnessError(
                 "this checkpoint shifts its times with the picture's size: at this one it is "
                 f"MODEL(mu={self._dynamic.dynamic_mu(tokens):.6g})"
@@ -156,8 +153,7 @@ class FlowSchedule:
         """
         spacing = choose_spacing(spacing, "linspace", _SPACINGS, rho, "a flow model")
         bottom = float(_sigma(_shifted(torch.tensor(self.lowest).double(), self.shift)))
-        high = sigma_max or self.sigma_max
-        low = sigma_min or bottom
+        high, low = sigma_max or self.sigma_max, sigma_min or bottom
         check_range(low, high, 1e-6, self.sigma_max)
         if spacing == "karras":
             if sigma_max is None:
@@ -173,10 +169,10 @@ class FlowSchedule:
         times = torch.linspace(first, last, levels, dtype=torch.float64)[:steps]
         sigmas = _sigma(_shifted(times, self.shift))
         sigmas[0] = high
-        return check_ladder(torch.cat([sigmas, torch.zeros(1, dtype=torch.float64)]))
+        return check_ladder(torch.nn.functional.pad(sigmas, (0, 1)))
 
     def _unshifted(self, sigma: float) -> float:
-        """The time before the shift of a level; 1 of the first."""
+        """The unshifted time of a level; 1 at the first."""
         if sigma >= self.sigma_max * (1 - 1e-9):
             return 1.0
         t = sigma / (1 + sigma)

@@ -1,4 +1,4 @@
-"""Models that are downloaded from the Hugging Face hub: a row each, and any other hub id."""
+"""Models of the Hugging Face hub: the registered checkpoints, and any other hub id."""
 
 from __future__ import annotations
 
@@ -29,28 +29,30 @@ def _add(
     unet: str | None = None,
     **about: Any,
 ) -> None:
-    """Register a public checkpoint with the settings that its papers and card use.
+    """Register a public checkpoint with the settings of its paper and model card.
 
     `unet` is the hub id of a U-Net that replaces the pipeline's own. Nothing is downloaded before
     it is needed.
     """
     defaults: dict[str, Any] = {"size_multiple": 8, "batch_size": 8, "abilities": PIXEL_ABILITIES}
-    entry = ModelEntry(
-        name=name,
-        title=title,
-        source=repo if unet is None else f"{repo} with {unet}",
-        licence=licence,
-        size=(size, size),
-        revision=lambda: "+".join(map(revision, [repo, unet] if unet else [repo])),
-        ladders=lambda overrides: read_ladders(small_files(repo), overrides),
-        load=lambda request: _load(request, repo, name, unet),
-        **{**defaults, **about},
+    MODELS.add(
+        name,
+        ModelEntry(
+            name=name,
+            title=title,
+            source=repo if unet is None else f"{repo} with {unet}",
+            licence=licence,
+            size=(size, size),
+            revision=lambda: "+".join(map(revision, [repo, unet] if unet else [repo])),
+            ladders=lambda overrides: read_ladders(small_files(repo), overrides),
+            load=lambda request: _load(request, repo, name, unet),
+            **{**defaults, **about},
+        ),
     )
-    MODELS.add(name, entry)
 
 
 def any_hub_entry(repo: str) -> ModelEntry:
-    """The entry of a hub id without a row: kind and size from its small configuration files."""
+    """The entry of an unregistered hub id: kind and size from its small configuration files."""
     return folder_entry(
         small_files(repo),
         repo,

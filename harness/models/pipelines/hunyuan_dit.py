@@ -12,15 +12,15 @@ from harness.models.pipelines.families import PIPELINES, Family
 from harness.models.pipelines.noise_schedule import read_schedule
 from harness.models.pipelines.pipeline_model import PipelineModel
 
-_CLIP_TOKENS, _T5_TOKENS = 77, 256  # what the pipeline lets its text encoders read
-_TRAINED_GRID = 512  # pixels a side of the pictures whose positions all others are scaled to
-_ORIGINAL_SIZE = (1024, 1024)  # what the pipeline tells the network of a picture's source
+_CLIP_TOKENS, _T5_TOKENS = 77, 256  # the pipeline's lengths of text
+_TRAINED_GRID = 512  # side in pixels of the grid that positions are scaled to
+_ORIGINAL_SIZE = (1024, 1024)  # the source size that the pipeline conditions on
 
 
 class HunyuanDiT(PipelineModel):
     """A transformer with rotary positions, conditioned on a bilingual CLIP and mT5 with masks.
 
-    Version 1.1 is also told a style (the only one there is) and the picture's sizes.
+    Version 1.1 is also conditioned on a style (there is only one) and the picture's sizes.
     """
 
     part = "transformer"

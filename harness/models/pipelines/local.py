@@ -1,4 +1,4 @@
-"""Models in folders on this machine: diffusers pipelines as `save_pretrained` writes them."""
+"""Models in local folders: diffusers pipelines as `save_pretrained` writes them."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def folder_entry(
     family = family_of(folder)
     network = read_json(folder / family.network / "config.json")
     vae = read_json(folder / "vae" / "config.json")
-    # AutoencoderTiny says it of its encoder and decoder apart
+    # AutoencoderTiny configures its encoder and decoder apart
     blocks = vae.get("block_out_channels") or vae.get("encoder_block_out_channels")
     if not blocks or not isinstance(network.get("sample_size"), int):
         raise HarnessError(f"{folder} does not say its size: no sample_size or block_out_channels")
@@ -56,14 +56,14 @@ def folder_entry(
 def read_ladders(folder: Path, overrides: dict[str, Any]) -> Ladders:
     """The checkpoint's noise schedule, from its small files alone."""
     family = family_of(folder)
-    parts_of(folder, overrides)  # what is wrong with components is said before weights load
+    parts_of(folder, overrides)  # raises for invalid components before weights load
     if family.other_network(overrides) is None:
         distilled_guidance(read_json(folder / family.network / "config.json"), overrides)
     return family.schedule(folder, family.settings(overrides))
 
 
 def network_revision(source: str, part: str) -> str:
-    """What identifies the weights of a network given by itself, by its folder or hub id."""
+    """The revision of a network on its own: its folder's fingerprint, or its hub id's commit."""
     if Path(source).expanduser().is_dir():
         return fingerprint(network_folder(source, part)[0])
     return hub_revision(source)
@@ -72,14 +72,14 @@ def network_revision(source: str, part: str) -> str:
 def fingerprint(folder: Path) -> str:
     """A hash of a folder's configurations and weights; see `files_fingerprint`."""
     suffixes = (".json", ".safetensors", ".bin", ".txt")
-    found = [path for path in sorted(folder.rglob("*")) if path.suffix in suffixes]
-    return files_fingerprint({path.relative_to(folder).as_posix(): path for path in found})
+    paths = [path for path in sorted(folder.rglob("*")) if path.suffix in suffixes]
+    return files_fingerprint({path.relative_to(folder).as_posix(): path for path in paths})
 
 
 def files_fingerprint(files: Mapping[str, Path]) -> str:
-    """A hash of files under the names they are given; of large ones, of evenly spaced parts.
+    """A hash of files and their names; of large files, evenly spaced blocks are hashed.
 
-    Two checkpoints of one architecture differ in nearly every block, so some of them tell.
+    Two checkpoints of one architecture differ in nearly every block, so some blocks suffice.
     """
     digest = hashlib.sha256()
     for name, path in files.items():

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from harness.core.errors import HarnessError
+from harness.core.errors import HarnessError, first_line
 from harness.core.libraries import align, quiet
 
 _ADAPTER = "harness"
@@ -41,12 +41,11 @@ class LoraScales:
         self._used: str | None = None
 
     def use(self, name: str | None) -> None:
-        """Make the network's weights those of a scale; None: without the LoRA."""
-        if name == self._used:
-            return
-        for layer, weight in self._weights.items():
-            weight.data = self._sets[name][layer]
-        self._used = name
+        """Switch the network to the weights of a scale; None: without the LoRA."""
+        if name != self._used:
+            for layer, weight in self._weights.items():
+                weight.data = self._sets[name][layer]
+            self._used = name
 
 
 def _load(pipeline: Any, file: str) -> None:
@@ -64,5 +63,4 @@ def _load(pipeline: Any, file: str) -> None:
         with quiet():
             pipeline.load_lora_weights(file, adapter_name=_ADAPTER)
     except (ValueError, RuntimeError, OSError) as error:
-        line = str(error).strip().splitlines()[0]
-        raise HarnessError(f"cannot load the LoRA {file}: {line}") from None
+        raise HarnessError(f"cannot load the LoRA {file}: {first_line(error)}") from None

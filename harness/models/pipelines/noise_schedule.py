@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal, get_args
 import numpy as np
 import torch
 from pydantic import Field
+from torch.nn import functional
 from typing_extensions import Self
 
 from harness.core.errors import HarnessError
@@ -30,9 +31,9 @@ from harness.models.pipelines.configurations import CheckpointSettings, read_sch
 
 
 class SchedulerSettings(CheckpointSettings):
-    """What of a scheduler configuration matters here.
+    """The settings read from a checkpoint's scheduler configuration.
 
-    The defaults are what Stable Diffusion's own checkpoints say: some fine-tunes' files leave keys
+    The defaults are those of Stable Diffusion's own checkpoints: some fine-tunes' files leave keys
     out, and the defaults of diffusers' scheduler classes are another family's.
     """
 
@@ -50,8 +51,8 @@ class SchedulerSettings(CheckpointSettings):
     set_alpha_to_one: bool = False
 
     @classmethod
-    def read(cls, found: Mapping[str, Any], overrides: Mapping[str, Any]) -> Self:
-        settings = super().read(found, overrides)
+    def read(cls, config: Mapping[str, Any], overrides: Mapping[str, Any]) -> Self:
+        settings = super().read(config, overrides)
         if settings.trained_betas is None:
             for key in ("beta_start", "beta_end", "beta_schedule"):
                 if getattr(settings, key) is None:
@@ -83,7 +84,7 @@ def read_schedule(folder: Path, overrides: Mapping[str, Any]) -> DiscreteSchedul
 
 
 class DiscreteSchedule:
-    """Sigma of every timestep of a checkpoint, ladders over them, and its network's variables.
+    """A checkpoint's schedule: sigma of every timestep, its ladders, and its parametrisation.
 
     `alphas_cumprod` [T] is the checkpoint's table. `last` is the level after the last step:
     abar[0] (sigma 0.0292 for Stable Diffusion), or 0 where `set_alpha_to_one`.
@@ -143,7 +144,7 @@ class DiscreteSchedule:
         return x / (1 + sigma.to(x.dtype) ** 2).sqrt()
 
     def denoised(self, x: torch.Tensor, sigma: torch.Tensor, output: torch.Tensor) -> torch.Tensor:
-        """D of the network's prediction."""
+        """D from the network's epsilon, v or sample prediction."""
         sigma = sigma.to(x.dtype)
         if self.prediction == "epsilon":
             return x - sigma * output
@@ -173,18 +174,24 @@ class DiscreteSchedule:
             return karras_ladder(steps, low, high, rho, self.last)
         if spacing == "karras_rounded":
             return close_ladder(
-                lambda n: self._nearest(rho_grid(n, low, high, rho or RHO)), steps, low, self.last
+                lambda n: self._at(self.time_of(rho_grid(n, low, high, rho or RHO))),
+                steps,
+                low,
+                self.last,
             )
         if steps >= len(self.sigmas):
             raise HarnessError(f"steps {steps}: the model knows {len(self.sigmas)} timesteps")
-        cut = sigma_min is not None or sigma_max is not None
-        bounds = self.time_of(torch.tensor([low, high])).round()
-        first, final = float(bounds[1]), float(bounds[0])
+        final, first = self.time_of(torch.tensor([low, high])).round().tolist()
         if spacing == "linspace":
-            return close_ladder(lambda n: self._linspace(first, final, n), steps, low, self.last)
+            return close_ladder(
+                lambda n: self._at(torch.linspace(first, final, n, dtype=torch.float64)),
+                steps,
+                low,
+                self.last,
+            )
         if spacing == "trailing":
             times = _trailing(first, final, steps)
-        elif cut:
+        elif sigma_min is not None or sigma_max is not None:
             times = torch.linspace(first, max(final, self.steps_offset), steps).double()
         else:
             stride = len(self.sigmas) // steps
@@ -194,26 +201,21 @@ class DiscreteSchedule:
                 f"steps_offset {self.steps_offset} puts the first of {steps} steps beyond the "
                 f"model's {len(self.sigmas)} timesteps"
             )
-        sigmas = self.sigmas[times.round().long()]
-        if float(sigmas[-1]) == self.last:  # nothing is left to step over
-            return check_ladder(sigmas)
-        return check_ladder(torch.cat([sigmas, torch.tensor([self.last], dtype=torch.float64)]))
+        sigmas = self._at(times)
+        if float(sigmas[-1]) != self.last:
+            sigmas = functional.pad(sigmas, (0, 1), value=self.last)
+        return check_ladder(sigmas)
 
-    def _nearest(self, sigmas: torch.Tensor) -> torch.Tensor:
-        """The levels of the timesteps next to those of `sigmas`."""
-        return self.sigmas[self.time_of(sigmas).round().long()]
-
-    def _linspace(self, first: float, last: float, levels: int) -> torch.Tensor:
-        times = torch.linspace(first, last, levels, dtype=torch.float64)
+    def _at(self, times: torch.Tensor) -> torch.Tensor:
+        """The sigmas of the nearest whole timesteps."""
         return self.sigmas[times.round().long()]
 
 
 def _trailing(first: float, final: float, steps: int) -> torch.Tensor:
     """Whole timesteps [steps] from `first` down, the last of them a stride above `final` - 1.
 
-    Rounded before 1 is subtracted, as diffusers does: ties go to the even number. And by numpy's
-    range, whose own rounding says where 1000/48 times 3, 62.5, goes.
+    Rounded before 1 is subtracted, as diffusers does: ties go to the even number. By numpy's
+    arange, whose rounding decides ties such as 3 * 1000/48 = 62.5.
     """
     top = first + 1
-    times = np.arange(top, final, -(top - final) / steps)[:steps].round() - 1
-    return torch.from_numpy(times)
+    return torch.from_numpy(np.arange(top, final, -(top - final) / steps)[:steps].round() - 1)

@@ -1,4 +1,4 @@
-"""What all diffusers pipelines share behind the model contract."""
+"""The base class of diffusers pipelines that are adapted to the model contract."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _DECODED_PIXELS = 2**20
 
 
 class Schedule(Ladders, Protocol):
-    """A family's variables: its times, its own state, and what its network's output means."""
+    """A family's noise schedule: its times, its state's scaling, and its network's prediction."""
 
     double: bool  # whether its states need float64
 
@@ -30,14 +30,14 @@ class Schedule(Ladders, Protocol):
         """The level of the network's times, float64."""
 
     def native(self, x: torch.Tensor, sigma: torch.Tensor) -> torch.Tensor:
-        """The state in the family's own variables, which are what its network sees."""
+        """The state in the family's own scaling, which is its network's input."""
 
     def denoised(self, x: torch.Tensor, sigma: torch.Tensor, output: torch.Tensor) -> torch.Tensor:
-        """The estimate D of x0 that a network's output amounts to."""
+        """The estimate D of x0 from a network's output."""
 
 
 class PipelineModel:
-    """A loaded pipeline behind the model contract (see models/base.py).
+    """A loaded pipeline as a Model (see models/base.py).
 
     A family gives `part`, the name of its network in the pipeline, `encode` and `evaluate`.
     """
@@ -68,8 +68,8 @@ class PipelineModel:
     def evaluate(
         self, z: torch.Tensor, timestep: torch.Tensor, condition: Condition
     ) -> torch.Tensor:
-        """The network's output [B, C, h, w] at its own state `z` and times [B] (float32); of models
-        with a level for every pixel, also [B, h, w]."""
+        """The network's output [B, C, h, w] at its own state `z` and times [B] (float32), or
+        [B, h, w] for models with a level for every pixel."""
         raise NotImplementedError
 
     def latent_shape(self, size: tuple[int, int]) -> tuple[int, int, int]:
@@ -77,16 +77,15 @@ class PipelineModel:
         return (channels, size[0] // self.scale, size[1] // self.scale)
 
     def start(self, noise: torch.Tensor, sigma: torch.Tensor) -> torch.Tensor:
-        """Noise and data of unit variance: where data vanishes, the family's state is the noise."""
+        """noise * sqrt(1 + sigma^2), which is unit noise in the family's own scaling."""
         return noise.to(self.device, self.state_dtype) * (1 + sigma**2).sqrt()
 
     @torch.inference_mode()
     def encode_negative(self, negatives: Sequence[str | None]) -> Condition | None:
-        """None is what the checkpoint does without a negative prompt: zeros where its pipeline says
-        so (SDXL), else the encoded empty string. "" is always the encoded empty string."""
+        """Conditions of negative prompts. None is the checkpoint's own default: zeros where its
+        pipeline says so (SDXL), else the encoded empty string; "" is always the latter."""
         texts = list(dict.fromkeys(text or "" for text in negatives))
-        condition = self.encode(texts)
-        condition = take(condition, [texts.index(text or "") for text in negatives])
+        condition = take(self.encode(texts), [texts.index(text or "") for text in negatives])
         if getattr(self.pipeline.config, "force_zeros_for_empty_prompt", False):
             for row, text in enumerate(negatives):
                 if text is None:
@@ -95,7 +94,7 @@ class PipelineModel:
         return condition
 
     def warn_of_cut(self, prompts: Sequence[str], tokenizer: Any, limit: int) -> None:
-        """Say in the log which prompts are longer than what the text encoder reads."""
+        """Log a warning for each prompt that is longer than the text encoder's limit."""
         for prompt in prompts:
             tokens = len(tokenizer(prompt, truncation=False, verbose=False).input_ids)
             if tokens > limit:
@@ -148,8 +147,7 @@ class PipelineModel:
 
     @torch.inference_mode()
     def decode(self, native: torch.Tensor) -> torch.Tensor:
-        vae, config = self.vae, self.vae.config
-        dtype = self.dtype
+        vae, config, dtype = self.vae, self.vae.config, self.dtype
         if dtype == torch.float16 and getattr(config, "force_upcast", False):
             dtype = torch.float32
             vae.to(dtype)
@@ -158,11 +156,11 @@ class PipelineModel:
             std = latents.new_tensor(config.latents_std).reshape(1, -1, 1, 1)
             latents = latents * std + latents.new_tensor(mean).reshape(1, -1, 1, 1)
         latents = latents + (getattr(config, "shift_factor", None) or 0.0)
-        # A decoder's activations at full size, not the network, are what fills a GPU.
+        # The decoder's activations at full size need more GPU memory than the network.
         at_once = max(1, _DECODED_PIXELS // (latents.shape[-2] * latents.shape[-1] * self.scale**2))
         parts = [vae.decode(part, return_dict=False)[0] for part in latents.split(at_once)]
-        pictures = torch.cat(parts)
-        return ((pictures.float() / 2 + 0.5).clamp(0, 1) * 255).round().to("cpu", torch.uint8)
+        pixels = (torch.cat(parts).float() / 2 + 0.5).clamp(0, 1)
+        return (pixels * 255).round().to("cpu", torch.uint8)
 
 
 class _AtScale:

@@ -48,9 +48,9 @@ class StableDiffusion(PipelineModel):
     ) -> torch.Tensor:
         extra: dict[str, Any] = {}
         if self.distilled is not None:
-            scales = torch.full((len(z),), self.distilled - 1)
             extra["timestep_cond"] = self.pipeline.get_guidance_scale_embedding(
-                scales, embedding_dim=self.net.config.time_cond_proj_dim
+                torch.full((len(z),), self.distilled - 1),
+                embedding_dim=self.net.config.time_cond_proj_dim,
             ).to(z.device, z.dtype, non_blocking=True)
         if self._is_xl:
             height, width = z.shape[-2] * self.scale, z.shape[-1] * self.scale
@@ -62,7 +62,7 @@ class StableDiffusion(PipelineModel):
         hooks: AbstractContextManager[None] = nullcontext()
         if timestep.ndim > 1:
             hooks = pixel_time(self.net, timestep, self.times[1])
-            timestep = timestep[:, 0, 0]  # not looked at
+            timestep = timestep[:, 0, 0]  # ignored: the hooks replace it
         with hooks:
             return self.net(
                 z, timestep, encoder_hidden_states=condition["text"], return_dict=False, **extra
@@ -75,7 +75,7 @@ class StableDiffusion(PipelineModel):
         return self.schedule.times
 
     def token_weights(self, prompt: str, objects: Sequence[Object]) -> torch.Tensor:
-        """[objects, tokens]: what averages each object's tokens; see object_columns.py."""
+        """Weights [objects, tokens] averaging over each object's tokens; see object_columns.py."""
         tokenizer = self.pipeline.tokenizer
         part = TextPart(tokenizer, tokenizer.model_max_length, clip_columns)
         return token_weights(self.name, [part], prompt, objects)

@@ -26,7 +26,7 @@ from harness.models.pipelines.hooks.object_columns import (
 from harness.models.pipelines.hooks.token_time import token_time
 from harness.models.pipelines.pipeline_model import PipelineModel
 
-_T5_TOKENS = 256  # what the pipeline lets T5 read
+_T5_TOKENS = 256  # the pipeline's length of T5's text
 
 
 class StableDiffusion3(PipelineModel):
@@ -68,7 +68,7 @@ class StableDiffusion3(PipelineModel):
         hooks: AbstractContextManager[None] = nullcontext()
         if timestep.ndim > 1:
             hooks = token_time(self.net, timestep, condition["pooled"])
-            # The text is of the whole picture. A constant map's mean is exact in float64.
+            # Text tokens get the mean of the map; of a constant map it is exact in float64.
             timestep = timestep.double().mean((1, 2)).to(timestep.dtype)
         with hooks:
             return self.net(
@@ -80,10 +80,10 @@ class StableDiffusion3(PipelineModel):
             )[0]
 
     def token_weights(self, prompt: str, objects: Sequence[Object]) -> torch.Tensor:
-        """[objects, tokens]: what averages each object's tokens; see object_columns.py.
+        """Weights [objects, tokens] that average over each object's tokens; see object_columns.py.
 
         The text is CLIP's tokens (both CLIPs have the same), then T5's: an object is half in each
-        where T5 is there. Tokens given by number are CLIP's.
+        if T5 is loaded. Tokens given by number are CLIP's.
         """
         pipeline = self.pipeline
         parts = [TextPart(pipeline.tokenizer, pipeline.tokenizer_max_length, clip_columns)]

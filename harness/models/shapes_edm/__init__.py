@@ -1,1 +1,1 @@
-"""An EDM network of the shapes world's classes: its training."""
+"""The embedded EDM networks of the shapes world's classes."""

@@ -26,12 +26,12 @@ def main() -> None:
     texts = captions(held=False)
     if args.first == 0:
         encoder = CLIPTextModel.from_pretrained(args.out / "text_encoder").eval()
-        said = []
+        states = []
         with torch.no_grad():
             for i in range(0, len(texts) + 1, BATCH):
                 ids = tokenize(words, [*texts, ""][i : i + BATCH])
-                said.append(encoder(ids).last_hidden_state.half().numpy())
-        np.save(args.out / "texts.npy", np.concatenate(said))
+                states.append(encoder(ids).last_hidden_state.half().numpy())
+        np.save(args.out / "texts.npy", np.concatenate(states))
     index = {text: i for i, text in enumerate(texts)}
     vae = AutoencoderTiny.from_pretrained(args.out / "vae").eval()
     vae = vae.to(memory_format=torch.channels_last)
@@ -43,13 +43,13 @@ def main() -> None:
     latents = np.lib.format.open_memmap(path, mode, np.float16, shape)
     which = np.lib.format.open_memmap(args.out / "captions.npy", mode, np.int32, shape[:1])
     for step in range(args.first, steps if args.last < 0 else args.last):
-        pixels, _, said_of = pictures(training_scene, SEED, step, BATCH)
+        pixels, _, drawn_captions = pictures(training_scene, SEED, step, BATCH)
         pixels = pixels.to(memory_format=torch.channels_last)
         with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
             encoded = vae.encode(pixels).latents.float() * scale
         rows = slice(step * BATCH, (step + 1) * BATCH)
         latents[rows] = encoded.numpy().astype(np.float16)
-        which[rows] = [index[text] for text in said_of]
+        which[rows] = [index[text] for text in drawn_captions]
         if step % 50 == 0:
             print(f"{step * BATCH} of {steps * BATCH} pictures", flush=True)
     latents.flush()

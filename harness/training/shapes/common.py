@@ -1,4 +1,4 @@
-"""What all training scripts share: seeded data, schedules, and checkpoints that survive a kill."""
+"""Shared by all training scripts: seeded data, learning rates, and resumable checkpoints."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ SceneMaker = Callable[[np.random.Generator], tuple[Scene, str]]
 
 
 def arguments(description: str, **defaults: int) -> argparse.Namespace:
-    """Command-line options every script has (`--out`, `--threads`), and integer ones of its own."""
+    """Parse the options of every script (`--out`, `--threads`), and its own integer ones."""
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--out", type=Path, default=Path("train-shapes"), help="working folder")
     parser.add_argument("--threads", type=int, default=1)
@@ -43,9 +43,9 @@ def arguments(description: str, **defaults: int) -> argparse.Namespace:
 def run_stages(
     package: str, stages: Sequence[tuple[str, str]], out: Path, more: Callable[[str], list[str]]
 ) -> None:
-    """Run the scripts of `package` in turn, but those that are done, with their options.
+    """Run the scripts of `package` in order with their options; skips those that are done.
 
-    `more` gives further options of a stage.
+    `more` returns further options of a stage.
     """
     out.mkdir(parents=True, exist_ok=True)
     for stage, options in stages:
@@ -59,7 +59,7 @@ def run_stages(
 
 
 def write_reference(name: str, features: Sequence[np.ndarray], source: str) -> None:
-    """Moments of judge features [n, F], in parts, as `refs/NAME.npz`; `source` says of what."""
+    """Write moments of judge features (parts of [n, F]) to `refs/NAME.npz` with their `source`."""
     x = np.concatenate(features)
     judge = (WEIGHTS / "judge.safetensors").read_bytes()
     path = PACKAGE.parent / "refs" / f"{name}.npz"
@@ -81,7 +81,7 @@ def pictures(
 ) -> tuple[Tensor, list[Scene], list[str]]:
     """Fresh drawings of one step: [B, 3, 64, 64] in [-1, 1], their scenes and captions.
 
-    They depend on (seed, step) alone, so a resumed run sees what an uninterrupted one sees.
+    They depend on (seed, step) alone, so that resuming changes nothing.
     """
     rng = np.random.default_rng((seed, step))
     scenes, captions = zip(*(make(rng) for _ in range(batch)), strict=True)

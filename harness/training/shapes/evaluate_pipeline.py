@@ -46,16 +46,16 @@ def generate(
 
     empty = encode([""])
     for start in range(0, len(prompts), batch):
-        said = encode(prompts[start : start + batch])
+        text = encode(prompts[start : start + batch])
         z = noise[start : start + batch]
         schedule.set_timesteps(steps)
         for t in schedule.timesteps:
             if guidance == 1.0:
-                v = pipe.unet(z, t, said).sample
+                v = pipe.unet(z, t, text).sample
             else:
-                both = torch.cat([empty.expand_as(said), said])
-                free, told = pipe.unet(torch.cat([z, z]), t, both).sample.chunk(2)
-                v = free + guidance * (told - free)
+                both = torch.cat([empty.expand_as(text), text])
+                uncond, cond = pipe.unet(torch.cat([z, z]), t, both).sample.chunk(2)
+                v = uncond + guidance * (cond - uncond)
             z = schedule.step(v, t, z).prev_sample
         shown = pipe.vae.decode(z / pipe.vae.config.scaling_factor).sample
         out.append(shown.clamp(-1, 1).add(1).mul(127.5).round().to(torch.uint8))

@@ -141,24 +141,24 @@ def names(spec: Spec) -> tuple[str, ...]:
 
 def embeddings(model: CLIPModel, pixels: Tensor, ids: Tensor) -> tuple[Tensor, Tensor]:
     """Picture and caption embeddings [B, 64], not normalised."""
-    seen = model.visual_projection(model.vision_model(pixel_values=pixels).pooler_output)
-    told = model.text_projection(model.text_model(input_ids=ids).pooler_output)
-    return seen.float(), told.float()
+    image = model.visual_projection(model.vision_model(pixel_values=pixels).pooler_output)
+    text = model.text_projection(model.text_model(input_ids=ids).pooler_output)
+    return image.float(), text.float()
 
 
 def contrastive(
-    seen: Tensor, said: Tensor, spoilt: Tensor, scale: Tensor, found: list[Spec]
+    image: Tensor, text: Tensor, spoilt: Tensor, scale: Tensor, specs: list[Spec]
 ) -> tuple[Tensor, Tensor]:
-    """Symmetric InfoNCE; captions of the same objects elsewhere in the batch count for nothing.
+    """Symmetric InfoNCE; captions of the same objects elsewhere in the batch are masked.
 
-    seen, said [B, D]; spoilt [B, K, D]. Also returns the share of hard negatives that score lower.
+    image, text [B, D]; spoilt [B, K, D]. Also returns the share of hard negatives that score lower.
     """
-    seen, said, spoilt = (F.normalize(v, dim=-1) for v in (seen, said, spoilt))
-    keys = [hash(names(spec)) for spec in found]
+    image, text, spoilt = (F.normalize(v, dim=-1) for v in (image, text, spoilt))
+    keys = [hash(names(spec)) for spec in specs]
     key = torch.tensor(keys)
     same = (key[:, None] == key[None]) & ~torch.eye(len(key), dtype=torch.bool)
-    logits = (scale * seen @ said.T).masked_fill(same, -1e4)
-    hard = scale * torch.einsum("bd,bkd->bk", seen, spoilt)
+    logits = (scale * image @ text.T).masked_fill(same, -1e4)
+    hard = scale * torch.einsum("bd,bkd->bk", image, spoilt)
     target = torch.arange(len(key))
     loss = F.cross_entropy(torch.cat([logits, hard], 1), target) + F.cross_entropy(logits.T, target)
     lower = (logits.diagonal()[:, None] > hard).float().mean()
@@ -169,26 +169,26 @@ def contrastive(
 def measure(model: CLIPModel, words: CLIPTokenizer, seed: int) -> tuple[float, float, float]:
     """Retrieval@1 of 100; shares of hard negatives and of flipped relations that score lower."""
     pixels, _, captions = pictures(training_scene, seed, 0, 500)
-    found = [read(caption) for caption in captions]
-    seen, said = embeddings(model, pixels, tokenize(words, captions))
+    specs = [read(caption) for caption in captions]
+    image, text = embeddings(model, pixels, tokenize(words, captions))
     rng = np.random.default_rng(seed)
-    spoilt = [write(spoil(s, rng)) for s in found]
+    spoilt = [write(spoil(s, rng)) for s in specs]
     _, wrong = embeddings(model, pixels[:1], tokenize(words, spoilt))
-    flips = [i for i, s in enumerate(found) if s.relation]
+    flips = [i for i, s in enumerate(specs) if s.relation]
     turned = [
-        write(dataclasses.replace(found[i], relation=OPPOSITE[str(found[i].relation)]))
+        write(dataclasses.replace(specs[i], relation=OPPOSITE[str(specs[i].relation)]))
         for i in flips
     ]
     _, flipped = embeddings(model, pixels[:1], tokenize(words, turned))
-    seen, said, wrong, flipped = (F.normalize(v, dim=-1) for v in (seen, said, wrong, flipped))
-    right = (seen * said).sum(1)
+    image, text, wrong, flipped = (F.normalize(v, dim=-1) for v in (image, text, wrong, flipped))
+    right = (image * text).sum(1)
     best = [
         captions[start + int(i)] == captions[start + k]
         for start in range(0, 500, 100)
-        for k, i in enumerate((seen[start : start + 100] @ said[start : start + 100].T).argmax(1))
+        for k, i in enumerate((image[start : start + 100] @ text[start : start + 100].T).argmax(1))
     ]
-    lower = right > (seen * wrong).sum(1)
-    turned_lower = right[flips] > (seen[flips] * flipped).sum(1)
+    lower = right > (image * wrong).sum(1)
+    turned_lower = right[flips] > (image[flips] * flipped).sum(1)
     return float(np.mean(best)), float(lower.float().mean()), float(turned_lower.float().mean())
 
 
@@ -212,14 +212,14 @@ def main() -> None:
         rng = np.random.default_rng((SEED, step, 1))
         set_rate(optimiser, cosine(step, args.steps, 1e-3))
         pixels, scenes, captions = pictures(training_scene, SEED, step, args.batch)
-        found = [read(caption) for caption in captions]
-        wrong = [write(spoil(spec, rng)) for spec in found for _ in range(NEGATIVES)]
+        specs = [read(caption) for caption in captions]
+        wrong = [write(spoil(spec, rng)) for spec in specs for _ in range(NEGATIVES)]
         with torch.autocast("cpu", torch.bfloat16):
-            seen, told = embeddings(model, pixels, tokenize(words, captions + wrong))
-        spoilt = told[args.batch :].unflatten(0, (-1, NEGATIVES))
+            image, text = embeddings(model, pixels, tokenize(words, captions + wrong))
+        spoilt = text[args.batch :].unflatten(0, (-1, NEGATIVES))
         scale = model.logit_scale.exp().clamp(max=100)
-        pairs, lower = contrastive(seen, told[: args.batch], spoilt, scale, found)
-        shown = readers(seen, scenes)
+        pairs, lower = contrastive(image, text[: args.batch], spoilt, scale, specs)
+        shown = readers(image, scenes)
         optimiser.zero_grad()
         (pairs + shown).backward()
         torch.nn.utils.clip_grad_norm_(weights, 1.0)

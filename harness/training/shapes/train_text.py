@@ -1,8 +1,8 @@
 """Trains the pipeline's text encoder (a CLIPTextModel) on captions alone.
 
-Its final hidden states, which the U-Net attends to, must tell linearly what the caption says: at
-a noun its colour, shape, count and size; at the end token both objects; at the first and second
-padding token the first and the second object with its part in the relation.
+Linear probes must read from its final hidden states, which the U-Net attends to: at a noun its
+colour, shape, count and size; at the end token both objects; at the first and second padding token
+the first and the second object with its part in the relation.
 """
 
 from __future__ import annotations
@@ -166,11 +166,11 @@ def main() -> None:
     log = Log(100)
     for step in range(start, args.steps):
         rng = np.random.default_rng((SEED, step))
-        found = [training_spec(rng) for _ in range(args.batch)]
+        drawn = [training_spec(rng) for _ in range(args.batch)]
         # Some empty captions, because the unconditional half of guidance reads them.
-        said = [spec if rng.random() > 0.03 else None for spec in found]
-        targets = torch.tensor([labels(spec) for spec in said])
-        ids = tokenize(words, [write(spec) if spec else "" for spec in said])
+        kept = [spec if rng.random() > 0.03 else None for spec in drawn]
+        targets = torch.tensor([labels(spec) for spec in kept])
+        ids = tokenize(words, [write(spec) if spec else "" for spec in kept])
         set_rate(optimiser, cosine(step, args.steps, 1.5e-3, floor=0.3))
         with torch.autocast("cpu", torch.bfloat16):
             hidden = model(input_ids=ids).last_hidden_state

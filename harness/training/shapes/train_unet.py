@@ -89,13 +89,13 @@ class Data:
         noise = torch.randn(size, *self.latents.shape[1:], generator=rng)[share]
         rows, times, dropped = rows[share], times[share], dropped[share]
         clean = self.latents[rows].float()
-        said = torch.where(dropped, len(self.texts) - 1, self.which[rows])
+        captions = torch.where(dropped, len(self.texts) - 1, self.which[rows])
         signal = self.signal[times][:, None, None, None]
         noisy = signal.sqrt() * clean + (1 - signal).sqrt() * noise
         target = signal.sqrt() * noise - (1 - signal).sqrt() * clean
         # The decoder forgives noise of 0.3: the times of levels below it are drawn and weigh less.
         ratio = (signal / (1 - signal)).flatten()
-        return noisy, times, self.texts[said].float(), target, 4 / (4 + ratio)
+        return noisy, times, self.texts[captions].float(), target, 4 / (4 + ratio)
 
 
 def average_gradients(weights: list[torch.nn.Parameter], workers: int) -> None:
@@ -132,10 +132,10 @@ def work(rank: int, args: argparse.Namespace) -> None:
     log = Log(100)
     for step in range(start, args.stop or args.steps):
         set_rate(optimiser, rate(step, args.steps))
-        noisy, times, said, target, weight = data.batch(step, args.batch, share)
+        noisy, times, texts, target, weight = data.batch(step, args.batch, share)
         with torch.autocast("cpu", torch.bfloat16):
-            got = fast(noisy.to(memory_format=torch.channels_last), times, said).sample
-        error = (got.float() - target).square().mean((1, 2, 3))
+            output = fast(noisy.to(memory_format=torch.channels_last), times, texts).sample
+        error = (output.float() - target).square().mean((1, 2, 3))
         loss = (weight * error).mean()
         optimiser.zero_grad()
         loss.backward()

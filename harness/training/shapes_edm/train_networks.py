@@ -73,7 +73,7 @@ def _closes_a_branch(name: str) -> bool:
 def batch(step: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Pictures [B, 3, 32, 32] in [-1, 1], unit noise, sigma [B, 1, 1, 1], labels [B, 48].
 
-    They depend on the step alone, so a resumed run sees what a whole one sees. Labels are one-hot
+    They depend on the step alone, so that resuming changes nothing. Labels are one-hot
     rows, of zeros where they are left out.
     """
     rng = np.random.default_rng((SEED, step))
@@ -83,8 +83,8 @@ def batch(step: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     stream = generator(SEED, step)
     noise = torch.randn(pixels.shape, generator=stream)
     sigma = (P_MEAN + P_STD * torch.randn(BATCH, 1, 1, 1, generator=stream)).exp()
-    told = torch.rand(BATCH, 1, generator=stream) >= DROPOUT
-    return pixels, noise, sigma, F.one_hot(torch.from_numpy(chosen), CLASSES) * told
+    labelled = torch.rand(BATCH, 1, generator=stream) >= DROPOUT
+    return pixels, noise, sigma, F.one_hot(torch.from_numpy(chosen), CLASSES) * labelled
 
 
 def loss_of(net: nn.Module, pixels: Tensor, noise: Tensor, sigma: Tensor, labels: Tensor) -> Tensor:
@@ -100,15 +100,15 @@ def rate(step: int, steps: int) -> float:
 
 
 def unconditional(weights: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The weights of a network of no classes that equals one whose labels are all zero.
+    """The weights of the unconditional network that equals this one at zero labels.
 
-    What is left of the labels' layer then, its bias, goes into the next layer's.
+    The bias of the label layer is folded into that of the next layer.
     """
-    found = {name: value for name, value in weights.items() if ".map_label." not in name}
+    merged = {name: value for name, value in weights.items() if ".map_label." not in name}
     bias = weights["model.map_label.bias"]
     first = "model.map_layer0"
-    found[f"{first}.bias"] = weights[f"{first}.bias"] + weights[f"{first}.weight"] @ bias
-    return found
+    merged[f"{first}.bias"] = weights[f"{first}.bias"] + weights[f"{first}.weight"] @ bias
+    return merged
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""What a published checkpoint holds: its networks, and the plain values beside them."""
+"""Published checkpoints: their networks, and the plain values beside them."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ _MISSING = object()
 
 @dataclass(frozen=True)
 class StoredNetwork:
-    """A network of a checkpoint, as what its class needs to be built again and filled.
+    """A network of a checkpoint: its class, constructor arguments and stored tensors.
 
-    `class_name` is None where the file holds tensors by name only. `attributes` are the plain
-    ones of the instance (img_resolution, label_dim, sigma_data ...); `tensors` the parameters and
+    `class_name` is None where the file holds tensors by name only. `attributes` are the instance's
+    plain values (img_resolution, label_dim, sigma_data ...); `tensors` the parameters and
     persistent buffers by the names of its state_dict, not read yet.
     """
 
@@ -41,11 +41,11 @@ class StoredNetwork:
     tensors: Mapping[str, StoredTensor]
 
     def state_dict(self) -> dict[str, torch.Tensor]:
-        """Its tensors, of the types in the file, on the CPU and in memory of their own."""
+        """Its tensors, in the file's dtypes, copied to memory on the CPU."""
         return {name: tensor.load() for name, tensor in self.tensors.items()}
 
     def known_class(self, source: str) -> str:
-        """Its class's name. Raises HarnessError, which names `source`, where the file has none."""
+        """The name of its class. Raises HarnessError, which names `source`, if it is unknown."""
         if self.class_name is None:
             raise HarnessError(
                 f"{source} holds tensors without the class of their network: write a .safetensors "
@@ -55,7 +55,7 @@ class StoredNetwork:
 
     @property
     def parameters(self) -> int:
-        """How many numbers its parameters have (its tensors, where parameters are not told)."""
+        """The number of its parameters (of all tensors' elements, where none are marked)."""
         marked = [t for t in self.tensors.values() if t.parameter] or self.tensors.values()
         return sum(math.prod(tensor.shape) for tensor in marked)
 
@@ -71,7 +71,7 @@ class Checkpoint:
 
     @property
     def default(self) -> str | None:
-        """The key of the network that the file stands for: `ema`, or the only one."""
+        """The key of the default network: `ema`, or the only one."""
         if "ema" in self.networks:
             return "ema"
         return next(iter(self.networks)) if len(self.networks) == 1 else None
@@ -79,7 +79,7 @@ class Checkpoint:
     def network(self, key: str | None = None) -> StoredNetwork:
         """The network of a key; without one, the default.
 
-        Raises HarnessError where there is none, or several and neither a key nor `ema`.
+        Raises HarnessError if the file has none, or has several without `ema` and no key is given.
         """
         if not self.networks:
             raise HarnessError(
@@ -97,8 +97,8 @@ class Checkpoint:
 def read_checkpoint(path: str | Path) -> Checkpoint:
     """A `.pkl` of EDM or EDM2, or a `.pt` of torch.save, read without executing anything in it.
 
-    Weights stay in the file until `state_dict` is asked for; the parse is remembered until the
-    file changes. Raises HarnessError with a one-line reason for everything else.
+    Weights are read by `state_dict` only; the parse is cached until the file changes. Raises
+    HarnessError with a one-line reason for any other file.
     """
     path = Path(path).expanduser()
     try:
@@ -148,7 +148,7 @@ def _parse(path: Path, data: memoryview, budget: Budget) -> tuple[str, Any]:
 
 
 def _other_kind(start: bytes) -> str:
-    """What a file is that is no checkpoint."""
+    """The kind of a file that is no checkpoint, for the message."""
     text = start.lstrip().lower()
     kinds = [
         (
@@ -166,11 +166,11 @@ def _other_kind(start: bytes) -> str:
         ),
     ]
     other = "it is neither a pickle of protocol 2 or later nor a file of torch.save"
-    return next((what for found, what in kinds if found), other)
+    return next((what for matches, what in kinds if matches), other)
 
 
 class _Assembly:
-    """From the stand-ins of a file to networks and plain values, at bounded cost."""
+    """Builds networks and plain values from a file's stand-ins, at bounded cost."""
 
     def __init__(self, budget: Budget, size: int) -> None:
         self._budget, self._size = budget, size
@@ -182,8 +182,7 @@ class _Assembly:
         for key, part in value.items():
             if not _MODULE_NAME.fullmatch(key):
                 raise Refused(f"it is damaged: {show(key)} as the name of a network")
-            network = self._network(part)
-            if network is not None:
+            if network := self._network(part):
                 networks[key] = network
             else:
                 plain = self._plain(part)
@@ -191,7 +190,7 @@ class _Assembly:
         return Checkpoint(path, form, networks, others)
 
     def _network(self, value: Any) -> StoredNetwork | None:
-        """The network that a value is, if it is one: something with parameters."""
+        """The value as a network, if it has parameters, else None."""
         if type(value) is dict and value and all(isinstance(k, str) for k in value):
             if not all(isinstance(tensor, StoredTensor) for tensor in value.values()):
                 return None
@@ -214,7 +213,7 @@ class _Assembly:
         return StoredNetwork(value.class_name, kwargs, self._plain(_public(state)), tensors)
 
     def _check_size(self, tensors: Mapping[str, StoredTensor]) -> None:
-        """Tensors that share one storage many times over would fill the memory."""
+        """Raise Refused for tensors that share storages so often that they would fill memory."""
         if sum(tensor.nbytes for tensor in tensors.values()) > self._size:
             raise Refused("its tensors are larger than the file")
 
@@ -249,7 +248,7 @@ class _Assembly:
             self._collect(child, f"{prefix}{self._check_name(name)}.", tensors, depth + 1)
 
     def _plain(self, value: Any, depth: int = 0, *, strict: bool = False) -> Any:
-        """A value as JSON knows it; what is none is left out, or refused if `strict`."""
+        """A value as JSON data; other values are left out, or refused if `strict`."""
         self._budget.spend()
         if depth > _MAX_DEPTH:
             raise Refused(f"its values are nested more than {_MAX_DEPTH} deep")
@@ -282,10 +281,10 @@ def _public(state: Mapping[Any, Any]) -> dict[str, Any]:
 
 
 def _items(state: Mapping[Any, Any], table: str) -> Any:
-    found = state.get(table, {})
-    if type(found) is not dict:
-        raise Refused(f"it is damaged: {table} of a module is a {_kind(found)}")
-    return found.items()
+    entries = state.get(table, {})
+    if type(entries) is not dict:
+        raise Refused(f"it is damaged: {table} of a module is a {_kind(entries)}")
+    return entries.items()
 
 
 def _kind(value: object) -> str:

@@ -1,4 +1,4 @@
-"""A published checkpoint's network as safetensors and JSON, which need no restricted reader."""
+"""Converts a published checkpoint's network to safetensors and JSON."""
 
 from __future__ import annotations
 
@@ -13,13 +13,12 @@ from harness.models.edm.checkpoints.checkpoint import read_checkpoint
 def convert(path: Path, out: Path | None = None, network: str | None = None) -> tuple[Path, Path]:
     """Write `NAME.safetensors` and `NAME.json` into `out` (default: beside the file).
 
-    NAME is the file's own, with the network's where one was asked for. Tensors keep their types.
+    NAME is the file's own, followed by `network` where that is given. Tensors keep their types.
     Raises HarnessError if a file of that name exists, or if there is no such network.
     """
     from safetensors.torch import save_file
 
-    checkpoint = read_checkpoint(path)
-    chosen = checkpoint.network(network)
+    chosen = read_checkpoint(path).network(network)
     about = {
         "class_name": chosen.known_class(str(path)),
         "init_kwargs": chosen.init_kwargs,

@@ -1,4 +1,4 @@
-"""What stands for the few globals that published checkpoints name: inert, and checked."""
+"""Inert, checked stand-ins for the few globals that published checkpoints name."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ STORAGES = {
 
 @dataclass(eq=False)
 class Storage:
-    """`numel` numbers of a type; their bytes may follow later in the file."""
+    """A storage of `numel` numbers; its bytes may follow later in the file."""
 
     dtype: torch.dtype
     numel: int
@@ -47,7 +47,7 @@ class Storage:
 
 @dataclass(frozen=True, eq=False)
 class StoredTensor:
-    """A tensor in the file: known to lie within its storage, copied from it on demand."""
+    """A tensor in the file, checked to lie within its storage; `load` copies it."""
 
     storage: Storage
     offset: int
@@ -64,7 +64,7 @@ class StoredTensor:
         return math.prod(self.shape) * self.dtype.itemsize
 
     def load(self) -> torch.Tensor:
-        """The tensor, contiguous, in memory of its own; its numbers are copied once."""
+        """A contiguous copy of the tensor; its numbers are copied once."""
         if not self.nbytes:
             return torch.empty(self.shape, dtype=self.dtype)
         size = self.dtype.itemsize
@@ -77,7 +77,7 @@ class StoredTensor:
 
 @dataclass(eq=False)
 class Instance(Buildable):
-    """An object in the file: the name of its class, and what its __dict__ held."""
+    """An object in the file: the name of its class, and its __dict__."""
 
     class_name: str
     state: dict[str, Any] | None = None
@@ -121,7 +121,7 @@ def table(budget: Budget, load_bytes: Callable[[memoryview | bytes], Storage]) -
 
 @dataclass(frozen=True)
 class _Makers:
-    """Stand-ins that copy what they are given, and pay for it: it may be given often."""
+    """Stand-ins that copy their arguments, and charge the budget for each copy."""
 
     budget: Budget
 
@@ -143,7 +143,7 @@ class _Makers:
         raise damaged("set")
 
     def encode(self, arguments: tuple[Any, ...]) -> bytes:
-        """How protocol 2 writes bytes."""
+        """The stand-in for _codecs.encode, which protocol 2 writes bytes with."""
         match arguments:
             case (str(text), "latin1"):
                 self.budget.spend(len(text) // 64)
@@ -155,7 +155,7 @@ class _Makers:
 
 
 def persistent_object(arguments: tuple[Any, ...]) -> Instance:
-    """An object with its class's source, which is left alone."""
+    """The stand-in for a persistent object; the source of its class is ignored."""
     match arguments:
         case ({"type": "class", "version": 6, "class_name": str(name), "state": dict() as state},):
             if name.isascii() and name.isidentifier() and len(name) <= 100:
@@ -166,16 +166,15 @@ def persistent_object(arguments: tuple[Any, ...]) -> Instance:
 
 
 def tensor(arguments: tuple[Any, ...]) -> StoredTensor:
-    """torch._utils._rebuild_tensor_v2, within the bounds of its storage."""
+    """The stand-in for torch._utils._rebuild_tensor_v2; checks the bounds of its storage."""
     match arguments:
         case (Storage() as storage, int(offset), tuple(shape), tuple(stride), bool(), hooks):
             pass
         case _:
             raise damaged("torch._utils._rebuild_tensor_v2")
     _check_hooks(hooks)
-    check_sizes((offset,))
-    check_sizes(shape)
-    check_sizes(stride)
+    for sizes in ((offset,), shape, stride):
+        check_sizes(sizes)
     count = math.prod(shape)
     last = _last(offset, shape, stride) if count else offset - 1
     if len(shape) != len(stride) or count > storage.numel or last >= storage.numel:
@@ -187,7 +186,7 @@ def tensor(arguments: tuple[Any, ...]) -> StoredTensor:
 
 
 def parameter(arguments: tuple[Any, ...]) -> StoredTensor:
-    """torch._utils._rebuild_parameter."""
+    """The stand-in for torch._utils._rebuild_parameter."""
     match arguments:
         case (StoredTensor() as data, bool(), hooks):
             _check_hooks(hooks)

@@ -1,4 +1,4 @@
-"""The two forms of torch.save's files, read by hand: the old stream and the zip archive."""
+"""Safe readers of torch.save's two formats: the legacy stream and the zip archive."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _MAX_DIRECTORY = 16 << 20
 
 
 def symbols(budget: Budget) -> Symbols:
-    """The table of stand-ins, nested storages read by this module."""
+    """The table of stand-ins, with this module's reader of nested storages."""
 
     def nested(data: memoryview | bytes) -> Storage:
         value = read_legacy(memoryview(data), budget)
@@ -34,7 +34,7 @@ def symbols(budget: Budget) -> Symbols:
 
 
 def read_legacy(data: memoryview, budget: Budget) -> Any:
-    """The value of a stream of torch.save's old form: five pickles, then the storages' data."""
+    """The value of a legacy torch.save stream: five pickles, then the storages' data."""
     storages: dict[str, Storage] = {}
     machine = Machine(data, symbols(budget), budget)
     if bytes(data[: len(LEGACY_START)]) != LEGACY_START:
@@ -51,8 +51,8 @@ def read_legacy(data: memoryview, budget: Budget) -> Any:
             case ("module", Symbol() as kind, _, _):  # a class of torch's, with its source
                 return kind
             case ("storage", Symbol() as kind, str(name), str(), numel, None):
-                storage = storages.setdefault(name, Storage(_dtype(kind), size_of(numel)))
-                return _same(storage, name, kind, numel)
+                new = Storage(_dtype(kind), size_of(numel))
+                return _same(storages.setdefault(name, new), name, kind, numel)
         raise Refused("it refers to something that is not a storage of its own")
 
     body = Machine(data, symbols(budget), budget, persistent)
@@ -64,8 +64,8 @@ def read_legacy(data: memoryview, budget: Budget) -> Any:
 
 
 def _read_storages(machine: Machine, names: Any, storages: dict[str, Storage]) -> None:
-    known = isinstance(names, list) and all(isinstance(name, str) for name in names)
-    if not known or sorted(names) != sorted(storages):
+    valid = isinstance(names, list) and all(isinstance(name, str) for name in names)
+    if not valid or sorted(names) != sorted(storages):
         raise Refused("it is damaged: its storages are not those that it refers to")
     for name in names:
         storage = storages[name]
@@ -89,7 +89,7 @@ def _dtype(kind: Symbol) -> torch.dtype:
 
 
 def read_zip(path: Path, data: memoryview, budget: Budget) -> Any:
-    """The value of a torch.save archive, whose members are stored as they are."""
+    """The value of a torch.save archive, whose members are stored uncompressed."""
     members = dict(_members(path, data))
     pickles = [name for name in members if name.count("/") == 1 and name.endswith("/data.pkl")]
     if len(pickles) != 1:
@@ -116,7 +116,7 @@ def read_zip(path: Path, data: memoryview, budget: Budget) -> Any:
 
 
 class _Directory(io.FileIO):
-    """A file of which only small parts are read: the archive's directory."""
+    """A file for reading an archive's directory; refuses reads of more than 16 MiB."""
 
     def read(self, size: int | None = -1, /) -> bytes:
         left = os.fstat(self.fileno()).st_size - self.tell()
@@ -127,7 +127,7 @@ class _Directory(io.FileIO):
 
 
 def _members(path: Path, data: memoryview) -> Iterator[tuple[str, memoryview]]:
-    """The names and bytes of an archive's members, nothing unpacked."""
+    """The names and contents of an archive's members, as views of the file."""
     try:
         with _Directory(path) as file, zipfile.ZipFile(file) as archive:
             entries = archive.infolist()

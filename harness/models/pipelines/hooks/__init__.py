@@ -1,1 +1,1 @@
-"""What samplers change or read inside a network, by forward hooks alone."""
+"""Forward hooks by which samplers change or record activations of a network."""

@@ -1,4 +1,4 @@
-"""Cross-attention maps of a diffusers U-Net, by forward hooks alone.
+"""Cross-attention maps of a diffusers U-Net, by forward hooks.
 
 The maps are computed once more from a layer's inputs, so that they do not depend on how the layer
 itself computes attention.
@@ -16,14 +16,14 @@ _SMALLEST_SIDE = 16
 
 
 class AttentionMaps:
-    """The mean over layers of attention to the text, on a grid of `size`; `layers` were seen."""
+    """The mean attention to the text over `layers` recorded layers, on a grid of `size`."""
 
     def __init__(self, size: tuple[int, int]) -> None:
         self.size, self.layers = size, 0
         self._total: torch.Tensor | float = 0.0
 
     def add(self, probabilities: torch.Tensor) -> None:
-        """One layer's [B, h w, tokens], the mean over its heads."""
+        """Add one layer's map [B, h w, tokens], the mean over its heads."""
         self._total = probabilities + self._total
         self.layers += 1
 
@@ -60,9 +60,9 @@ def attention_maps(unet: Any, size: tuple[int, int], rows: slice) -> Iterator[At
 def recorded(
     maps: AttentionMaps, layers: Sequence[Any], weigh: Callable[..., torch.Tensor]
 ) -> Iterator[AttentionMaps]:
-    """While open, add what `weigh(layer, args, kwargs)` gives of each layer's first call to `maps`.
+    """While open, add `weigh(layer, args, kwargs)` of each layer's first call to `maps`.
 
-    A policy's further evaluations (perturbed attention) are not the prompt's.
+    Further evaluations, such as those with perturbed attention, are not recorded.
     """
 
     def record(layer: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
@@ -76,16 +76,16 @@ def recorded(
 
 
 def _cross_attention(unet: Any) -> dict[int, list[Any]]:
-    """Level (0 is the latents' own size): its cross-attention layers."""
+    """Cross-attention layers by level; level 0 has the latents' own size."""
     deepest = len(unet.down_blocks) - 1
     blocks = [*enumerate(unet.down_blocks), (deepest, unet.mid_block)]
     blocks += [(deepest - i, block) for i, block in enumerate(unet.up_blocks)]
-    found: dict[int, list[Any]] = {}
+    by_level: dict[int, list[Any]] = {}
     for level, block in blocks:
         for transformer in getattr(block, "attentions", None) or []:
             layers = [part.attn2 for part in getattr(transformer, "transformer_blocks", [])]
-            found.setdefault(level, []).extend(layers)
-    return {level: layers for level, layers in found.items() if layers}
+            by_level.setdefault(level, []).extend(layers)
+    return {level: layers for level, layers in by_level.items() if layers}
 
 
 def _size_at(level: int, size: tuple[int, int]) -> tuple[int, int]:
@@ -94,7 +94,7 @@ def _size_at(level: int, size: tuple[int, int]) -> tuple[int, int]:
 
 
 def _probabilities(attention: Any, hidden: torch.Tensor, text: torch.Tensor) -> torch.Tensor:
-    """[B, heads, queries, tokens], as attention weighs them; float32 or wider."""
+    """Attention probabilities [B, heads, queries, tokens], float32 or wider."""
     wide = torch.promote_types(hidden.dtype, torch.float32)
     query, key = (
         attention.head_to_batch_dim(part).to(wide)

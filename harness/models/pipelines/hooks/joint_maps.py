@@ -1,4 +1,4 @@
-"""Attention of the image to the text in a multimodal transformer, by forward hooks alone.
+"""Attention of image to text tokens in a multimodal transformer, by forward hooks.
 
 No reference code exists for what AsynDM needs of it; the choices are our own. Joint attention
 weighs image and text tokens together; here an image token's weights are those among the text's
@@ -26,8 +26,9 @@ def joint_maps(transformer: Any, size: tuple[int, int], rows: slice) -> Iterator
     def weigh(attention: Any, args: Any, kwargs: dict[str, torch.Tensor]) -> torch.Tensor:
         image, text = kwargs["hidden_states"][rows], kwargs["encoder_hidden_states"][rows]
         # Sample by sample: all at once they are as large as the network's largest tensors.
-        each = [_probabilities(attention, *pair) for pair in zip(image, text, strict=True)]
-        return torch.stack(each)
+        return torch.stack(
+            [_probabilities(attention, *pair) for pair in zip(image, text, strict=True)]
+        )
 
     grid = AttentionMaps((size[0] // patch, size[1] // patch))
     with recorded(grid, [block.attn for block in blocks], weigh) as maps:
@@ -35,15 +36,14 @@ def joint_maps(transformer: Any, size: tuple[int, int], rows: slice) -> Iterator
 
 
 def _probabilities(attention: Any, image: torch.Tensor, text: torch.Tensor) -> torch.Tensor:
-    """[image tokens, text tokens], the mean over heads; float32 or wider."""
+    """Attention probabilities [image tokens, text tokens], mean over heads; float32 or wider."""
     query = _by_head(attention, attention.to_q(image), attention.norm_q)
     key = _by_head(attention, attention.add_k_proj(text), attention.norm_added_k)
-    scores = query @ key.transpose(1, 2) / query.shape[-1] ** 0.5
-    return scores.softmax(2).mean(0)
+    return (query @ key.transpose(1, 2) / query.shape[-1] ** 0.5).softmax(2).mean(0)
 
 
 def _by_head(attention: Any, projected: torch.Tensor, norm: Any) -> torch.Tensor:
-    """[heads, tokens, head's width]."""
+    """Projected tokens split into heads [heads, tokens, head's width], float32 or wider."""
     parts = projected.unflatten(1, (attention.heads, -1)).transpose(0, 1)
     parts = parts if norm is None else norm(parts)
     return parts.to(torch.promote_types(parts.dtype, torch.float32))

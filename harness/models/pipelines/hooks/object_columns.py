@@ -1,4 +1,4 @@
-"""Which columns of an attention map belong to a prompt's objects."""
+"""The text tokens (columns of an attention map) of a prompt's target objects."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class TextPart:
-    """One text encoder's columns of a map: `length` of them, an end token the last if it is cut.
+    """One text encoder's columns of a map: `length` of them, the last an end token if it is cut.
 
-    `columns(tokenizer, prompt, object)` tells which are an object's, were the part long enough.
+    `columns(tokenizer, prompt, object)` are an object's columns in text of unlimited length.
     """
 
     tokenizer: Any
@@ -30,7 +30,7 @@ class TextPart:
 def token_weights(
     name: str, parts: Sequence[TextPart], prompt: str, objects: Sequence[Object]
 ) -> torch.Tensor:
-    """[objects, columns]: what averages each object's tokens of an attention map, float32.
+    """Weights [objects, columns] that average an attention map over each object's tokens, float32.
 
     The parts lie one after another; an object is averaged over its tokens in each, then over the
     parts that have it. Zero for an object that the model `name` cuts off everywhere. Raises
@@ -46,14 +46,14 @@ def token_weights(
 
 def _weights(objects: Sequence[Object], part: TextPart, prompt: str) -> torch.Tensor:
     weights = torch.zeros(len(objects), part.length)
-    for row, one in enumerate(objects):
-        found = part.columns(part.tokenizer, prompt, one)
-        kept = [column for column in found if column < part.length - 1]
-        weights[row, kept] = 1 / max(1, len(found))
+    for row, target in enumerate(objects):
+        columns = part.columns(part.tokenizer, prompt, target)
+        kept = [column for column in columns if column < part.length - 1]
+        weights[row, kept] = 1 / max(1, len(columns))
     return weights
 
 
-def clip_columns(tokenizer: Any, prompt: str, one: Object) -> list[int]:
+def clip_columns(tokenizer: Any, prompt: str, target: Object) -> list[int]:
     """The columns of an object in CLIP's text, behind the start token.
 
     Words are tokenized on their own, so the tokens before a span are those of the text before.
@@ -62,32 +62,32 @@ def clip_columns(tokenizer: Any, prompt: str, one: Object) -> list[int]:
     def count(text: str) -> int:
         return len(tokenizer(text, add_special_tokens=False).input_ids)
 
-    if one.token is None:
+    if target.token is None:
         return [
             1 + count(prompt[:first]) + token
-            for first, last in one.spans
+            for first, last in target.spans
             for token in range(count(prompt[first:last]))
         ]
-    if one.token >= count(prompt):
+    if target.token >= count(prompt):
         raise HarnessError(
-            f"there is no token {one.token} in the prompt {prompt!r}: it has {count(prompt)}, "
+            f"there is no token {target.token} in the prompt {prompt!r}: it has {count(prompt)}, "
             "counted from 0"
         )
-    return [1 + one.token]
+    return [1 + target.token]
 
 
-def t5_columns(tokenizer: Any, prompt: str, one: Object) -> list[int]:
-    """The columns of an object in T5's text, which has no start token; none of a token by number,
-    for numbers are CLIP's."""
-    if one.token is not None:
+def t5_columns(tokenizer: Any, prompt: str, target: Object) -> list[int]:
+    """The columns of an object in T5's text, which has no start token; none for an object given by
+    a token's number, which is CLIP's."""
+    if target.token is not None:
         return []
     if not tokenizer.is_fast:
         raise HarnessError(
             "T5's tokenizer does not tell which word a token is of: use transformers 5 or later"
         )
-    found = tokenizer(prompt, add_special_tokens=False, return_offsets_mapping=True)
+    encoded = tokenizer(prompt, add_special_tokens=False, return_offsets_mapping=True)
     return [
         column
-        for column, (first, last) in enumerate(found.offset_mapping)
-        if any(max(first, begin) < min(last, end) for begin, end in one.spans)
+        for column, (first, last) in enumerate(encoded.offset_mapping)
+        if any(max(first, begin) < min(last, end) for begin, end in target.spans)
     ]

@@ -16,7 +16,7 @@ class Perturbed:
     """A diffusers network whose self-attention maps are the identity in the named layers.
 
     Ahn et al. 2024, arXiv:2403.17377: each position attends to itself alone, so its
-    value goes straight to the output projection. The layers are as ever between calls.
+    value goes straight to the output projection. Between calls the layers are unchanged.
     """
 
     def __init__(self, network: Network, net: torch.nn.Module, layers: tuple[str, ...]) -> None:
@@ -28,8 +28,7 @@ class Perturbed:
     ) -> torch.Tensor:
         with ExitStack() as stack:
             for attention in self._attentions:
-                hook = attention.register_forward_hook(_identity, with_kwargs=True)
-                stack.callback(hook.remove)
+                stack.callback(attention.register_forward_hook(_identity, with_kwargs=True).remove)
             return self._network.network(x, sigma, time, condition)
 
 
@@ -44,10 +43,10 @@ def _identity(
 def self_attentions(net: torch.nn.Module, layers: tuple[str, ...]) -> list[torch.nn.Module]:
     """The self-attention modules below the named layers: `mid`, `up_blocks.1`, ...
 
-    Raises HarnessError for a layer that has none, with those that there are.
+    Raises HarnessError for a layer without self-attention; it lists the layers that have some.
     """
     every = {name: m for name, m in net.named_modules() if name.split(".")[-1] == "attn1"}
-    found: dict[str, torch.nn.Module] = {}
+    chosen: dict[str, torch.nn.Module] = {}
     for layer in layers:
         named = re.compile(rf"(^|\.){re.escape(layer)}(\.|_|$)")
         below = {name: module for name, module in every.items() if named.search(name)}
@@ -57,5 +56,5 @@ def self_attentions(net: torch.nn.Module, layers: tuple[str, ...]) -> list[torch
                 f"pag_layers: the network has no self-attention in {layer!r}; it has some in "
                 f"{', '.join(blocks) or 'no layer'}"
             )
-        found |= below
-    return list(found.values())
+        chosen |= below
+    return list(chosen.values())

@@ -1,9 +1,9 @@
-"""A timestep for every patch of a multimodal transformer (MMDiT), by forward hooks alone.
+"""A timestep for every patch of a multimodal transformer (MMDiT), by forward hooks.
 
 AsynDM (Hu et al. 2025, arXiv:2510.04504) has it for U-Nets only: no reference code exists for
 transformers, the design is our own. Time enters an MMDiT (Esser et al. 2024, arXiv:2403.03206)
 where it shifts, scales and gates tokens, by one vector a sample. Inside `token_time` each image
-token gets the vectors of its own timestep; the text's tokens keep the one that the call gives.
+token gets the vectors of its own timestep; text tokens keep the timestep of the call.
 """
 
 from __future__ import annotations
@@ -41,12 +41,12 @@ def token_time(transformer: Any, times: torch.Tensor, pooled: torch.Tensor) -> I
 def _modulate_block(
     block: Any, embedded: torch.Tensor, index: torch.Tensor, hooks: ExitStack
 ) -> None:
-    """Let the block itself shift by 0, scale and gate by 1; do it token by token around its parts.
+    """Modulate a block token by token, around its parts; its own modulation becomes the identity.
 
     The first norm gives shift, scale and gate of attention, then of the feed-forward, then of a
     second attention if there is one.
     """
-    parts: Parts = ()  # each [R, D], of the call under way
+    parts: Parts = ()  # each [R, D], of the current call
 
     def after_norm(norm: Any, args: Parts, out: Parts) -> Parts:
         nonlocal parts

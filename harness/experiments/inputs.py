@@ -1,10 +1,13 @@
-"""What people write for seeds, sizes, names and paths, as the rooms below take it."""
+"""Seeds, sizes, names, paths and runs as users give them, read into what the harness works with."""
 
 from __future__ import annotations
 
+import hashlib
+import json
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 from harness.core.call import split_list
 from harness.core.errors import HarnessError
@@ -17,14 +20,15 @@ Names = str | Sequence[str]
 Size = str | int | tuple[int, int]
 RunLike = Run | str | Path
 Say = Callable[[str], object]
+"""Takes messages for the user, a line each: progress, warnings, what was left out."""
 
 
 def quiet(text: str) -> None:
-    """Say nothing: what a function does on the way shows in what it returns."""
+    """Drop a message: for functions whose return value holds all of it."""
 
 
 def to_stderr(text: str) -> None:
-    """Print what the caller should know on the way."""
+    """Print a message to standard error."""
     print(text, file=sys.stderr)
 
 
@@ -54,9 +58,15 @@ def names_of(names: Names) -> list[str]:
 
 
 def path_of(path: str | Path | None) -> str | None:
+    """A path as text."""
     return None if path is None else str(path)
 
 
 def run_of(run: RunLike) -> Run:
     """A run, or the one in a folder; raises HarnessError where there is none."""
     return run if isinstance(run, Run) else Run.open(str(run))
+
+
+def short_hash(value: Any) -> str:
+    """Eight hexadecimal digits for JSON-like `value`: the same request finds its folder again."""
+    return hashlib.sha256(json.dumps(value).encode()).hexdigest()[:8]

@@ -118,4 +118,4 @@ SHARED = {
     "batch_size": BatchSize,
     "workers": Workers,
 }
-"""What the command line says of experiments.options.Options."""
+"""The fields of experiments.options.Options as options of the command line."""

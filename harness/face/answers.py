@@ -1,4 +1,4 @@
-"""What a comparison gives: a verdict, tables as DataFrames, and itself in a notebook."""
+"""Results of comparisons: a verdict, tables as DataFrames, and how a notebook shows them."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ T = TypeVar("T", ComparisonTables, SurveyTable, MatrixTable)
 
 
 @dataclass(frozen=True, repr=False)
-class Judgement(Generic[T]):
-    """`tables` as they are stored in `folder`, where the report is written."""
+class Answer(Generic[T]):
+    """The result of a comparison: `tables` as stored in `folder`, where the report is written."""
 
     tables: T
     folder: str
@@ -34,7 +34,7 @@ class Judgement(Generic[T]):
 
     @property
     def page(self) -> Path:
-        """Where the report's page lies, once it is written."""
+        """The path of the report's page, once it is written."""
         from harness.reporting import brief
 
         return Path(self.folder) / brief(self.tables, self.folder).html
@@ -47,7 +47,7 @@ class Judgement(Generic[T]):
         return Path(write_report(self.tables, self.folder))
 
     def terminal(self) -> list[RenderableType]:
-        """What a terminal shows, for rich's Console."""
+        """Tables for a terminal, for rich's Console."""
         from harness.reporting import console_tables
 
         return console_tables(self.tables, self.folder)
@@ -62,7 +62,7 @@ class Judgement(Generic[T]):
         return f"<{type(self).__name__} in {self.folder}: {self.verdict}>"
 
 
-class Comparison(Judgement[ComparisonTables]):
+class Comparison(Answer[ComparisonTables]):
     """A candidate against its baselines."""
 
     @property
@@ -89,15 +89,15 @@ class Comparison(Judgement[ComparisonTables]):
 
 @dataclass(frozen=True, repr=False)
 class Tuned(Comparison):
-    """Two samplers at their best: what was chosen on the dev split of `trials` a side, compared on
-    the test split."""
+    """Two samplers tuned alike: each the best of `trials` on the dev split, compared on the test
+    split."""
 
     candidate: str
     baseline: str
     trials: int
 
 
-class Survey(Judgement[SurveyTable]):
+class Survey(Answer[SurveyTable]):
     """Several samplers, each against its baseline."""
 
     @property
@@ -106,8 +106,8 @@ class Survey(Judgement[SurveyTable]):
         return self.tables.points()
 
 
-class Matrix(Judgement[MatrixTable]):
-    """Everybody against everybody."""
+class Matrix(Answer[MatrixTable]):
+    """Every run against every other one."""
 
     @property
     def duels(self) -> pd.DataFrame:

@@ -1,4 +1,4 @@
-"""`harness evaluate`, `compare` and `report`: from finished runs to numbers."""
+"""`harness evaluate`, `compare`, `report` and `power`: from finished runs to numbers."""
 
 from __future__ import annotations
 
@@ -6,23 +6,24 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from harness.cli import app, options
+from harness.cli import app
+from harness.cli import option_types as options
 from harness.cli.skin import note, say, skin
 
 if TYPE_CHECKING:
-    from harness.face.results import Judgement
+    from harness.face.answers import Answer
 
 Metrics = Annotated[str, typer.Option(help="Comma-separated; see 'harness list metrics'.")]
 
 
-def show(found: Judgement[Any]) -> None:
-    """Write the report of what was compared and print its tables."""
+def show(found: Answer[Any]) -> None:
+    """Write the report of a comparison and print its tables."""
     found.report()
     show_tables(found)
 
 
-def show_tables(found: Judgement[Any]) -> None:
-    """What a terminal has room for, and where the report lies."""
+def show_tables(found: Answer[Any]) -> None:
+    """Print a comparison's tables, as wide as the terminal allows, and the report's path."""
     from rich.console import Console
 
     console = Console(highlight=False)
@@ -115,3 +116,48 @@ def report(
 
     The stored tables are enough for all but the pictures, which are the runs'.
     """
+
+
+@app.command(
+    epilog="Examples: [bold]harness power --rate 0.55 --ties 0.1[/bold] or "
+    "[bold]harness power --prompts 200[/bold]"
+)
+def power(
+    rate: Annotated[
+        float | None, typer.Option(help="The true winning rate that must show; default: 0.6.")
+    ] = None,
+    prompts: Annotated[
+        int | None, typer.Option(min=2, help="Instead: what so many prompts can show.")
+    ] = None,
+    ties: Annotated[float, typer.Option(help="Share of tied pairs.")] = 0.0,
+    prompt_share: Annotated[
+        float,
+        typer.Option(help="Share of the outcomes' variance that is the prompts' own, not noise."),
+    ] = 0.2,
+    alpha: Annotated[float, typer.Option(help="Two-sided level of the test.")] = 0.05,
+) -> None:
+    """How many prompts and seeds show a winning rate in 80 % of cases."""
+    import pandas as pd
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    import harness
+
+    found = harness.power(
+        rate=rate, prompts=prompts, ties=ties, prompt_share=prompt_share, alpha=alpha
+    )
+    table = Table(box=box.SIMPLE_HEAD)
+    names = ["seeds a prompt", "prompts", "pairs"]
+    for name in names if prompts is None else [*names, "winning rate that shows"]:
+        table.add_column(name, justify="right")
+    for seeds, count, pairs, *shown in found.itertuples(index=False):
+        rates = ["none" if pd.isna(rate) else f"{100 * rate:.1f} %" for rate in shown]
+        table.add_row(f"{seeds}", f"{count:,}", f"{pairs:,}", *rates)
+    console = Console(highlight=False)
+    console.print(table)
+    console.print(
+        f"In 80 % of cases, at level {alpha:g}, with {100 * ties:g} % ties and "
+        f"{100 * prompt_share:g} % of the variance between prompts; noise of each prompt its own.",
+        soft_wrap=True,
+    )

@@ -1,0 +1,157 @@
+"""`harness generate`, `sample` and `import`, and what their worker processes run."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from harness.cli import app
+from harness.cli import option_types as options
+from harness.cli.skin import Given, say, skin
+
+
+@app.command(
+    epilog="Examples: [bold]harness generate --model shapes --sampler ddim --seeds 0-3[/bold] or "
+    "[bold]torchrun --nproc-per-node=8 -m harness generate --model sdxl --sampler "
+    "'zigzag(steps=50)' --prompts drawbench[/bold]"
+)
+@skin("generate", say=say)
+def generate(
+    sampler: options.Samplers,
+    model: options.Model = "shapes",
+    guide: options.Guide = None,
+    prompts: options.Prompts = None,
+    seeds: options.Seeds = "0",
+    split: options.Split = None,
+    limit: options.Limit = None,
+    column: options.Column = None,
+    prompts_folder: options.PromptsFolder = None,
+    results: Annotated[
+        str | None,
+        typer.Option(
+            help="Folder for the runs, <model>/<sampler>-<hash>; default: results/<prompt set>."
+        ),
+    ] = None,
+    out: Annotated[
+        str | None, typer.Option(help="The run's own folder, instead (one sampler only).")
+    ] = None,
+    size: options.Size = None,
+    dtype: options.Dtype = None,
+    noise_key: options.NoiseKey = None,
+    negative: options.Negative = None,
+    device: options.Device = None,
+    threads: options.Threads = 1,
+    batch_size: options.BatchSize = None,
+    shard: options.Part = None,
+) -> None:
+    """Make a run's images: what is missing of them, on one process or under torchrun."""
+
+
+def _with_folder(given: Given) -> Given:
+    """Pictures go to `samples/` where no folder is named, unless latents alone are asked for."""
+    return given if "latents" in given else {"out": "samples", **given}
+
+
+@app.command(
+    epilog="Example: [bold]harness sample --prompt 'a red circle' --sampler 'zigzag(steps=20)' "
+    "--seed 0-3[/bold]"
+)
+@skin("sample", _with_folder, say=say)
+def sample(
+    prompt: Annotated[list[str] | None, typer.Option(help="A prompt; may be repeated.")] = None,
+    class_: Annotated[
+        list[int] | None,
+        typer.Option("--class", help="A class, for such models; may be repeated; default: drawn."),
+    ] = None,
+    model: options.Model = "shapes",
+    sampler: Annotated[str, typer.Option(help=options.SAMPLER_HELP)] = "ddim",
+    guide: options.Guide = None,
+    seed: Annotated[
+        list[str] | None,
+        typer.Option(help="0-3, or 0,2,5-8, may be repeated: every prompt with each; default: 0."),
+    ] = None,
+    negative: Annotated[
+        list[str] | None,
+        typer.Option(help='Negative prompt, one for all or one each; absent and "" differ.'),
+    ] = None,
+    objects: Annotated[
+        list[str] | None,
+        typer.Option(help='What asyndm holds back, "cat, hat": one for all prompts or one each.'),
+    ] = None,
+    size: options.Size = None,
+    out: Annotated[str | None, typer.Option(help="Folder for the pictures.")] = None,
+    noise: Annotated[
+        str | None, typer.Option(help="Replay recorded noise: .npz with 'noise' and 'draws'.")
+    ] = None,
+    latents: Annotated[
+        str | None, typer.Option(help="Write final latents and evaluation counts to this .npz.")
+    ] = None,
+    noise_key: Annotated[
+        str | None,
+        typer.Option(help="What noise depends on beside the seed: seed (nothing), prompt, index."),
+    ] = None,
+    dtype: options.Dtype = None,
+    device: options.Device = None,
+    threads: options.Threads = 1,
+    batch_size: options.BatchSize = None,
+) -> None:
+    """Draw pictures for prompts, or replay recorded noise exactly."""
+
+
+@app.command(
+    name="import",
+    epilog="Example: [bold]harness import my_images/ --manifest table.csv --name mysampler[/bold], "
+    "then [bold]harness evaluate[/bold] and [bold]harness compare[/bold] as with any run.",
+)
+@skin("import_images", say=say)
+def import_(
+    source: Annotated[str, typer.Argument(help="Images: a folder, a .zip or .parquet.")],
+    manifest: Annotated[
+        str | None,
+        typer.Option(help="Table with the columns file,prompt and, if known, seed, nfe, category."),
+    ] = None,
+    prompts: Annotated[
+        str | None,
+        typer.Option(
+            help="Beside a manifest: the prompt set that its prompts are of. Without one: a table "
+            "with the columns file,prompt,seed, or a prompt set or file in the images' order."
+        ),
+    ] = None,
+    column: options.Column = None,
+    image_column: options.ImageColumn = None,
+    paired: Annotated[
+        bool | None,
+        typer.Option(
+            "--paired/--unpaired",
+            help="They start from the same noise as the other runs at the same prompt and seed; "
+            "default: unpaired.",
+        ),
+    ] = None,
+    name: Annotated[str | None, typer.Option(help="The run's name; default: the source's.")] = None,
+    out: Annotated[str | None, typer.Option(help="The run's own folder.")] = None,
+    results: Annotated[str, typer.Option(help="Without --out: below imported/ in it.")] = "results",
+) -> None:
+    """Make a run of anybody's images, which stay where they are; again when they have changed.
+
+    Its prompts are those of the manifest. With --prompts as well, they are found by their text in
+    that set, so that the run can be compared with runs of it. Unpaired images are compared with
+    all images of their prompt.
+    """
+
+
+@app.command(hidden=True)
+def make_shards(
+    work: str,
+    device: options.Device = None,
+    threads: options.Threads = 1,
+    batch_size: options.BatchSize = None,
+) -> None:
+    """Make the shards that a file lists, shared with the other processes."""
+    from harness.runs.folder import Settings
+    from harness.runs.work import make_work, read_work
+    from harness.runs.workers import Ranks, pick_device
+
+    ranks = Ranks.from_environment()
+    settings = Settings(pick_device(device, ranks.local_rank), threads, batch_size)
+    make_work(read_work(work), settings, ranks)
