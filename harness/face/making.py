@@ -82,7 +82,8 @@ def generate(
         negative=negative,
         guide=guide,
     )
-    jobs = [planner.plan(text) for text in dict.fromkeys(texts)]
+    planned = {id(job): job for job in map(planner.plan, texts)}
+    jobs = list(planned.values())  # texts that mean the same are one run
     prompt_set = _prompts(jobs[0], path_of(prompts), split, limit, column, path_of(prompts_folder))
     root = path_of(results) or f"results/{prompt_set.name}"
     runs = [open_run(job, path_of(out) or f"{root}/{job.folder}", settings) for job in jobs]

@@ -179,12 +179,12 @@ class _Maker:
             dtype=self.model.state_dtype,
             device=self.model.device,
         )
+        negatives = [spec.negative] * len(texts)
+        notes = [prompt.notes for prompt in prompts]
+        own = None if scales is None else scales[start:stop]
+        applied = self._noted(spec)  # analyses the sampler, the first time
         began = perf_counter()  # attempts that run out of memory are not counted
         try:
-            negatives = [spec.negative] * len(texts)
-            notes = [prompt.notes for prompt in prompts]
-            own = None if scales is None else scales[start:stop]
-            applied = self._noted(spec)
             batch = self.models.run(spec.sampler, texts, negatives, noise, notes, applied, own)
             pixels = self.model.decode(batch.native)
         except torch.cuda.OutOfMemoryError:

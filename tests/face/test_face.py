@@ -73,6 +73,14 @@ def test_one_sampler_gives_its_run_and_a_run_its_tables(tmp_path: Path) -> None:
     assert "ddim" in again._repr_html_()
 
 
+def test_texts_that_mean_the_same_are_one_run(capsys: pytest.CaptureFixture[str]) -> None:
+    texts = ["ddim(steps=1)", "ddim(steps=1, eta=0)", "heun(steps=1)"]
+    runs = harness.generate(texts, model="gmm", prompts="prompts.txt")
+    assert [run.spec.sampler.name for run in runs] == ["ddim", "heun"]
+    images = sum(len(run.frame("images", ["item_id"])) for run in runs)
+    assert f"generate: {images}/{images}" in capsys.readouterr().err
+
+
 def test_without_metrics_those_that_both_runs_have_are_compared() -> None:
     a, b = harness.generate(["ddim(steps=2)", "heun(steps=2)"], model="gmm", prompts="prompts.txt")
     with pytest.raises(harness.HarnessError, match="no metric in common"):

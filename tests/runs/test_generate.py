@@ -53,6 +53,20 @@ def test_a_second_run_of_the_same_gives_the_same_bytes(tmp_path: Path) -> None:
     assert _images(tmp_path / "a") == _images(tmp_path / "b")
 
 
+def test_the_analysis_of_a_sampler_is_not_charged_to_its_images(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = make.sampler_coefficients
+
+    def slow(*of: Any) -> Any:
+        time.sleep(2)
+        return found(*of)
+
+    monkeypatch.setattr(make, "sampler_coefficients", slow)
+    _make(plan("gmm", "zigzag(steps=2)"), tmp_path, PROMPTS[:2], [0])
+    assert Run.open(str(tmp_path)).frame("timing")["seconds"].max() < 2
+
+
 def test_more_seeds_and_prompts_extend_a_run(tmp_path: Path) -> None:
     job = plan("gmm", "ddim(steps=3)")
     _make(job, tmp_path, PROMPTS[:40], [0])
