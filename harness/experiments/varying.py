@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import product
 from typing import Any
 
@@ -20,9 +20,10 @@ def parse_vary(asked: str | Sequence[str] | Vary) -> Vary:
     """Values by parameter from texts such as `guidance=1,2,4` or `interval[0]=0.1,0.3`, or from
     such a mapping."""
     if isinstance(asked, Mapping):
-        if bare := [name for name, values in asked.items() if not values]:
-            raise HarnessError(f"vary names no value of {bare[0]}")
-        return {name: [*values] for name, values in asked.items()}
+        for name, given in asked.items():
+            if isinstance(given, str) or not isinstance(given, Iterable) or not [*given]:
+                raise HarnessError(f"vary names no value of {name}: a list of values is needed")
+        return {name: [*given] for name, given in asked.items()}
     values: dict[str, list[Any]] = {}
     for text in [asked] if isinstance(asked, str) else asked:
         name, equals, listed = text.partition("=")

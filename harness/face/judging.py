@@ -68,6 +68,8 @@ def evaluate(
     make_metrics(names)
     declared = Declared(path_of(prompts), None, column, image_column)
     runs = _opened(run, declared, ranks, path_of(out), str(results))
+    if not runs:
+        raise HarnessError("no run is named: give a run, its folder, or images")
     rows: list[dict[str, object]] = []
     for opened in runs:
         report = _evaluated(opened, names, ranks, where, threads, batch_size, note)
@@ -204,6 +206,8 @@ def compare(
     run = run_of(candidate)
     given = [baseline] if isinstance(baseline, Run | str | Path) else baseline
     opened = [run_of(one) for one in given]
+    if not opened:
+        raise HarnessError("no baseline is named: give a run to compare with")
     names = _in_common([run, *opened]) if metrics is None else names_of(metrics)
     folder = path_of(out) or run.path
     if "human" in names and (fair or matrix):

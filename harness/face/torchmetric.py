@@ -55,6 +55,8 @@ class SetTorchmetric(torchmetrics.Metric):
         self.features.append(self.metric.features.encode(images.cpu()).to(self.device))
 
     def compute(self) -> torch.Tensor:
+        if not self.features:
+            return _number(Undefined("there are no images"), self.metric.about.name)
         statistic = self.metric.statistic()
         rows = dim_zero_cat(self.features).cpu().numpy()
         return _number(statistic.value(statistic.gather(rows)), self.metric.about.name)
@@ -80,7 +82,9 @@ class ItemTorchmetric(torchmetrics.Metric):
     def update(self, images: torch.Tensor, prompts: Sequence[str] | None = None) -> None:
         if prompts is None and self.metric.about.needs_prompts:
             raise HarnessError(f"{self.metric.name} needs the images' prompts")
-        texts = list(prompts or [""] * len(images))
+        texts = [""] * len(images) if prompts is None else list(prompts)
+        if len(texts) != len(images):
+            raise HarnessError(f"{len(texts)} prompts for {len(images)} images: give one each")
         self.metric.prepare(list(dict.fromkeys(texts)))
         rows = [ItemRow(text) for text in texts]
         scores = self.metric.score(images.cpu(), rows)

@@ -1,6 +1,6 @@
 """Realised guidance, a diagnostic: each step's displacement as a guidance scale at its start.
 
-The nominal scale (guidance_scale.py) adds up weights, as if all evaluations of a step saw one
+The nominal scale (probes/coefficients.py) adds up weights, as if all evaluations of a step saw one
 state. Here the step's displacement without fresh noise, over d sigma, is regressed on what guidance
 would have done at the step's first state:
 

@@ -11,8 +11,10 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any, TypeVar
 
@@ -139,16 +141,25 @@ def run_child(command: Sequence[str], environment: Mapping[str, str]) -> int:
 
     Where this process is stopped (by Ctrl-C, or a scheduler's SIGTERM to it alone), so is the
     child, which gets the time to stop its own: a killed torchrun would leave its workers behind,
-    with a GPU each.
+    with a GPU each. Signals reach the main thread alone: elsewhere only an error stops the child.
     """
+    with _sigterm_exits(), subprocess.Popen(command, env=dict(environment)) as child:
+        try:
+            return child.wait()
+        finally:
+            child.terminate()  # nothing if it has ended
+            child.wait()
+
+
+@contextmanager
+def _sigterm_exits() -> Iterator[None]:
+    """Let SIGTERM end this process as an exception, so that what is open is closed."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
     previous = signal.signal(signal.SIGTERM, _stop)
     try:
-        with subprocess.Popen(command, env=dict(environment)) as child:
-            try:
-                return child.wait()
-            finally:
-                child.terminate()  # nothing if it has ended
-                child.wait()
+        yield
     finally:
         signal.signal(signal.SIGTERM, previous)
 

@@ -11,7 +11,7 @@ and the sign is dropped, so this is not the weight that guidance has: with noise
 are what they are at every state, it is |nominal scale + < u, c - u > / || c - u ||^2|. A picture's
 scale is the plain mean over its altered steps, once a round; the last step is never altered. The
 published code has other formulas for methods that change a single prediction (PAG, CFG++, APG and
-more), which are not here. Never the default: guidance_scale.py has the scale that is matched.
+more), which are not here. Never the default: coefficients.py has the scale that is matched.
 """
 
 from __future__ import annotations
