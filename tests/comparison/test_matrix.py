@@ -124,7 +124,7 @@ def test_the_command_writes_the_page_and_prints_the_ranking(tmp_path, monkeypatc
     paths = [str(tmp_path / name) for name in "abc"]
     monkeypatch.setattr("harness.experiments.scoring.metric_info", lambda metric: GOOD)
     monkeypatch.setattr("harness.experiments.scoring.by_prompt", lambda metrics: {})
-    monkeypatch.setattr("harness.metrics.base.make_metrics", lambda names: [object()])
+    monkeypatch.setattr("harness.face.judging.make_metrics", lambda names: [object()])
     command = ["harness", "compare", *paths, "--metrics", "good", "--matrix"]
     monkeypatch.setattr(sys, "argv", [*command, "--out", str(tmp_path / "out")])
     with pytest.raises(SystemExit) as stop:
