@@ -1,4 +1,4 @@
-"""What all tests share: one CPU thread, no network, and the small models."""
+"""What all tests share: one CPU thread (or OMP_NUM_THREADS), no network, and the small models."""
 
 from __future__ import annotations
 
@@ -44,8 +44,8 @@ def misaligned(*modules: torch.nn.Module) -> list[str]:
 
 
 @pytest.fixture(autouse=True, scope="session")
-def _one_thread() -> None:
-    torch.set_num_threads(1)
+def _threads() -> None:
+    torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
 
 
 @pytest.fixture(scope="session")
