@@ -35,7 +35,7 @@ check: $(VENV)/.installed-dev
 	@$(BIN)/python -m pytest -q tests/test_layering.py
 
 certify: $(VENV)/.installed-dev
-	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -m golden --certificate refs/certified.json
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q tests -m golden --certificate=refs/certified.json
 
 report: $(VENV)/.installed
 	@$(BIN)/harness report '$(RUN)'
