@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -227,24 +228,13 @@ def compare(
         raise HarnessError("--fair compares two runs, --matrix all of them: give one of the two")
     if fair:
         return _fair(run, opened, names, folder, how, note)
-    if how != _WITHOUT_FAIR:
+    parameters = inspect.signature(compare).parameters
+    if how != {name: parameters[name].default for name in how}:
         raise HarnessError(
             "--match, --match-guidance, --curve, --device, --threads, --batch-size and --workers "
             "go with --fair"
         )
     return _matrix(run, opened, names, folder) if matrix else _plain(run, opened, names, folder)
-
-
-_WITHOUT_FAIR = {
-    "match": "macs",
-    "match_guidance": "constant",
-    "curve": "auto",
-    "device": None,
-    "threads": 1,
-    "batch_size": None,
-    "workers": None,
-}
-"""The defaults of the options of `compare` that go with `fair`."""
 
 
 def _in_common(runs: Sequence[Run]) -> list[str]:
