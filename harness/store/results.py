@@ -108,7 +108,7 @@ SUMMARY = {
     "macs": "float64",  # multiply-accumulates an image, without text encoder and decoder
     "se": "float64",  # of the mean, over prompts
     "seed_sd": "float64",  # standard deviation of the seeds' means; null with one seed
-    "standing": "string",  # best, tied (not distinguishable from the best at 95 %), or null
+    "standing": "string",  # best, tied (not told apart, all runs at once), or null
 }
 """`summary.parquet`: one row a run and metric, with what an image cost beside its score."""
 
