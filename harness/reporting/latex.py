@@ -60,8 +60,8 @@ def _scores(comparison: ComparisonTables) -> str:
         "Mean scores with their standard errors over prompts (SE) in brackets"
         + (f"; SD: standard deviation of the {_seeds(comparison)} seeds' means" if deviates else "")
         + ". Bold: best; underlined: not told apart from the best (all runs at once, paired by "
-        "prompt: of equal runs, any lacks its mark in at most 5 % of cases). Scores of whole sets have their intervals in brackets and are not "
-        f"marked. {_what(comparison)}"
+        "prompt: of equal runs, any lacks its mark in at most 5 % of cases). Scores of whole sets "
+        f"have their intervals in brackets and are not marked. {_what(comparison)}"
     )
     styler = pd.DataFrame(body).style.apply(lambda _: pd.DataFrame(marks), axis=None)
     return _latex(styler, caption, "tab:scores", prose=2)

@@ -47,7 +47,7 @@ def test_worse_runs_are_found_and_the_better_ones_kept():
 def test_runs_that_never_differ_or_never_meet_are_not_told_apart():
     same = np.random.default_rng(2).normal(size=(20, 1)) * np.ones(3)
     assert not told(same).any()
-    apart = same + [0, 1, 2]
+    apart = same + np.arange(3)
     apart[:10, 0] = apart[10:, 2] = np.nan  # the first and the last share no image
     assert told(apart).tolist() == [True, True, False]
     assert not told(apart[:, [0, 2]]).any()
@@ -58,7 +58,7 @@ def test_runs_that_never_differ_or_never_meet_are_not_told_apart():
 def test_missing_images_are_left_out_pair_by_pair():
     """A run with few images takes no evidence from the others."""
     rng = np.random.default_rng(3)
-    scores = rng.normal(size=(40, 3)) + [0, 2, 0]
+    scores = rng.normal(size=(40, 3)) + np.array([0, 2, 0])
     few = scores.copy()
     few[4:, 2] = np.nan
     assert told(scores).tolist() == [True, False, True]
@@ -73,7 +73,7 @@ def test_shared_noise_takes_five_seeds_and_counts_them():
         assert told(scores.reshape(-1, 3), seeds, shared=True).any() == (seeds == 8)
         effects = rng.normal(size=(1, seeds, 3))
         assert not told((scores[..., [0, 0, 0]] + effects).reshape(-1, 3), seeds, True).any()
-    one_prompt = rng.normal(size=(30, 2)) + [0, 3]
+    one_prompt = rng.normal(size=(30, 2)) + np.array([0, 3])
     assert told(one_prompt, 30, shared=True).tolist() == [True, False]
 
 
