@@ -9,8 +9,10 @@ import pandas as pd
 from harness.comparison import human_votes, pairs, rating
 from harness.comparison.cost import run_cost
 from harness.comparison.guidance_scales import guided_run, run_guidance
+from harness.comparison.resampling import resampled_means
 from harness.comparison.same_noise import check_same_noise
 from harness.comparison.set_differences import set_results
+from harness.comparison.statistics import Floats
 from harness.comparison.summary import mean_scores
 from harness.core.errors import HarnessError, unknown
 from harness.metrics.base import PromptMetric
@@ -121,15 +123,17 @@ def tabulate(
     metrics: Sequence[MetricInfo],
     items: Collection[str] | None = None,
     by_prompt: Mapping[str, PromptMetric] | None = None,
-) -> tuple[dict[str, RunFacts], list[Mean]]:
-    """Facts and mean scores of runs by name, without comparing them.
+) -> tuple[dict[str, RunFacts], list[Mean], dict[str, Floats]]:
+    """Facts and mean scores of runs by name, without comparing them; and by metric, the runs' means
+    [1000, runs] over resampled prompts.
 
     `items` and `by_prompt` as for `compare`.
     """
     scored = {n: pairs.read_items(run, metrics, items, by_prompt) for n, run in sides.items()}
     tabled = {name: side.items for name, side in scored.items()}
     runs = {name: _facts(run, scored[name], None) for name, run in sides.items()}
-    return runs, mean_scores(runs, tabled, metrics)
+    resampled = {metric.name: resampled_means(tabled, metric) for metric in metrics}
+    return runs, mean_scores(runs, tabled, metrics), resampled
 
 
 def _facts(run: Run, scored: pairs.Scored, plain: Run | None) -> RunFacts:
