@@ -34,10 +34,10 @@ def guidance(
 
     from harness.experiments.inputs import seeds_of, size_of
     from harness.runs import single as sampling
+    from harness.runs.devices import pick_device
     from harness.runs.folder import Settings
     from harness.runs.plan import plan
     from harness.runs.realised import realised_guidance
-    from harness.runs.workers import pick_device
 
     where = pick_device(device)
     job = plan(model, sampler, size=size_of(size or None), dtype=dtype, device=where)

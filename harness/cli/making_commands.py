@@ -43,6 +43,7 @@ def generate(
     device: options.Device = None,
     threads: options.Threads = 1,
     batch_size: options.BatchSize = None,
+    workers: options.Copies = None,
     shard: options.Part = None,
 ) -> None:
     """Make a run's images: what is missing of them, on one process or under torchrun."""
@@ -148,10 +149,11 @@ def make_shards(
     batch_size: options.BatchSize = None,
 ) -> None:
     """Make the shards that a file lists, shared with the other processes."""
+    from harness.runs.devices import pick_device
     from harness.runs.folder import Settings
+    from harness.runs.ranks import Ranks
     from harness.runs.work import make_work, read_work
-    from harness.runs.workers import Ranks, pick_device
 
-    ranks = Ranks.from_environment()
+    ranks = Ranks.from_environment(device)
     settings = Settings(pick_device(device, ranks.local_rank), threads, batch_size)
     make_work(read_work(work), settings, ranks)

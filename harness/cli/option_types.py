@@ -59,6 +59,9 @@ Negative = Annotated[
 Device = Annotated[str | None, typer.Option(help="cpu, cuda or cuda:N; default: a GPU if any.")]
 Threads = Annotated[int, typer.Option(min=1, help="CPU threads of each process.")]
 BatchSize = Annotated[int | None, typer.Option(min=1, help="Images at once; default: the model's.")]
+Copies = Annotated[
+    int | None, typer.Option(min=1, help="Processes to start here, without a launcher; default: 1.")
+]
 Part = Annotated[
     str | None,
     typer.Option("--shard", help="i/n: only this part, for machines without a common launcher."),
