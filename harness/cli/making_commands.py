@@ -8,17 +8,19 @@ import typer
 
 from harness.cli import app
 from harness.cli import option_types as options
+from harness.cli.sampler_argument import Sampler, Samplers, Typed, needed, several, single
 from harness.cli.skin import Given, say, skin
 
 
 @app.command(
-    epilog="Examples: [bold]harness generate --model shapes --sampler ddim --seeds 0-3[/bold] or "
-    "[bold]torchrun --nproc-per-node=8 -m harness generate --model sdxl --sampler "
-    "'zigzag(steps=50)' --prompts drawbench[/bold]"
+    epilog="Examples: [bold]harness generate ddim --model shapes --seeds 0-3[/bold] or "
+    "[bold]torchrun --nproc-per-node=8 -m harness generate 'zigzag(steps=50)' --model sdxl "
+    "--prompts drawbench[/bold]"
 )
-@skin("generate", say=say)
+@skin("generate", needed(several), say=say)
 def generate(
-    sampler: options.Samplers,
+    sampler: Samplers = None,
+    typed: Typed = None,
     model: options.Model = "shapes",
     guide: options.Guide = None,
     prompts: options.Prompts = None,
@@ -51,22 +53,24 @@ def generate(
 
 def _with_folder(given: Given) -> Given:
     """Pictures go to `samples/` where no folder is named, unless latents alone are asked for."""
+    given = single(given)
     return given if "latents" in given else {"out": "samples", **given}
 
 
 @app.command(
-    epilog="Example: [bold]harness sample --prompt 'a red circle' --sampler 'zigzag(steps=20)' "
+    epilog="Example: [bold]harness sample 'zigzag(steps=20)' --prompt 'a red circle' "
     "--seed 0-3[/bold]"
 )
 @skin("sample", _with_folder, say=say)
 def sample(
+    sampler: Sampler = None,
+    typed: Typed = None,
     prompt: Annotated[list[str] | None, typer.Option(help="A prompt; may be repeated.")] = None,
     class_: Annotated[
         list[int] | None,
         typer.Option("--class", help="A class, for such models; may be repeated; default: drawn."),
     ] = None,
     model: options.Model = "shapes",
-    sampler: Annotated[str, typer.Option(help=options.SAMPLER_HELP)] = "ddim",
     guide: options.Guide = None,
     seed: Annotated[
         list[str] | None,
@@ -97,7 +101,7 @@ def sample(
     threads: options.Threads = 1,
     batch_size: options.BatchSize = None,
 ) -> None:
-    """Draw pictures for prompts, or replay recorded noise exactly."""
+    """Draw pictures for prompts (by default with ddim), or replay recorded noise exactly."""
 
 
 @app.command(

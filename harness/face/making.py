@@ -74,7 +74,7 @@ def generate(
     chosen = seeds_of(seeds)
     part = parse_part(shard) if shard else (0, 1)
     if out and len(texts) > 1:
-        raise HarnessError("--out is one run's folder: give one --sampler, or --results")
+        raise HarnessError("--out is one run's folder: give one sampler, or --results")
     ranks = Ranks.from_environment(device)
     if workers and ranks.world > 1:
         raise HarnessError(f"--workers: a launcher has started {ranks.world} processes already")

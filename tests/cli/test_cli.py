@@ -117,7 +117,7 @@ def _file(folder: Path, name: str, text: str) -> str:
         (["list", "sampler"], "did you mean 'samplers'"),
         (["evaluate", "nowhere", "--metrics", "shapes-exact"], "there are no images at"),
         (["generate", "--sampler", "ddim", "--shard", "2/2"], "i from 0 to n-1"),
-        (["generate", "--sampler", "ddim", "--sampler", "heun", "--out", "x"], "one --sampler"),
+        (["generate", "--sampler", "ddim", "--sampler", "heun", "--out", "x"], "give one sampler"),
         (["sample", "--prompt", "a", "--noise", "none.npz"], "no noise file none.npz"),
         (
             ["generate", "--model", "gmm", "--sampler", "ddim"],
@@ -385,3 +385,33 @@ def test_list_tells_all_of_one_sampler(
     assert "did you mean 'zigzag'" in capsys.readouterr().err
     assert harness(monkeypatch, "list", "models", "sdxl") == 2
     assert "takes no name" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("asked", "message"),
+    [
+        (["bench", "zigzag", "steps=10"], "'zigzag(steps=10)'"),
+        (["sample", "zigzag(rounds=2)", "steps=10"], "'zigzag(rounds=2, steps=10)'"),
+        (["bench", "ddim", "heun"], "one sampler is expected, not 2: ddim, heun"),
+        (["generate"], "no sampler is named"),
+        (["tune", "--vary", "guidance=1,2"], "no sampler is named"),
+        (["guidance", "ddim", "--sampler", "heun"], "one sampler is expected"),
+    ],
+)
+def test_a_misplaced_sampler_is_told_its_place(
+    asked: list[str],
+    message: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert harness(monkeypatch, *asked) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_one_seed_may_be_meant_as_a_number_of_seeds(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for seeds, said in (("4", "seed 4 alone; 4 seeds are 0-3"), ("0", ""), ("0-3", "")):
+        assert harness(monkeypatch, "generate", "nothing", "--seeds", seeds) == 2
+        assert said in (printed := capsys.readouterr().err)
+        assert ("alone" in printed) == bool(said)
