@@ -55,6 +55,7 @@ def set_verdicts(survey: SurveyTable) -> list[str]:
     return [
         f"At {words.setting(setting)}, on {label}: {_listed(verdicts)}."
         for (setting, label), verdicts in found.items()
+        if set(verdicts) != {"undefined"}
     ]
 
 

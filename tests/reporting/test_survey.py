@@ -109,6 +109,7 @@ def test_set_scores_have_their_differences_and_verdicts(survey, tmp_path):
         ["matched cost", "40", "+0.400", "too few", "undefined"],
         ["guidance 4", "40", "+2.000", "+1.500 [+1.000, +2.000]", "worse"],
     ]
+    assert {rate.setting for rate in survey.rows[1].rates} == {"own"}
     assert set_verdicts(shown) == [f"At own settings, on Frechet distance: better: {ATTACK}."]
     assert not set_gaps(survey).groups
     shown.save(str(tmp_path))
