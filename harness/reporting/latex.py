@@ -50,7 +50,7 @@ def _scores(comparison: ComparisonTables) -> str:
             row[label], mark[label] = _with_error(mean), _MARKS.get(mean.standing or "", "")
             if deviates:
                 row[f"SD, {label}"] = words.number(mean.seed_sd)
-        for metric in comparison.set_metrics:  # no test of their differences: none is marked
+        for metric in comparison.set_metrics:  # tested against the candidate alone: none is marked
             value = sets.get((role, metric.name))
             undefined = value is None or value.value is None
             row[words.label(metric)] = words.NONE if undefined else words.estimate(value)
