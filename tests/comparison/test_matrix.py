@@ -74,6 +74,7 @@ def test_players_that_always_win_have_an_interval_and_equal_ones_strength_0():
     assert (low < point).all()
     assert (point < high).all()
     assert (high - low > 1)[[0, 2]].all()
+    assert point[1] == 0.0  # and no rounding
     tied = np.zeros((6, 6, 3))
     tied[:, :, 1] = 1
     assert fit(tied.sum(0), 4).tolist() == [0.0] * 4
