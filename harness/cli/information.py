@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Annotated, Any
 
 import typer
@@ -13,7 +13,7 @@ from harness.cli import app
 from harness.core import data
 from harness.core.errors import HarnessError, unknown
 
-_WHAT = "samplers, policies, models, metrics, prompts or benchmarks"
+_WHAT = "samplers, policies, models, metrics, prompts, benchmarks or runs"
 
 
 @app.command(
@@ -22,13 +22,17 @@ _WHAT = "samplers, policies, models, metrics, prompts or benchmarks"
 )
 def list_(
     what: Annotated[str, typer.Argument(help=f"{_WHAT}.")],
-    name: Annotated[str | None, typer.Argument(help="One sampler: everything about it.")] = None,
+    name: Annotated[
+        str | None,
+        typer.Argument(help="A sampler: everything about it. Of runs: their folder; results."),
+    ] = None,
     certified: Annotated[
         bool,
         typer.Option("--certified", help="Samplers or metrics: how far they are from other code."),
     ] = False,
 ) -> None:
-    """What is registered: samplers, policies, models, metrics, prompts or benchmarks."""
+    """What is registered: samplers, policies, models, metrics, prompts or benchmarks; and the runs
+    below a folder."""
     if certified:
         if what not in ("samplers", "metrics"):
             raise HarnessError(
@@ -42,15 +46,17 @@ def list_(
         "metrics": _metrics,
         "prompts": _prompts,
         "benchmarks": _benchmarks,
+        "runs": _runs,
     }
     if what not in tables:
         raise unknown("list", what, tables)
+    named: dict[str, Callable[[str], None]] = {"samplers": _sampler, "runs": _runs}
     if name is None:
         tables[what]()
-    elif what == "samplers":
-        _sampler(name)
+    elif what in named:
+        named[what](name)
     else:
-        raise HarnessError(f"'list {what}' takes no name; details are there for samplers alone")
+        raise HarnessError(f"'list {what}' takes no name; {' and '.join(named)} do")
 
 
 _WIDE = 140
@@ -245,3 +251,10 @@ def _benchmarks() -> None:
         ],
         wide=("prompts", "seeds", "metrics"),
     )  # fmt: skip
+
+
+def _runs(folder: str = "results") -> None:
+    from harness.runs.catalogue import COLUMNS, catalogue
+
+    rows = [run.cells() for run in catalogue(folder)]
+    print_table(COLUMNS, rows, wide=("sampler", "scored on", "report", "folder"))
