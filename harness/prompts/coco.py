@@ -3,6 +3,10 @@
 There is no official draw of 30,000. `coco` is the list that the text2image-benchmark project
 published, one caption for each of 30,000 images, because a list can be shared and a recipe drifts.
 `coco-5k` repeats the draw of Restart's published script on the official annotations.
+
+Some captions stand under several images, in the same words. Papers make an image for each line; here
+they are one prompt, its images' names together in the notes, and a run at one seed has as many
+images as there are distinct captions, which is the n of its Frechet distance.
 """
 
 from __future__ import annotations

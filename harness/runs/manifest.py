@@ -176,10 +176,11 @@ def _from_table(
         "seed": _column(rows, ("seed",)),
         "nfe": _column(rows, COST_COLUMNS),
     }
+    read = ["file", text_column, *(name for name in columns.values() if name)]
     names, counts = _Names(images), Counter[str]()
     items: list[ImportedItem] = []
     absent: list[str] = []
-    for at, row in enumerate(rows, start=1):
+    for at, row in _once(rows, read, where):
         place = f"{where}, row {at}"
         text = text_of(row, text_column, place)
         key = label_of(row, columns["id"] or "", place)
@@ -205,6 +206,23 @@ def _from_table(
             len(absent), len(items), where, images.path, _first(absent),
         )  # fmt: skip
     return ordered
+
+
+def _once(
+    rows: Sequence[dict[str, Any]], read: Sequence[str], where: str
+) -> list[tuple[int, dict[str, Any]]]:
+    """The rows, with their places from 1, that differ in a column that is read: a table may have a
+    row for each question about an image."""
+    distinct: dict[str, tuple[int, dict[str, Any]]] = {}
+    for at, row in enumerate(rows, start=1):
+        own = "" if row["file"] else at  # rows without a file are images of their own
+        distinct.setdefault(repr([own, *(row.get(name) for name in read)]), (at, row))
+    if len(distinct) < len(rows):
+        log.warning(
+            "%s: %d rows say %d different things of images: equal ones count once",
+            where, len(rows), len(distinct),
+        )  # fmt: skip
+    return [*distinct.values()]
 
 
 def _first(names: Sequence[str], most: int = 5) -> str:

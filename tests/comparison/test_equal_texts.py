@@ -15,6 +15,7 @@ from harness.metrics.encoders import Encoder
 from harness.metrics.frechet import Frechet
 from harness.metrics.set_statistics import Reference
 from harness.prompts.base import load_prompts
+from harness.reporting.viewer import viewer_data
 from harness.store.run import Run
 from harness.store.scores import images_key, write_features
 from tests.comparison.synthetic_runs import Item, make_run
@@ -133,7 +134,11 @@ def test_unpaired_images_meet_those_of_their_text_under_any_id(tmp_path):
     row = tables.rate("own", "good")
     assert (row.pairs, row.winning_rate.n) == (7 * 2 * 2, 7)
     assert (row.a_unpaired, row.b_unpaired) == (0, 0)
-    assert tables.pairs["item_id"].tolist()[:2] == ["mine0/0 with theirs0/0", "mine0/0 with theirs0/1"]
+    named = tables.pairs["item_id"].tolist()
+    assert named[:2] == ["mine0/0 with theirs0/0", "mine0/0 with theirs0/1"]
+    shown = viewer_data(tables)["pairs"]
+    assert len(shown) == 28
+    assert all(all(pair["images"].values()) for pair in shown)
 
 
 def test_paired_runs_of_other_ids_say_which_option_helps(tmp_path):
