@@ -215,7 +215,7 @@ def _once(
     row for each question about an image."""
     distinct: dict[str, tuple[int, dict[str, Any]]] = {}
     for at, row in enumerate(rows, start=1):
-        own = "" if row["file"] else at  # rows without a file are images of their own
+        own = None if row["file"] else at  # rows without a file are images of their own
         distinct.setdefault(repr([own, *(row.get(name) for name in read)]), (at, row))
     if len(distinct) < len(rows):
         log.warning(

@@ -6,7 +6,9 @@ import logging
 from functools import cache
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from harness.store.run import Run
@@ -25,26 +27,26 @@ def one_prompt_a_text(run: Run, images: pa.Table) -> tuple[pa.Table, NDArray[np.
     (`noise_key=index`): the first of them is kept. Empty texts are none: there ids are prompts.
     Says so once, where it changes anything.
     """
-    names = ["prompt_id", "prompt"]
-    pairs = images.select(names).group_by(names, use_threads=False).aggregate([]).to_pandas()
-    pairs = pairs[pairs["prompt"].fillna("").str.strip() != ""]
-    several = pairs.loc[pairs.duplicated("prompt"), "prompt"]
     kept = np.ones(len(images), bool)
-    if several.empty:
+    ids, texts = images["prompt_id"], images["prompt"]
+    if len(pc.unique(texts)) == len(pc.unique(ids)):
+        return images, kept  # an id has one text
+    codes, names = pd.factorize(ids.to_pandas().fillna(""), sort=True)
+    text, written = pd.factorize(texts.to_pandas().fillna(""))
+    some = np.array([bool(one.strip()) for one in written])[text]
+    rows = pd.DataFrame({"id": codes, "text": text, "seed": images["seed"].to_numpy()})[some]
+    named = len(rows["id"].unique()), len(rows["text"].unique())
+    if named[0] == named[1]:
         return images, kept
-    rows = images.select([*names, "seed"]).to_pandas()
-    rows = rows[rows["prompt"].isin(several)]
     if run.imported is None and run.spec.noise_key in _OF_TEXT_AND_SEED:
-        first = rows.groupby(["prompt", "seed"])["prompt_id"].transform("first")
-        kept[rows.index[rows["prompt_id"] != first]] = False
-        rows = rows[rows["prompt_id"] == first]
-    ids = images["prompt_id"].to_pandas()
-    ids[rows.index] = rows.groupby("prompt")["prompt_id"].transform("min")
+        again = rows["id"] != rows.groupby(["text", "seed"])["id"].transform("first")
+        kept[rows.index[again]] = False
+        rows = rows[~again]
+    codes[rows.index] = rows.groupby("text")["id"].transform("min")
     place = images.schema.get_field_index("prompt_id")
-    column = pa.array(ids, pa.string(), from_pandas=True)
-    images = images.set_column(place, "prompt_id", column).filter(kept)
-    _say(run.path, len(pairs), pairs["prompt"].nunique(), len(kept), int(kept.sum()))
-    return images, kept
+    images = images.set_column(place, "prompt_id", pa.array(names[codes], pa.string()))
+    _say(run.path, *named, len(kept), int(kept.sum()))
+    return images.filter(kept), kept
 
 
 @cache

@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from harness.core.errors import HarnessError
-from harness.core.shards import Prompt, plan_shards
+from harness.core.shards import Prompt, asked_items
 from harness.prompts.base import PROMPT_SETS, PromptSource, load_prompts
 from harness.prompts.merging import merged
 from harness.prompts.split import split_of
@@ -42,8 +42,7 @@ def test_seventy_rows_of_seven_texts_are_seven_prompts_in_one_line(tmp_path, cap
     assert "rows" + suffix + ": 70 rows hold 7 distinct prompts: equal texts are one prompt" in said
     assert ("differ in question" in said) is (suffix != ".txt")
     assert ("not read" in said) is (suffix in (".csv", ".tsv", ".parquet"))
-    items = [item for shard in plan_shards(list(prompts.prompts), [0, 1]) for item in shard.item_ids]
-    assert len(items) == 14
+    assert len(asked_items(list(prompts.prompts), [0, 1])) == 14
 
 
 def test_limits_and_splits_are_of_distinct_prompts(tmp_path):

@@ -60,7 +60,11 @@ def test_ids_of_one_text_are_said_and_with_a_set_are_the_sets_prompt(
     assert "6 prompt ids stand for 3 texts: images of equal text count as one" in caplog.text
     with_set = told(tmp_path / "b", mine, manifest=str(table), prompts=prompts)
     assert with_set[::2] == [("a cup", "list-0000", seed) for seed in range(3)]
-    assert with_set[1::2] == [("a hat", "list-0001", 0), ("a car", "list-0003", 0), ("a hat", "list-0001", 1)]
+    assert with_set[1::2] == [
+        ("a hat", "list-0001", 0),
+        ("a car", "list-0003", 0),
+        ("a hat", "list-0001", 1),
+    ]
 
 
 def test_a_row_a_question_names_an_image_once(
