@@ -59,6 +59,7 @@ def load_commands() -> None:
         guidance,
         information,
         judging_commands,
+        machine,
         making_commands,
         models,
         refs,

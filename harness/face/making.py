@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,10 +12,12 @@ from harness.core.shards import plan_shards
 from harness.experiments.inputs import Names, Say, Seeds, Size, path_of, quiet, seeds_of, size_of
 from harness.prompts.base import PromptSet, load_prompts
 from harness.prompts.split import with_split
+from harness.runs.devices import pick_device
 from harness.runs.importing import imported
 from harness.runs.manifest import Declared
 from harness.runs.progress import Progress
-from harness.runs.workers import Ranks, parse_part, pick_device
+from harness.runs.ranks import Ranks, parse_part
+from harness.runs.workers import run_copies
 from harness.store.rows import MISSING
 from harness.store.run import Run
 
@@ -45,6 +48,7 @@ def generate(
     device: str | None = None,
     threads: int = 1,
     batch_size: int | None = None,
+    workers: int | None = None,
     shard: str | None = None,
     say: Say = quiet,
 ) -> Run | list[Run]:
@@ -53,14 +57,15 @@ def generate(
     `sampler` is a text such as `zigzag(steps=20)`, or a list of them for one run each; one sampler
     gives its run, a list gives a list. `prompts` is a prompt set by name or a file; `seeds` are
     `"0-3"`, a number or several. Runs lie in `results` (default: `results/<prompt set>`) as
-    `<model>/<sampler>-<hash>`, or, of one sampler, in `out`. `size` is in pixels, `shard="i/n"`
-    one part of the work, for machines without a common launcher; under torchrun or `accelerate
-    launch` all processes share it. Progress goes to `say`.
+    `<model>/<sampler>-<hash>`, or, of one sampler, in `out`. `size` is in pixels. Under torchrun or
+    `accelerate launch` all processes share the work; `workers` starts as many from here, a
+    notebook, say; `shard="i/n"` is one part of it, for machines without a common launcher. Progress
+    goes to `say`.
 
     Raises HarnessError for anything that is wrong with the request, before weights are loaded.
     """
     from harness.runs.folder import Settings, missing, open_run
-    from harness.runs.make import generate as make
+    from harness.runs.make import generate as make_shards
     from harness.runs.plan import Planner
 
     texts = [sampler] if isinstance(sampler, str) else list(sampler)
@@ -69,8 +74,10 @@ def generate(
     chosen = seeds_of(seeds)
     part = parse_part(shard) if shard else (0, 1)
     if out and len(texts) > 1:
-        raise HarnessError("--out is one run's folder: give one --sampler, or --results")
-    ranks = Ranks.from_environment()
+        raise HarnessError("--out is one run's folder: give one sampler, or --results")
+    ranks = Ranks.from_environment(device)
+    if workers and ranks.world > 1:
+        raise HarnessError(f"--workers: a launcher has started {ranks.world} processes already")
     where = pick_device(device, ranks.local_rank)
     settings = Settings(where, threads, batch_size)
     planner = Planner(
@@ -90,8 +97,17 @@ def generate(
     shards = plan_shards(list(prompt_set.prompts), chosen)[part[0] :: part[1]]
     work = [(job, run, s) for s in shards for job, run in zip(jobs, runs, strict=True)]
     total = sum(len(s.prompts) for run in runs for s in missing(run, shards))
-    with Progress(ranks, "generate", total) as progress:
-        make(ranks.share(work), settings, progress.add, ranks.first)
+
+    def make() -> None:
+        here = Ranks.from_environment(device)
+        mine = replace(settings, device=pick_device(device, here.local_rank))
+        with Progress(here, "generate", total) as progress:
+            make_shards(here.share(work), mine, progress.add, here.first)
+
+    if workers and workers > 1 and total:
+        run_copies(make, workers)
+    else:
+        make()
     if ranks.rank == 0:
         for run in runs:
             run.update_card()
