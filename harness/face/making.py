@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from harness.core.errors import HarnessError
+from harness.core.errors import HarnessError, NothingMade
 from harness.core.shards import plan_shards
 from harness.experiments.inputs import Names, Say, Seeds, Size, path_of, quiet, seeds_of, size_of
 from harness.prompts.base import PromptSet, load_prompts
 from harness.prompts.split import with_split
 from harness.runs.devices import pick_device
+from harness.runs.failures import all_failed, failures, told
 from harness.runs.importing import imported
 from harness.runs.manifest import Declared
 from harness.runs.progress import Progress
@@ -26,6 +28,8 @@ if TYPE_CHECKING:
 
     from harness.engine.batch import Batch
     from harness.runs.plan import PlannedRun
+
+log = logging.getLogger(__name__)
 
 
 def generate(
@@ -62,7 +66,8 @@ def generate(
     notebook, say; `shard="i/n"` is one part of it, for machines without a common launcher. Progress
     goes to `say`.
 
-    Raises HarnessError for anything that is wrong with the request, before weights are loaded.
+    Raises HarnessError for anything that is wrong with the request, before weights are loaded, and
+    NothingMade where every picture of a run failed (NaN or blank).
     """
     from harness.runs.folder import Settings, missing, open_run
     from harness.runs.make import generate as make_shards
@@ -113,6 +118,8 @@ def generate(
             run.update_card()
             left = len(missing(run, shards))
             say(f"{run.path}: {len(shards) - left} of {len(shards)} shards complete")
+        if failed := [run.path for run in runs if all_failed(run)]:
+            raise NothingMade(f"every picture of {', '.join(failed)} failed (see above)")
     return runs[0] if isinstance(sampler, str) else runs
 
 
@@ -165,7 +172,7 @@ def sample(
     for. `out` is a folder for them as PNG. `noise` replays an .npz with `noise` [N, C, H, W] and
     perhaps `draws` [K, N, C, H, W]; `latents` writes final latents and evaluation counts to an
     .npz. `negative` and `objects` (what AsynDM holds back, "cat, hat") are one for all prompts or
-    one each. Raises HarnessError as `generate` does.
+    one each. Raises HarnessError as `generate` does, and NothingMade where every picture failed.
     """
     from harness.runs import single
     from harness.runs.folder import Settings
@@ -204,10 +211,18 @@ def sample(
     if latents_file:
         single.save_latents(latents_file, batch)
         say(f"latents: {latents_file}")
-    pictures = single.as_pictures(loaded.decode(batch.native)) if decoded else []
+    if not decoded:
+        return []
+    pixels = loaded.decode(batch.native)
+    pictures = single.as_pictures(pixels)
     if folder:
         for path in single.save_pictures(folder, pictures, request.seeds):
             say(str(path))
+    failed = failures(batch.native, pixels)
+    if text := told(failed, job.spec):
+        if all(failed):
+            raise NothingMade(text)
+        log.warning("%s", text)
     return pictures
 
 
