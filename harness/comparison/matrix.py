@@ -67,7 +67,7 @@ def compare_all(
 
 def _common(sides: dict[str, pd.DataFrame]) -> dict[str, pd.DataFrame]:
     """The items that all sides have, in one order."""
-    keyed = {name: frame.set_index(["prompt_id", "seed"]) for name, frame in sides.items()}
+    keyed = {name: frame.set_index("item_id") for name, frame in sides.items()}
     frames = list(keyed.values())
     index = frames[0].index
     for frame in frames[1:]:
