@@ -36,7 +36,6 @@ _DRAWS = 10_000
 _CHUNK = 2_000_000  # values permuted at once
 _SPREADS = 0.5 * np.linspace(0, 1, 201) ** 2
 _PSEUDO_PROMPTS = 0.25
-_POOLED = 4
 
 
 def by_prompt(outcomes: Floats, prompts: Codes, categories: Codes) -> tuple[Floats, Codes]:
@@ -54,23 +53,23 @@ def by_prompt(outcomes: Floats, prompts: Codes, categories: Codes) -> tuple[Floa
     return shares, places
 
 
-def _squares(shares: Floats, starts: Codes, sizes: Codes) -> tuple[Floats, Floats]:
+def _squares(shares: Floats, starts: Codes, sizes: Codes, pooled: int) -> tuple[Floats, Floats]:
     """Means [..., G] of categories that lie one after the other, and their squared errors.
 
-    A squared error is the variance over a category's prompts, over their number. Four degrees of
-    freedom of the variance that all categories have in common are added to it: that of a few
-    prompts is no more than a guess, and none where they tie.
+    A squared error is the variance over a category's prompts, over their number. So many degrees
+    of freedom of the variance that all categories have in common are `pooled` with it: that of a
+    few prompts is no more than a guess, and none where they tie.
     """
     means = np.add.reduceat(shares, starts, -1) / sizes
     squares = np.add.reduceat(shares**2, starts, -1) - sizes * means**2
     squares = np.maximum(squares, 0)
-    pooled = squares.sum(-1, keepdims=True) / (shares.shape[-1] - len(sizes))
-    return means, (squares + _POOLED * pooled) / (sizes - 1 + _POOLED) / sizes
+    common = squares.sum(-1, keepdims=True) / (shares.shape[-1] - len(sizes))
+    return means, (squares + pooled * common) / (sizes - 1 + pooled) / sizes
 
 
 def _cochran(shares: Floats, starts: Codes, sizes: Codes) -> Floats:
     """Cochran's Q [...] of categories that lie one after the other; 0 where prompts are alike."""
-    means, errors = _squares(shares, starts, sizes)
+    means, errors = _squares(shares, starts, sizes, pooled=1)
     weights = 1 / np.maximum(errors, 1e-18)
     centre = (weights * means).sum(-1, keepdims=True) / weights.sum(-1, keepdims=True)
     q: Floats = (weights * (means - centre) ** 2).sum(-1)
@@ -125,7 +124,8 @@ def heterogeneity_p(shares: Floats, categories: Codes, seed: int = 0) -> tuple[f
     from `seed`, of which the observed one is one more: exact where prompts are exchangeable, and,
     since each mean is weighed by its own variance, right in large samples where the categories'
     variances differ (Chung and Romano 2013). By the chi-squared distribution of Q up to 30 % would
-    be false with few prompts a category. Null with fewer than two categories.
+    be false with few prompts a category. Simulated, 2 to 6 % are, up to 13 % with four prompts a
+    category of which one ties in 20 % and another in 95 %. Null with fewer than two categories.
     """
     if distinct(categories) < 2:
         return None, "fewer than two categories"
@@ -215,7 +215,7 @@ def shrunken_rates(shares: Floats, categories: Codes) -> list[Estimate]:
     if reason:
         return [Estimate(None, None, None, int(size), reason) for size in sizes]
     starts = np.cumsum(sizes) - sizes
-    means, errors = _squares(shares[np.argsort(categories, kind="stable")], starts, sizes)
+    means, errors = _squares(shares[np.argsort(categories, kind="stable")], starts, sizes, pooled=4)
     weights, centres, deviations = _posterior(means, errors)
     values = weights @ centres
     ends = [_quantile(weights, centres, deviations, q) for q in ((1 - LEVEL) / 2, (1 + LEVEL) / 2)]
