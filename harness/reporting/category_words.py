@@ -26,6 +26,15 @@ def decided_cell(row: Result) -> str:
     return decided_text(row.decided_share, row.decided)
 
 
+def decided_line(rate: Result | Rate) -> str:
+    """A further line of a cell with a rate; empty where no pair ties, and where that is unknown."""
+    if isinstance(rate, Result):
+        share, wins = rate.decided_share, rate.decided
+    else:
+        share, wins = rate.decided, rate.wins_decided
+    return "" if share in (None, 1) else f"\ndecided {decided_text(share, wins)}"
+
+
 def decided_text(share: float | None, wins: Estimate) -> str:
     """A share of decided pairs and the share of wins among them, with its interval."""
     if not share or share == 1:

@@ -153,7 +153,7 @@ def primaries(survey: SurveyTable) -> Table | None:
         [
             row.label,
             f"{survey.metric(rate.metric).label}, {words.setting(rate.setting)}",
-            f"{_rate(rate)}{_decided(rate)}",
+            f"{_rate(rate)}{category_words.decided_line(rate)}",
             words.p_value(rate.p_value),
             words.p_value(rate.p_holm),
             rate.verdict,
@@ -253,19 +253,12 @@ def _winning(row: Row, setting: str, metric: str, short: bool = False) -> str:
         return words.NONE
     if short:
         verdict = f" {rate.verdict}" if rate.verdict in ("wins", "loses") else ""
-        return f"{_rate(rate)}{verdict}{_decided(rate)}"
+        return f"{_rate(rate)}{verdict}{category_words.decided_line(rate)}"
     cost = "" if rate.nfe is None else f" ({words.count(rate.nfe)} NFE)"
-    return f"{_rate(rate)} {rate.verdict}{cost}{_decided(rate)}"
+    return f"{_rate(rate)} {rate.verdict}{cost}{category_words.decided_line(rate)}"
 
 
 def _rate(rate: Rate) -> str:
     if rate.value is None or rate.winning_rate.ends is None:
         return rate.reason or words.NONE
     return words.rate(rate.winning_rate)
-
-
-def _decided(rate: Rate) -> str:
-    """A line on the pairs that do not tie; empty where that is not known, and where none does."""
-    if rate.decided in (None, 1.0):
-        return ""
-    return f"\ndecided {category_words.decided_text(rate.decided, rate.wins_decided)}"
