@@ -43,6 +43,14 @@ def test_repeating_every_seed_does_not_shrink_the_interval_and_sides_mirror():
     assert (one.low, one.high) == pytest.approx((1 - other.high, 1 - other.low))
 
 
+def test_a_tie_at_a_second_seed_changes_nothing():
+    rng = np.random.default_rng(2)
+    once = (rng.random(60) < 0.7).astype(float)
+    tied = np.stack([once, np.full(60, 0.5)], 1).ravel()
+    one, two = decided_rate(once, np.arange(60)), decided_rate(tied, np.repeat(np.arange(60), 2))
+    assert (one.low, one.high) == pytest.approx((two.low, two.high))
+
+
 def test_the_rate_is_one_half_and_the_decided_share_of_the_rest():
     outcome, prompts = outcomes(108, 12, 1080)
     found = decided_rate(outcome, prompts)
