@@ -218,13 +218,14 @@ class _Maker:
         if applied is None or spec.guide is not None or not entry.unconditional:
             return None
         coefficients = self._coefficients_of(spec.sampler)
-        if coefficients is None:
+        if coefficients is None or len(coefficients.step) != len(applied.scales):
             return None
         curve = measured_guidance(coefficients, applied)
         parts = [curve.sigma, curve.travel, curve.scale, curve.push, curve.mean]
+        estimate = None
         if isinstance(applied, GaEval):
-            parts.append(applied.scale(spec.sampler.params["guidance"]))
-        return Guidance(*[part.numpy() for part in parts])
+            estimate = applied.scale(spec.sampler.params["guidance"]).numpy()
+        return Guidance(*[part.numpy() for part in parts], curve.evaluations, estimate)
 
     def _coefficients_of(self, call: Call) -> Coefficients | None:
         """A sampler's coefficients, computed once; None where it is not affine."""
