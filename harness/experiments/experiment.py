@@ -22,10 +22,10 @@ from harness.experiments.fair_baselines import (
     OWN,
     Fair,
     Fairness,
-    FairPair,
     fair_baselines,
 )
 from harness.experiments.inputs import Say
+from harness.experiments.pricing import FairPair
 from harness.experiments.scoring import SetScores, compare_runs
 from harness.experiments.stages import evaluate_missing, generate_missing
 from harness.metrics.base import METRICS, Metric, SetMetric, make_metric

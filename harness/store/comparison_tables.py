@@ -105,6 +105,8 @@ class Cost:
     shard, so that `timed_images` counts all images of the shards that hold some of the items.
     `macs` are multiply-accumulates of an image, without text encoder and decoder, `calls` those of
     the denoiser, `sigmas` the ladder's first and last level; null where they are not known.
+    `nfe_least` and `nfe_most` are those of an image, `rehearsed` is what was planned for each. Of
+    the `timed_batches`, `seconds_quartiles` are those of an image's seconds.
     """
 
     nfe: float | None
@@ -116,6 +118,20 @@ class Cost:
     macs: float | None = None
     calls: int | None = None
     sigmas: tuple[float, float] | None = None
+    nfe_least: int | None = None
+    nfe_most: int | None = None
+    rehearsed: int | None = None
+    seconds_quartiles: tuple[float, float, float] | None = None
+    timed_batches: int = 0
+
+    @property
+    def differs(self) -> bool:
+        """Whether images were evaluated otherwise than planned, or not all as often."""
+        return (
+            self.nfe is not None
+            and self.rehearsed is not None
+            and {self.nfe_least, self.nfe_most} != {self.rehearsed}
+        )
 
 
 @dataclass(frozen=True)

@@ -147,13 +147,17 @@ def imported_table(
     return pa.Table.from_pylist(rows, schema=schema.IMPORTED)
 
 
-def timing_table(shard: Shard, seconds: float, device: str, threads: int) -> pa.Table:
-    """The one timing row of a shard."""
+def timing_table(
+    shard: Shard, batches: Sequence[tuple[int, float]], device: str, threads: int
+) -> pa.Table:
+    """The one timing row of a shard, of its batches' images and seconds."""
     row = {
         "shard": shard.name,
         "images": len(shard.prompts),
-        "seconds": seconds,
+        "seconds": sum(seconds for _, seconds in batches),
         "device": device,
         "threads": threads,
+        "batch_images": [images for images, _ in batches],
+        "batch_seconds": [seconds for _, seconds in batches],
     }
     return pa.Table.from_pylist([row], schema=schema.TIMING)

@@ -80,6 +80,8 @@ TIMING = pa.schema(
         ("seconds", pa.float64()),  # sampling and decoding, without loading and writing
         ("device", pa.string()),
         ("threads", pa.int32()),
+        ("batch_images", pa.list_(pa.int32())),  # of each batch, in order
+        ("batch_seconds", _CURVE),
     ]
 )
 """One row a shard: `timing/part-*.parquet`; not in the images, whose bytes hold no timings."""

@@ -172,4 +172,4 @@ def test_runs_of_one_zigzag_are_guided_alike(ways: Path, tmp_path: Path) -> None
         means[name] = run.frame("images", ["guidance_scale"])["guidance_scale"].to_numpy()
     assert means["without"] == pytest.approx(means["with_step"], rel=1e-9)
     assert means["one_loop"] == pytest.approx(means["with_step"], rel=1e-9)
-    assert (means["without"] > 5.6).all()
+    assert means["without"] == pytest.approx([4.0] * 4)  # the model guides at 2
