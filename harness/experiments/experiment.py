@@ -120,7 +120,8 @@ class Experiment:
             for role, one in new.items():
                 if not contest.candidate or role == CANDIDATE:
                     name = contest.label or f"{role}: "
-                    say(f"{name}{one.spec.sampler}, {one.nfe} evaluations an image")
+                    remark = f" ({one.remark})" if one.remark else ""
+                    say(f"{name}{one.spec.sampler}, {one.nfe} evaluations an image{remark}")
             for role, one in new.items():
                 where = contest.place(one)
                 if where not in made:

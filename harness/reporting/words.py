@@ -10,6 +10,7 @@ import pandas as pd
 from harness.core.call import Call
 from harness.store.comparison_tables import CANDIDATE, ComparisonTables, Cost, MetricInfo, RunFacts
 from harness.store.results import Estimate, Result
+from harness.store.run import AS_SAMPLED
 
 TIES = "ties one half"
 TIES_COUNT = "Ties count half"
@@ -333,6 +334,16 @@ def remarks(comparison: ComparisonTables) -> list[str]:
         f"{run.cost.rehearsed:,} times in its dry run: costs are those recorded."
         for role, run in comparison.runs.items()
         if run.cost.differs
+    ]
+    lines += [
+        f"At {also(comparison, role)} the two made the very same pictures, all "
+        f"{comparison.runs[role].images:,}: they are one sampler here."
+        for role in comparison.equal
+    ]
+    lines += [
+        f"{names[role]}: {remark}."
+        for role, run in comparison.runs.items()
+        if (remark := run.environment.get(AS_SAMPLED))
     ]
     for role in comparison.baselines:
         lines += [f"At {setting(role)}, {remark}." for remark in _left_out(comparison, role)]

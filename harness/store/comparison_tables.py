@@ -215,7 +215,8 @@ class ComparisonTables:
     `absent` names the comparisons that were not made, with the reason; `same` those whose baseline
     is the very run of another one, which alone is in the tables. `commands` reproduce the
     comparison. `primary` is what was declared to decide, `margin` how far from one half a
-    winning rate may be and still not matter.
+    winning rate may be and still not matter. `equal` names the baselines whose pictures are the
+    candidate's own.
     """
 
     runs: dict[str, RunFacts]
@@ -229,6 +230,7 @@ class ComparisonTables:
     primary: Primary | None = None
     margin: float | None = None
     same: dict[str, str] = field(default_factory=dict)
+    equal: list[str] = field(default_factory=list)
 
     @property
     def candidate(self) -> RunFacts:
@@ -299,6 +301,7 @@ class ComparisonTables:
             "commands": self.commands,
             "primary": asdict(self.primary) if self.primary else None,
             "margin": self.margin,
+            "equal": self.equal,
         }
         files.write_json(files.join(folder, "comparison.json"), record)
 
@@ -339,6 +342,7 @@ def load_comparison(out: str) -> ComparisonTables:
         Primary(**record["primary"]) if record["primary"] else None,
         record["margin"],
         record.get("same", {}),
+        record.get("equal", []),
     )
 
 

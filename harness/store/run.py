@@ -26,6 +26,9 @@ MODEL_AT = "model read from"
 NO_GUIDANCE = "no guidance scale"
 """In a run's `environment`: why its sampler has none; absent where it has one."""
 
+AS_SAMPLED = "as sampled"
+"""In a run's `environment`: what a sampler made of its parameters on the ladder; absent mostly."""
+
 
 class Run:
     """An opened run folder (a local path or a URL).

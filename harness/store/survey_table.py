@@ -155,6 +155,7 @@ class Row:
     guidance: float | None = None  # nominal scale
     folder: str | None = None
     curve: list[Point] = field(default_factory=list)
+    same_as: str | None = None  # an earlier row of the very same pictures
 
     def cost(self, unit: str) -> float | None:
         """The cost of an image in a unit: `nfe`, `macs` or `seconds`."""
