@@ -136,7 +136,9 @@ def _image_scales(table: pa.Table, others: Profile | None) -> tuple[Floats | Non
 def _kept_evaluations(selection: Selection) -> bool:
     """Whether the first and the last shard are of a version that keeps evaluations."""
     shards = [*selection.rows]
-    return all(_tells_evaluations(selection.run.read("guidance", s)) for s in (shards[0], shards[-1]))
+    return all(
+        _tells_evaluations(selection.run.read("guidance", s)) for s in (shards[0], shards[-1])
+    )
 
 
 def _tells_evaluations(table: pa.Table) -> bool:

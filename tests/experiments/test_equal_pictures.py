@@ -37,12 +37,15 @@ def prompts(tmp_path: Path) -> Path:
 
 def test_the_same_run_twice_is_one_candidate(tmp_path: Path, prompts: Path) -> None:
     (tmp_path / "twins.yaml").write_text(BENCHMARK.format(prompts=prompts))
-    found = harness.survey(str(tmp_path / "twins.yaml"), results=str(tmp_path / "results"))
+    benchmark = str(tmp_path / "twins.yaml")
+    found = harness.survey(benchmark=benchmark, results=str(tmp_path / "results")).tables
     rows = {row.label: row for row in found.rows}
     assert rows["Euler ancestral"].same_as == "DDPM"
     assert rows["DDPM"].same_as is None
     assert rows["Heun"].same_as is None
-    assert sum("DDPM and Euler ancestral made the very same pictures" in n for n in found.notes) == 1
+    assert (
+        sum("DDPM and Euler ancestral made the very same pictures" in n for n in found.notes) == 1
+    )
     primary = {
         name: next(rate for rate in row.rates if rate.role == "primary")
         for name, row in rows.items()
@@ -52,7 +55,6 @@ def test_the_same_run_twice_is_one_candidate(tmp_path: Path, prompts: Path) -> N
     expected = holm(two)
     assert [primary["DDPM"].p_holm, primary["Heun"].p_holm] == expected
     assert primary["Euler ancestral"].p_holm == primary["DDPM"].p_holm
-    assert holm([two[0], *two])[1] != expected[0] or two[0] == 1
     folder = next((tmp_path / "results").rglob("survey.json")).parent
     assert {row.same_as for row in load_survey(str(folder)).rows} == {None, "DDPM"}
 
@@ -64,12 +66,12 @@ def test_two_runs_of_one_picture_are_said_to_be_one_sampler(tmp_path: Path, prom
         for text in texts
     )
     assert same_pictures(a, b)
-    assert same_pictures(a, b, ["p1/0"]) or len(a.images()) == 8
+    assert same_pictures(a, b, a.images()["item_id"].tolist()[:3])
     assert not same_pictures(a, c)
     for run in (a, b, c):
         harness.evaluate(run, ["contrast"])
-    twins = harness.compare(a, b, metrics=["contrast"], out=str(tmp_path / "one"))
+    twins = harness.compare(a, b, metrics=["contrast"], out=str(tmp_path / "one")).tables
     assert twins.equal == ["own"]
     assert any("made the very same pictures, all 8" in line for line in words.remarks(twins))
-    others = harness.compare(a, c, metrics=["contrast"], out=str(tmp_path / "two"))
+    others = harness.compare(a, c, metrics=["contrast"], out=str(tmp_path / "two")).tables
     assert others.equal == []

@@ -40,7 +40,9 @@ def count_macs(models: Ensemble, spec: RunSpec, prompt: Prompt) -> Ledger:
     evaluation, _ = _count(models, spec, prompt, once)
     calls = len(batch.applied.scales) if batch.applied else 0
     made = {f"{net}/{branch}": rows[0] for (net, branch), rows in batch.evaluations.items()}
-    return Ledger(picture, evaluation, calls, {name: count for name, count in made.items() if count})
+    return Ledger(
+        picture, evaluation, calls, {name: count for name, count in made.items() if count}
+    )
 
 
 def _count(models: Ensemble, spec: RunSpec, prompt: Prompt, call: Call) -> tuple[int, Batch]:

@@ -129,7 +129,9 @@ def test_its_steps_are_those_of_the_built_in_one(name: str, ways: Path) -> None:
 
 def test_a_step_back_is_nearly_continuous_in_its_guidance(ways: Path) -> None:
     """At 0 one branch is evaluated, and a little beside it both."""
-    none, little = (_scale(_found(f"zigzag(steps=10, inversion_guidance={w})"), 1.0) for w in (0, 1e-4))
+    none, little = (
+        _scale(_found(f"zigzag(steps=10, inversion_guidance={w})"), 1.0) for w in (0, 1e-4)
+    )
     assert none == pytest.approx(little, abs=1e-3)
 
 
