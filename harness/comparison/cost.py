@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
 
 from harness.store.comparison_tables import Cost
 from harness.store.run import Run
@@ -101,18 +100,19 @@ def _spread(selection: Selection) -> tuple[tuple[float, float, float] | None, in
         return None, 0
     run = selection.run
     if len(timed) < _FEW_SHARDS:
-        units = [unit for shard in timed for unit in _batches(run.read("timing", shard))]
+        units = [unit for shard in timed for unit in _batches(run.frame("timing", None, [shard]))]
     else:
-        units = run.frame("timing", ["images", "seconds"], timed).to_numpy().tolist()
+        frame = run.frame("timing", ["images", "seconds"], timed)
+        units = list(zip(frame["images"], frame["seconds"], strict=True))
     images, seconds = np.array(units, np.float64).T
     each = np.repeat(seconds / images, images.astype(np.int64))
     low, middle, high = (float(q) for q in np.quantile(each, [0.25, 0.5, 0.75]))
     return (low, middle, high), len(units)
 
 
-def _batches(timing: pa.Table) -> list[tuple[int, float]]:
+def _batches(timing: pd.DataFrame) -> list[tuple[int, float]]:
     """Images and seconds of a shard's batches; of an older version, of the shard."""
-    (row,) = timing.to_pylist()
-    if row.get("batch_images"):
-        return list(zip(row["batch_images"], row["batch_seconds"], strict=True))
+    row = timing.iloc[0]
+    if (images := row.get("batch_images")) is not None:
+        return list(zip(images, row["batch_seconds"], strict=True))
     return [(row["images"], row["seconds"])]

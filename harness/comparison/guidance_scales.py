@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
+import pandas as pd
 from numpy.typing import NDArray
 
 from harness.core.nominal_scale import Evaluations, Profile, profile, run_scale
@@ -90,7 +90,7 @@ def _scale(selection: Selection, reference: Run | None) -> GuidanceScale:
     means: list[Floats] = []
     steps: list[Floats] = []
     for shard, asked in selection.rows.items():
-        table = run.read("guidance", shard)
+        table = run.read("guidance", shard).to_pandas()
         sigma, curves = _column(table, "sigma")[0], _column(table, "scale")
         values, unknown = _image_scales(table, _pushes(reference, shard, table))
         if values is None:
@@ -120,7 +120,7 @@ _OLDER = (
 )
 
 
-def _image_scales(table: pa.Table, others: Profile | None) -> tuple[Floats | None, Mask]:
+def _image_scales(table: pd.DataFrame, others: Profile | None) -> tuple[Floats | None, Mask]:
     """The scales [n] of a shard's images, and which of them lack pushes; None where the shard does
     not tell its evaluations and scales are not those of its steps, all alike."""
     curves = _column(table, "scale")
@@ -137,20 +137,21 @@ def _kept_evaluations(selection: Selection) -> bool:
     """Whether the first and the last shard are of a version that keeps evaluations."""
     shards = [*selection.rows]
     return all(
-        _tells_evaluations(selection.run.read("guidance", s)) for s in (shards[0], shards[-1])
+        _tells_evaluations(selection.run.read("guidance", s).to_pandas())
+        for s in (shards[0], shards[-1])
     )
 
 
-def _tells_evaluations(table: pa.Table) -> bool:
-    return "level" in table.column_names and table["level"].null_count == 0
+def _tells_evaluations(table: pd.DataFrame) -> bool:
+    return "level" in table and bool(table["level"].notna().all())
 
 
-def _pushes(reference: Run | None, shard: str, table: pa.Table) -> Profile | None:
+def _pushes(reference: Run | None, shard: str, table: pd.DataFrame) -> Profile | None:
     """Those of another run's images of the same items; None where it has not the same ones."""
     if reference is None or shard not in reference.shards("guidance"):
         return None
-    other = reference.read("guidance", shard)
-    if other["item_id"].to_pylist() != table["item_id"].to_pylist():
+    other = reference.read("guidance", shard).to_pandas()
+    if other["item_id"].tolist() != table["item_id"].tolist():
         return None
     if not _tells_evaluations(other):
         return Profile(_column(other, "sigma")[0], _column(other, "push").T)
@@ -159,8 +160,6 @@ def _pushes(reference: Run | None, shard: str, table: pa.Table) -> Profile | Non
     return Profile(found.level[seen], found.push[seen])
 
 
-def _column(table: pa.Table, name: str) -> Floats:
+def _column(table: pd.DataFrame, name: str) -> Floats:
     """A list of numbers an item as [n, length], as all items of a shard have as many."""
-    rows = table[name].combine_chunks()
-    values = rows.flatten().to_numpy(zero_copy_only=False).astype(np.float64)
-    return values.reshape(len(rows), -1)
+    return np.stack([np.asarray(row, np.float64) for row in table[name]])

@@ -62,7 +62,8 @@ def run_scale(found: Evaluations, reference: Profile | None = None) -> tuple[Flo
     seen = profile(level, np.where(down, push, np.nan))
     at = np.abs(level[:, None] - seen.level).argmin(1)
     undone = _undone(coefficient)
-    unknown = (_beyond(seen)[at] & (undone > 0).any(0)[:, None]).any(0)
+    matters: Mask = np.any(undone > 0, axis=0, keepdims=True).T
+    unknown = (_beyond(seen)[at] & matters).any(0)
     push = _nearest(seen)[at]
     if reference is not None:
         others = _interpolated(reference, seen.level)[at]

@@ -62,7 +62,8 @@ def _differing(job: PlannedRun, cost: Cost) -> str | None:
 
 
 def _in_unit(pair: FairPair, unit: str, ours: Cost, theirs: Cost) -> Paid:
-    assert ours.nfe is not None and theirs.nfe is not None, "the harness made both"
+    assert ours.nfe is not None, "the harness made it"
+    assert theirs.nfe is not None, "the harness made it"
     more = theirs.nfe / pair.baseline.nfe  # 1, unless the baseline decides image by image
     if unit == "seconds":
         return _in_seconds(pair, ours, theirs)

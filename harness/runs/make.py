@@ -228,11 +228,12 @@ class _Maker:
         if coefficients is None or len(coefficients.step) != len(applied.scales):
             return None
         curve = measured_guidance(coefficients, applied)
-        parts = [curve.sigma, curve.travel, curve.scale, curve.push, curve.mean]
+        parts = (curve.sigma, curve.travel, curve.scale, curve.push, curve.mean)
+        sigma, travel, scale, push, mean = (part.numpy() for part in parts)
         estimate = None
         if isinstance(applied, GaEval):
             estimate = applied.scale(spec.sampler.params["guidance"]).numpy()
-        return Guidance(*[part.numpy() for part in parts], curve.evaluations, estimate)
+        return Guidance(sigma, travel, scale, push, mean, curve.evaluations, estimate)
 
     def _coefficients_of(self, call: Call) -> Coefficients | None:
         """A sampler's coefficients, computed once; None where it is not affine."""

@@ -38,7 +38,7 @@ def prompts(tmp_path: Path) -> Path:
 def test_the_same_run_twice_is_one_candidate(tmp_path: Path, prompts: Path) -> None:
     (tmp_path / "twins.yaml").write_text(BENCHMARK.format(prompts=prompts))
     benchmark = str(tmp_path / "twins.yaml")
-    found = harness.survey(benchmark=benchmark, results=str(tmp_path / "results")).tables
+    found = harness.survey(bench=benchmark, results=str(tmp_path / "results")).tables
     rows = {row.label: row for row in found.rows}
     assert rows["Euler ancestral"].same_as == "DDPM"
     assert rows["DDPM"].same_as is None
@@ -71,7 +71,7 @@ def test_two_runs_of_one_picture_are_said_to_be_one_sampler(tmp_path: Path, prom
     for run in (a, b, c):
         harness.evaluate(run, ["contrast"])
     twins = harness.compare(a, b, metrics=["contrast"], out=str(tmp_path / "one")).tables
-    assert twins.equal == ["own"]
+    assert twins.equal == [b.spec.run_id]
     assert any("made the very same pictures, all 8" in line for line in words.remarks(twins))
     others = harness.compare(a, c, metrics=["contrast"], out=str(tmp_path / "two")).tables
     assert others.equal == []

@@ -9,14 +9,14 @@ import pytest
 from harness.comparison.comparing import compare
 from harness.comparison.cost import image_macs, recorded_cost
 from harness.core.shards import Prompt
+from harness.evaluation import evaluate
 from harness.experiments.fair_baselines import MATCHED, Fairness, fair_baselines
 from harness.experiments.pricing import FairPair, priced
+from harness.experiments.scoring import item_infos
 from harness.metrics.base import make_metrics
 from harness.reporting import run_tables, words
 from harness.runs.folder import Settings
 from harness.runs.plan import plan
-from harness.evaluation import evaluate
-from harness.experiments.scoring import item_infos
 from harness.store.run import Run
 from tests.experiments.test_fair_baselines import _made, timed
 
@@ -61,8 +61,10 @@ def test_a_sampler_that_decides_image_by_image_costs_what_it_evaluated(
 def test_multiply_accumulates_are_of_all_images(tmp_path: Path) -> None:
     pair = _pair(tmp_path, times=1)
     ours, theirs = (recorded_cost(run) for run in pair.runs)
-    assert ours.nfe is not None and theirs.nfe == 8
-    assert ours.macs is not None and theirs.macs is not None
+    assert ours.nfe is not None
+    assert theirs.nfe == 8
+    assert ours.macs is not None
+    assert theirs.macs is not None
     assert 4 < ours.nfe < 8
     assert ours.macs / theirs.macs == pytest.approx(ours.nfe / 8, rel=1e-6)
     only = recorded_cost(pair.runs[0], ["p0/0"])
