@@ -8,6 +8,8 @@ from typing import Any
 
 from harness.comparison.comparing import tabulate
 from harness.comparison.decisions import holm
+from harness.comparison.resampling import resampled_set_scores
+from harness.comparison.statistics import Floats
 from harness.core.call import Call
 from harness.core.errors import HarnessError
 from harness.engine.resolve import Mistyped
@@ -27,11 +29,25 @@ from harness.experiments.scoring import (
 from harness.experiments.varying import as_text, expand, series_of
 from harness.metrics.base import METRICS, Metric, SetMetric
 from harness.store import files
-from harness.store.comparison_tables import CANDIDATE, ComparisonTables, Primary, RunFacts
+from harness.store.comparison_tables import (
+    CANDIDATE,
+    ComparisonTables,
+    Primary,
+    RunFacts,
+    RunScore,
+)
 from harness.store.equal_pictures import same_pictures
 from harness.store.results import Mean
 from harness.store.run import Run
-from harness.store.survey_table import Point, PublishedNumber, Rate, Row, Score, SurveyTable
+from harness.store.survey_table import (
+    Point,
+    PublishedNumber,
+    Rate,
+    Row,
+    Score,
+    SetGap,
+    SurveyTable,
+)
 
 
 def survey(order: Order, say: Say) -> tuple[SurveyTable, str]:
@@ -153,37 +169,30 @@ def survey_of(benchmark: Benchmark, experiment: Experiment, notes: list[str]) ->
     for at, contest in enumerate(contests):
         assert contest.candidate is not None
         shown[f"{at}"] = (contest.candidate.name, contest.runs[CANDIDATE], contest)
-    facts, means = tabulate(
+    facts, means, resampled = tabulate(
         {key: run for key, (_, run, _) in shown.items()},
         paired,
         experiment.items,
         by_prompt(metrics),
     )
     rows = []
-    for key, (label, run, shown_contest) in shown.items():
+    sets = _set_scores(experiment, [run for _, run, _ in shown.values()])
+    for at, (key, (label, run, shown_contest)) in enumerate(shown.items()):
         scores = _means(row for row in means if row.run == key)
-        for metric in metrics:
-            if isinstance(metric, SetMetric):
-                score = experiment.set_scores.of(CANDIDATE, run, metric).estimate
-                scores[metric.label] = Score.of(score, score.n)
+        scores |= {
+            name: Score.of(of_runs[at].estimate, of_runs[at].n) for name, of_runs in sets.items()
+        }
         rows.append(_row(label, run, facts[key], scores, shown_contest, metrics))
     directions = {metric.label: metric.about.direction for metric in metrics}
     firsts = _equal_rows([run for _, run, _ in shown.values()], rows, experiment.items)
-    for row, first in zip(rows, firsts, strict=True):
-        if row is not first and row.path != first.path:
-            notes.append(
-                f"{first.label} and {row.label} made the very same pictures, all {row.images:,}: "
-                "they are one candidate, and count once among those that were tried."
-            )
-    rows = [
-        row if row is first or row.path == first.path else replace(row, same_as=first.label)
-        for row, first in zip(rows, firsts, strict=True)
-    ]
+    rows = [_noted(row, first, notes) for row, first in zip(rows, firsts, strict=True)]
     tried = [
         (first.path, _decided_against(contest))
         for first, (_, _, contest) in zip(firsts, shown.values(), strict=True)
     ]
-    rows, unit = with_fronts(_with_holm(rows, tried), directions, experiment.fairness.unit)
+    judged = _with_holm(rows, tried)
+    resampled |= {name: _resampled(scores) for name, scores in sets.items()}
+    rows, unit = with_fronts(judged, directions, experiment.fairness.unit, resampled)
     headline = paired[0].name if any(row.rates for row in rows) else None
     return SurveyTable(
         benchmark.name,
@@ -198,8 +207,34 @@ def survey_of(benchmark: Benchmark, experiment: Experiment, notes: list[str]) ->
     )
 
 
+def _set_scores(experiment: Experiment, runs: Sequence[Run]) -> dict[str, list[RunScore]]:
+    """The runs' scores on each metric of whole sets."""
+    return {
+        metric.label: [experiment.set_scores.of(CANDIDATE, run, metric) for run in runs]
+        for metric in experiment.metrics
+        if isinstance(metric, SetMetric)
+    }
+
+
+def _resampled(scores: Sequence[RunScore]) -> Floats:
+    """Resampled set scores [draws, runs]; of other images than the first run's there are none."""
+    left_out = [score.left_out if score.items == scores[0].items else () for score in scores]
+    return resampled_set_scores([score.value for score in scores], left_out)
+
+
+def _set_gaps(comparison: ComparisonTables) -> list[SetGap]:
+    """Differences of set scores by setting; settings of one baseline share their numbers."""
+    settings = {name: name for name in comparison.baselines} | comparison.same
+    return [
+        SetGap.of(row, setting, comparison.runs[compared].cost.nfe)
+        for setting, compared in settings.items()
+        for row in comparison.set_results
+        if row.run == compared
+    ]
+
+
 def _means(rows: Iterable[Mean]) -> dict[str, Score]:
-    return {row.metric: Score.of(row.mean, row.images) for row in rows}
+    return {row.metric: Score.of(row.mean, row.images, row.standing) for row in rows}
 
 
 def _row(
@@ -234,6 +269,7 @@ def _row(
         point=contest.point if contest else {},
         folder=contest.out.rpartition("/")[2] if contest and contest.out and compared else None,
         curve=_curve(along) if along else [],
+        set_gaps=[gap for tables in (compared, along) if tables for gap in _set_gaps(tables)],
     )
 
 
@@ -285,6 +321,17 @@ def _equal_rows(runs: Sequence[Run], rows: list[Row], items: Collection[str]) ->
         )
         firsts.append(rows[next(before, at)])
     return firsts
+
+
+def _noted(row: Row, first: Row, notes: list[str]) -> Row:
+    """A row that says whose pictures it has, with a note; itself where they are its own."""
+    if row.path == first.path:
+        return row
+    notes.append(
+        f"{first.label} and {row.label} made the very same pictures, all {row.images:,}: "
+        "they are one candidate, and count once among those that were tried."
+    )
+    return replace(row, same_as=first.label)
 
 
 def _decided_against(contest: Contest | None) -> str | None:
