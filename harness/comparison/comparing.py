@@ -27,6 +27,7 @@ from harness.store.comparison_tables import (
     RunFacts,
     RunScore,
 )
+from harness.store.equal_pictures import same_pictures
 from harness.store.results import Mean, Result
 from harness.store.run import Run
 from harness.store.votes import HUMAN, Votes
@@ -121,9 +122,31 @@ def compare(
         margin=margin,
         same=same,
         population=population,
+        equal=_equal(candidate, present, scored, items),
     )
     result.save(out)
     return result
+
+
+def _equal(
+    candidate: Run,
+    baselines: Mapping[str, Run],
+    scored: Mapping[str, pairs.Scored],
+    items: Collection[str] | None,
+) -> list[str]:
+    """The baselines of the very same pictures, which are read where all scores are the same."""
+
+    def scores(name: str) -> pd.DataFrame:
+        frame = scored[name].items
+        values = [column for column in frame if str(column).startswith("value:")]
+        return frame.set_index("item_id")[values].sort_index()
+
+    own = scores(CANDIDATE)
+    return [
+        name
+        for name, run in baselines.items()
+        if own.equals(scores(name)) and same_pictures(candidate, run, items)
+    ]
 
 
 def tabulate(

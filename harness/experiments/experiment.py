@@ -23,10 +23,10 @@ from harness.experiments.fair_baselines import (
     OWN,
     Fair,
     Fairness,
-    FairPair,
     fair_baselines,
 )
 from harness.experiments.inputs import Say
+from harness.experiments.pricing import FairPair
 from harness.experiments.scoring import SetScores, compare_runs
 from harness.experiments.stages import evaluate_missing, generate_missing
 from harness.metrics.base import METRICS, Metric, SetMetric, make_metric
@@ -127,7 +127,8 @@ class Experiment:
             for role, one in new.items():
                 if not contest.candidate or role == CANDIDATE:
                     name = contest.label or f"{role}: "
-                    say(f"{name}{one.spec.sampler}, {one.nfe} evaluations an image")
+                    remark = f" ({one.remark})" if one.remark else ""
+                    say(f"{name}{one.spec.sampler}, {one.nfe} evaluations an image{remark}")
             for role, one in new.items():
                 where = contest.place(one)
                 if where not in made:

@@ -8,8 +8,9 @@ from typing import Any
 import pandas as pd
 
 from harness.core.call import Call
-from harness.store.comparison_tables import CANDIDATE, ComparisonTables, MetricInfo, RunFacts
+from harness.store.comparison_tables import CANDIDATE, ComparisonTables, Cost, MetricInfo, RunFacts
 from harness.store.results import Estimate, Result
+from harness.store.run import AS_SAMPLED
 
 TIES = "ties one half"
 TIES_COUNT = "Ties count half"
@@ -86,6 +87,22 @@ def percent(value: float | None) -> str:
 
 def seconds(value: float | None) -> str:
     return NONE if value is None or pd.isna(value) else f"{value:.3g}"
+
+
+def evaluations(cost: Cost) -> str:
+    """The mean NFE of an image, the least and the most where they differ, and of how many."""
+    span = ""
+    if cost.nfe_least != cost.nfe_most:
+        span = f"{cost.nfe_least:,} to {cost.nfe_most:,}, "
+    return f"{count(cost.nfe)} ({span}n {cost.nfe_images:,})"
+
+
+def timed(cost: Cost) -> str:
+    """Mean seconds of an image, with the quartiles over batches where there are several."""
+    if cost.seconds_quartiles is None or cost.timed_batches < 2:
+        return seconds(cost.seconds)
+    low, _, high = cost.seconds_quartiles
+    return f"{seconds(cost.seconds)} [{seconds(low)}, {seconds(high)}]"
 
 
 def macs(value: float | None) -> str:
@@ -319,6 +336,22 @@ def remarks(comparison: ComparisonTables) -> list[str]:
     ]
     if failed:
         lines.append(f"Failed: {', '.join(failed)}. A failed image loses its pair.")
+    lines += [
+        f"{names[role]} was evaluated {evaluations(run.cost)} times an image, and "
+        f"{run.cost.rehearsed:,} times in its dry run: costs are those recorded."
+        for role, run in comparison.runs.items()
+        if run.cost.differs
+    ]
+    lines += [
+        f"At {also(comparison, role)} the two made the very same pictures, all "
+        f"{comparison.runs[role].images:,}: they are one sampler here."
+        for role in comparison.equal
+    ]
+    lines += [
+        f"{names[role]}: {remark}."
+        for role, run in comparison.runs.items()
+        if (remark := run.environment.get(AS_SAMPLED))
+    ]
     for role in comparison.baselines:
         lines += [f"At {setting(role)}, {remark}." for remark in _left_out(comparison, role)]
     lines += [f"Not compared at {setting(n)}: {why}." for n, why in comparison.absent.items()]

@@ -109,6 +109,8 @@ class Cost:
     shard, so that `timed_images` counts all images of the shards that hold some of the items.
     `macs` are multiply-accumulates of an image, without text encoder and decoder, `calls` those of
     the denoiser, `sigmas` the ladder's first and last level; null where they are not known.
+    `nfe_least` and `nfe_most` are those of an image, `rehearsed` is what was planned for each. Of
+    the `timed_batches`, `seconds_quartiles` are those of an image's seconds.
     """
 
     nfe: float | None
@@ -120,6 +122,20 @@ class Cost:
     macs: float | None = None
     calls: int | None = None
     sigmas: tuple[float, float] | None = None
+    nfe_least: int | None = None
+    nfe_most: int | None = None
+    rehearsed: int | None = None
+    seconds_quartiles: tuple[float, float, float] | None = None
+    timed_batches: int = 0
+
+    @property
+    def differs(self) -> bool:
+        """Whether images were evaluated otherwise than planned, or not all as often."""
+        return (
+            self.nfe is not None
+            and self.rehearsed is not None
+            and {self.nfe_least, self.nfe_most} != {self.rehearsed}
+        )
 
 
 @dataclass(frozen=True)
@@ -204,7 +220,8 @@ class ComparisonTables:
     is the very run of another one, which alone is in the tables. `commands` reproduce the
     comparison. `primary` is what was declared to decide, `margin` how far from one half a
     winning rate may be and still not matter. `population` is what intervals over all categories
-    speak of, see POPULATIONS.
+    speak of, see POPULATIONS. `equal` names the baselines whose pictures are the
+    candidate's own.
     """
 
     runs: dict[str, RunFacts]
@@ -219,6 +236,7 @@ class ComparisonTables:
     margin: float | None = None
     same: dict[str, str] = field(default_factory=dict)
     population: str = POPULATIONS[0]
+    equal: list[str] = field(default_factory=list)
 
     @property
     def candidate(self) -> RunFacts:
@@ -302,6 +320,7 @@ class ComparisonTables:
             "primary": asdict(self.primary) if self.primary else None,
             "margin": self.margin,
             "population": self.population,
+            "equal": self.equal,
         }
         files.write_json(files.join(folder, "comparison.json"), record)
 
@@ -343,6 +362,7 @@ def load_comparison(out: str) -> ComparisonTables:
         record["margin"],
         record.get("same", {}),
         record.get("population", POPULATIONS[0]),
+        record.get("equal", []),
     )
 
 

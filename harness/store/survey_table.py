@@ -221,6 +221,7 @@ class Row:
     curve: list[Point] = field(default_factory=list)
     set_gaps: list[SetGap] = field(default_factory=list)
     front_share: dict[str, float] = field(default_factory=dict)
+    same_as: str | None = None  # an earlier row of the very same pictures
 
     def cost(self, unit: str) -> float | None:
         """The cost of an image in a unit: `nfe`, `macs` or `seconds`."""

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 from harness.comparison.guidance_scales import guidance_scale
 from harness.core.call import parse_call
+from harness.core.nominal_scale import Evaluations, run_scale
 from harness.core.shards import Prompt, plan_shards
 from harness.engine.batch import Batch, run_sampler
 from harness.engine.noise import NoiseStreams
@@ -143,13 +145,14 @@ def test_coefficients_lead_from_the_first_level_to_the_last(name: str) -> None:
 
 
 def test_the_mean_weighs_steps_by_how_far_guidance_moves_them() -> None:
-    sigma, travel = torch.tensor([[3.0, 1.0], [2.0, 1.0]])
-    scale = torch.tensor([[11.0, 11.0, 7.0], [5.0, 5.0, 7.0]])
-    push = torch.tensor([[1.0, torch.nan, torch.nan], [4.0, 4.0, 4.0]])
-    mean = GuidanceCurve(sigma, travel, scale, push).mean
+    levels, travel = np.array([[3.0, 1.0], [2.0, 1.0]])
+    scale = np.array([[11.0, 11.0, 7.0], [5.0, 5.0, 7.0]])
+    push = np.array([[1.0, np.nan, np.nan], [4.0, 4.0, 4.0]])
+    mean, unknown = run_scale(Evaluations(levels, -travel, scale, push))
     assert float(mean[0]) == pytest.approx((2 * 11 + 4 * 5) / 6)
-    assert bool(mean[1].isnan())
+    assert bool(np.isnan(mean[1]))
     assert float(mean[2]) == 7
+    assert unknown.tolist() == [False, True, False]
 
 
 def _sampled(text: str, seeds: int = 2) -> tuple[GuidanceCurve, Batch]:
