@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 
 import numpy as np
@@ -25,6 +25,7 @@ from harness.store.comparison_tables import (
     RunFacts,
     RunScore,
 )
+from harness.store.curve_rule import GUIDANCE_CURVE
 from harness.store.results import Estimate, Mean, Result, SetResult
 from harness.store.run import Run
 from harness.store.votes import HUMAN, Votes
@@ -45,6 +46,7 @@ def compare(
     margin: float | None = None,
     votes: Votes | None = None,
     same: Mapping[str, str] | None = None,
+    finish: Callable[[ComparisonTables], ComparisonTables] = lambda tables: tables,
 ) -> ComparisonTables:
     """Compare `candidate` with every baseline and write `compare/` below `out`.
 
@@ -61,7 +63,7 @@ def compare(
     `decisions.verdict`. `votes` are people's on pairs of images, where the metric HUMAN is among
     `metrics` and there is one baseline: only pairs with a vote count on it, and the share of votes
     decides each. `same` names those of the comparisons that are not made because their baseline is
-    the very run of another one.
+    the very run of another one. `finish` makes of the tables what is written.
 
     Raises HarnessError without metrics or baselines, for a baseline that is the candidate's own
     folder, for runs without scores of the images that they hold or with scores by another version
@@ -71,8 +73,6 @@ def compare(
     present = {name: run for name, run in baselines.items() if run is not None}
     _check(candidate, present, metrics, set_scores)
     _check_declared(primary, margin, baselines, metrics)
-    for run in present.values():
-        check_same_noise(candidate, run)
     sides = {CANDIDATE: candidate, **present}
     read = [metric for metric in metrics if metric != HUMAN]
     scored = {n: pairs.read_items(run, read, items, by_prompt) for n, run in sides.items()}
@@ -114,6 +114,7 @@ def compare(
         margin=margin,
         same=same,
     )
+    result = finish(result)
     result.save(out)
     return result
 
@@ -169,6 +170,8 @@ def _check(
                 f"the runs were scored on {name!r} by different versions, or weights, of it: "
                 "evaluate all of them first (harness evaluate)"
             )
+    for run in baselines.values():
+        check_same_noise(candidate, run)
 
 
 def _check_declared(
@@ -183,8 +186,8 @@ def _check_declared(
         return
     if primary.metric not in (names := [metric.name for metric in metrics]):
         raise unknown("metric", primary.metric, names, "the declared primary result")
-    if primary.comparison not in baselines:
-        raise unknown("comparison", primary.comparison, baselines, "the declared primary result")
+    if primary.comparison not in (known := {*baselines, GUIDANCE_CURVE}):
+        raise unknown("comparison", primary.comparison, known, "the declared primary result")
 
 
 def check_same_metrics(candidate: Run, baseline: Run, a: pairs.Scored, b: pairs.Scored) -> None:

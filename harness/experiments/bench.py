@@ -47,6 +47,7 @@ def run_bench(order: Order, candidate: Call | PlannedRun, say: Say) -> tuple[Com
         order.fairness,
         declared(order.benchmark, metrics),
         order.benchmark.margin,
+        planned=order.planned,
     )
     return compared(experiment, say), contest.runs[CANDIDATE].path
 

@@ -19,6 +19,8 @@ from harness.core.call import Call
 from harness.core.errors import HarnessError
 from harness.core.run_spec import RunSpec
 from harness.store import files, results
+from harness.store.curve_rule import CurveRule
+from harness.store.looks import Look
 from harness.store.results import Direction, Estimate, Mean, Result, SetResult
 from harness.store.run import Run
 
@@ -199,7 +201,8 @@ class ComparisonTables:
     `absent` names the comparisons that were not made, with the reason; `same` those whose baseline
     is the very run of another one, which alone is in the tables. `commands` reproduce the
     comparison. `primary` is what was declared to decide, `margin` how far from one half a
-    winning rate may be and still not matter.
+    winning rate may be and still not matter. `curve` are the rules of the results called
+    GUIDANCE_CURVE, if there are any, a metric each; `looks` say how often what was asked before.
     """
 
     runs: dict[str, RunFacts]
@@ -213,6 +216,8 @@ class ComparisonTables:
     primary: Primary | None = None
     margin: float | None = None
     same: dict[str, str] = field(default_factory=dict)
+    curve: list[CurveRule] = field(default_factory=list)
+    looks: list[Look] = field(default_factory=list)
 
     @property
     def candidate(self) -> RunFacts:
@@ -254,6 +259,15 @@ class ComparisonTables:
         """The result of one comparison on the first metric, which verdicts go by."""
         return self.rate(comparison, self.metrics[0].name)
 
+    def look(self, comparison: str, metric: str) -> Look | None:
+        """Which look at one comparison on one metric this is; None where looks are not counted."""
+        asked = (self.same.get(comparison, comparison), metric)
+        return next((one for one in self.looks if (one.comparison, one.metric) == asked), None)
+
+    def curve_rule(self, metric: str) -> CurveRule | None:
+        """The rule of the result against the guidance curve on a metric; None without one."""
+        return next((rule for rule in self.curve if rule.metric == metric), None)
+
     @property
     def set_metrics(self) -> list[MetricInfo]:
         """The metrics of whole sets of images."""
@@ -283,6 +297,8 @@ class ComparisonTables:
             "commands": self.commands,
             "primary": asdict(self.primary) if self.primary else None,
             "margin": self.margin,
+            "curve": [asdict(rule) for rule in self.curve],
+            "looks": [asdict(look) for look in self.looks],
         }
         files.write_json(files.join(folder, "comparison.json"), record)
 
@@ -323,6 +339,8 @@ def load_comparison(out: str) -> ComparisonTables:
         Primary(**record["primary"]) if record["primary"] else None,
         record["margin"],
         record.get("same", {}),
+        results.parsed(list[CurveRule], record.get("curve", []), folder),
+        results.parsed(list[Look], record.get("looks", []), folder),
     )
 
 

@@ -11,6 +11,8 @@ import pandas as pd
 from harness.core.errors import HarnessError
 from harness.store import files
 from harness.store.comparison_tables import MetricInfo
+from harness.store.curve_rule import CurveRule
+from harness.store.looks import Look
 from harness.store.results import Estimate, Result, parsed, typed
 
 FILE = "survey.json"
@@ -57,10 +59,10 @@ class Rate:
 
     `p_holm` is the p-value of a primary result among those of all candidates (Holm 1979), which the
     verdict goes by; null for exploratory ones. `difference` is that of the means, run minus
-    baseline, with its interval.
+    baseline, with its interval. `look` says how often the same was asked of the sample before.
     """
 
-    setting: str  # own, matched cost
+    setting: str  # own, matched cost, ..., guidance curve
     metric: str
     value: float | None
     low: float | None
@@ -75,6 +77,7 @@ class Rate:
     difference: float | None = None
     difference_low: float | None = None
     difference_high: float | None = None
+    look: Look | None = None
 
     @classmethod
     def of(cls, row: Result, setting: str, nfe: float | None, role: str) -> Rate:
@@ -131,7 +134,7 @@ class Row:
     figure that the run is a point of, `point` what of it was varied. `dominated_by`, by metric,
     names a run that is as cheap and as good or better: null on the Pareto front, absent where the
     run has no score or cost. `folder` holds its comparison, below the survey's; `curve` is the
-    baseline's, by guidance.
+    baseline's, by guidance, and `curve_rules` how the run was judged against it, a metric each.
     """
 
     label: str
@@ -155,6 +158,7 @@ class Row:
     guidance: float | None = None  # nominal scale
     folder: str | None = None
     curve: list[Point] = field(default_factory=list)
+    curve_rules: list[CurveRule] = field(default_factory=list)
 
     def cost(self, unit: str) -> float | None:
         """The cost of an image in a unit: `nfe`, `macs` or `seconds`."""
