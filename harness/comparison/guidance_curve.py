@@ -152,11 +152,12 @@ def _texts(pairs: pd.DataFrame) -> dict[str, str]:
 def halves(texts: Mapping[str, str]) -> dict[str, int]:
     """The half, 0 or 1, of each prompt by id: the lower and the upper half of their texts' hashes.
 
-    Equal in size (the first has one more of an odd number), and a function of the texts alone.
+    Equal in size (the first has one more of an odd number), and a function of the texts alone. The
+    hashes are of this purpose: prompt sets and splits are chosen by those of plain texts and ids.
     """
 
     def place(name: str) -> tuple[str, str]:
-        return hashlib.sha256(texts[name].encode()).hexdigest(), name
+        return hashlib.sha256(f"{GUIDANCE_CURVE}: {texts[name]}".encode()).hexdigest(), name
 
     ranked = sorted(texts, key=place)
     return {name: int(2 * at > len(ranked) - 1) for at, name in enumerate(ranked)}

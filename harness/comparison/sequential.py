@@ -23,7 +23,7 @@ from scipy import stats
 
 from harness.comparison.alpha_spending import level_at
 from harness.comparison.decisions import verdict
-from harness.comparison.statistics import LEVEL, score
+from harness.comparison.statistics import LEVEL, Codes, Floats, score
 from harness.core.errors import HarnessError
 from harness.store.comparison_tables import ComparisonTables
 from harness.store.curve_rule import GUIDANCE_CURVE
@@ -113,15 +113,21 @@ def _judged(comparison: ComparisonTables, row: Result, level: float | None) -> R
     if comparison.candidate.noise_key == "seed":  # p is that of the interval
         sure = row.verdict != "equivalent" and (row.p_value or 0) < level
         return row if sure else replace(row, verdict="undecided")
-    ends = _wider(_pairs(comparison, row), level)
-    return replace(row, verdict=verdict(ends, row.p_value, comparison.margin, level))
-
-
-def _wider(pairs: pd.DataFrame, level: float) -> Estimate:
-    """The winning rate with its interval of 1 - level."""
-    counted = pairs[pairs["outcome"].notna()]
+    counted = _pairs(comparison, row)
+    counted = counted[counted["outcome"].notna()]
     prompts = pd.factorize(counted["prompt_id"])[0].astype(np.int64)
-    test, m = score(counted["outcome"].to_numpy(float), prompts)
-    most = float(stats.t.isf(level / 2, m - 1)) if level else np.inf
-    low, high = test.interval(most) if np.isfinite(most) else (0.0, 1.0)
-    return Estimate(test.value, low, high, m)
+    outcomes = counted["outcome"].to_numpy(float)
+    found = verdict_at(level, outcomes, prompts, row.p_value, comparison.margin)
+    return replace(row, verdict=found)
+
+
+def verdict_at(
+    level: float, outcomes: Floats, prompts: Codes, p_value: float | None, margin: float | None
+) -> str:
+    """The verdict as of `decisions.verdict`, with p and an interval of this level.
+
+    `outcomes` [n] and `prompts` [n] as of `statistics.winning_rate`, of two prompts or more.
+    """
+    test, m = score(outcomes, prompts)
+    low, high = test.interval(float(stats.t.isf(level / 2, m - 1))) if level else (0.0, 1.0)
+    return verdict(Estimate(test.value, low, high, m), p_value, margin, level)
