@@ -216,7 +216,7 @@ def test_between_equals(k, s, levels):
     Bounds leave two standard errors of 600 repeats.
     """
     shares = simulated([0.0] * k, 0.0, levels, s=s)
-    assert shares["picked"][1] >= (4 if k == 3 else 6)
+    assert shares["picked"][1] >= (3 if k == 3 else 5)
     assert shares["every"][0] <= 0.34  # 0.1 % and two standard errors
     assert 0.3 <= shares["every"][1] <= 3.9
     assert sum(shares["halves"]) <= 6.8
@@ -232,7 +232,7 @@ def test_power_against_equal_weights():
     shares = simulated([0.0] * 7, 0.15, 0)
     assert 2 <= shares["every"][0] <= 9
     assert 38 <= shares["halves"][0] <= 54
-    assert shares["halves"][1] == 0
+    assert shares["halves"][1] <= 0.5
 
 
 @pytest.mark.slow
