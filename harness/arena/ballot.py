@@ -8,11 +8,11 @@ from datetime import datetime, timezone
 from functools import lru_cache
 from typing import NamedTuple
 
-from harness.core.errors import HarnessError
+from harness.core.errors import HarnessError, unknown
 from harness.store.pictures import Broken
 from harness.store.run import Run
 from harness.store.scores import ImageRow, image_rows
-from harness.store.votes import Vote, read_votes, votes_file, write_votes
+from harness.store.votes import QUESTIONS, Vote, all_votes, read_votes, votes_file, write_votes
 
 SIDES = ("left", "right")
 CHOICES = (*SIDES, "tie")
@@ -57,6 +57,7 @@ class Ballot:
     `seed`: the same for every rater of the same seed. Votes are kept in `folder`/votes, each
     written as it is given. A pair in which an image failed is not shown: in its turn it counts as a
     vote for the other image, so that failures weigh as much as in all pairs, however many are seen.
+    `question`, a name of QUESTIONS, is asked of every pair; a folder holds votes on one question.
     """
 
     def __init__(
@@ -67,7 +68,16 @@ class Ballot:
         rater: str,
         seed: int = 0,
         limit: int | None = None,
+        question: str = "prompt",
     ) -> None:
+        if question not in QUESTIONS:
+            raise unknown("question", question, QUESTIONS)
+        if others := {*all_votes(folder)["question"]} - {question}:
+            raise HarnessError(
+                f"the votes in {folder} answer {QUESTIONS[others.pop()]!r}: go on with that "
+                "question, or give another folder for this one (--out)"
+            )
+        self.question = question
         if candidate.spec.run_id == baseline.spec.run_id:
             raise HarnessError(f"{candidate.path} would be compared with itself: name another run")
         self.runs = {"candidate": candidate, "baseline": baseline}
@@ -129,7 +139,9 @@ class Ballot:
     def _keep(self, pair: Pair, winner: str) -> None:
         now = datetime.now(timezone.utc).isoformat(timespec="seconds")
         self._votes.pop(_key(pair), None)
-        self._votes[_key(pair)] = Vote(*_key(pair), *self._ids, winner, pair.left, self.rater, now)
+        self._votes[_key(pair)] = Vote(
+            *_key(pair), *self._ids, winner, pair.left, self.rater, now, self.question
+        )
 
     def _settle(self) -> None:
         """Decide the pairs at the front that need no vote."""
