@@ -167,7 +167,7 @@ class Experiment:
         absent = dict(fair.absent)
         if self._along_decides and not fair.points:
             asked.append(GUIDANCE_CURVE)
-            absent[GUIDANCE_CURVE] = "; ".join(fair.notes) or "no guidance curve was run"
+            absent[GUIDANCE_CURVE] = "no guidance curve was run"  # notes say why
 
         contest.comparison = against(
             {name: runs.get(name) for name in asked},

@@ -157,7 +157,8 @@ def test_a_comparison_holds_the_curve_as_a_whole(along, tmp_path):
     pairs = whole.pairs[whole.pairs["comparison"] == "guidance curve"]
     assert good.winning_rate.value == pairs.groupby("prompt_id")["outcome"].mean().mean()
     rule = whole.curve_rule("good")
-    assert rule.crossed and len(rule.against) == 2
+    assert rule.crossed
+    assert len(rule.against) == 2
     assert not whole.curve_rule("other").crossed
     whole.save(str(tmp_path / "b"))
     again = load_comparison(str(tmp_path / "b"))

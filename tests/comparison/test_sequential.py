@@ -29,7 +29,7 @@ GOOD, OTHER = MetricInfo("good", "higher"), MetricInfo("other", "higher")
 
 
 def test_levels_are_the_known_ones_of_four_equal_looks():
-    """The bounds of Lan-DeMets spending in group-sequential software: 4.333, 2.963, 2.359, 2.014."""
+    """The bounds that group-sequential software (ldbounds, gsDesign) prints for such spending."""
     shares = [0.25, 0.5, 0.75, 1.0]
     bounds = [stats.norm.isf(level_at(shares[: k + 1]) / 2) for k in range(4)]
     assert bounds == pytest.approx([4.3326, 2.9631, 2.3590, 2.0141], abs=2e-3)

@@ -241,7 +241,7 @@ def test_the_declared_guidance_curve_decides_a_survey(
         assert set(rule.against) <= {"guidance 1", "guidance 4"}
     text = (folder / "report.md").read_text()
     assert "Against the best guidance of the baseline at equal cost, on " in text
-    assert "First look at 3 of 6 images declared: p < 0.0031 decides" in text
+    assert "first look at 3 of 6 images declared: p &lt; 0.0031 decides" in text
     table = primaries(survey)
     assert table is not None
     assert "first look at 3 of 6 images declared" in table.groups[0].rows[0][1]
