@@ -13,6 +13,7 @@ from harness.reporting.figures import rate_bars
 from harness.reporting.page import Page, RowGroup, Section, Table, by_metric
 from harness.reporting.points import fronts, point_figures
 from harness.reporting.published import beside_published
+from harness.reporting.set_gaps import set_gaps, set_verdicts
 from harness.reporting.survey_curves import along_curves, curves
 from harness.store import files
 from harness.store.comparison_tables import MetricInfo, holds_comparison
@@ -43,6 +44,7 @@ def full(survey: SurveyTable, out: str) -> Page:
         primaries(survey),
         every_rate(survey),
         differences(survey),
+        set_gaps(survey),
         beside_published(survey),
         samplers(survey),
     ]
@@ -196,6 +198,7 @@ def verdicts(survey: SurveyTable) -> list[str]:
             about = f" {_about_curve(survey, metric)}" if setting == GUIDANCE_CURVE else ""
             lines.append(f"{place[0].upper()}{place[1:]}, on {metric.label}: {listed}.{about}")
     lines += _looks(survey, metric)
+    lines += set_verdicts(survey)
     paired = sum(1 for row in survey.rows if row.rates)
     declared = any(rate.role == "primary" for row in survey.rows for rate in row.rates)
     if paired and not declared:

@@ -302,6 +302,25 @@ def test_unpaired_images_meet_at_random_and_each_once(
     assert "without --fair and --matrix" in " ".join(capsys.readouterr().err.split())
 
 
+@pytest.mark.parametrize("paired", [True, False])
+def test_a_ballot_has_the_images_of_a_text_once(tmp_path: Path, paired: bool) -> None:
+    """Of a table that repeats each text; images made elsewhere meet those of their text."""
+    prompts = [Prompt(f"row{i}", f"class {i // 5}") for i in range(15)]
+    made = []
+    for sampler in ("heun(steps=1)", "ddim(steps=1)"):
+        job = plan("gmm", sampler)
+        run = open_run(job, str(tmp_path / job.spec.run_id), Settings())
+        generate([(job, run, shard) for shard in plan_shards(prompts, [0, 1])], Settings())
+        made.append(run)
+    if not paired:
+        made[0].declare({"source": "there", "paired": False})
+    pairs = Ballot(*made, str(tmp_path), "ann").pairs
+    firsts = {f"row{i}/{seed}" for i in (0, 5, 10) for seed in (0, 1)}
+    assert len(pairs) == 6
+    assert {pair.other_id for pair in pairs} == firsts
+    assert paired is ({pair.item_id for pair in pairs} == firsts)
+
+
 def _side(pair: Pair, candidate_wins: bool) -> str:
     return "left" if (pair.left == "candidate") == candidate_wins else "right"
 
