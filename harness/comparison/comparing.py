@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 import pandas as pd
 
@@ -27,6 +27,7 @@ from harness.store.comparison_tables import (
     RunFacts,
     RunScore,
 )
+from harness.store.curve_rule import GUIDANCE_CURVE
 from harness.store.equal_pictures import same_pictures
 from harness.store.results import Mean, Result
 from harness.store.run import Run
@@ -49,6 +50,7 @@ def compare(
     votes: Votes | None = None,
     same: Mapping[str, str] | None = None,
     population: str = POPULATIONS[0],
+    finish: Callable[[ComparisonTables], ComparisonTables] = lambda tables: tables,
 ) -> ComparisonTables:
     """Compare `candidate` with every baseline and write `compare/` below `out`.
 
@@ -67,7 +69,7 @@ def compare(
     decides each. `same` names those of the comparisons that are not made because their baseline is
     the very run of another one. `population` is what the results over all categories speak of, see
     POPULATIONS: with `categories` their intervals and p-values are clustered by category, and the
-    verdicts come from these.
+    verdicts come from these. `finish` makes of the tables what is written.
 
     Raises HarnessError without metrics or baselines, for a baseline that is the candidate's own
     folder, for runs without scores of the images that they hold or with scores by another version
@@ -77,8 +79,6 @@ def compare(
     present = {name: run for name, run in baselines.items() if run is not None}
     _check(candidate, present, metrics, set_scores)
     _check_declared(primary, margin, baselines, metrics)
-    for run in present.values():
-        check_same_noise(candidate, run)
     sides = {CANDIDATE: candidate, **present}
     read = [metric for metric in metrics if metric != HUMAN]
     scored = {n: pairs.read_items(run, read, items, by_prompt) for n, run in sides.items()}
@@ -124,6 +124,7 @@ def compare(
         population=population,
         equal=_equal(candidate, present, scored, items),
     )
+    result = finish(result)
     result.save(out)
     return result
 
@@ -202,6 +203,8 @@ def _check(
                 f"the runs were scored on {name!r} by different versions, or weights, of it: "
                 "evaluate all of them first (harness evaluate)"
             )
+    for run in baselines.values():
+        check_same_noise(candidate, run)
 
 
 def _check_declared(
@@ -216,8 +219,8 @@ def _check_declared(
         return
     if primary.metric not in (names := [metric.name for metric in metrics]):
         raise unknown("metric", primary.metric, names, "the declared primary result")
-    if primary.comparison not in baselines:
-        raise unknown("comparison", primary.comparison, baselines, "the declared primary result")
+    if primary.comparison not in (known := {*baselines, GUIDANCE_CURVE}):
+        raise unknown("comparison", primary.comparison, known, "the declared primary result")
 
 
 def check_same_metrics(candidate: Run, baseline: Run, a: pairs.Scored, b: pairs.Scored) -> None:

@@ -48,6 +48,7 @@ def run_bench(order: Order, candidate: Call | PlannedRun, say: Say) -> tuple[Com
         declared(order.benchmark, metrics),
         order.benchmark.margin,
         population=order.benchmark.population,
+        planned=order.planned,
     )
     return compared(experiment, say), contest.runs[CANDIDATE].path
 

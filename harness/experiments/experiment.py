@@ -34,6 +34,7 @@ from harness.runs.folder import Settings, open_run
 from harness.runs.plan import PlannedRun, Planner
 from harness.store import comparison_tables as tables
 from harness.store.comparison_tables import CANDIDATE, ComparisonTables
+from harness.store.curve_rule import GUIDANCE_CURVE
 from harness.store.run import Run
 
 
@@ -76,6 +77,7 @@ class Experiment:
     `primary` is the declared result, `margin` the margin of equivalence: see `comparison.compare`.
     With `alone`, matched guidance alone is compared, too, without matched cost. `population` is
     what results speak of, see POPULATIONS: a HarnessError where there are too few categories.
+    `planned` is how many images a run was declared to have, where a primary result was.
     """
 
     contests: list[Contest]
@@ -88,6 +90,7 @@ class Experiment:
     margin: float | None = None
     alone: bool = True
     population: str = tables.POPULATIONS[0]
+    planned: int | None = None
     set_scores: SetScores = field(init=False)
 
     def __post_init__(self) -> None:
@@ -165,19 +168,35 @@ class Experiment:
                 items=self.items,
                 set_scores=self.set_scores,
                 population=self.population,
+                margin=self.margin,
+                planned=self.planned,
                 **more,
             )
+
+        absent = dict(fair.absent)
+        if self._along_decides and not fair.points:
+            asked.append(GUIDANCE_CURVE)
+            absent[GUIDANCE_CURVE] = "no guidance curve was run"  # notes say why
 
         contest.comparison = against(
             {name: runs.get(name) for name in asked},
             out,
-            absent=fair.absent,
+            absent=absent,
             primary=self.primary,
-            margin=self.margin,
             same=fair.same,
         )
         if points := {name: runs[name] for name in fair.points}:
-            contest.along = against(points, f"{out}/{tables.CURVE}")
+            contest.along = against(
+                points,
+                f"{out}/{tables.CURVE}",
+                primary=self.primary if self._along_decides else None,
+                curve_of=runs[OWN].spec.run_id,
+            )
+
+    @property
+    def _along_decides(self) -> bool:
+        """Whether the declared result is that against the guidance curve."""
+        return self.primary is not None and self.primary.comparison == GUIDANCE_CURVE
 
 
 def planned_pair(

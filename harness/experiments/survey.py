@@ -36,6 +36,7 @@ from harness.store.comparison_tables import (
     RunFacts,
     RunScore,
 )
+from harness.store.curve_rule import GUIDANCE_CURVE
 from harness.store.equal_pictures import same_pictures
 from harness.store.results import Mean
 from harness.store.run import Run
@@ -100,6 +101,7 @@ def run_survey(
         benchmark.margin,
         alone=bool(curve) or decides_guided,
         population=benchmark.population,
+        planned=order.planned,
     )
     experiment.conduct(say, remark)
     table = survey_of(benchmark, experiment, notes)
@@ -263,7 +265,10 @@ def _row(
         images=facts.images,
         failed=sum(facts.failed.values()),
         scores=scores,
-        rates=_rates(compared) if compared else [],
+        rates=[
+            *(_rates(compared) if compared else []),
+            *(_curve_rates(along) if along else []),
+        ],
         absent=compared.absent if compared else {},
         published=_published(candidate, metrics) if candidate else [],
         seconds=facts.cost.seconds,
@@ -273,6 +278,7 @@ def _row(
         point=contest.point if contest else {},
         folder=contest.out.rpartition("/")[2] if contest and contest.out and compared else None,
         curve=_curve(along) if along else [],
+        curve_rules=along.curve if along else [],
         set_gaps=[gap for tables in (compared, along) if tables for gap in _set_gaps(tables)],
     )
 
@@ -301,16 +307,27 @@ def _rates(comparison: ComparisonTables) -> list[Rate]:
     """Winning rates by setting; settings whose baseline is the same run share their numbers."""
     settings = {name: name for name in comparison.baselines} | comparison.same
     return [
-        Rate.of(
-            comparison.rate(setting, metric.name),
-            setting,
-            comparison.runs[compared].cost.nfe,
-            "primary" if comparison.primary == Primary(metric.name, setting) else "exploratory",
-            comparison.changing(setting, metric.name),
-        )
+        _found(comparison, setting, metric.name, compared)
         for setting, compared in settings.items()
         for metric in comparison.metrics
     ]
+
+
+def _curve_rates(along: ComparisonTables) -> list[Rate]:
+    """Winning rates over the curve as a whole, which the rules are of."""
+    least = next(iter(along.baselines))
+    return [
+        _found(along, GUIDANCE_CURVE, rule.metric, next(iter(rule.against), least))
+        for rule in along.curve
+    ]
+
+
+def _found(comparison: ComparisonTables, setting: str, metric: str, compared: str) -> Rate:
+    """A winning rate as a survey keeps it, over a run of the cost of `compared`."""
+    role = "primary" if comparison.primary == Primary(metric, setting) else "exploratory"
+    nfe, changing = comparison.runs[compared].cost.nfe, comparison.changing(setting, metric)
+    found = Rate.of(comparison.rate(setting, metric), setting, nfe, role, changing)
+    return replace(found, look=comparison.look(setting, metric))
 
 
 def _equal_rows(runs: Sequence[Run], rows: list[Row], items: Collection[str]) -> list[Row]:
@@ -363,7 +380,8 @@ def _with_holm(rows: list[Row], tried: Sequence[tuple[str, str | None]]) -> list
     def judged(rate: Rate) -> Rate:
         if (p_value := adjusted.get(id(rate))) is None:
             return rate
-        lost = rate.verdict in ("wins", "loses") and p_value >= 0.05
+        level = 0.05 if rate.look is None or rate.look.level is None else rate.look.level
+        lost = rate.verdict in ("wins", "loses") and p_value >= level
         return replace(rate, p_holm=p_value, verdict="undecided" if lost else rate.verdict)
 
     return [replace(row, rates=[judged(rate) for rate in row.rates]) for row in rows]

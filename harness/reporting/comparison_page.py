@@ -9,6 +9,7 @@ from harness.reporting import (
     category_words,
     curve,
     figures,
+    look_words,
     run_tables,
     tables,
     viewer,
@@ -30,6 +31,10 @@ _STALE = (
     "The guidance curve that is stored is of other images and not shown: run harness bench again "
     "with --curve."
 )
+_EARLIER = (
+    "The guidance curve that is stored was compared by an earlier version, without a verdict "
+    "against the best guidance: run harness bench again with --curve."
+)
 
 
 def full(comparison: ComparisonTables, out: str) -> Page:
@@ -37,7 +42,7 @@ def full(comparison: ComparisonTables, out: str) -> Page:
     along, stale = _curve(comparison, out)
     return replace(
         _summary(comparison, along),
-        lines=[*_remarks(comparison), *([_STALE] if stale else [])],
+        lines=[*_remarks(comparison), *_about_curve(along, stale)],
         sections=_sections(comparison, along),
         subtitle=_subtitle(comparison),
         viewer=Viewer(
@@ -80,20 +85,27 @@ def _curve(comparison: ComparisonTables, out: str) -> tuple[ComparisonTables | N
     return (along, False) if curve.fits(comparison, along) else (None, True)
 
 
+def _about_curve(along: ComparisonTables | None, stale: bool) -> list[str]:
+    return [_STALE] if stale else [_EARLIER] if along is not None and not along.curve else []
+
+
 def _summary(comparison: ComparisonTables, along: ComparisonTables | None) -> Page:
     """The page's title and verdicts."""
     best = None if along is None else curve.against_best(along)
     first, *others = (_verdict(comparison, role) for role in words.primary_first(comparison))
-    title = headline(comparison, best.verdict if best else None)
+    title = headline(comparison, along)
     # No point of a curve may hide the rest of it.
     verdicts = [first, *([best] if best else []), *others]
+    verdicts.sort(key=lambda one: not one.primary)
     return Page(title, [], verdicts, html="report/index.html")
 
 
 def _verdict(comparison: ComparisonTables, role: str) -> Verdict:
     row = comparison.decided(role)
     line, others = words.verdict_line(comparison, role), words.other_metrics(comparison, role)
-    line = f"{line} {category_words.verdict_words(comparison, role)}".rstrip()
+    about = category_words.verdict_words(comparison, role)
+    look = look_words.sentence(comparison.look(role, row.metric))
+    line = " ".join(part for part in (line, about, look) if part)
     return Verdict(words.also(comparison, role), row.verdict, line, others, row.primary)
 
 
@@ -155,5 +167,5 @@ def _files(comparison: ComparisonTables, along: ComparisonTables | None) -> dict
     if along is not None:
         frames |= {"curve_winning_rates": along.rates, "curve_scores": along.summary}
     texts = {f"{name}.csv": frame.to_csv(index=False) for name, frame in frames.items()}
-    texts |= latex_tables(comparison)
+    texts |= latex_tables(comparison, along)
     return {f"tables/{name}": text for name, text in texts.items()}

@@ -19,6 +19,8 @@ from harness.core.call import Call
 from harness.core.errors import HarnessError
 from harness.core.run_spec import RunSpec
 from harness.store import files, results
+from harness.store.curve_rule import CurveRule
+from harness.store.looks import Look
 from harness.store.results import Direction, Estimate, Mean, Result, SetResult
 from harness.store.run import Run
 
@@ -221,7 +223,8 @@ class ComparisonTables:
     comparison. `primary` is what was declared to decide, `margin` how far from one half a
     winning rate may be and still not matter. `population` is what intervals over all categories
     speak of, see POPULATIONS. `equal` names the baselines whose pictures are the
-    candidate's own.
+    candidate's own. `curve` are the rules of the results called
+    GUIDANCE_CURVE, if there are any, a metric each; `looks` say how often what was asked before.
     """
 
     runs: dict[str, RunFacts]
@@ -237,6 +240,8 @@ class ComparisonTables:
     same: dict[str, str] = field(default_factory=dict)
     population: str = POPULATIONS[0]
     equal: list[str] = field(default_factory=list)
+    curve: list[CurveRule] = field(default_factory=list)
+    looks: list[Look] = field(default_factory=list)
 
     @property
     def candidate(self) -> RunFacts:
@@ -290,6 +295,15 @@ class ComparisonTables:
             return []
         return [part for part in parts if part.without_verdict != verdict]
 
+    def look(self, comparison: str, metric: str) -> Look | None:
+        """Which look at one comparison on one metric this is; None where looks are not counted."""
+        asked = (self.same.get(comparison, comparison), metric)
+        return next((one for one in self.looks if (one.comparison, one.metric) == asked), None)
+
+    def curve_rule(self, metric: str) -> CurveRule | None:
+        """The rule of the result against the guidance curve on a metric; None without one."""
+        return next((rule for rule in self.curve if rule.metric == metric), None)
+
     @property
     def set_metrics(self) -> list[MetricInfo]:
         """The metrics of whole sets of images."""
@@ -321,6 +335,8 @@ class ComparisonTables:
             "margin": self.margin,
             "population": self.population,
             "equal": self.equal,
+            "curve": [asdict(rule) for rule in self.curve],
+            "looks": [asdict(look) for look in self.looks],
         }
         files.write_json(files.join(folder, "comparison.json"), record)
 
@@ -363,6 +379,8 @@ def load_comparison(out: str) -> ComparisonTables:
         record.get("same", {}),
         record.get("population", POPULATIONS[0]),
         record.get("equal", []),
+        results.parsed(list[CurveRule], record.get("curve", []), folder),
+        results.parsed(list[Look], record.get("looks", []), folder),
     )
 
 

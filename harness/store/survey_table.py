@@ -12,6 +12,8 @@ import pandas as pd
 from harness.core.errors import HarnessError
 from harness.store import files
 from harness.store.comparison_tables import POPULATIONS, MetricInfo
+from harness.store.curve_rule import CurveRule
+from harness.store.looks import Look
 from harness.store.results import Estimate, Result, SetResult, parsed, typed
 
 FILE = "survey.json"
@@ -63,10 +65,10 @@ class Rate:
 
     `p_holm` is the p-value of a primary result among those of all candidates (Holm 1979), which the
     verdict goes by; null for exploratory ones. `difference` is that of the means, run minus
-    baseline, with its interval.
+    baseline, with its interval. `look` says how often the same was asked of the sample before.
     """
 
-    setting: str  # own, matched cost
+    setting: str  # own, matched cost, ..., guidance curve
     metric: str
     value: float | None
     low: float | None
@@ -89,6 +91,7 @@ class Rate:
     changing: list[str] = field(
         default_factory=list
     )  # categories without which it would be another
+    look: Look | None = None
 
     @classmethod
     def of(
@@ -194,8 +197,9 @@ class Row:
     figure that the run is a point of, `point` what of it was varied. `dominated_by`, by metric,
     names a run that is as cheap and as good or better: null on the Pareto front, absent where the
     run has no score or cost. `folder` holds its comparison, below the survey's; `curve` is the
-    baseline's, by guidance. `front_share`, by metric, is in which share of resamples of the prompts
-    the run is on the front, costs as they are; absent where nothing can be resampled.
+    baseline's, by guidance, and `curve_rules` how the run was judged against it, a metric each.
+    `front_share`, by metric, is in which share of resamples of the prompts the run is on the front,
+    costs as they are; absent where nothing can be resampled.
     """
 
     label: str
@@ -222,6 +226,7 @@ class Row:
     set_gaps: list[SetGap] = field(default_factory=list)
     front_share: dict[str, float] = field(default_factory=dict)
     same_as: str | None = None  # an earlier row of the very same pictures
+    curve_rules: list[CurveRule] = field(default_factory=list)
 
     def cost(self, unit: str) -> float | None:
         """The cost of an image in a unit: `nfe`, `macs` or `seconds`."""
