@@ -53,7 +53,6 @@ def _complete(params: dict[str, Any]) -> dict[str, Any]:
     "restart",
     title="Restart",
     paper="Xu et al. 2023, Restart Sampling for Improving Generative Processes, arXiv:2306.14878",
-    ladder=("spacing", "sigma_min", "sigma_max", "rho"),
     complete=_complete,
     needs=("clock", "renoise"),
 )
