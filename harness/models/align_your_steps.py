@@ -34,7 +34,8 @@ def ays_levels(table: str, steps: int, sigma_min: float, sigma_max: float) -> to
             f"spacing=ays begins at sigma {levels[0]:g}, as the models that it was made for; this "
             f"model's highest level is {sigma_max:.6g}"
         )
+    levels[0] = sigma_max
     even = np.linspace(0, len(levels) - 1, steps + 1)
     found = torch.from_numpy(np.exp(np.interp(even, np.arange(len(levels)), np.log(levels))))
-    found[0], found[-1] = sigma_max, sigma_min
+    found[0], found[-1] = sigma_max, sigma_min  # but for the logarithm's rounding
     return found

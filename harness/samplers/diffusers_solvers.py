@@ -280,7 +280,7 @@ def solve(
 ) -> torch.Tensor:
     """The state at the last level of the ladder by the scheduler `name`."""
     solver = SOLVERS[name]
-    denoise, x, sigmas, noise = start
+    sigmas = start[2]
     if sigmas[0] > solver.top:
         raise HarnessError(
             f"diffusers:{name} begins at sigma {solver.top:g} at most, this ladder at "
@@ -288,15 +288,11 @@ def solve(
             "error of D times sigma. Give a sigma_max, or take diffusers:FlowMatchEuler, unipc or "
             "dpmpp_2m"
         )
-    to_zero = solver.above_zero(options) and bool(sigmas[-1] == 0)
-    ladder = sigmas[:-1] if to_zero else sigmas
-    if len(ladder) > 1:
-        config = {key: value for key, value in options.items() if key not in solver.told}
-        told = {key: options[key] for key in solver.told}
-        scheduler = make_scheduler(name, ladder, config)
-        at = denoise, x, ladder, noise
-        x = run_scheduler(scheduler, solver.form, at, clock, guidance, **told)
-    return denoise(x, ladder[-1], guidance=guidance) if to_zero else x
+    config = {key: value for key, value in options.items() if key not in solver.told}
+    told = {key: options[key] for key in solver.told}
+    told["ends_by_euler"] = bool(sigmas[-1] == 0) and solver.above_zero(options)
+    scheduler = make_scheduler(name, sigmas, config)
+    return run_scheduler(scheduler, solver.form, start, clock, guidance, **told)
 
 
 def _check(name: str, params: dict[str, Any]) -> None:

@@ -49,15 +49,25 @@ def run_scheduler(
     start: tuple[Denoise, torch.Tensor, torch.Tensor, Noise],
     clock: Clock,
     guidance: float,
+    *,
+    ends_by_euler: bool = False,
     **told: Any,
 ) -> torch.Tensor:
-    """The state x at the ladder's last level; `told` goes to the class's `step`."""
+    """The state x at the ladder's last level; `told` goes to the class's `step`.
+
+    `ends_by_euler`: the last step, to sigma 0, is Euler's and so ends at D, for a class that cannot
+    take it.
+    """
     denoise, x, sigmas, noise = start
     _draw_from(scheduler, noise)
     z = x * form.scale(sigmas[0]).to(x.dtype)
-    for timestep, s, began in form.place(scheduler, sigmas, clock):
+    evaluations = form.place(scheduler, sigmas, clock)
+    for at, (timestep, s, began) in enumerate(evaluations, 1):
         x = z / form.scale(s).to(z.dtype)
-        output = form.output(x, denoise(x, s, guidance=guidance, step=began), s)
+        d = denoise(x, s, guidance=guidance, step=began)
+        if ends_by_euler and at == len(evaluations):
+            return d
+        output = form.output(x, d, s)
         z = scheduler.step(output, timestep, z, return_dict=False, **told)[0].to(z.dtype)
     return z / form.scale(sigmas[-1]).to(z.dtype)
 

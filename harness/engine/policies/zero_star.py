@@ -19,8 +19,9 @@ def _check(params: dict[str, Any]) -> None:
                 "zero_init_steps has no effect without cfg_zero_star: give both, or neither"
             )
         return
-    others = [name for name in params if name.startswith("apg_") or name == "tcfg"]
-    if named := [name for name in others if params[name]]:
+    named = [name for name in params if name.startswith("apg_")]
+    named += ["tcfg"] if params.get("tcfg") else []
+    if named:
         raise HarnessError(
             f"cfg_zero_star and {named[0]} contradict each other: both change what guidance adds, "
             "give one"
