@@ -7,6 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 import pandas as pd
 
 from harness.comparison import human_votes, pairs, rating
+from harness.comparison.categories import check_population
 from harness.comparison.cost import run_cost
 from harness.comparison.guidance_scales import guided_run, run_guidance
 from harness.comparison.resampling import resampled_means
@@ -19,6 +20,7 @@ from harness.metrics.base import PromptMetric
 from harness.store import files
 from harness.store.comparison_tables import (
     CANDIDATE,
+    POPULATIONS,
     ComparisonTables,
     MetricInfo,
     Primary,
@@ -45,6 +47,7 @@ def compare(
     margin: float | None = None,
     votes: Votes | None = None,
     same: Mapping[str, str] | None = None,
+    population: str = POPULATIONS[0],
 ) -> ComparisonTables:
     """Compare `candidate` with every baseline and write `compare/` below `out`.
 
@@ -61,12 +64,14 @@ def compare(
     `decisions.verdict`. `votes` are people's on pairs of images, where the metric HUMAN is among
     `metrics` and there is one baseline: only pairs with a vote count on it, and the share of votes
     decides each. `same` names those of the comparisons that are not made because their baseline is
-    the very run of another one.
+    the very run of another one. `population` is what the results over all categories speak of, see
+    POPULATIONS: with `categories` their intervals and p-values are clustered by category, and the
+    verdicts come from these.
 
     Raises HarnessError without metrics or baselines, for a baseline that is the candidate's own
     folder, for runs without scores of the images that they hold or with scores by another version
-    of a metric, without common items, different texts for one prompt id or different noise, and for
-    a set score of another run.
+    of a metric, without common items, different texts for one prompt id or different noise, for
+    a set score of another run, and where categories are no population: too few, or shared noise.
     """
     present = {name: run for name, run in baselines.items() if run is not None}
     _check(candidate, present, metrics, set_scores)
@@ -81,6 +86,8 @@ def compare(
     tabled = {name: side.items for name, side in scored.items()}
     if HUMAN in metrics:
         tabled = human_votes.with_votes(tabled, votes or {})
+    named = tabled[CANDIDATE]["category"].fillna("").unique()
+    check_population(population, named, candidate.spec.noise_key, POPULATIONS)
     plain = guided_run([*present.values()])
     runs = {
         name: _facts(run, scored[name], None if run is plain else plain)
@@ -99,7 +106,7 @@ def compare(
             frame = pairs.outcomes(joined, metric, name)
             paired.append(frame)
             role = "primary" if (metric.name, name) == decides else "exploratory"
-            results.extend(rating.results(frame, joined, metric, shared, role, margin))
+            results.extend(rating.results(frame, joined, metric, shared, role, margin, population))
     why = {name: (absent or {}).get(name, "no baseline run") for name in baselines}
     result = ComparisonTables(
         runs=runs,
@@ -113,6 +120,7 @@ def compare(
         primary=primary,
         margin=margin,
         same=same,
+        population=population,
     )
     result.save(out)
     return result

@@ -47,6 +47,7 @@ def run_bench(order: Order, candidate: Call | PlannedRun, say: Say) -> tuple[Com
         order.fairness,
         declared(order.benchmark, metrics),
         order.benchmark.margin,
+        population=order.benchmark.population,
     )
     return compared(experiment, say), contest.runs[CANDIDATE].path
 

@@ -92,7 +92,9 @@ class Benchmark(BaseModel):
     each gets a report of its own. The first metric is the
     headline. `primary` declares which result decides, for every candidate; without it all are
     exploratory. `margin` is how far from one half a winning rate may be and still not matter: an
-    interval within it is called equivalent.
+    interval within it is called equivalent. `population` is what results over all prompts speak of:
+    prompts like these, in these categories, or with `categories` categories like these, of which
+    there must be five; intervals, p-values and verdicts are then clustered by category.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -118,6 +120,7 @@ class Benchmark(BaseModel):
     primary: DeclaredResult | None = None
     margin: Annotated[float, Field(gt=0, lt=0.5)] | None = None
     tiny: dict[str, Any] = {}
+    population: Literal["prompts", "categories"] = "prompts"
 
     @model_validator(mode="after")
     def _one_or_several(self) -> Benchmark:
@@ -132,6 +135,8 @@ class Benchmark(BaseModel):
             raise ValueError(f"two candidates are called {repeated[0]!r}: give them labels")
         if self.primary and self.baseline is None:
             raise ValueError("a primary result needs a baseline")
+        if self.population != "prompts" and self.baseline is None:
+            raise ValueError("a population needs a baseline: without one nothing is compared")
         if self.primary and self.primary.metric not in self.metrics:
             raise ValueError(
                 f"the primary metric {self.primary.metric!r} is none of {', '.join(self.metrics)}"

@@ -11,6 +11,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from harness.comparison.categories import check_population
 from harness.core.call import Call, parse_call
 from harness.core.errors import HarnessError
 from harness.core.shards import Shard
@@ -73,7 +74,8 @@ class Experiment:
     """Contests to conduct over `shards`, and to compare on the images `items` and `metrics`.
 
     `primary` is the declared result, `margin` the margin of equivalence: see `comparison.compare`.
-    With `alone`, matched guidance alone is compared, too, without matched cost.
+    With `alone`, matched guidance alone is compared, too, without matched cost. `population` is
+    what results speak of, see POPULATIONS: a HarnessError where there are too few categories.
     """
 
     contests: list[Contest]
@@ -85,10 +87,15 @@ class Experiment:
     primary: tables.Primary | None = None
     margin: float | None = None
     alone: bool = True
+    population: str = tables.POPULATIONS[0]
     set_scores: SetScores = field(init=False)
 
     def __post_init__(self) -> None:
         self.set_scores = SetScores(self.items)
+        named = {prompt.category for shard in self.shards for prompt in shard.prompts}
+        for contest in self.contests:
+            noise_key = contest.planned[CANDIDATE].spec.noise_key
+            check_population(self.population, named, noise_key, tables.POPULATIONS)
 
     @property
     def paired(self) -> bool:
@@ -156,6 +163,7 @@ class Experiment:
                 out,
                 items=self.items,
                 set_scores=self.set_scores,
+                population=self.population,
                 **more,
             )
 

@@ -83,6 +83,7 @@ def compare_runs(
     margin: float | None = None,
     votes: Votes | None = None,
     same: Mapping[str, str] | None = None,
+    population: str = tables.POPULATIONS[0],
 ) -> ComparisonTables:
     """Compare evaluated runs on item metrics, with their set scores beside; writes `compare/`.
 
@@ -120,6 +121,7 @@ def compare_runs(
         margin=margin,
         votes=votes,
         same=same,
+        population=population,
     )
 
 

@@ -98,6 +98,7 @@ def run_survey(
         declared(benchmark, metrics),
         benchmark.margin,
         alone=bool(curve) or decides_guided,
+        population=benchmark.population,
     )
     experiment.conduct(say, remark)
     table = survey_of(benchmark, experiment, notes)
@@ -196,6 +197,9 @@ def survey_of(benchmark: Benchmark, experiment: Experiment, notes: list[str]) ->
         typed_commands(),
         unit,
         [*benchmark.vary],
+        population=experiment.population,
+        categories=len({p.category for one in experiment.shards for p in one.prompts} - {""}),
+        margin=experiment.margin,
     )
 
 
@@ -294,6 +298,7 @@ def _rates(comparison: ComparisonTables) -> list[Rate]:
             setting,
             comparison.runs[compared].cost.nfe,
             "primary" if comparison.primary == Primary(metric.name, setting) else "exploratory",
+            comparison.changing(setting, metric.name),
         )
         for setting, compared in settings.items()
         for metric in comparison.metrics

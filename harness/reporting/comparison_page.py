@@ -4,7 +4,16 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from harness.reporting import curve, figures, run_tables, tables, viewer, words
+from harness.reporting import (
+    category_tables,
+    category_words,
+    curve,
+    figures,
+    run_tables,
+    tables,
+    viewer,
+    words,
+)
 from harness.reporting.best_guidance import best_by_metric
 from harness.reporting.headline import headline
 from harness.reporting.latex import latex_tables
@@ -28,7 +37,7 @@ def full(comparison: ComparisonTables, out: str) -> Page:
     along, stale = _curve(comparison, out)
     return replace(
         _summary(comparison, along),
-        lines=[*words.remarks(comparison), *([_STALE] if stale else [])],
+        lines=[*_remarks(comparison), *([_STALE] if stale else [])],
         sections=_sections(comparison, along),
         subtitle=_subtitle(comparison),
         viewer=Viewer(
@@ -50,10 +59,15 @@ def brief(comparison: ComparisonTables, out: str) -> Page:
         ]
     else:
         shown = tables.winning_rates(comparison).apart()
+    shown += category_tables.across(comparison).apart(", across categories")[:1]
     if sets := tables.set_scores(comparison):
         shown += sets.apart(" of the whole run")
     page = _summary(comparison, _curve(comparison, out)[0])
-    return replace(page, sections=[Section("", shown)], lines=words.remarks(comparison))
+    return replace(page, sections=[Section("", shown)], lines=_remarks(comparison))
+
+
+def _remarks(comparison: ComparisonTables) -> list[str]:
+    return [*words.remarks(comparison), category_words.population(comparison)]
 
 
 def _curve(comparison: ComparisonTables, out: str) -> tuple[ComparisonTables | None, bool]:
@@ -79,6 +93,7 @@ def _summary(comparison: ComparisonTables, along: ComparisonTables | None) -> Pa
 def _verdict(comparison: ComparisonTables, role: str) -> Verdict:
     row = comparison.decided(role)
     line, others = words.verdict_line(comparison, role), words.other_metrics(comparison, role)
+    line = f"{line} {category_words.verdict_words(comparison, role)}".rstrip()
     return Verdict(words.also(comparison, role), row.verdict, line, others, row.primary)
 
 
@@ -87,6 +102,7 @@ def _sections(comparison: ComparisonTables, along: ComparisonTables | None) -> l
     rates, effects = tables.winning_rates(comparison), tables.effects(comparison)
     maps = [figures.category_map(comparison, metric) for metric in comparison.metrics]
     categories = [tables.categories(comparison, metric) for metric in comparison.metrics]
+    apart = [category_tables.one_by_one(comparison, metric) for metric in comparison.metrics]
     run = [run_tables.costs(comparison), run_tables.runs(comparison)]
     sections = [
         Section("What was run", run, commands=comparison.commands),
@@ -103,7 +119,10 @@ def _sections(comparison: ComparisonTables, along: ComparisonTables | None) -> l
         ),
         Section("Scores and cost", [tables.scores(comparison), *([sets] if sets else [])]),
         Section(
-            "By category", figures=[m for m in maps if m], details=[t for t in categories if t]
+            "By category",
+            [across] if (across := category_tables.across(comparison)) else [],
+            [m for m in maps if m],
+            [t for t in [*categories, *apart] if t],
         ),
     ]
     return [section for section in sections if section.figures or section.tables]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from harness.reporting import words
+from harness.reporting import category_words, words
 from harness.reporting.drawing import COLOURS, INK, SOFT, Drawing, dress, log_ticks, new_figure
 from harness.reporting.page import Table, Verdict, by_metric
 from harness.store import files
@@ -119,6 +119,7 @@ def curve_table(along: ComparisonTables) -> Table:
             "candidate's winning rate",
             "wins / ties / losses",
             "pairs (prompts)",
+            "decided: won",
         ],
         by_metric([*along.metrics, *along.set_metrics], rows),
         "Every baseline has the fewest steps that cost at least as much as the candidate. 95 % "
@@ -129,8 +130,9 @@ def curve_table(along: ComparisonTables) -> Table:
 def _cells(point: ScorePoint) -> list[str]:
     shown, row = words.estimate(point.score), point.rate
     if not isinstance(row, Result):
-        return [shown, words.NONE, words.NONE, words.NONE]
-    return [shown, words.rate(row.winning_rate), words.outcomes(row), words.pairs(row)]
+        return [shown, *4 * [words.NONE]]
+    counts = (words.outcomes(row), words.pairs(row), category_words.decided_cell(row))
+    return [shown, words.rate(row.winning_rate), *counts]
 
 
 def _ordered(curve: ComparisonTables) -> list[str]:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from harness.reporting import words
+from harness.reporting import category_words, words
 from harness.store.comparison_tables import CANDIDATE, ComparisonTables
 from harness.store.results import Mean
 
@@ -84,6 +84,7 @@ def _rates(comparison: ComparisonTables) -> str:
             "95 % interval": words.bounds(row.winning_rate) or words.NONE,
             "wins / ties / losses": words.outcomes(row),
             "pairs (prompts)": words.pairs(row),
+            "decided: won": category_words.decided_cell(row),
             "p": words.p_value(row.p_value),
             "verdict": row.verdict,
         }
@@ -93,7 +94,8 @@ def _rates(comparison: ComparisonTables) -> str:
     ]
     caption = (
         f"Winning rates of {names[CANDIDATE]}, {words.TIES_COUNTED}, with 95 % intervals over "
-        f"prompts. {_what(comparison)}"
+        f"{category_words.over(comparison)}; decided: the share of pairs that do not tie, "
+        f"and of wins among them. {_what(comparison)}"
     )
     return _latex(pd.DataFrame(body).style, caption, "tab:winning-rates", prose=2)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from harness.reporting import words
+from harness.reporting import category_words, words
 from harness.reporting.curve import (
     ACROSS,
     PICKED,
@@ -86,7 +86,9 @@ def _cells(label: str, curve: Curve, best: ScorePoint) -> list[str]:
         words.estimate(curve.own.score),
         words.estimate(best.score),
         words.scale(best.weight),
-        f"{words.rate(rate.winning_rate)} {rate.verdict}" if rate else words.NONE,
+        f"{words.rate(rate.winning_rate)} {rate.verdict}{category_words.decided_line(rate)}"
+        if rate
+        else words.NONE,
         *(", ".join(curve.scales_where(verdict)) or words.NONE for verdict in ("wins", "loses")),
     ]
 

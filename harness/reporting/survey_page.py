@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from harness.reporting import words
+from harness.reporting import category_words, words
 from harness.reporting.curve import PICKED
 from harness.reporting.differences import differences
 from harness.reporting.drawing import Drawing
@@ -119,8 +119,9 @@ def runs(survey: SurveyTable) -> Table:
     if headline:
         note += (
             f" Winning rates are on {survey.metric(headline).label}, with 95 % intervals over "
-            "prompts; undecided where nothing else is said. Where what would be matched is equal "
-            "already, it is the same run that is told again."
+            f"{survey.population}; decided: the share of pairs that do not tie, and of wins among "
+            "them, with its interval; undecided where nothing else is said. Where what would be "
+            "matched is equal already, it is the same run that is told again."
         )
     note += "".join(f" Undefined ({words.NONE}): {reason}." for reason in _reasons(survey))
     return Table(survey.title, [*columns, "images"], [RowGroup("", body)], note, wide=wide)
@@ -154,7 +155,7 @@ def primaries(survey: SurveyTable) -> Table | None:
         [
             row.label,
             f"{survey.metric(rate.metric).label}, {words.setting(rate.setting)}",
-            _rate(rate),
+            f"{_rate(rate)}{category_words.decided_line(rate)}",
             words.p_value(rate.p_value),
             words.p_value(rate.p_holm),
             rate.verdict,
@@ -192,6 +193,7 @@ def verdicts(survey: SurveyTable) -> list[str]:
         rates = [(row.label, row.rate(setting, metric.name)) for row in survey.rows]
         if listed := _by_verdict(rates):
             lines.append(f"At {words.setting(setting)}, on {metric.label}: {listed}.")
+        lines += category_words.survey_words(rates, survey.margin)
     if listed := _by_verdict(against_best(survey)):
         lines.append(
             "Against the best of the baseline's guidance curve at matched cost, on "
@@ -200,6 +202,8 @@ def verdicts(survey: SurveyTable) -> list[str]:
     lines += set_verdicts(survey)
     paired = sum(1 for row in survey.rows if row.rates)
     declared = any(rate.role == "primary" for row in survey.rows for rate in row.rates)
+    if paired:
+        lines.append(category_words.speaks_of(survey.population, survey.categories))
     if paired and not declared:
         lines.append("No primary result is declared: every verdict is exploratory.")
     if paired > 1:
@@ -251,9 +255,10 @@ def _winning(row: Row, setting: str, metric: str, short: bool = False) -> str:
     if rate is None:
         return words.NONE
     if short:
-        return _rate(rate) + (f" {rate.verdict}" if rate.verdict in ("wins", "loses") else "")
+        verdict = f" {rate.verdict}" if rate.verdict in ("wins", "loses") else ""
+        return f"{_rate(rate)}{verdict}{category_words.decided_line(rate)}"
     cost = "" if rate.nfe is None else f" ({words.count(rate.nfe)} NFE)"
-    return f"{_rate(rate)} {rate.verdict}{cost}"
+    return f"{_rate(rate)} {rate.verdict}{cost}{category_words.decided_line(rate)}"
 
 
 def _rate(rate: Rate) -> str:

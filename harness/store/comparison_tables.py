@@ -24,6 +24,10 @@ from harness.store.run import Run
 
 CANDIDATE = "candidate"
 
+POPULATIONS = ("prompts", "categories")
+"""What a comparison's intervals over all categories speak of: prompts like these, in these
+categories; or categories like these, which are then a sample."""
+
 CURVE = "curve"
 """Folder, below the candidate's run, of its comparison with the baseline's guidance curve."""
 
@@ -199,7 +203,8 @@ class ComparisonTables:
     `absent` names the comparisons that were not made, with the reason; `same` those whose baseline
     is the very run of another one, which alone is in the tables. `commands` reproduce the
     comparison. `primary` is what was declared to decide, `margin` how far from one half a
-    winning rate may be and still not matter.
+    winning rate may be and still not matter. `population` is what intervals over all categories
+    speak of, see POPULATIONS.
     """
 
     runs: dict[str, RunFacts]
@@ -213,6 +218,7 @@ class ComparisonTables:
     primary: Primary | None = None
     margin: float | None = None
     same: dict[str, str] = field(default_factory=dict)
+    population: str = POPULATIONS[0]
 
     @property
     def candidate(self) -> RunFacts:
@@ -254,6 +260,18 @@ class ComparisonTables:
         """The result of one comparison on the first metric, which verdicts go by."""
         return self.rate(comparison, self.metrics[0].name)
 
+    def by_category(self, comparison: str, metric: str) -> list[Result]:
+        """The results of one comparison on one metric in each category."""
+        key = (self.same.get(comparison, comparison), metric)
+        return [r for r in self.results if r.category and (r.comparison, r.metric) == key]
+
+    def changing(self, comparison: str, metric: str) -> list[Result]:
+        """The categories, as their results, whose removal changes the verdict over all."""
+        verdict, parts = self.rate(comparison, metric).verdict, self.by_category(comparison, metric)
+        if verdict == "undefined" or len(parts) < 2:
+            return []
+        return [part for part in parts if part.without_verdict != verdict]
+
     @property
     def set_metrics(self) -> list[MetricInfo]:
         """The metrics of whole sets of images."""
@@ -283,6 +301,7 @@ class ComparisonTables:
             "commands": self.commands,
             "primary": asdict(self.primary) if self.primary else None,
             "margin": self.margin,
+            "population": self.population,
         }
         files.write_json(files.join(folder, "comparison.json"), record)
 
@@ -323,6 +342,7 @@ def load_comparison(out: str) -> ComparisonTables:
         Primary(**record["primary"]) if record["primary"] else None,
         record["margin"],
         record.get("same", {}),
+        record.get("population", POPULATIONS[0]),
     )
 
 

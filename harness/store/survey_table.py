@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -10,7 +11,7 @@ import pandas as pd
 
 from harness.core.errors import HarnessError
 from harness.store import files
-from harness.store.comparison_tables import MetricInfo
+from harness.store.comparison_tables import POPULATIONS, MetricInfo
 from harness.store.results import Estimate, Result, SetResult, parsed, typed
 
 FILE = "survey.json"
@@ -80,14 +81,39 @@ class Rate:
     difference: float | None = None
     difference_low: float | None = None
     difference_high: float | None = None
+    decided: float | None = None  # share of pairs that do not tie
+    decided_won: float | None = None  # share of wins among these
+    decided_low: float | None = None
+    decided_high: float | None = None
+    heterogeneity_p: float | None = None
+    changing: list[str] = field(
+        default_factory=list
+    )  # categories without which it would be another
 
     @classmethod
-    def of(cls, row: Result, setting: str, nfe: float | None, role: str) -> Rate:
+    def of(
+        cls,
+        row: Result,
+        setting: str,
+        nfe: float | None,
+        role: str,
+        changing: Sequence[Result] = (),
+    ) -> Rate:
         """A comparison's result as a survey keeps it: in this setting, with this role."""
         won, gap = row.winning_rate, row.difference
         about = (row.pairs, row.verdict, won.reason, nfe, role, row.p_value, None)
         ends = (gap.value, gap.low, gap.high)
-        return cls(setting, row.metric, won.value, won.low, won.high, *about, *ends)
+        among = row.decided
+        decided = (row.decided_share, among.value, among.low, among.high, row.heterogeneity_p)
+        names = [str(part.category) for part in changing]
+        return cls(
+            setting, row.metric, won.value, won.low, won.high, *about, *ends, *decided, names
+        )
+
+    @property
+    def wins_decided(self) -> Estimate:
+        """The share of wins among the decided pairs."""
+        return Estimate(self.decided_won, self.decided_low, self.decided_high, self.pairs)
 
     @property
     def winning_rate(self) -> Estimate:
@@ -212,6 +238,8 @@ class SurveyTable:
 
     `headline` is the metric of the verdicts, None where nothing was paired; `notes` what was left
     out. `unit` is that of the cost which Pareto fronts go by, `varied` the parameters of a sweep.
+    `population` is what intervals over all categories speak of, see POPULATIONS, `categories` how
+    many there are, `margin` that of equivalence.
     """
 
     name: str
@@ -223,6 +251,9 @@ class SurveyTable:
     commands: list[str]
     unit: str = "nfe"
     varied: list[str] = field(default_factory=list)
+    population: str = POPULATIONS[0]
+    categories: int = 0
+    margin: float | None = None
 
     def metric(self, name: str) -> MetricInfo:
         return next((m for m in self.metrics if m.name == name), MetricInfo(name, "higher"))

@@ -19,7 +19,7 @@ from harness.reporting.survey_curves import against_best, along_curves
 from harness.reporting.survey_page import SETTINGS, primaries, runs, verdicts
 from harness.reporting.words import NONE
 from harness.runs.plan import plan
-from harness.store.comparison_tables import MetricInfo
+from harness.store.comparison_tables import MetricInfo, load_comparison
 from harness.store.survey_table import PublishedNumber, Row, Score, SurveyTable, load_survey
 
 NAMES = benchmark.names()
@@ -82,6 +82,8 @@ def _file(folder: Path, text: str) -> str:
             "needs a baseline",
         ),
         ("candidate: heun\nmargin: 0.6\n", "margin: Input should be less than 0.5"),
+        ("candidate: heun\npopulation: category\n", "population: Input should be 'prompts' or"),
+        ("candidate: heun\npopulatoin: prompts\n", "did you mean 'population'"),
         ("candidates: [heun]\ntiny: {seed: 3}\n", "did you mean 'seeds'"),
     ],
 )
@@ -100,6 +102,49 @@ def _bench(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
     with pytest.raises(SystemExit) as stop:
         cli.main()
     return int(stop.value.code or 0)
+
+
+@pytest.mark.parametrize(
+    ("limit", "noise", "words"),
+    [("4", "prompt", "takes 5 or more, and there are 4"), ("9", "seed", "take noise_key=prompt")],
+)
+def test_categories_that_are_no_population_are_refused_before_anything_is_made(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    limit: str,
+    noise: str,
+    words: str,
+) -> None:
+    file = tmp_path / "wide.yaml"
+    keys = {"model": "shapes", "prompts": "shapes", "candidate": "heun", "noise_key": noise}
+    lines = [f"{key}: {value}\n" for key, value in {**keys, "population": "categories"}.items()]
+    file.write_text("title: wide\nmetrics: [shapes-alignment]\n" + "".join(lines))
+    chosen = ["--bench", str(file), "--limit", limit, "--results", str(tmp_path / "results")]
+    assert _bench(monkeypatch, *chosen) == 2
+    assert words in " ".join(capsys.readouterr().err.split())
+    assert not list((tmp_path / "results").rglob("*.parquet"))
+
+
+@pytest.mark.slow
+def test_a_benchmark_of_categories_is_clustered_by_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "wide.yaml"
+    file.write_text(
+        "title: wide\nmodel: shapes\nprompts: shapes\nlimit: 10\nsteps: 2\ncurve: [2]\n"
+        "metrics: [shapes-alignment]\ncandidate: heun\npopulation: categories\n"
+    )
+    assert _bench(monkeypatch, "--bench", str(file), "--results", str(tmp_path / "results")) == 0
+    (stored,) = (tmp_path / "results").rglob("heun*/compare/comparison.json")
+    for folder in (stored.parent.parent, stored.parent.parent / "curve"):
+        found = load_comparison(str(folder))
+        assert found.population == "categories"
+        row = next(iter(found.results))
+        assert (row.p_method, row.clustered.n) == ("score test over categories", 5)
+        assert row.winning_rate.low == row.clustered.low
+    page = (stored.parent.parent / "report.md").read_text()
+    assert "speak of categories like these 5, a sample of others" in page
 
 
 def test_a_sweep_without_pairs_ends_in_a_table(

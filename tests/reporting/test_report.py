@@ -322,7 +322,9 @@ def test_the_two_by_two_has_everything_in_a_cell(fair):
     own, matched = table.groups[0].rows
     for cell in (own[1], own[2], matched[1]):
         assert re.fullmatch(
-            r"\d+\.\d\xa0% \[.+\]\n\d+ / \d+ / \d+, n 24 \(24\)\n(wins|undecided)", cell
+            r"\d+\.\d\xa0% \[.+\]\n\d+ / \d+ / \d+, n 24 \(24\)\n"
+            r"decided (all|\d+\.\d\xa0%: \d+\.\d\xa0%.*)\n(wins|undecided)",
+            cell,
         )
     assert matched[2] == "not compared: ddim cannot"
 
@@ -340,8 +342,8 @@ def test_a_run_that_is_matched_already_fills_two_cells_and_is_told_once(tmp_path
     assert (found.same, found.absent, len(found.baselines)) == (same, {}, 2)
     assert found.rate("matched cost", "good").primary
     for row in tables.two_by_two(found).groups[0].rows:
-        assert row[2].splitlines()[:3] == row[1].splitlines()
-        assert row[2].splitlines()[3].startswith("the same run as at ")
+        assert row[2].splitlines()[:4] == row[1].splitlines()
+        assert row[2].splitlines()[4].startswith("the same run as at ")
     write_report(found, str(tmp_path / "a"))
     text = (tmp_path / "a/report.md").read_text()
     assert "matched cost, also matched cost and guidance, primary result" in text
