@@ -144,8 +144,13 @@ LADDER: dict[str, Any] = {
     "sigma_min": Positive | None,
     "sigma_max": Positive | None,
     "rho": Positive | None,
+    "shift": Positive | None,
+    "sigmas": list[Annotated[float, Field(ge=0)]] | str | None,
 }
 """Parameters of the model's ladder, beside `steps`; a sampler declares which it exposes."""
+
+LADDER_NAMES = ("spacing", "sigma_min", "sigma_max", "rho", "shift", "sigmas")
+"""Those that most samplers expose."""
 
 
 @dataclass(frozen=True)
@@ -206,7 +211,7 @@ def sampler(
     *,
     title: str,
     paper: str,
-    ladder: tuple[str, ...] = ("spacing", "sigma_min", "sigma_max", "rho"),
+    ladder: tuple[str, ...] = LADDER_NAMES,
     check: Callable[[dict[str, Any]], None] | None = None,
     complete: Callable[[dict[str, Any]], dict[str, Any]] = lambda params: params,
     variants: Callable[[dict[str, Any]], dict[str, dict[str, Any]]] = lambda params: {},

@@ -69,7 +69,6 @@ def _remark(params: dict[str, Any], sigmas: torch.Tensor, clock: Clock) -> str |
     "restart",
     title="Restart",
     paper="Xu et al. 2023, Restart Sampling for Improving Generative Processes, arXiv:2306.14878",
-    ladder=("spacing", "sigma_min", "sigma_max", "rho"),
     complete=_complete,
     needs=("clock", "renoise"),
     remark=_remark,
