@@ -74,6 +74,14 @@ class DeclaredResult(BaseModel):
     comparison: Literal["own", "matched cost", "matched guidance", "matched cost and guidance"]
 
 
+class BestOf(BaseModel):
+    """The metric that chooses the best of several pictures of the baseline; not the judges'."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    verifier: str
+
+
 def _candidate(given: Any) -> Any:
     return {"sampler": given} if isinstance(given, str) else given
 
@@ -92,7 +100,9 @@ class Benchmark(BaseModel):
     each gets a report of its own. The first metric is the
     headline. `primary` declares which result decides, for every candidate; without it all are
     exploratory. `margin` is how far from one half a winning rate may be and still not matter: an
-    interval within it is called equivalent.
+    interval within it is called equivalent. `best_of` also compares with the cheapest rival: as
+    many pictures of the baseline as cost no more than the candidate's, of which a metric keeps
+    the best.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -118,6 +128,7 @@ class Benchmark(BaseModel):
     primary: DeclaredResult | None = None
     margin: Annotated[float, Field(gt=0, lt=0.5)] | None = None
     tiny: dict[str, Any] = {}
+    best_of: BestOf | None = None
 
     @model_validator(mode="after")
     def _one_or_several(self) -> Benchmark:

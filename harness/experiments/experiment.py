@@ -11,6 +11,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from harness.comparison.best_of import Rival
 from harness.core.call import Call, parse_call
 from harness.core.errors import HarnessError
 from harness.core.shards import Shard
@@ -26,9 +27,10 @@ from harness.experiments.fair_baselines import (
     fair_baselines,
 )
 from harness.experiments.inputs import Say
+from harness.experiments.rivals import make_rival
 from harness.experiments.scoring import SetScores, compare_runs
 from harness.experiments.stages import evaluate_missing, generate_missing
-from harness.metrics.base import METRICS, Metric, SetMetric, make_metric
+from harness.metrics.base import METRICS, ItemMetric, Metric, SetMetric, checks, make_metric
 from harness.runs.folder import Settings, open_run
 from harness.runs.plan import PlannedRun, Planner
 from harness.store import comparison_tables as tables
@@ -73,7 +75,9 @@ class Experiment:
     """Contests to conduct over `shards`, and to compare on the images `items` and `metrics`.
 
     `primary` is the declared result, `margin` the margin of equivalence: see `comparison.compare`.
-    With `alone`, matched guidance alone is compared, too, without matched cost.
+    With `alone`, matched guidance alone is compared, too, without matched cost. `verifier` chooses
+    the best of several pictures of each baseline as it is, for one comparison more; as a text, why
+    nothing does.
     """
 
     contests: list[Contest]
@@ -85,6 +89,7 @@ class Experiment:
     primary: tables.Primary | None = None
     margin: float | None = None
     alone: bool = True
+    verifier: ItemMetric | str | None = None
     set_scores: SetScores = field(init=False)
 
     def __post_init__(self) -> None:
@@ -108,6 +113,9 @@ class Experiment:
         if self.metrics:
             calls = [metric.call for metric in self.metrics]
             evaluate_missing(list(runs.values()), calls, self.settings)
+        if isinstance(self.verifier, ItemMetric):
+            chosen = {c.runs[OWN].path: c.runs[OWN] for c in self.contests if OWN in c.runs}
+            evaluate_missing(list(chosen.values()), [self.verifier.call], self.settings)
         for contest in self.contests:
             if self.paired and OWN in contest.runs:
                 self._compare(contest)
@@ -166,9 +174,17 @@ class Experiment:
             primary=self.primary,
             margin=self.margin,
             same=fair.same,
+            rival=self._rival(runs[OWN]),
         )
         if points := {name: runs[name] for name in fair.points}:
             contest.along = against(points, f"{out}/{tables.CURVE}")
+
+    def _rival(self, own: Run) -> Rival | str | None:
+        """The best of several pictures of the baseline as it is, or why there is none."""
+        if not isinstance(self.verifier, ItemMetric):
+            return self.verifier
+        reason = checks([self.verifier], own.spec).get(self.verifier.label)
+        return reason or make_rival(own, self.verifier, self.metrics, self.fairness.unit)
 
 
 def planned_pair(

@@ -25,7 +25,7 @@ from harness.experiments.scoring import (
     usable_metrics,
 )
 from harness.experiments.varying import as_text, expand, series_of
-from harness.metrics.base import METRICS, Metric, SetMetric
+from harness.metrics.base import METRICS, ItemMetric, Metric, SetMetric
 from harness.store import files
 from harness.store.comparison_tables import CANDIDATE, ComparisonTables, Primary, RunFacts
 from harness.store.results import Mean
@@ -82,6 +82,7 @@ def run_survey(
         declared(benchmark, metrics),
         benchmark.margin,
         alone=bool(curve) or decides_guided,
+        verifier=order.verifier(metrics),
     )
     experiment.conduct(say, remark)
     table = survey_of(benchmark, experiment, notes)
@@ -179,6 +180,7 @@ def survey_of(benchmark: Benchmark, experiment: Experiment, notes: list[str]) ->
         typed_commands(),
         unit,
         [*benchmark.vary],
+        experiment.verifier.label if isinstance(experiment.verifier, ItemMetric) else None,
     )
 
 
@@ -250,10 +252,15 @@ def _rates(comparison: ComparisonTables) -> list[Rate]:
             setting,
             comparison.runs[compared].cost.nfe,
             "primary" if comparison.primary == Primary(metric.name, setting) else "exploratory",
+            _tries(comparison.runs[compared]),
         )
         for setting, compared in settings.items()
         for metric in comparison.metrics
     ]
+
+
+def _tries(facts: RunFacts) -> int | None:
+    return facts.choice.n if facts.choice else None
 
 
 def _with_holm(rows: list[Row]) -> list[Row]:

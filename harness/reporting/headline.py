@@ -12,7 +12,7 @@ from harness.reporting.words import (
     run_names,
     settings,
 )
-from harness.store.comparison_tables import CANDIDATE, ComparisonTables
+from harness.store.comparison_tables import BEST_OF, CANDIDATE, ComparisonTables
 
 _FAIR = {"own", "matched cost", "matched guidance", "matched cost and guidance"}
 _FIRST = {
@@ -42,7 +42,18 @@ _CURVE = {
 def headline(comparison: ComparisonTables, against_best: str | None = None) -> str:
     """The title; with `against_best`, the verdict against the best of the guidance curve, too."""
     curve = _CURVE.get(against_best or "")
-    return "; ".join([_points(comparison), *([curve] if curve else [])])
+    clauses = [_points(comparison.without(BEST_OF)), curve, _several(comparison)]
+    return "; ".join(clause for clause in clauses if clause)
+
+
+def _several(comparison: ComparisonTables) -> str | None:
+    """The verdict against the best of N pictures of the baseline, if that was compared."""
+    if BEST_OF not in comparison.runs:
+        return None
+    verdict = comparison.decided(BEST_OF).verdict
+    clause = _CURVE.get(verdict)
+    best = f"the {run_names(comparison)[BEST_OF]}"
+    return clause and clause.replace("the best of the baseline's guidance curve", best)
 
 
 def _points(comparison: ComparisonTables) -> str:

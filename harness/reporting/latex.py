@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from harness.reporting import words
-from harness.store.comparison_tables import CANDIDATE, ComparisonTables
+from harness.store.comparison_tables import BEST_OF, CANDIDATE, ComparisonTables
 from harness.store.results import Mean
 
 if TYPE_CHECKING:
@@ -28,7 +28,10 @@ _SPECIAL = str.maketrans({"\\": "\\textbackslash{}", **{c: f"\\{c}" for c in "%_
 
 def latex_tables(comparison: ComparisonTables) -> dict[str, str]:
     """LaTeX of mean scores and of winning rates by file name; needs `\\usepackage{booktabs}`."""
-    return {"scores.tex": _scores(comparison), "winning_rates.tex": _rates(comparison)}
+    return {
+        "scores.tex": _scores(comparison.without(BEST_OF)),
+        "winning_rates.tex": _rates(comparison),
+    }
 
 
 def _scores(comparison: ComparisonTables) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from harness.reporting import words
+from harness.reporting.cheapest_rival import survey_rivals
 from harness.reporting.curve import PICKED
 from harness.reporting.differences import differences
 from harness.reporting.drawing import Drawing
@@ -15,7 +16,7 @@ from harness.reporting.points import fronts, point_figures
 from harness.reporting.published import beside_published
 from harness.reporting.survey_curves import against_best, along_curves, curves
 from harness.store import files
-from harness.store.comparison_tables import MetricInfo, holds_comparison
+from harness.store.comparison_tables import BEST_OF, MetricInfo, holds_comparison
 from harness.store.results import Result
 from harness.store.survey_table import Rate, Row, Score, SurveyTable
 
@@ -24,6 +25,7 @@ SETTINGS = {
     "matched cost": "matched cost",
     "matched guidance": "matched guidance",
     "matched cost and guidance": "both matched",
+    BEST_OF: "best of N",
 }
 
 
@@ -39,6 +41,7 @@ def full(survey: SurveyTable, out: str) -> Page:
         runs(survey),
         along_curves(survey),
         fronts(survey),
+        survey_rivals(survey),
         primaries(survey),
         every_rate(survey),
         differences(survey),
@@ -58,7 +61,13 @@ def full(survey: SurveyTable, out: str) -> Page:
 def brief(survey: SurveyTable, out: str) -> Page:
     """The report for a terminal: runs, the first metric, primary results, published numbers."""
     lead = (differences if survey.headline else fronts)(survey, survey.metrics[:1])
-    tables = [replace(runs(survey), caption=""), lead, primaries(survey), beside_published(survey)]
+    tables = [
+        replace(runs(survey), caption=""),
+        lead,
+        survey_rivals(survey),
+        primaries(survey),
+        beside_published(survey),
+    ]
     section = Section("", [table for table in tables if table])
     return Page("", [section], lines=[*verdicts(survey), *remarks(survey)])
 
@@ -189,7 +198,8 @@ def verdicts(survey: SurveyTable) -> list[str]:
     for setting in _settings(survey):
         rates = [(row.label, row.rate(setting, metric.name)) for row in survey.rows]
         if listed := _by_verdict(rates):
-            lines.append(f"At {words.setting(setting)}, on {metric.label}: {listed}.")
+            place = words.at(setting)
+            lines.append(f"{place[:1].upper()}{place[1:]}, on {metric.label}: {listed}.")
     if listed := _by_verdict(against_best(survey)):
         lines.append(
             "Against the best of the baseline's guidance curve at matched cost, on "
@@ -234,7 +244,7 @@ def remarks(survey: SurveyTable) -> list[str]:
     absent: dict[str, list[str]] = {}
     for row in survey.rows:
         for setting, reason in row.absent.items():
-            absent.setdefault(f"at {words.setting(setting)}: {reason}", []).append(row.label)
+            absent.setdefault(f"{words.at(setting)}: {reason}", []).append(row.label)
     lines = [f"{', '.join(labels)} not compared {why}." for why, labels in absent.items()]
     return [*survey.notes, *lines]
 

@@ -8,7 +8,13 @@ from typing import Any
 import pandas as pd
 
 from harness.core.call import Call
-from harness.store.comparison_tables import CANDIDATE, ComparisonTables, MetricInfo, RunFacts
+from harness.store.comparison_tables import (
+    BEST_OF,
+    CANDIDATE,
+    ComparisonTables,
+    MetricInfo,
+    RunFacts,
+)
 from harness.store.results import Estimate, Result
 
 TIES = "ties one half"
@@ -23,6 +29,11 @@ SPACE = "\N{NO-BREAK SPACE}"
 def setting(comparison: str) -> str:
     """The name of a comparison in running text."""
     return "own settings" if comparison == "own" else comparison
+
+
+def at(comparison: str) -> str:
+    """Where a comparison is made, in running text: at a setting, or against the best of N."""
+    return f"{'against the' if comparison == BEST_OF else 'at'} {setting(comparison)}"
 
 
 def settings(comparison: ComparisonTables, role: str) -> list[str]:
@@ -194,7 +205,7 @@ def pairs(row: Result) -> str:
 def run_names(comparison: ComparisonTables) -> dict[str, str]:
     """A short name for each run: sampler and steps; where that is not enough, all that differs."""
     runs = comparison.runs
-    short = {role: _with_steps(run.sampler) for role, run in runs.items()}
+    short = {role: _chosen(run) + _with_steps(run.sampler) for role, run in runs.items()}
     alike = {name: [r for r in runs if short[r] == name] for name in short.values()}
     return {
         role: name
@@ -202,6 +213,11 @@ def run_names(comparison: ComparisonTables) -> dict[str, str]:
         else _distinct(runs, role, alike[name])
         for role, name in short.items()
     }
+
+
+def _chosen(run: RunFacts) -> str:
+    """What is before the name of a run of which several pictures compete."""
+    return f"best of {run.choice.n} of " if run.choice else ""
 
 
 def _with_steps(call: Call) -> str:
@@ -314,7 +330,7 @@ def remarks(comparison: ComparisonTables) -> list[str]:
         lines.append(f"Failed: {', '.join(failed)}. A failed image loses its pair.")
     for role in comparison.baselines:
         lines += [f"At {setting(role)}, {remark}." for remark in _left_out(comparison, role)]
-    lines += [f"Not compared at {setting(n)}: {why}." for n, why in comparison.absent.items()]
+    lines += [f"Not compared {at(n)}: {why}." for n, why in comparison.absent.items()]
     if comparison.same:
         alike = [f"{setting(other)} = {setting(name)}" for name, other in comparison.same.items()]
         lines.append(f"Equal already, so that the baseline is one run: {'; '.join(alike)}.")

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -19,13 +19,16 @@ from harness.core.call import Call
 from harness.core.errors import HarnessError
 from harness.core.run_spec import RunSpec
 from harness.store import files, results
-from harness.store.results import Direction, Estimate, Mean, Result, SetResult
+from harness.store.results import Agreement, Direction, Estimate, Mean, Result, SetResult
 from harness.store.run import Run
 
 CANDIDATE = "candidate"
 
 CURVE = "curve"
 """Folder, below the candidate's run, of its comparison with the baseline's guidance curve."""
+
+BEST_OF = "best of N"
+"""The comparison with the best of several pictures of a cheaper run, chosen by another metric."""
 
 _TABLES = {
     "pairs": results.PAIRS,
@@ -130,8 +133,30 @@ class NominalScale:
 
 
 @dataclass(frozen=True)
+class Choice:
+    """How the pictures of a BEST_OF comparison were chosen from those of a run.
+
+    Of every `n` pictures of a prompt the one that `verifier`, a metric by its label, scores best is
+    kept. `left_over` pictures were in no group of `n`; `unranked` groups had no picture with a
+    score. `macs` are the verifier's multiply-accumulates for one picture, without its text encoder;
+    null with a `reason`.
+    """
+
+    n: int
+    verifier: str
+    left_over: int
+    unranked: int
+    macs: float | None
+    reason: str | None = None
+
+
+@dataclass(frozen=True)
 class RunFacts:
-    """A run in a comparison: its specification, its numbers of prompts and images, and its cost."""
+    """A run in a comparison: its specification, its numbers of prompts and images, and its cost.
+
+    With `choice` it stands for the pictures that were chosen from the run's: the cost is that of
+    all pictures which one was chosen from, and `images` are those that were kept.
+    """
 
     path: str
     run_id: str
@@ -150,6 +175,7 @@ class RunFacts:
     failed: dict[str, int]  # reason to count
     cost: Cost
     guidance: NominalScale
+    choice: Choice | None = None
 
     @property
     def columns(self) -> dict[str, Any]:
@@ -199,7 +225,8 @@ class ComparisonTables:
     `absent` names the comparisons that were not made, with the reason; `same` those whose baseline
     is the very run of another one, which alone is in the tables. `commands` reproduce the
     comparison. `primary` is what was declared to decide, `margin` how far from one half a
-    winning rate may be and still not matter.
+    winning rate may be and still not matter. `agreements` are the metrics' with people's votes,
+    where there are any; `agreement` is the same as a DataFrame, see AGREEMENT.
     """
 
     runs: dict[str, RunFacts]
@@ -213,6 +240,7 @@ class ComparisonTables:
     primary: Primary | None = None
     margin: float | None = None
     same: dict[str, str] = field(default_factory=dict)
+    agreements: list[Agreement] = field(default_factory=list)
 
     @property
     def candidate(self) -> RunFacts:
@@ -238,6 +266,11 @@ class ComparisonTables:
         """The scores of whole sets as a table, see SET_SCORES: a row a run and metric."""
         return self._with_runs(self.set_results, results.SET_SCORES)
 
+    @cached_property
+    def agreement(self) -> pd.DataFrame:
+        """How often the metrics agree with people's votes as a table, see AGREEMENT."""
+        return results.typed(map(results.flat, self.agreements), results.AGREEMENT)
+
     def _with_runs(self, rows: Sequence[Mean | SetResult], columns: dict[str, str]) -> pd.DataFrame:
         flat = ({**results.flat(row), **self.runs[row.run].columns} for row in rows)
         return results.typed(flat, columns)
@@ -259,6 +292,18 @@ class ComparisonTables:
         """The metrics of whole sets of images."""
         about = {row.metric: (row.direction, row.title, row.about) for row in self.set_results}
         return [MetricInfo(name, *rest) for name, rest in about.items()]
+
+    def without(self, comparison: str) -> ComparisonTables:
+        """The same without one comparison."""
+        return replace(
+            self,
+            runs={role: run for role, run in self.runs.items() if role != comparison},
+            pairs=self.pairs[self.pairs["comparison"] != comparison],
+            results=[row for row in self.results if row.comparison != comparison],
+            means=[row for row in self.means if row.run != comparison],
+            set_results=[row for row in self.set_results if row.run != comparison],
+            agreements=[row for row in self.agreements if row.comparison != comparison],
+        )
 
     def scores(self, run: str) -> dict[str, Estimate]:
         """A run's scores by metric, those of whole sets after the means."""
@@ -283,6 +328,7 @@ class ComparisonTables:
             "commands": self.commands,
             "primary": asdict(self.primary) if self.primary else None,
             "margin": self.margin,
+            "agreements": [asdict(row) for row in self.agreements],
         }
         files.write_json(files.join(folder, "comparison.json"), record)
 
@@ -323,6 +369,7 @@ def load_comparison(out: str) -> ComparisonTables:
         Primary(**record["primary"]) if record["primary"] else None,
         record["margin"],
         record.get("same", {}),
+        results.parsed(list[Agreement], record.get("agreements", []), folder),
     )
 
 

@@ -57,7 +57,8 @@ class Rate:
 
     `p_holm` is the p-value of a primary result among those of all candidates (Holm 1979), which the
     verdict goes by; null for exploratory ones. `difference` is that of the means, run minus
-    baseline, with its interval.
+    baseline, with its interval. `tries` is the N of a baseline that is the best of N, null of
+    others, `decided` the share of pairs that do not tie.
     """
 
     setting: str  # own, matched cost
@@ -75,14 +76,19 @@ class Rate:
     difference: float | None = None
     difference_low: float | None = None
     difference_high: float | None = None
+    tries: int | None = None
+    decided: float | None = None
 
     @classmethod
-    def of(cls, row: Result, setting: str, nfe: float | None, role: str) -> Rate:
+    def of(
+        cls, row: Result, setting: str, nfe: float | None, role: str, tries: int | None = None
+    ) -> Rate:
         """A comparison's result as a survey keeps it: in this setting, with this role."""
         won, gap = row.winning_rate, row.difference
         about = (row.pairs, row.verdict, won.reason, nfe, role, row.p_value, None)
         ends = (gap.value, gap.low, gap.high)
-        return cls(setting, row.metric, won.value, won.low, won.high, *about, *ends)
+        share = (row.wins + row.losses) / row.pairs if row.pairs else None
+        return cls(setting, row.metric, won.value, won.low, won.high, *about, *ends, tries, share)
 
     @property
     def winning_rate(self) -> Estimate:
@@ -171,7 +177,8 @@ class SurveyTable:
     """Scores and winning rates of several samplers; `rows` are the baselines, then the candidates.
 
     `headline` is the metric of the verdicts, None where nothing was paired; `notes` what was left
-    out. `unit` is that of the cost which Pareto fronts go by, `varied` the parameters of a sweep.
+    out. `unit` is that of the cost which Pareto fronts go by, `varied` the parameters of a sweep,
+    `verifier` the metric that chose the best of N.
     """
 
     name: str
@@ -183,6 +190,7 @@ class SurveyTable:
     commands: list[str]
     unit: str = "nfe"
     varied: list[str] = field(default_factory=list)
+    verifier: str | None = None
 
     def metric(self, name: str) -> MetricInfo:
         return next((m for m in self.metrics if m.name == name), MetricInfo(name, "higher"))
