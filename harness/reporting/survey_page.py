@@ -25,14 +25,14 @@ SETTINGS = {
     "matched cost": "matched cost",
     "matched guidance": "matched guidance",
     "matched cost and guidance": "both matched",
-    BEST_OF: "best of N",
 }
+_COLUMNS = {**SETTINGS, BEST_OF: "best of N"}
 
 
 def _settings(survey: SurveyTable) -> list[str]:
     """The settings of comparison that any candidate was compared at."""
     made = {rate.setting for row in survey.rows for rate in row.rates}
-    return [setting for setting in SETTINGS if setting in made]
+    return [setting for setting in _COLUMNS if setting in made]
 
 
 def full(survey: SurveyTable, out: str) -> Page:
@@ -111,7 +111,7 @@ def runs(survey: SurveyTable) -> Table:
     headline, labels = survey.headline, [words.label(metric) for metric in survey.metrics]
     settings = _settings(survey) if headline else []
     wide = frozenset({"guidance scale", *(labels[1:] if headline else [])})
-    columns = ["run", "NFE", "guidance scale", *labels, *(SETTINGS[name] for name in settings)]
+    columns = ["run", "NFE", "guidance scale", *labels, *(_COLUMNS[name] for name in settings)]
     body = []
     for row in survey.rows:
         cells = [row.label, words.count(row.nfe), words.scale(row.guidance)]
@@ -149,7 +149,7 @@ def every_rate(survey: SurveyTable) -> Table:
 
     return Table(
         "Winning rates on every metric",
-        ["run", *(SETTINGS[setting] for setting in settings)],
+        ["run", *(_COLUMNS[setting] for setting in settings)],
         by_metric(survey.metrics, rows),
         "NFE in brackets is the baseline's.",
     )
