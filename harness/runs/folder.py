@@ -16,8 +16,8 @@ from harness.core.errors import HarnessError
 from harness.core.registry import code_digest
 from harness.core.shards import Shard
 from harness.engine.resolve import source_of
+from harness.runs.devices import default_workers, pick_device
 from harness.runs.plan import PlannedRun, registered_here, unscaled
-from harness.runs.workers import default_workers, pick_device
 from harness.store.run import MODEL_AT, NO_GUIDANCE, Run
 
 

@@ -24,7 +24,7 @@ from harness.runs import make
 from harness.runs.folder import Settings, missing, open_run
 from harness.runs.make import generate
 from harness.runs.plan import PlannedRun, plan
-from harness.runs.workers import Ranks
+from harness.runs.ranks import Ranks
 from harness.store import files
 from harness.store.run import Run
 from tests.conftest import TINY_SDXL
