@@ -141,13 +141,14 @@ def tries(ours: Cost, theirs: Cost, unit: str) -> int:
     if unit == "macs" and not (ours.macs and theirs.macs):
         unit = "nfe"
     one, other = getattr(ours, unit), getattr(theirs, unit)
-    if not one or not other:
+    if not (one and other and ours.nfe and theirs.nfe):
         raise Impossible(f"the cost in {_UNITS[unit]} is not known on both sides")
     n = math.floor(one / other + 1e-9)
     if n < LEAST:
         raise Impossible(
-            f"an image of the candidate costs {one / other:.3g} times one of the run to choose "
-            f"from ({one:.4g} against {other:.4g} {_UNITS[unit]}): less than two of them"
+            f"by {_UNITS[unit]}, an image of the candidate costs {one / other:.3g} times as much "
+            f"as one to choose from ({ours.nfe:g} against {theirs.nfe:g} evaluations): less than "
+            "two of them"
         )
     return n
 

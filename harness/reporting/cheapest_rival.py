@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from harness.reporting import words
-from harness.reporting.page import RowGroup, Table
+from harness.reporting.page import RowGroup, Table, by_metric
 from harness.store.comparison_tables import BEST_OF, CANDIDATE, ComparisonTables, MetricInfo
 from harness.store.results import Result
 from harness.store.survey_table import Rate, Row, SurveyTable
@@ -97,7 +99,7 @@ def _price(comparison: ComparisonTables) -> str:
     return f"{line}."
 
 
-def survey_rivals(survey: SurveyTable) -> Table | None:
+def survey_rivals(survey: SurveyTable, metrics: Sequence[MetricInfo] | None = None) -> Table | None:
     """A row a candidate and metric: the winning rate over the best of N; None where none is."""
     rates = [
         (row, rate)
@@ -109,9 +111,9 @@ def survey_rivals(survey: SurveyTable) -> Table | None:
     def rows(metric: MetricInfo) -> list[list[str]]:
         return [_survey_cells(row, rate) for row, rate in rates if rate.metric == metric.name]
 
-    if not rates:
+    groups = by_metric(survey.metrics if metrics is None else metrics, rows)
+    if not groups:
         return None
-    groups = [RowGroup(words.label(m), rows(m)) for m in survey.metrics if rows(m)]
     by = f" The verifier: {survey.metric(survey.verifier).label}." if survey.verifier else ""
     return Table(
         "Against the best of N pictures of the baseline",
@@ -119,7 +121,7 @@ def survey_rivals(survey: SurveyTable) -> Table | None:
         groups,
         f"{RULE}{by} Decided: the share of pairs that do not tie.",
         frozenset({"verdict"}),
-        frozenset({"decided", "p"}),
+        frozenset({"p"}),
     )
 
 

@@ -64,7 +64,7 @@ def brief(survey: SurveyTable, out: str) -> Page:
     tables = [
         replace(runs(survey), caption=""),
         lead,
-        survey_rivals(survey),
+        survey_rivals(survey, survey.metrics[:1]),
         primaries(survey),
         beside_published(survey),
     ]

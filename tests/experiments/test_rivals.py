@@ -47,7 +47,8 @@ def test_a_bench_compares_with_the_best_of_the_baseline() -> None:
     bench = _file("candidate: zigzag(steps=4)\nbaseline: ddim(steps=2)\nmetrics: [contrast]\n")
     found = harness.bench(bench=bench, curve="none", note=lambda text: None).tables
     ours, own, best = (found.runs[role] for role in ("candidate", "own", BEST_OF))
-    assert ours.cost.nfe is not None and own.cost.nfe is not None
+    assert ours.cost.nfe is not None
+    assert own.cost.nfe is not None
     assert best.choice is not None
     n = best.choice.n
     assert n == ours.cost.nfe // own.cost.nfe >= 2
@@ -58,8 +59,11 @@ def test_a_bench_compares_with_the_best_of_the_baseline() -> None:
 
 
 def test_a_survey_has_a_column_for_it_and_says_where_no_run_is_cheap_enough() -> None:
-    bench = _file("metrics: [contrast]\ncandidates: [{sampler: zigzag(steps=4), label: dear, baseline: "
-                  "ddim(steps=2)}, {sampler: heun, label: cheap}]\n")  # fmt: skip
+    bench = _file(
+        "metrics: [contrast]\ncandidates:\n"
+        "  - {sampler: zigzag(steps=4), label: dear, baseline: ddim(steps=2)}\n"
+        "  - {sampler: heun, label: cheap}\n"
+    )
     found = harness.survey(bench=bench, note=lambda text: None)
     rows = {row.label: row for row in found.tables.rows}
     rate = rows["dear"].rate(BEST_OF, "contrast")
@@ -87,7 +91,8 @@ def test_a_verifier_that_cannot_choose_is_absent_with_the_reason() -> None:
 
 def test_a_benchmark_without_a_verifier_is_a_mistake() -> None:
     Path("mine.yaml").write_text(
-        "title: t\nmodel: gmm\nprompts: p.txt\ncandidate: heun\nmetrics: [contrast]\nbest_of: {N: 2}\n"
+        "title: t\nmodel: gmm\nprompts: p.txt\ncandidate: heun\nmetrics: [contrast]\n"
+        "best_of: {N: 2}\n"
     )
     with pytest.raises(HarnessError, match="best_of: "):
         benchmark.load("mine.yaml")
