@@ -98,10 +98,14 @@ def test_a_benchmark_without_a_verifier_is_a_mistake() -> None:
         benchmark.load("mine.yaml")
 
 
-@pytest.fixture
-def runs() -> tuple[Run, Run]:
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> tuple[Run, Run]:
+    folder = tmp_path_factory.mktemp("runs")
+    (folder / "p.txt").write_text("class 1\nclass 2\nclass 3\n")
     texts = ["zigzag(steps=4, guidance=2)", "ddim(steps=2, guidance=2)"]
-    made = harness.generate(texts, model="gmm", prompts="p.txt", seeds="0-4")
+    made = harness.generate(
+        texts, model="gmm", prompts=folder / "p.txt", seeds="0-4", results=folder
+    )
     assert isinstance(made, list)
     harness.evaluate(made, "contrast,saturation")
     return made[0], made[1]
