@@ -45,7 +45,7 @@ def test_fair_shapes_declares_a_verifier_and_every_verifier_may_choose() -> None
 def test_a_bench_compares_with_the_best_of_the_baseline() -> None:
     """Zigzag costs 7 evaluations of 3 denoisings and more; ddim in two steps 4."""
     bench = _file("candidate: zigzag(steps=4)\nbaseline: ddim(steps=2)\nmetrics: [contrast]\n")
-    found = harness.bench(bench=bench, curve="none", note=lambda text: None).tables
+    found = harness.bench(bench=bench, curve="none", workers=1, note=lambda text: None).tables
     ours, own, best = (found.runs[role] for role in ("candidate", "own", BEST_OF))
     assert ours.cost.nfe is not None
     assert own.cost.nfe is not None
@@ -64,7 +64,7 @@ def test_a_survey_has_a_column_for_it_and_says_where_no_run_is_cheap_enough() ->
         "  - {sampler: zigzag(steps=4), label: dear, baseline: ddim(steps=2)}\n"
         "  - {sampler: heun, label: cheap}\n"
     )
-    found = harness.survey(bench=bench, note=lambda text: None)
+    found = harness.survey(bench=bench, workers=1, note=lambda text: None)
     rows = {row.label: row for row in found.tables.rows}
     rate = rows["dear"].rate(BEST_OF, "contrast")
     assert rate is not None
@@ -82,7 +82,7 @@ def test_a_survey_has_a_column_for_it_and_says_where_no_run_is_cheap_enough() ->
 
 def test_a_verifier_that_cannot_choose_is_absent_with_the_reason() -> None:
     bench = _file("candidate: zigzag(steps=4)\nbaseline: ddim(steps=2)\nmetrics: [saturation]\n")
-    found = harness.bench(bench=bench, curve="none", note=lambda text: None).tables
+    found = harness.bench(bench=bench, curve="none", workers=1, note=lambda text: None).tables
     assert "saturation is the verifier itself" in found.absent[BEST_OF]
     judges = [make_metric("contrast")]
     assert "no metric satiation" in str(usable_verifier(parse_call("satiation"), judges))
