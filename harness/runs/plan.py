@@ -90,6 +90,7 @@ class Planner:
         none. `guide` is a second model that guidance leads away from."""
         self.model = parse_call(model) if isinstance(model, str) else model
         self.entry = entry = find(self.model)
+        self.model = Call(self.model.name, {**entry.settings, **self.model.params})
         self.noise_key = noise_key or ("prompt" if entry.classes is None else "seed")
         if self.noise_key not in NOISE_KEYS:
             raise unknown("noise key", self.noise_key, NOISE_KEYS)
@@ -112,7 +113,8 @@ class Planner:
     @cached_property
     def ladders(self) -> Ladders:
         """Builds the model's ladders without weights."""
-        return self.entry.ladders(self.model.params)
+        ladders = self.entry.ladders(self.model.params)
+        return ladders.at(self.size) if hasattr(ladders, "at") else ladders
 
     def plan(
         self, sampler: str | Call | PlannedRun, defaults: Mapping[str, Any] | None = None
@@ -130,7 +132,7 @@ class Planner:
             own: dict[str, Any] = {"steps": self.entry.steps}
             if self.entry.guidance is not None:
                 own["guidance"] = self.entry.guidance
-            call = resolve(asked, own | dict(defaults or {}))
+            call = resolve(asked, own | dict(self.entry.defaults) | dict(defaults or {}))
             if str(call) not in self._planned:
                 self._planned[str(call)] = self._checked(call)
             self._planned[key] = self._planned[str(call)]

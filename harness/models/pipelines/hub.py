@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
 from harness.fetch.hub_files import fetch_weights, revision, small_files
 from harness.models.base import MODELS, LoadRequest, Model, ModelEntry
 from harness.models.pipelines.configurations import PIXEL_ABILITIES
-from harness.models.pipelines.families import load_pipeline, parts_of
-from harness.models.pipelines.local import folder_entry, read_ladders
+from harness.models.pipelines.local import folder_entry, load_folder, parts_of, read_ladders
 
 _RAIL, _RAIL_PLUS = "CreativeML Open RAIL-M", "CreativeML Open RAIL++-M"
 _STABILITY = "Stability AI Community License"
@@ -51,11 +51,12 @@ def _add(
     )
 
 
-def any_hub_entry(repo: str) -> ModelEntry:
+def any_hub_entry(repo: str, overrides: Mapping[str, Any]) -> ModelEntry:
     """The entry of an unregistered hub id: kind and size from its small configuration files."""
     return folder_entry(
         small_files(repo),
         repo,
+        overrides,
         source=repo,
         revision=lambda: revision(repo),
         load=lambda request: _load(request, repo, repo),
@@ -68,7 +69,7 @@ def _load(request: LoadRequest, repo: str, name: str, unet: str | None = None) -
     folder = small_files(repo)
     half = request.dtype in ("float16", "bfloat16")
     variant = fetch_weights(repo, parts_of(folder, request.overrides), half)
-    return load_pipeline(request, folder, name, variant)
+    return load_folder(request, folder, name, variant)
 
 
 _add("sd15", "Stable Diffusion 1.5", _SD15, _RAIL, size=512, steps=50, guidance=7.5)
