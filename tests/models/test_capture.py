@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from harness.core.call import parse_call
+from harness.core.errors import HarnessError
 from harness.engine.batch import run_sampler
 from harness.engine.noise import NoiseStreams
 from harness.engine.rehearsal import rehearse
@@ -23,7 +24,7 @@ from harness.models.pipelines.capture.captured_entry import load_captured
 from harness.models.pipelines.capture.own_noise import our_noise
 from tests.conftest import TINY_SDXL
 from tests.models.tiny_captured import SIDE, TINY
-from tests.models.tiny_captured_more import MORE
+from tests.models.tiny_captured_more import MORE, hidream
 from tests.models.tiny_pipelines import stable_diffusion_3
 
 SIZE = (SIDE, SIDE)
@@ -86,7 +87,7 @@ def _ours(model: Any, text: str, rows: slice = slice(None)) -> Any:
 
 
 def _theirs(pair: Pair, row: int, steps: int, output: str) -> tuple[Any, int]:
-    """The pipeline's own call for one prompt, from our noise; and the rows its network was given."""
+    """The pipeline's own call for one prompt, from our noise; and its network's rows."""
     model, pipeline, rows = pair.model, pair.pipeline, []
 
     def count(network: Any, args: Any, kwargs: Any) -> None:
@@ -147,7 +148,9 @@ def test_samplers_run_on_it(name: str, pair: Callable[[str], Pair]) -> None:
     both = pair(name)
     model = both.model
     ladders = find(str(both.folder)).ladders({}).at(SIZE)  # type: ignore[attr-defined]
-    usual = float(_ours(model, f"ddim(steps=4, guidance={model.reading.weight})").native.abs().max())
+    usual = float(
+        _ours(model, f"ddim(steps=4, guidance={model.reading.weight})").native.abs().max()
+    )
     for text in _runs(model):
         together = _ours(model, text)
         assert float(together.native.abs().max()) < 10 * usual, text
@@ -158,6 +161,17 @@ def test_samplers_run_on_it(name: str, pair: Callable[[str], Pair]) -> None:
         alone = _ours(model, text, slice(1, 2)).native
         error = (alone[0] - together.native[1]).abs().max() / alone.abs().max()
         assert float(error) < 1e-4, text
+
+
+@pytest.mark.slow
+def test_a_pipeline_of_one_size(tmp_path: Path) -> None:
+    """HiDream makes pictures of one area and is refused others; at its own it agrees."""
+    hidream().save_pretrained(tmp_path)
+    with pytest.raises(HarnessError, match="makes no pictures of 512x512, but of others"):
+        load(str(tmp_path), size=(512, 512))
+    model: Any = load(str(tmp_path))
+    assert model.record["self-check"]["error"] < 1e-4
+    assert model.reading.sign == -1
 
 
 @pytest.fixture(scope="module")

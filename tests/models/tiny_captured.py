@@ -8,14 +8,13 @@ from typing import Any
 import torch
 
 from tests.conftest import TINY_SDXL
-from tests.models.tiny_pipelines import _clip as clip
 from tests.models.tiny_pipelines import _loud as loud
 from tests.models.tiny_pipelines import _t5 as t5
 from tests.models.tiny_pipelines import _vae as vae
 
-_WORDS = "a the red blue cat dog house on in tree cube table class photo of".split()
+_WORDS = ("a", "the", "red", "blue", "cat", "dog", "house", "on", "in", "tree", "cube", "table")
 _EACH_TEXT = "photo of {% for m in messages %}{{ m['content'] }} {% endfor %}"
-_EACH_PART = "photo of {% for m in messages %}{% for c in m['content'] %}{{ c['text'] }} {% endfor %}{% endfor %}"
+_EACH_PART = _EACH_TEXT.replace("{{ m['content'] }}", "{{ m['content'][0]['text'] }}")
 SIDE = 64
 
 
@@ -27,7 +26,7 @@ def _tokenizer(chat: str = _EACH_TEXT, **settings: Any) -> Any:
     from tokenizers.processors import TemplateProcessing
     from transformers import PreTrainedTokenizerFast
 
-    words = ["<pad>", "<unk>", "<s>", "</s>", *_WORDS]
+    words = ["<pad>", "<unk>", "<s>", "</s>", "photo", "of", *_WORDS]
     made = Tokenizer(WordLevel({word: at for at, word in enumerate(words)}, unk_token="<unk>"))
     made.pre_tokenizer = Whitespace()
     made.post_processor = TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 2)])

@@ -17,7 +17,6 @@ from tests.models.tiny_captured import (
     _language_model,
     _tokenizer,
 )
-from tests.models.tiny_pipelines import _clip as clip
 from tests.models.tiny_pipelines import _loud as loud
 from tests.models.tiny_pipelines import _t5 as t5
 from tests.models.tiny_pipelines import _vae as vae
@@ -77,6 +76,7 @@ def aura_flow() -> Any:
 
 
 def hidream() -> Any:
+    """Of pictures of about a megapixel, whatever is asked for."""
     from diffusers import (
         FlowMatchEulerDiscreteScheduler,
         HiDreamImagePipeline,
@@ -85,7 +85,6 @@ def hidream() -> Any:
 
     torch.manual_seed(0)
     tokenizer, (encoder, pieces) = _clip_tokenizer(), t5(16)
-    first, second = (clip(16, len(tokenizer)).eval() for _ in range(2))
     network = HiDreamImageTransformer2DModel(
         patch_size=2,
         in_channels=4,
@@ -102,12 +101,12 @@ def hidream() -> Any:
         max_resolution=(128, 128),
         llama_layers=[0, 1],
     )
-    made = HiDreamImagePipeline(
+    return HiDreamImagePipeline(
         scheduler=FlowMatchEulerDiscreteScheduler(shift=3.0),
         vae=vae(4),
-        text_encoder=clip(16, len(tokenizer)).eval(),
+        text_encoder=_long_clip(len(tokenizer)),
         tokenizer=tokenizer,
-        text_encoder_2=clip(16, len(tokenizer)).eval(),
+        text_encoder_2=_long_clip(len(tokenizer)),
         tokenizer_2=tokenizer,
         text_encoder_3=encoder,
         tokenizer_3=pieces,
@@ -115,7 +114,24 @@ def hidream() -> Any:
         tokenizer_4=_tokenizer(),
         transformer=loud(network),
     )
-    return made
+
+
+def _long_clip(vocabulary: int) -> Any:
+    """A text encoder of 248 positions: the pipeline's texts are longer than CLIP's."""
+    from transformers import CLIPTextConfig, CLIPTextModelWithProjection
+
+    return CLIPTextModelWithProjection(
+        CLIPTextConfig(
+            hidden_size=16,
+            intermediate_size=16,
+            num_attention_heads=2,
+            num_hidden_layers=2,
+            vocab_size=vocabulary,
+            projection_dim=16,
+            eos_token_id=vocabulary - 1,
+            max_position_embeddings=248,
+        )
+    ).eval()
 
 
 def cogview4() -> Any:
@@ -278,7 +294,6 @@ def playground() -> Any:
 MORE: dict[str, Callable[[], Any]] = {
     "chroma": chroma,
     "aura-flow": aura_flow,
-    "hidream": hidream,
     "cogview4": cogview4,
     "kolors": kolors,
     "lcm": lcm,

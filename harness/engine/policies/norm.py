@@ -15,8 +15,8 @@ def _check(params: dict[str, Any]) -> None:
     others = [name for name in params if name == "guidance_rescale" or name.startswith("apg_")]
     if params.get("guidance_norm") and others:
         raise HarnessError(
-            f"guidance_norm and {others[0]} contradict each other: where the model has the former by "
-            "itself, write guidance_norm=false"
+            f"guidance_norm and {others[0]} contradict each other: where the model has the former "
+            "by itself, write guidance_norm=false"
         )
 
 

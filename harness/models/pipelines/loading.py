@@ -35,7 +35,9 @@ def open_pipeline(
 
     index = read_json(folder / "model_index.json")
     given = {part: None for part in UNUSED if part in index}
-    given |= {part: None for part, value in index.items() if value == [None, None]} | dict(components)
+    given |= {part: None for part, value in index.items() if value == [None, None]} | dict(
+        components
+    )
     for part, value in index.items():
         if not isinstance(value, list) or part in given:
             continue

@@ -38,7 +38,11 @@ def folder_entry(
     `overrides` are the user's settings, which may change what a captured pipeline's defaults are.
     """
     family = written_out(folder)
-    about = captured_about(folder, overrides or {}) if family is None else _written_out_about(folder, family)
+    about = (
+        captured_about(folder, overrides or {})
+        if family is None
+        else _written_out_about(folder, family)
+    )
     return ModelEntry(
         name=name,
         title=name,
@@ -71,9 +75,7 @@ def _written_out_about(folder: Path, family: Family) -> dict[str, Any]:
     }
 
 
-def load_folder(
-    request: LoadRequest, folder: Path, name: str, variant: str | None = None
-) -> Model:
+def load_folder(request: LoadRequest, folder: Path, name: str, variant: str | None = None) -> Model:
     """The loaded model of a pipeline folder: of a class that is written out, or captured."""
     load = load_pipeline if written_out(folder) else load_captured
     return load(request, folder, name, variant)

@@ -53,7 +53,8 @@ class PipelineModel:
             schedule.ladder, schedule.time_of, schedule.sigma_of,
         )  # fmt: skip
         self.native, self.denoised = schedule.native, schedule.denoised
-        self.net, self.vae = getattr(pipeline, self.part).eval(), getattr(pipeline, "vae", None)
+        self.net: Any = getattr(pipeline, self.part).eval()
+        self.vae: Any = getattr(pipeline, "vae", None)
         self.device, self.dtype = self.net.device, self.net.dtype
         double = schedule.double or self.dtype == torch.float64
         self.state_dtype = torch.float64 if double else torch.float32

@@ -1,4 +1,4 @@
-"""How a pipeline of diffusers is called: its prompts or classes, guidance, size, and own options."""
+"""How a pipeline of diffusers is called: its prompts or classes, guidance, size, own options."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The model entry of a captured pipeline: read without its weights, checked when they are loaded."""
+"""The model entry of a captured pipeline: read without weights, checked when they are loaded."""
 
 from __future__ import annotations
 
@@ -37,8 +37,8 @@ class CapturedLadders:
     def at(self, size: tuple[int, int]) -> Ladders:
         return plan_of(self._folder, self._overrides, size).schedule
 
-    def ladder(self, steps: int, spacing: str | None = None, **cut: Any) -> torch.Tensor:
-        return self.at(own_size(self._folder)).ladder(steps, spacing, **cut)
+    def ladder(self, steps: int, *args: Any, **kwargs: Any) -> torch.Tensor:
+        return self.at(own_size(self._folder)).ladder(steps, *args, **kwargs)
 
 
 def plan_of(folder: Path, overrides: Mapping[str, Any], size: tuple[int, int]) -> CapturePlan:
@@ -202,7 +202,7 @@ def _classes(pipeline: Any, part: str, form: CallForm) -> int | None:
 
 def captured_about(folder: Path, overrides: Mapping[str, Any]) -> dict[str, Any]:
     """What a ModelEntry says of a captured pipeline, by its own defaults; reads no weights."""
-    size, form = own_size(folder), form_of(folder)
+    form, size = form_of(folder), own_size(folder)
     plan = plan_of(folder, overrides, size)
     reading, pipeline = plan.reading, hollow_pipeline(folder)
     flow = plan.schedule.double

@@ -73,7 +73,7 @@ class CapturedModel(PipelineModel):
     def __init__(self, name: str, pipeline: Any, plan: CapturePlan) -> None:
         self.part, self.plan, self.classes = plan.part, plan, plan.classes
         super().__init__(name, pipeline, plan.schedule)
-        self.reading = plan.reading
+        self.reading, self.record = plan.reading, dict[str, Any]()
         self._known: dict[int, Captured] = {}
         self._numbers: dict[tuple[str, Any], int] = {}
         self._axes = self._row_axes()
@@ -169,7 +169,9 @@ class CapturedModel(PipelineModel):
             return [torch.zeros_like(one) for one in state]
         channels = list(state.shape)
         config = self.net.config
-        if len(channels) == 4 and config.get("out_channels") == 2 * (config.get("in_channels") or 0):
+        if len(channels) == 4 and config.get("out_channels") == 2 * (
+            config.get("in_channels") or 0
+        ):
             channels[1] *= 2
         return state.new_zeros(channels)
 
@@ -244,7 +246,9 @@ class CapturedModel(PipelineModel):
             found = [self._known[number] for number in numbers]
             axes = self._axes[found[0].call]
             together = {
-                key: one if key in self._moving else stack([f.inputs[key] for f in found], axes[key])
+                key: one
+                if key in self._moving
+                else stack([f.inputs[key] for f in found], axes[key])
                 for key, one in found[0].inputs.items()
             }
             self._batches[numbers] = moved(together, self.device)
@@ -276,7 +280,11 @@ class CapturedModel(PipelineModel):
 
         what = 0 if self.plan.form.classes else ""
         question = self.question(what, 2, count=len(native)) | {"output_type": "np"}
-        with quiet(), answering(self.pipeline, self.part, self._silence), stepping(self.pipeline, last):
+        with (
+            quiet(),
+            answering(self.pipeline, self.part, self._silence),
+            stepping(self.pipeline, last),
+        ):
             pictures = torch.as_tensor(self.pipeline(**question)[0])
         return (pictures.float() * 255).round().clamp(0, 255).to("cpu", torch.uint8)
 

@@ -34,12 +34,9 @@ class CapturedSchedule:
 
     def __init__(self, scheduler: Any, ask: AskTimesteps, plain: bool) -> None:
         self.scheduler, self._ask, self.plain = scheduler, ask, plain
+        self.double = self.base.double
         self._exact: dict[float, float] = {}
         self.sigma_max = float(self.own(4)[0])
-
-    @property
-    def double(self) -> bool:
-        return self.base.double
 
     @lru_cache(maxsize=64)  # noqa: B019  # a process holds few schedules
     def timed(self, steps: int) -> Any:
@@ -65,12 +62,12 @@ class CapturedSchedule:
         self._exact |= dict(zip(sigmas.tolist(), times.tolist(), strict=False))
         return sigmas
 
-    def ladder(self, steps: int, spacing: str | None = None, **cut: Any) -> torch.Tensor:
+    def ladder(self, steps: int, *args: Any, **kwargs: Any) -> torch.Tensor:
         """The sigmas [steps+1] of a run, float64: without a spacing or a range the pipeline's own;
         otherwise see `FlowSchedule.ladder` and `DiscreteSchedule.ladder`."""
-        if spacing is None and all(value is None for value in cut.values()):
+        if all(value is None for value in (*args, *kwargs.values())):
             return check_ladder(self.own(steps))
-        return self.base.ladder(steps, spacing, **cut)
+        return self.base.ladder(steps, *args, **kwargs)
 
     def time_of(self, sigma: torch.Tensor) -> torch.Tensor:
         """The scheduler's time: at the levels of a ladder of its own what it gives itself (some
@@ -238,7 +235,9 @@ class EdmBase:
         return karras_ladder(steps, low, high, rho or self._rho, 0.0)
 
 
-def captured_schedule(scheduler: Any, ask: AskTimesteps, plain: bool, steps: int) -> CapturedSchedule:
+def captured_schedule(
+    scheduler: Any, ask: AskTimesteps, plain: bool, steps: int
+) -> CapturedSchedule:
     """The schedule of a pipeline's scheduler; HarnessError for one that is not understood.
 
     `plain`: the network's input is not the pipeline's state itself, but scaled.

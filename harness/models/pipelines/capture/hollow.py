@@ -56,7 +56,7 @@ def pipeline_class(folder: Path) -> Any:
     if isinstance(name, str) and name.endswith("Pipeline") and hasattr(diffusers, name):
         return getattr(diffusers, name)
     raise HarnessError(
-        f"{folder}: {name!r} is no pipeline of diffusers {diffusers.__version__}: a newer diffusers "
+        f"{folder}: {name!r} is no pipeline of diffusers {diffusers.__version__}: a newer one "
         "may have it; code that comes with a checkpoint is not run"
     )
 

@@ -14,7 +14,7 @@ Axes = Any
 """Of a tensor its row axis, of a list LIST or its entries' axes, of what is shared by all, None."""
 
 
-class NoRows(Exception):  # noqa: N818  # its caller says what it means
+class NoRows(Exception):  # its caller says what it means
     """Arguments that do not grow with the number of pictures as rows do."""
 
 
@@ -60,7 +60,9 @@ def take_row(value: Any, axes: Axes, row: int, rows: int) -> Any:
         return value[row * width : (row + 1) * width]
     if isinstance(value, dict):
         return {key: take_row(one, axes[key], row, rows) for key, one in value.items()}
-    return type(value)(take_row(one, axis, row, rows) for one, axis in zip(value, axes, strict=True))
+    return type(value)(
+        take_row(one, axis, row, rows) for one, axis in zip(value, axes, strict=True)
+    )
 
 
 def shape_of(value: Any, axes: Axes) -> Hashable:

@@ -1,4 +1,4 @@
-"""How our noise becomes a pipeline's first state: as its `latents`, or in place of what it draws."""
+"""How our noise becomes a pipeline's first state: as `latents`, or in place of what it draws."""
 
 from __future__ import annotations
 
@@ -78,9 +78,7 @@ def _order(pipeline: Any, state: torch.Tensor) -> torch.Tensor | None:
 
 
 @contextmanager
-def drawing(
-    pipeline: Any, draw: Callable[[tuple[int, ...]], torch.Tensor]
-) -> Iterator[None]:
+def drawing(pipeline: Any, draw: Callable[[tuple[int, ...]], torch.Tensor]) -> Iterator[None]:
     """While open, the pipeline draws `draw(shape)` for unit noise."""
 
     def drawn(shape: Any, *args: Any, **kwargs: Any) -> torch.Tensor:

@@ -80,7 +80,7 @@ class Reader:
         distilled: float | None,
     ) -> None:
         self.pipeline, self.part, self.form, self.size = pipeline, part, form, size
-        self._fixed = {"options": options, "distilled": distilled}
+        self._fixed: dict[str, Any] = {"options": options, "distilled": distilled}
 
     def read(self) -> Reading:
         """The whole reading; HarnessError for what cannot be run, with what was measured."""
@@ -201,9 +201,7 @@ class Reader:
         """The argument beside the state that changes from step to step: the time."""
         first, later = (steps[at].calls[0].inputs for at in (0, 2))
         changed = [
-            name
-            for name in first
-            if name != state and not _equal(first[name], later.get(name))
+            name for name in first if name != state and not _equal(first[name], later.get(name))
         ]
         if len(changed) != 1:
             others = ", ".join(changed) or "nothing"
@@ -285,7 +283,7 @@ def fit(name: str, outputs: list[torch.Tensor], places: list[Branch], target: to
     total = float(weights.sum())
     used = [at for at, one in enumerate(weights.tolist()) if abs(one) > 1e-4]
     shown = ", ".join(f"{one:.3g}" for one in weights.tolist())
-    if len(used) > 2:
+    if len(used) > 2 and error < _EXACT:
         raise HarnessError(
             f"{name} combines {len(used)} branches of its network, with weights {shown}: only a "
             "conditional and an unconditional one are understood"
@@ -318,9 +316,7 @@ def _fit_of(weights: torch.Tensor, places: list[Branch], used: list[int], *, nor
     )
 
 
-def _normed(
-    columns: torch.Tensor, goal: torch.Tensor, shape: torch.Size
-) -> torch.Tensor | None:
+def _normed(columns: torch.Tensor, goal: torch.Tensor, shape: torch.Size) -> torch.Tensor | None:
     """Weights [2] of a prediction that is a weighted sum at the conditional output's norm.
 
     The direction of each part along the last axis is that of u + w (c - u), so the two outputs and
@@ -364,7 +360,9 @@ def _row_value(time: Any) -> float:
     return float(time.flatten()[0]) if isinstance(time, torch.Tensor) else float(time)
 
 
-def _told(told: list[float], steps: list[WatchedStep]) -> tuple[tuple[float, float], tuple[float, ...]]:
+def _told(
+    told: list[float], steps: list[WatchedStep]
+) -> tuple[tuple[float, float], tuple[float, ...]]:
     """The slope and offset that make the scheduler's times what the network is told."""
     times = [float(step.time) for step in steps]
     slope = (told[-1] - told[0]) / (times[-1] - times[0])

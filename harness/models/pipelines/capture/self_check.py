@@ -17,8 +17,8 @@ import torch
 from harness.core.errors import HarnessError, first_line
 from harness.core.libraries import quiet
 from harness.models.pipelines.capture.captured_model import CapturedModel
-from harness.models.pipelines.capture.own_noise import our_noise
 from harness.models.pipelines.capture.norms import at_norm_of
+from harness.models.pipelines.capture.own_noise import our_noise
 from harness.models.pipelines.capture.reading import STEPS
 from harness.models.pipelines.capture.watch import replaced
 
@@ -34,7 +34,7 @@ the state to the network's precision at every step, ours does not."""
 _PROMPT = "a red cube on a table"
 
 
-class _Done(Exception):  # noqa: N818  # it ends a pipeline's call and is no error
+class _Done(Exception):  # it ends a pipeline's call and is no error
     pass
 
 

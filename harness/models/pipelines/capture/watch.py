@@ -35,7 +35,7 @@ class WatchedStep:
     sample: Any
 
 
-class _Enough(Exception):  # noqa: N818  # it ends a pipeline's call and is no error
+class _Enough(Exception):  # it ends a pipeline's call and is no error
     pass
 
 
