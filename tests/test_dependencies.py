@@ -22,7 +22,6 @@ DISTRIBUTIONS = {
 """Distributions that are not called as what they install is imported."""
 
 NOT_IMPORTED = {
-    "accelerate": "starts and counts the processes of a run in a coming change",
     "protobuf": "transformers reads SentencePiece's files with it",
 }
 """Declared, and imported nowhere here, each for its reason."""

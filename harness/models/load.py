@@ -14,7 +14,7 @@ from harness.models.base import DTYPES, MODELS, LoadRequest, Model, ModelEntry
 from harness.models.edm.entries import FILES, file_entry
 from harness.models.edm.presets import reconstruction
 from harness.models.pipelines.hub import any_hub_entry
-from harness.models.pipelines.local import folder_entry, network_revision
+from harness.models.pipelines.local import files_fingerprint, folder_entry, network_revision
 
 
 def find(spec: str | Call) -> ModelEntry:
@@ -23,7 +23,8 @@ def find(spec: str | Call) -> ModelEntry:
     Loads no weights. Raises HarnessError for what is none of them.
     """
     call = parse_call(spec) if isinstance(spec, str) else spec
-    return _distilled(_with_network(_entry(call.name, call.params), call.params), call.params)
+    entry = _with_network(_entry(call.name, call.params), call.params)
+    return _distilled(_with_lora(entry, call.params), call.params)
 
 
 def _distilled(entry: ModelEntry, overrides: dict[str, Any]) -> ModelEntry:
@@ -31,6 +32,16 @@ def _distilled(entry: ModelEntry, overrides: dict[str, Any]) -> ModelEntry:
     if DISTILLED not in overrides or entry.distils:
         return entry
     return replace(entry, guidance=1.0, unconditional=False)
+
+
+def _with_lora(entry: ModelEntry, overrides: dict[str, Any]) -> ModelEntry:
+    """The entry whose revision also identifies the LoRA that is merged into its network."""
+    file, own = overrides.get("lora"), entry.revision
+    if not isinstance(file, str):
+        return entry
+    return replace(
+        entry, revision=lambda: f"{own()}+{files_fingerprint({Path(file).name: Path(file)})}"
+    )
 
 
 def _with_network(entry: ModelEntry, overrides: dict[str, Any]) -> ModelEntry:
@@ -73,4 +84,5 @@ def load(
     call = parse_call(spec) if isinstance(spec, str) else spec
     if dtype not in DTYPES:
         raise unknown("dtype", dtype, DTYPES)
-    return find(call).load(LoadRequest(call.params, device, dtype, size))
+    entry = find(call)
+    return entry.load(LoadRequest(call.params, device, dtype, size or entry.size))

@@ -25,6 +25,7 @@ from harness.engine.resolve import resolve
 from harness.models.base import DTYPES, MODELS, Ladders, ModelEntry
 from harness.models.class_labels import encode_classes
 from harness.models.load import find
+from harness.models.pipelines.loading_options import PLACEMENT
 from harness.samplers.base import SAMPLERS
 
 log = logging.getLogger(__name__)
@@ -166,7 +167,7 @@ class Planner:
         elif guide is not None and self._guide_entry:
             others[guide] = self._guide_entry
         spec = RunSpec(
-            model=str(Call(entry.name, self.model.params)),
+            model=str(Call(entry.name, _of_identity(self.model.params))),
             sampler=call,
             size=self.size,
             dtype=self.dtype,
@@ -204,6 +205,11 @@ def plan(
         guide=guide,
     )
     return planner.plan(sampler, defaults)
+
+
+def _of_identity(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """A model's settings without those of where its parts lie, which change no picture."""
+    return {name: value for name, value in settings.items() if name not in PLACEMENT}
 
 
 def _ours(call: Call) -> bool:

@@ -14,6 +14,7 @@ from harness.models.base import LoadRequest
 from harness.models.pipelines.configurations import read_json, read_scheduler
 from harness.models.pipelines.distilled import distilled_guidance
 from harness.models.pipelines.loading import open_pipeline, other_network
+from harness.models.pipelines.loading_options import LoadingOptions
 from harness.models.pipelines.pipeline_model import PipelineModel, Schedule
 
 
@@ -76,7 +77,11 @@ def family_of(folder: Path) -> Family:
 
 
 def load_pipeline(
-    request: LoadRequest, folder: Path, name: str, variant: str | None = None
+    request: LoadRequest,
+    folder: Path,
+    name: str,
+    variant: str | None = None,
+    options: LoadingOptions | None = None,
 ) -> PipelineModel:
     """The loaded model of a local pipeline folder."""
     family, overrides = family_of(folder), request.overrides
@@ -85,7 +90,15 @@ def load_pipeline(
     if (source := family.other_network(overrides)) is not None:
         components[family.network] = other_network(source, folder, family.network, request.dtype)
     omittable = dict(family.optional)
-    pipeline = open_pipeline(folder, request, components, variant, omittable)
+    pipeline = open_pipeline(
+        folder,
+        request,
+        components,
+        variant,
+        omittable,
+        part=family.network,
+        options=options or LoadingOptions(),
+    )
     model = family.model(name, pipeline, schedule)
     model.distilled = distilled_guidance(model.net.config, overrides)
     return model

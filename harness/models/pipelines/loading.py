@@ -14,6 +14,7 @@ from harness.core.libraries import align, quiet
 from harness.fetch.hub_files import fetch_network, is_hub_id
 from harness.models.base import LoadRequest
 from harness.models.pipelines.configurations import read_json
+from harness.models.pipelines.loading_options import LoadingOptions
 
 UNUSED = ("safety_checker", "feature_extractor", "image_encoder")
 """Components of pipelines that are never loaded."""
@@ -25,9 +26,13 @@ def open_pipeline(
     components: Mapping[str, Any],
     variant: str | None = None,
     omittable: Iterable[str] = (),
+    *,
+    part: str,
+    options: LoadingOptions,
 ) -> Any:
-    """The loaded pipeline of a folder, on the request's device, with aligned weights.
+    """The loaded pipeline of a folder, where `options` put it, with aligned weights.
 
+    `part` is the name of its network.
     `components` replace the folder's own, None leaves one out; `omittable` names those that a user
     may leave out. Raises HarnessError where a part is missing.
     """
@@ -51,10 +56,12 @@ def open_pipeline(
             DiffusionPipeline.from_pretrained,
             dtype=getattr(torch, request.dtype),
             variant=variant,
+            **options.reading(part),
             **given,
         )
         pipeline.set_progress_bar_config(disable=True)
-        pipeline = pipeline.to(request.device)
+        options.merge(pipeline, getattr(pipeline, part))
+        options.place(pipeline, request.device)
     for component in pipeline.components.values():
         if isinstance(component, torch.nn.Module):
             align(component)

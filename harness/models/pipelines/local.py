@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from harness.models.pipelines.configurations import read_json
 from harness.models.pipelines.distilled import distilled_guidance
 from harness.models.pipelines.families import Family, load_pipeline, written_out
 from harness.models.pipelines.loading import UNUSED, network_folder
+from harness.models.pipelines.loading_options import LoadingOptions
 
 _BLOCKS, _BLOCK = 64, 1 << 16
 
@@ -38,11 +40,8 @@ def folder_entry(
     `overrides` are the user's settings, which may change what a captured pipeline's defaults are.
     """
     family = written_out(folder)
-    about = (
-        captured_about(folder, overrides or {})
-        if family is None
-        else _written_out_about(folder, family)
-    )
+    _, settings = LoadingOptions.split(overrides or {})
+    about = _written_out_about(folder, family) if family else captured_about(folder, settings)
     return ModelEntry(
         name=name,
         title=name,
@@ -77,13 +76,16 @@ def _written_out_about(folder: Path, family: Family) -> dict[str, Any]:
 
 def load_folder(request: LoadRequest, folder: Path, name: str, variant: str | None = None) -> Model:
     """The loaded model of a pipeline folder: of a class that is written out, or captured."""
+    options, rest = LoadingOptions.split(request.overrides)
+    options.check_device(request.device)
     load = load_pipeline if written_out(folder) else load_captured
-    return load(request, folder, name, variant)
+    return load(replace(request, overrides=rest), folder, name, variant, options)
 
 
 def parts_of(folder: Path, overrides: Mapping[str, Any]) -> list[str]:
     """The component folders to load: those of the pipeline's index, less what is replaced, left out
     or unused here."""
+    _, overrides = LoadingOptions.split(overrides)
     family = written_out(folder)
     skipped = {*UNUSED, *(family.left_out(overrides) if family else ())}
     part = family.network if family else network_of(folder)
@@ -98,6 +100,7 @@ def parts_of(folder: Path, overrides: Mapping[str, Any]) -> list[str]:
 
 def read_ladders(folder: Path, overrides: dict[str, Any]) -> Ladders:
     """The checkpoint's noise schedule, from its small files alone."""
+    _, overrides = LoadingOptions.split(overrides)
     family = written_out(folder)
     if family is None:
         return CapturedLadders(folder, overrides)

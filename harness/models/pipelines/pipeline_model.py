@@ -55,7 +55,9 @@ class PipelineModel:
         self.native, self.denoised = schedule.native, schedule.denoised
         self.net: Any = getattr(pipeline, self.part).eval()
         self.vae: Any = getattr(pipeline, "vae", None)
-        self.device, self.dtype = self.net.device, self.net.dtype
+        # where it computes: of an offloaded pipeline, the parameters are elsewhere
+        self.device = torch.device(pipeline._execution_device)
+        self.dtype = self.net.dtype
         double = schedule.double or self.dtype == torch.float64
         self.state_dtype = torch.float64 if double else torch.float32
         if self.vae is not None:

@@ -22,6 +22,7 @@ from harness.models.pipelines.capture.reading import Reader
 from harness.models.pipelines.capture.self_check import check_itself
 from harness.models.pipelines.capture.watch import timesteps_asked
 from harness.models.pipelines.loading import open_pipeline, other_network
+from harness.models.pipelines.loading_options import LoadingOptions
 
 _CLASSES = ("num_embeds_ada_norm", "num_class_embeds", "num_classes")
 _PROMPT = "a red cube on a table"
@@ -222,7 +223,11 @@ def captured_about(folder: Path, overrides: Mapping[str, Any]) -> dict[str, Any]
 
 
 def load_captured(
-    request: LoadRequest, folder: Path, name: str, variant: str | None = None
+    request: LoadRequest,
+    folder: Path,
+    name: str,
+    variant: str | None = None,
+    options: LoadingOptions | None = None,
 ) -> CapturedModel:
     """The loaded model of a pipeline folder, after its self-check."""
     size = request.size or own_size(folder)
@@ -230,7 +235,8 @@ def load_captured(
     components: dict[str, Any] = {}
     if (source := overrides.get(plan.part)) is not None:
         components[plan.part] = other_network(source, folder, plan.part, request.dtype)
-    pipeline = open_pipeline(folder, request, components, variant)
+    options = options or LoadingOptions()
+    pipeline = open_pipeline(folder, request, components, variant, part=plan.part, options=options)
     pipeline.scheduler = copy.deepcopy(plan.schedule.scheduler)
     pipeline.watermark = None
     model = CapturedModel(name, pipeline, plan)
