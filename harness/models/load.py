@@ -15,6 +15,7 @@ from harness.models.edm.entries import FILES, file_entry
 from harness.models.edm.presets import reconstruction
 from harness.models.pipelines.hub import any_hub_entry
 from harness.models.pipelines.local import files_fingerprint, folder_entry, network_revision
+from harness.models.pipelines.single_file import check_single_file
 
 
 def find(spec: str | Call) -> ModelEntry:
@@ -59,6 +60,8 @@ def _entry(name: str, overrides: dict[str, Any]) -> ModelEntry:
     path = Path(name).expanduser()
     if path.is_dir():
         return folder_entry(path, path.resolve().name, overrides)
+    if path.suffix == ".safetensors" and path.is_file() and not path.with_suffix(".json").exists():
+        check_single_file(path)
     if path.is_file() or path.suffix in FILES:
         return file_entry(path)
     if is_hub_id(name) and not name.startswith("."):

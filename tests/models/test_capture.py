@@ -31,6 +31,7 @@ SIZE = (SIDE, SIDE)
 PROMPTS = ["a red cat on the house", "blue dog"]
 QUICK = ("flux", "z-image", "lumina2", "dit")
 STEPS = 5
+PAGE = (Path(__file__).parents[2] / "docs" / "models.md").read_text()
 
 ALL = [
     pytest.param(name, marks=() if name in QUICK else pytest.mark.slow) for name in {**TINY, **MORE}
@@ -121,6 +122,8 @@ def test_latents_pictures_and_evaluations_are_the_pipelines_own(
             ours = batch.native[row : row + 1].reshape(latents.shape)
             assert float((ours - latents).abs().max() / latents.abs().max()) < 1e-4
     assert float(pictures.float().std()) > 1
+    assert model.record["self-check"]["error"] < 1e-5  # what docs/models.md says of every class
+    assert f"`{model.plan.form.name}`" in PAGE
 
 
 def _runs(model: Any) -> list[str]:

@@ -25,6 +25,7 @@ from tests.models.tiny_captured import flux, lumina2
         ("WanPipeline", "WanPipeline makes videos"),
         ("FluxImg2ImgPipeline", "changes a given picture"),
         ("StableAudioPipeline", "makes sound"),
+        ("SanaVideoPipeline", "makes videos"),
         ("DDPMPipeline", "neither a prompt nor class_labels"),
         ("KandinskyV22Pipeline", "neither a prompt nor class_labels"),
         ("SomebodysPipeline", "'SomebodysPipeline' is no pipeline of diffusers"),

@@ -19,7 +19,7 @@ from harness.runs.plan import plan
 from tests.conftest import TINY_SDXL
 from tests.models.tiny_captured import flux
 
-LORA = TINY_SDXL.parents[1] / "zigzag" / "lora" / "tiny_unet.safetensors"
+LORA = TINY_SDXL.parent / "lora" / "tiny_unet.safetensors"
 _LAYER = "single_transformer_blocks.0.attn.to_q"
 
 

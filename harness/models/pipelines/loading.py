@@ -39,17 +39,17 @@ def open_pipeline(
     from diffusers import DiffusionPipeline
 
     index = read_json(folder / "model_index.json")
-    given = {part: None for part in UNUSED if part in index}
-    given |= {part: None for part, value in index.items() if value == [None, None]} | dict(
+    given = {name: None for name in UNUSED if name in index}
+    given |= {name: None for name, value in index.items() if value == [None, None]} | dict(
         components
     )
-    for part, value in index.items():
-        if not isinstance(value, list) or part in given:
+    for name, value in index.items():
+        if not isinstance(value, list) or name in given:
             continue
-        if not (folder / part).is_dir():
-            hint = f" (to do without: MODEL({part}=none))" if part in omittable else ""
-            raise HarnessError(f"{folder} is not complete: it has no {part}/{hint}")
-        _check_tokenizer(folder / part)
+        if not (folder / name).is_dir():
+            hint = f" (to do without: MODEL({name}=none))" if name in omittable else ""
+            raise HarnessError(f"{folder} is not complete: it has no {name}/{hint}")
+        _check_tokenizer(folder / name)
     with quiet():
         pipeline = _loaded(
             str(folder),

@@ -14,9 +14,9 @@ from harness.core.run_spec import DISTILLED
 
 _NO_PICTURES = {
     "num_frames": "makes videos",
+    "frames": "makes videos",
     "video_length": "makes videos",
-    "audio_length_in_s": "makes sound",
-    "audio_end_in_s": "makes sound",
+    "audio": "makes sound",
     "strength": "changes a given picture",
     "mask_image": "fills in a given picture",
     "control_image": "needs a picture to follow",
@@ -56,11 +56,11 @@ class CallForm:
         """The form of a pipeline class, whose network has this configuration; HarnessError for one
         that does not make pictures from text or classes."""
         found = dict(inspect.signature(kind.__call__).parameters)
-        del found["self"]
+        found.pop("self", None)
         classes = "class_labels" in found
         name = kind.__name__
         for parameter, why in _NO_PICTURES.items():
-            if parameter in found:
+            if any(key.startswith(parameter) for key in found):
                 raise HarnessError(
                     f"{name} {why}: the harness runs pipelines that make pictures from text or "
                     "classes"
