@@ -6,13 +6,15 @@ import random
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from functools import lru_cache
+from itertools import compress
 from typing import NamedTuple
 
-from harness.core.errors import HarnessError
+from harness.core.errors import HarnessError, unknown
 from harness.store.pictures import Broken
 from harness.store.run import Run
 from harness.store.scores import ImageRow, image_rows
-from harness.store.votes import Vote, read_votes, votes_file, write_votes
+from harness.store.texts import one_prompt_a_text
+from harness.store.votes import QUESTIONS, Vote, all_votes, read_votes, votes_file, write_votes
 
 SIDES = ("left", "right")
 CHOICES = (*SIDES, "tie")
@@ -39,7 +41,7 @@ class Pair:
 
 
 class _Place(NamedTuple):
-    """Where an image is."""
+    """Where an image is; `prompt_id` is its text's."""
 
     shard: str
     row: int
@@ -57,6 +59,7 @@ class Ballot:
     `seed`: the same for every rater of the same seed. Votes are kept in `folder`/votes, each
     written as it is given. A pair in which an image failed is not shown: in its turn it counts as a
     vote for the other image, so that failures weigh as much as in all pairs, however many are seen.
+    `question`, a name of QUESTIONS, is asked of every pair; a folder holds votes on one question.
     """
 
     def __init__(
@@ -67,7 +70,16 @@ class Ballot:
         rater: str,
         seed: int = 0,
         limit: int | None = None,
+        question: str = "prompt",
     ) -> None:
+        if question not in QUESTIONS:
+            raise unknown("question", question, QUESTIONS)
+        if others := {*all_votes(folder)["question"]} - {question}:
+            raise HarnessError(
+                f"the votes in {folder} answer {QUESTIONS[others.pop()]!r}: go on with that "
+                "question, or give another folder for this one (--out)"
+            )
+        self.question = question
         if candidate.spec.run_id == baseline.spec.run_id:
             raise HarnessError(f"{candidate.path} would be compared with itself: name another run")
         self.runs = {"candidate": candidate, "baseline": baseline}
@@ -129,7 +141,9 @@ class Ballot:
     def _keep(self, pair: Pair, winner: str) -> None:
         now = datetime.now(timezone.utc).isoformat(timespec="seconds")
         self._votes.pop(_key(pair), None)
-        self._votes[_key(pair)] = Vote(*_key(pair), *self._ids, winner, pair.left, self.rater, now)
+        self._votes[_key(pair)] = Vote(
+            *_key(pair), *self._ids, winner, pair.left, self.rater, now, self.question
+        )
 
     def _settle(self) -> None:
         """Decide the pairs at the front that need no vote."""
@@ -161,12 +175,14 @@ def _settled(a_failed: bool, b_failed: bool) -> str | None:
 def _met(
     a: dict[str, _Place], b: dict[str, _Place], random: random.Random
 ) -> list[tuple[str, str]]:
-    """Images of the same prompt, drawn at random, each at most once."""
+    """Images of the same prompt, which is of the same text, drawn at random, each at most once."""
+    ids = {place.prompt: place.prompt_id for place in a.values() if place.prompt.strip()}
     sides = []
     for places in (a, b):
         by_prompt: dict[str, list[str]] = {}
         for item in sorted(places):
-            by_prompt.setdefault(places[item].prompt_id, []).append(item)
+            prompt = ids.get(places[item].prompt, places[item].prompt_id)
+            by_prompt.setdefault(prompt, []).append(item)
         sides.append(by_prompt)
     met: list[tuple[str, str]] = []
     for prompt in sorted(set(sides[0]) & set(sides[1])):
@@ -176,17 +192,19 @@ def _met(
 
 
 def _places(run: Run) -> dict[str, _Place]:
-    """The place of every image by item, failed ones included."""
-    columns = ["item_id", "prompt_id", "prompt", "failed"]
+    """The place of every distinct image by item, failed ones included."""
+    columns = ["item_id", "prompt_id", "prompt", "seed", "failed"]
     held = run.read_all("images", run.shards(), columns)
-    at = (
+    images, distinct = one_prompt_a_text(run, held.table)
+    every = (
         (shard, row) for shard, n in zip(held.names, held.counts, strict=True) for row in range(n)
     )
+    at = compress(every, distinct)
     return {
         image["item_id"]: _Place(
             *place, image["prompt_id"], image["prompt"] or "", image["failed"] is not None
         )
-        for place, image in zip(at, held.table.to_pylist(), strict=True)
+        for place, image in zip(at, images.to_pylist(), strict=True)
     }
 
 

@@ -13,6 +13,7 @@ from typing import Any
 from harness.arena.ballot import CHOICES, SIDES, Ballot
 from harness.core.errors import HarnessError
 from harness.store.pictures import Broken
+from harness.store.votes import QUESTIONS
 
 HOST = "127.0.0.1"
 _LARGEST_BODY = 1000
@@ -60,6 +61,7 @@ class Arena(ThreadingHTTPServer):
             "total": len(self.ballot.pairs),
             "at": at,
             "prompt": prompt,
+            "question": QUESTIONS[self.ballot.question],
         }
 
 

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from harness import __version__
-from harness.core.errors import HarnessError
+from harness.core.errors import HarnessError, NothingMade
 
 app = typer.Typer(
     name="harness",
@@ -56,6 +56,7 @@ def load_commands() -> None:
     from harness.cli import (  # noqa: F401
         arena,
         benchmark_commands,
+        doctor,
         guidance,
         information,
         judging_commands,
@@ -77,7 +78,7 @@ def main() -> None:
         app()
     except HarnessError as error:
         print(f"harness: {error}", file=sys.stderr)
-        sys.exit(2)
+        sys.exit(1 if isinstance(error, NothingMade) else 2)
     except Exception as error:
         if type(error).__name__ != "OutOfMemoryError":  # torch's, which is not imported here
             raise

@@ -25,6 +25,9 @@ def arena(
     ] = None,
     seed: Annotated[int, typer.Option(help="Of the order and the sides.")] = 0,
     limit: Annotated[int | None, typer.Option(min=1, help="Only so many pairs.")] = None,
+    question: Annotated[
+        str, typer.Option(help="What is asked: prompt (which fits it better) or looks.")
+    ] = "prompt",
     port: Annotated[int, typer.Option(help="On 127.0.0.1; default: any that is free.")] = 0,
 ) -> None:
     """Vote on two runs' pairs of images, blind, in a browser on this machine.
@@ -39,7 +42,7 @@ def arena(
     from harness.store.run import Run
 
     runs = Run.open(candidate), Run.open(baseline)
-    ballot = Ballot(*runs, out or candidate, rater or getuser(), seed, limit)
+    ballot = Ballot(*runs, out or candidate, rater or getuser(), seed, limit, question)
     with Arena(ballot, port) as server:
         typer.echo(f"{server.url}  ({ballot.done} of {len(ballot.pairs)} pairs done; Ctrl-C stops)")
         with suppress(KeyboardInterrupt):

@@ -9,6 +9,7 @@ import typer
 from harness.cli import app
 from harness.cli import option_types as options
 from harness.cli.judging_commands import show
+from harness.cli.sampler_argument import Sampler, Samplers, Typed, needed, several, single
 from harness.cli.skin import skin
 from harness.experiments.options import OF_ABLATION, OF_SWEEP, OF_TUNING, OPTIONS, with_options
 
@@ -22,9 +23,10 @@ if TYPE_CHECKING:
     "--seeds 0-3 --workers 8[/bold]"
 )
 @with_options(OPTIONS, options.SHARED)
-@skin("bench", then=show)
+@skin("bench", single, then=show)
 def bench(
-    sampler: Annotated[str | None, typer.Argument(help=options.SAMPLER_HELP)] = None,
+    sampler: Sampler = None,
+    typed: Typed = None,
     **shared: Any,
 ) -> None:
     """Does a sampler beat the baseline? Generate, evaluate, compare, report: what is missing."""
@@ -35,9 +37,10 @@ def bench(
     "sweep ddim --vary 'interval\\[0]=0.1,0.3,1' --vary 'interval\\[1]=2,5,15'[/bold]"
 )
 @with_options(OF_SWEEP, options.SHARED)
-@skin("sweep", then=show)
+@skin("sweep", several, then=show)
 def sweep(
-    sampler: Annotated[list[str] | None, typer.Argument(help=options.SAMPLER_HELP)] = None,
+    sampler: Samplers = None,
+    typed: Typed = None,
     vary: Annotated[
         list[str] | None,
         typer.Option(
@@ -71,10 +74,11 @@ def _show_choice(tuned: Tuned) -> None:
     "guidance=1,2,4,6,8[/bold]"
 )
 @with_options(OF_TUNING, options.SHARED)
-@skin("tune", then=_show_choice)
+@skin("tune", needed(single), then=_show_choice)
 def tune(
-    sampler: Annotated[str, typer.Argument(help=options.SAMPLER_HELP)],
     vary: Annotated[list[str], typer.Option(help="PARAMETER=VALUE,VALUE,..., for both sides.")],
+    sampler: Sampler = None,
+    typed: Typed = None,
     baseline_vary: Annotated[
         list[str] | None,
         typer.Option(help="Instead for the baseline: as many combinations of other parameters."),
@@ -92,13 +96,14 @@ def tune(
     "--change rounds=2 --change 'zigzag_steps=5, rounds=3'[/bold]"
 )
 @with_options(OF_ABLATION, options.SHARED)
-@skin("ablate", then=show)
+@skin("ablate", needed(single), then=show)
 def ablate(
-    sampler: Annotated[str, typer.Argument(help=options.SAMPLER_HELP)],
     change: Annotated[
         list[str],
         typer.Option(help="PARAMETER=VALUE; a row each, of one or more parameters; repeated."),
     ],
+    sampler: Sampler = None,
+    typed: Typed = None,
     **shared: Any,
 ) -> None:
     """What does each part of a sampler do? Each change against the sampler as it is.

@@ -8,17 +8,19 @@ import typer
 
 from harness.cli import app
 from harness.cli import option_types as options
+from harness.cli.sampler_argument import Sampler, Typed, needed, single
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 
 @app.command(
-    epilog="Example: [bold]harness guidance --prompt 'a red circle' --sampler "
-    "'zigzag(steps=10)' --seed 0-7[/bold]"
+    epilog="Example: [bold]harness guidance 'zigzag(steps=10)' --prompt 'a red circle' "
+    "--seed 0-7[/bold]"
 )
 def guidance(
-    sampler: Annotated[str, typer.Option(help="NAME or NAME(parameter=value, ...).")],
+    sampler: Sampler = None,
+    typed: Typed = None,
     model: options.Model = "shapes",
     prompt: Annotated[list[str] | None, typer.Option(help="A prompt; may be repeated.")] = None,
     seed: Annotated[list[str] | None, typer.Option(help="0-3, or 0,2,5-8; default: 0.")] = None,
@@ -34,13 +36,14 @@ def guidance(
 
     from harness.experiments.inputs import seeds_of, size_of
     from harness.runs import single as sampling
+    from harness.runs.devices import pick_device
     from harness.runs.folder import Settings
     from harness.runs.plan import plan
     from harness.runs.realised import realised_guidance
-    from harness.runs.workers import pick_device
 
     where = pick_device(device)
-    job = plan(model, sampler, size=size_of(size or None), dtype=dtype, device=where)
+    asked = needed(single)({"sampler": sampler, "typed": typed})["sampler"]
+    job = plan(model, asked, size=size_of(size or None), dtype=dtype, device=where)
     job.entry.revision()
     prompts = sampling.prompts_of(job.entry, prompt or [], [])
     request = sampling.expand(prompts, [], seeds_of(seed or "0"), None, [])

@@ -1,13 +1,11 @@
-"""`harness list` and `harness doctor`: what is registered, and what this machine lacks."""
+"""`harness list`: what is registered."""
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import sys
-from collections.abc import Collection, Iterable, Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from collections.abc import Callable, Collection, Iterable, Sequence
+from typing import Annotated, Any
 
 import typer
 
@@ -15,22 +13,26 @@ from harness.cli import app
 from harness.core import data
 from harness.core.errors import HarnessError, unknown
 
-if TYPE_CHECKING:
-    from harness.models.base import ModelEntry
+_WHAT = "samplers, policies, models, metrics, prompts, benchmarks or runs"
 
 
-_WHAT = "samplers, policies, models, metrics, prompts or benchmarks"
-
-
-@app.command(name="list", epilog="Example: [bold]harness list samplers[/bold]")
+@app.command(
+    name="list",
+    epilog="Examples: [bold]harness list models[/bold], [bold]harness list samplers zigzag[/bold]",
+)
 def list_(
     what: Annotated[str, typer.Argument(help=f"{_WHAT}.")],
+    name: Annotated[
+        str | None,
+        typer.Argument(help="A sampler: everything about it. Of runs: their folder; results."),
+    ] = None,
     certified: Annotated[
         bool,
         typer.Option("--certified", help="Samplers or metrics: how far they are from other code."),
     ] = False,
 ) -> None:
-    """What is registered: samplers, policies, models, metrics, prompts or benchmarks."""
+    """What is registered: samplers, policies, models, metrics, prompts or benchmarks; and the runs
+    below a folder."""
     if certified:
         if what not in ("samplers", "metrics"):
             raise HarnessError(
@@ -44,10 +46,17 @@ def list_(
         "metrics": _metrics,
         "prompts": _prompts,
         "benchmarks": _benchmarks,
+        "runs": _runs,
     }
     if what not in tables:
         raise unknown("list", what, tables)
-    tables[what]()
+    named: dict[str, Callable[[str], None]] = {"samplers": _sampler, "runs": _runs}
+    if name is None:
+        tables[what]()
+    elif what in named:
+        named[what](name)
+    else:
+        raise HarnessError(f"'list {what}' takes no name; {' and '.join(named)} do")
 
 
 _WIDE = 140
@@ -77,20 +86,44 @@ def print_table(
 
 
 def _samplers() -> None:
+    from harness.samplers.base import SAMPLERS
+
+    print_table(
+        ["name", "title", "arXiv", "own parameters", "paper"],
+        [
+            (name, s.title, s.paper.rpartition("arXiv:")[2], ", ".join(s.own), s.paper)
+            for name, s in SAMPLERS
+        ],
+        wide=("own parameters", "paper"),
+    )
+    typer.echo(
+        "All take steps, a ladder and the guidance policies (harness list policies), too. With "
+        "defaults: harness list samplers NAME"
+    )
+
+
+def _sampler(name: str) -> None:
+    """What one sampler is and takes, with where its defaults come from."""
+    import inspect
+
     from harness.core.call import show_value
     from harness.engine.resolve import parameters
     from harness.samplers.base import SAMPLERS
 
-    def settings(parameters: dict[str, object]) -> str:
-        return ", ".join(
-            name if value is None else f"{name}={show_value(value)}"
-            for name, value in parameters.items()
-        )
+    found = SAMPLERS.get(name)
+    typer.echo(f"{found.title} ({name}). {found.paper}\n")
+    if text := inspect.getdoc(found.run):
+        typer.echo(f"{text}\n")
+    own = {key: default for key, (_, default) in found.own.items()}
+    for key, default in own.items():
+        value = "not set" if default is None else show_value(default)
+        typer.echo(f"  {key} = {value}{_ELSEWHERE if key == 'guidance' else ''}")
+    others = [key for key in parameters(found) if key not in own and key != "steps"]
+    typer.echo(f"  steps{_ELSEWHERE}")
+    typer.echo(f"\nLadder and guidance policies, as of most samplers: {', '.join(others)}")
 
-    print_table(
-        ["name", "title", "parameters (with defaults)", "paper"],
-        [(name, s.title, settings(parameters(s)), s.paper) for name, s in SAMPLERS],
-    )
+
+_ELSEWHERE = "; where it is not given, the benchmark's, else the model's (harness list models)"
 
 
 def _policies() -> None:
@@ -220,50 +253,8 @@ def _benchmarks() -> None:
     )  # fmt: skip
 
 
-@app.command(epilog="Example: [bold]harness doctor edm-cifar10-32x32-cond-vp.pkl[/bold]")
-def doctor(
-    file: Annotated[
-        Path | None, typer.Argument(help="A network's file: .pkl, .pt or .safetensors.")
-    ] = None,
-) -> None:
-    """What this machine has: versions, devices, and which models and metrics can run here.
+def _runs(folder: str = "results") -> None:
+    from harness.runs.catalogue import COLUMNS, catalogue
 
-    With a FILE: what it holds, and whether it can be run. Nothing in it is executed.
-    """
-    if file is None:
-        _machine()
-        return
-    from harness.models.edm.describe import describe_file
-
-    for line in describe_file(file):
-        typer.echo(line)
-
-
-def _machine() -> None:
-    import torch
-
-    from harness.metrics.base import METRICS, checks
-    from harness.models.base import MODELS
-    from harness.runs.folder import environment
-
-    for name, version in environment().items():
-        typer.echo(f"{name} {version}")
-    for index in range(torch.cuda.device_count()):
-        memory = torch.cuda.get_device_properties(index).total_memory / 2**30
-        typer.echo(f"cuda:{index} {torch.cuda.get_device_name(index)}, {memory:.0f} GiB")
-    if not torch.cuda.is_available():
-        typer.echo("no GPU: runs on the CPU")
-    s3 = "installed" if importlib.util.find_spec("s3fs") else "pip install 'sampler-harness[s3]'"
-    typer.echo(f"results on s3://: {s3}")
-    for name, entry in MODELS:
-        typer.echo(f"model {name}: {_state(entry)}")
-    problems = checks([cls() for _, cls in METRICS])
-    for name, _ in METRICS:
-        typer.echo(f"metric {name}: {problems.get(name, 'ready')}")
-
-
-def _state(entry: ModelEntry) -> str:
-    try:
-        return f"ready ({entry.revision()[:12]})"
-    except HarnessError as error:
-        return str(error)
+    rows = [run.cells() for run in catalogue(folder)]
+    print_table(COLUMNS, rows, wide=("sampler", "scored on", "report", "folder"))

@@ -8,17 +8,19 @@ import typer
 
 from harness.cli import app
 from harness.cli import option_types as options
+from harness.cli.sampler_argument import Sampler, Samplers, Typed, needed, several, single
 from harness.cli.skin import Given, say, skin
 
 
 @app.command(
-    epilog="Examples: [bold]harness generate --model shapes --sampler ddim --seeds 0-3[/bold] or "
-    "[bold]torchrun --nproc-per-node=8 -m harness generate --model sdxl --sampler "
-    "'zigzag(steps=50)' --prompts drawbench[/bold]"
+    epilog="Examples: [bold]harness generate ddim --model shapes --seeds 0-3[/bold] or "
+    "[bold]torchrun --nproc-per-node=8 -m harness generate 'zigzag(steps=50)' --model sdxl "
+    "--prompts drawbench[/bold]"
 )
-@skin("generate", say=say)
+@skin("generate", needed(several), say=say)
 def generate(
-    sampler: options.Samplers,
+    sampler: Samplers = None,
+    typed: Typed = None,
     model: options.Model = "shapes",
     guide: options.Guide = None,
     prompts: options.Prompts = None,
@@ -43,6 +45,7 @@ def generate(
     device: options.Device = None,
     threads: options.Threads = 1,
     batch_size: options.BatchSize = None,
+    workers: options.Copies = None,
     shard: options.Part = None,
 ) -> None:
     """Make a run's images: what is missing of them, on one process or under torchrun."""
@@ -50,22 +53,24 @@ def generate(
 
 def _with_folder(given: Given) -> Given:
     """Pictures go to `samples/` where no folder is named, unless latents alone are asked for."""
+    given = single(given)
     return given if "latents" in given else {"out": "samples", **given}
 
 
 @app.command(
-    epilog="Example: [bold]harness sample --prompt 'a red circle' --sampler 'zigzag(steps=20)' "
+    epilog="Example: [bold]harness sample 'zigzag(steps=20)' --prompt 'a red circle' "
     "--seed 0-3[/bold]"
 )
 @skin("sample", _with_folder, say=say)
 def sample(
+    sampler: Sampler = None,
+    typed: Typed = None,
     prompt: Annotated[list[str] | None, typer.Option(help="A prompt; may be repeated.")] = None,
     class_: Annotated[
         list[int] | None,
         typer.Option("--class", help="A class, for such models; may be repeated; default: drawn."),
     ] = None,
     model: options.Model = "shapes",
-    sampler: Annotated[str, typer.Option(help=options.SAMPLER_HELP)] = "ddim",
     guide: options.Guide = None,
     seed: Annotated[
         list[str] | None,
@@ -96,7 +101,7 @@ def sample(
     threads: options.Threads = 1,
     batch_size: options.BatchSize = None,
 ) -> None:
-    """Draw pictures for prompts, or replay recorded noise exactly."""
+    """Draw pictures for prompts (by default with ddim), or replay recorded noise exactly."""
 
 
 @app.command(
@@ -148,10 +153,11 @@ def make_shards(
     batch_size: options.BatchSize = None,
 ) -> None:
     """Make the shards that a file lists, shared with the other processes."""
+    from harness.runs.devices import pick_device
     from harness.runs.folder import Settings
+    from harness.runs.ranks import Ranks
     from harness.runs.work import make_work, read_work
-    from harness.runs.workers import Ranks, pick_device
 
-    ranks = Ranks.from_environment()
+    ranks = Ranks.from_environment(device)
     settings = Settings(pick_device(device, ranks.local_rank), threads, batch_size)
     make_work(read_work(work), settings, ranks)

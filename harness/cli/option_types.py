@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+
+from harness.cli.skin import note
 
 SAMPLER_HELP = "NAME or NAME(parameter=value, ...); ./FILE.py:FUNCTION for one of your own."
 
 Model = Annotated[
     str, typer.Option(help="Registry name, hub id or diffusers folder; NAME(setting=value).")
 ]
-Samplers = Annotated[list[str], typer.Option("--sampler", help=SAMPLER_HELP)]
 Guide = Annotated[
     str | None,
     typer.Option(help="Second model that guidance leads away from (autoguidance, unconditional)."),
@@ -40,7 +41,17 @@ Split = Annotated[
     str | None,
     typer.Option(help="dev (a quarter of the prompts, for tuning) or test; default: all."),
 ]
-Seeds = Annotated[str, typer.Option(help="0-3, or 0,2,5-8.")]
+
+
+def _one_seed(text: str | None) -> str | None:
+    """Say what a single number means, as it may be taken for how many."""
+    if text and text.isdigit() and int(text):
+        note(f"--seeds {text} is seed {text} alone; {text} seeds are 0-{int(text) - 1}")
+    return text
+
+
+_SEEDS: Any = typer.Option("--seeds", help="0-3, or 0,2,5-8.", callback=_one_seed)
+Seeds = Annotated[str, _SEEDS]
 Size = Annotated[str | None, typer.Option(help="HxW in pixels; default: the model's own.")]
 Dtype = Annotated[
     str | None, typer.Option(help="float32, float16, bfloat16 or float64; default: by device.")
@@ -59,6 +70,9 @@ Negative = Annotated[
 Device = Annotated[str | None, typer.Option(help="cpu, cuda or cuda:N; default: a GPU if any.")]
 Threads = Annotated[int, typer.Option(min=1, help="CPU threads of each process.")]
 BatchSize = Annotated[int | None, typer.Option(min=1, help="Images at once; default: the model's.")]
+Copies = Annotated[
+    int | None, typer.Option(min=1, help="Processes to start here, without a launcher; default: 1.")
+]
 Part = Annotated[
     str | None,
     typer.Option("--shard", help="i/n: only this part, for machines without a common launcher."),
@@ -92,7 +106,7 @@ SHARED = {
     ],
     "baseline": Annotated[str | None, typer.Option(help="What to beat; default: ddim.")],
     "guide": Guide,
-    "seeds": Annotated[str | None, typer.Option("--seeds", help="0-3, or 0,2,5-8.")],
+    "seeds": Annotated[str | None, _SEEDS],
     "tiny": Annotated[
         bool, typer.Option("--tiny", help="The benchmark's small cut, for any machine.")
     ],

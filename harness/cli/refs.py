@@ -53,8 +53,9 @@ def build(
     from harness.evaluation.reference_building import build_references, encoders_of
     from harness.metrics.encoders import Encoder
     from harness.metrics.references import built_folder, built_path
+    from harness.runs.devices import pick_device
     from harness.runs.progress import Progress
-    from harness.runs.workers import Ranks, pick_device
+    from harness.runs.ranks import Ranks
     from harness.store.collections import open_images
 
     if not re.fullmatch(r"[\w-]+", name):

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from functools import partial
 
-import numpy as np
 import pandas as pd
 
 from harness.comparison import human_votes, pairs, rating
 from harness.comparison.cost import run_cost
 from harness.comparison.guidance_scales import guided_run, run_guidance
+from harness.comparison.resampling import resampled_means
 from harness.comparison.same_noise import check_same_noise
+from harness.comparison.set_differences import set_results
+from harness.comparison.statistics import Floats
 from harness.comparison.summary import mean_scores
 from harness.core.errors import HarnessError, unknown
 from harness.metrics.base import PromptMetric
-from harness.metrics.set_statistics import jackknife
 from harness.store import files
 from harness.store.comparison_tables import (
     CANDIDATE,
@@ -25,7 +25,7 @@ from harness.store.comparison_tables import (
     RunFacts,
     RunScore,
 )
-from harness.store.results import Estimate, Mean, Result, SetResult
+from harness.store.results import Mean, Result
 from harness.store.run import Run
 from harness.store.votes import HUMAN, Votes
 
@@ -107,7 +107,7 @@ def compare(
         pairs=pd.concat(paired, ignore_index=True),
         results=results,
         means=mean_scores(runs, tabled, metrics),
-        set_results=_set_results(runs, set_scores),
+        set_results=set_results(runs, set_scores),
         absent={name: why[name] for name in why if name not in present and name not in same},
         commands=list(commands),
         primary=primary,
@@ -123,15 +123,17 @@ def tabulate(
     metrics: Sequence[MetricInfo],
     items: Collection[str] | None = None,
     by_prompt: Mapping[str, PromptMetric] | None = None,
-) -> tuple[dict[str, RunFacts], list[Mean]]:
-    """Facts and mean scores of runs by name, without comparing them.
+) -> tuple[dict[str, RunFacts], list[Mean], dict[str, Floats]]:
+    """Facts and mean scores of runs by name, without comparing them; and by metric, the runs' means
+    [1000, runs] over resampled prompts.
 
     `items` and `by_prompt` as for `compare`.
     """
     scored = {n: pairs.read_items(run, metrics, items, by_prompt) for n, run in sides.items()}
     tabled = {name: side.items for name, side in scored.items()}
     runs = {name: _facts(run, scored[name], None) for name, run in sides.items()}
-    return runs, mean_scores(runs, tabled, metrics)
+    resampled = {metric.name: resampled_means(tabled, metric) for metric in metrics}
+    return runs, mean_scores(runs, tabled, metrics), resampled
 
 
 def _facts(run: Run, scored: pairs.Scored, plain: Run | None) -> RunFacts:
@@ -194,44 +196,3 @@ def check_same_metrics(candidate: Run, baseline: Run, a: pairs.Scored, b: pairs.
                 f"{candidate.path} and {baseline.path} were scored on {metric!r} by different "
                 "versions, or weights, of it: evaluate both first (harness evaluate)"
             )
-
-
-def _set_results(runs: Mapping[str, RunFacts], scores: Sequence[RunScore]) -> list[SetResult]:
-    """Set scores with their differences, and a warning where they do not compare with the
-    candidate's."""
-    own = {score.metric.name: score for score in scores if score.run == CANDIDATE}
-    failed = {name: sum(run.failed.values()) for name, run in runs.items()}
-    rows = []
-    for score in scores:
-        metric, ours = score.metric, own.get(score.metric.name)
-        warning = None
-        if ours is not None and ours.n != score.n:
-            warning = f"over {score.n} images, the candidate's over {ours.n}: not comparable"
-        elif failed[score.run] != failed[CANDIDATE]:
-            warning = (
-                f"{failed[score.run]} images failed, {failed[CANDIDATE]} of the candidate's: "
-                "the sets differ"
-            )
-        about = (metric.name, metric.title, metric.about, metric.direction)
-        gap = _set_difference(ours, score)
-        rows.append(SetResult(score.run, *about, score.estimate, warning, gap))
-    return rows
-
-
-def _set_difference(ours: RunScore | None, score: RunScore) -> Estimate:
-    """The candidate's set score minus another, over the same images, with a jackknife interval."""
-
-    null = partial(Estimate, None, None, None, score.n)
-    if ours is None or score.run == CANDIDATE:
-        return null()
-    if ours.value is None or score.value is None:
-        return null("undefined on a side")
-    if ours.n != score.n:
-        return null(f"not comparable: over {ours.n:,} and {score.n:,} images")
-    if ours.items != score.items:
-        return null("not comparable: over different prompts and seeds")
-    value = ours.value - score.value
-    if not (ours.left_out and score.left_out):
-        return Estimate(value, None, None, score.n, score.reason or ours.reason)
-    ends = jackknife(value, np.subtract(ours.left_out, score.left_out))
-    return Estimate(value, *ends, score.n)

@@ -45,8 +45,7 @@ def with_votes(sides: Mapping[str, pd.DataFrame], votes: Votes) -> dict[str, pd.
 def voted(joined: Joined, votes: Votes) -> Joined:
     """The pairs with each pair's own votes as its scores: an image may be in several pairs."""
     items = joined.items
-    own = items["prompt_id"] + "/" + items["seed"].astype(str)
-    keys = zip(own, items["item_id_b"], strict=True)
+    keys = zip(items["own_id"], items["item_id_b"], strict=True)
     shares = pd.Series([votes.get(key) for key in keys], items.index, float)
     columns = {f"{key}_a": value for key, value in _scores(shares).items()}
     columns |= {f"{key}_b": value for key, value in _scores(turned(shares)).items()}

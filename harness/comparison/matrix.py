@@ -32,8 +32,8 @@ def compare_all(
     """Compare each run with each other one, over the images that all have in common.
 
     Strengths are those of Bradley and Terry with Davidson's ties, with the 2.5 and 97.5 percentiles
-    of 1,000 resamples of the prompts. Raises HarnessError as `compare` does, and for fewer than
-    three runs and imported runs that are not paired.
+    of 1,000 draws of `bradley_terry.bootstrap` over prompts. Raises HarnessError as `compare` does,
+    and for fewer than three runs and imported runs that are not paired.
     """
     if len(runs) < 3:
         raise HarnessError(f"a matrix takes three or more runs: {len(runs)} are given")
@@ -67,7 +67,7 @@ def compare_all(
 
 def _common(sides: dict[str, pd.DataFrame]) -> dict[str, pd.DataFrame]:
     """The items that all sides have, in one order."""
-    keyed = {name: frame.set_index(["prompt_id", "seed"]) for name, frame in sides.items()}
+    keyed = {name: frame.set_index("item_id") for name, frame in sides.items()}
     frames = list(keyed.values())
     index = frames[0].index
     for frame in frames[1:]:

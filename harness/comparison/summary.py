@@ -11,6 +11,7 @@ import pandas as pd
 
 from harness.comparison import statistics, two_way
 from harness.comparison.statistics import Codes, Floats
+from harness.comparison.with_best import told_worse
 from harness.store.comparison_tables import MetricInfo, RunFacts
 from harness.store.results import Estimate, Mean
 
@@ -58,22 +59,21 @@ def standings(
 ) -> dict[str, str | None]:
     """The standing of each run on a metric: best, tied, or null.
 
-    Best is the best of `means`; tied is a run whose difference from it, over the images that both
-    have scored, has a 95 % interval that holds 0. `aligned` are the runs' images, row by row the
-    same prompt and seed. `shared` noise makes seeds a sample, too.
+    Best is the best of `means`; tied is a run that is not told apart from a better one, over the
+    images that both have scored, by `told_worse`: all runs are judged at once. `aligned` are the
+    runs' images, row by row the same prompt and seed. `shared` noise makes seeds a sample, too.
     """
     known = {name: value for name, value in means.items() if value is not None}
     standing: dict[str, str | None] = dict.fromkeys(aligned)
     if len(known) < 2:
         return standing
-    best = (max if metric.direction == "higher" else min)(known, key=lambda name: known[name])
     codes, seeds = _codes(next(iter(aligned.values())))
-    ours = _values(aligned[best], metric)
-    for name in known:
-        gap = ours - _values(aligned[name], metric)
-        held = ~np.isnan(gap)
-        ends = _mean(gap[held], codes[held], seeds[held], shared).ends
-        standing[name] = TIED if ends and ends[0] <= 0 <= ends[1] else None
+    scores = {name: metric.sign * _values(aligned[name], metric) for name in known}
+    worse = told_worse([*scores.values()], codes, seeds, shared)
+    best = max(known, key=lambda name: metric.sign * known[name])
+    for name, lost in zip(known, worse, strict=True):
+        compared = bool((~np.isnan(scores[name] - scores[best])).any())
+        standing[name] = TIED if compared and not lost else None
     standing[best] = BEST
     return standing
 

@@ -13,6 +13,10 @@ class HarnessError(Exception):
     """
 
 
+class NothingMade(HarnessError):
+    """Work was done and nothing of it can be used; the command line exits with code 1."""
+
+
 def unknown(kind: str, name: str, known: Iterable[str], where: str = "") -> HarnessError:
     """The error for a name that is not in `known`: suggests the closest match, or lists all."""
     names = sorted(known)

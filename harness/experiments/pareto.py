@@ -5,18 +5,28 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
+import numpy as np
+from numpy.typing import NDArray
+
 from harness.store.survey_table import Row
+
+Floats = NDArray[np.float64]
 
 
 def with_fronts(
-    rows: Sequence[Row], directions: Mapping[str, str], unit: str
+    rows: Sequence[Row],
+    directions: Mapping[str, str],
+    unit: str,
+    resampled: Mapping[str, Floats] | None = None,
 ) -> tuple[list[Row], str]:
     """The rows with `dominated_by` filled in for every metric, and the unit of cost.
 
-    Evaluations, where a run's cost in `unit` is not known.
+    Evaluations, where a run's cost in `unit` is not known. `resampled` scores [draws, rows] by
+    metric give `front_share`.
     """
     known = unit if all(row.cost(unit) is not None for row in rows) else "nfe"
     dominated: list[dict[str, str | None]] = [{} for _ in rows]
+    shares: list[dict[str, float]] = [{} for _ in rows]
     for metric, direction in directions.items():
         points = {
             at: (cost, score.value if direction == "lower" else -score.value)
@@ -27,7 +37,25 @@ def with_fronts(
         }
         for at, over in dominators(points).items():
             dominated[at][metric] = None if over is None else rows[over].label
-    return [replace(row, dominated_by=one) for row, one in zip(rows, dominated, strict=True)], known
+        drawn = (resampled or {}).get(metric)
+        if drawn is None or np.isnan(drawn[:, [*points]]).any():
+            continue  # a share of resamples is one of all runs
+        losses = drawn[:, [*points]] * (1 if direction == "lower" else -1)
+        costs = np.array([cost for cost, _ in points.values()])
+        for at, share in zip(points, front_shares(costs, losses), strict=True):
+            shares[at][metric] = float(share)
+    both = zip(rows, dominated, shares, strict=True)
+    return [replace(row, dominated_by=one, front_share=share) for row, one, share in both], known
+
+
+def front_shares(costs: Floats, losses: Floats) -> Floats:
+    """In which share of draws each of k points is on the front; costs [k], losses [draws, k]."""
+    shares = np.zeros(len(costs))
+    for at, cost in enumerate(costs):
+        own = losses[:, [at]]
+        less = (costs < cost) & (losses <= own) | (costs <= cost) & (losses < own)
+        shares[at] = 1 - less.any(1).mean()
+    return shares
 
 
 def dominators(points: Mapping[int, tuple[float, float]]) -> dict[int, int | None]:

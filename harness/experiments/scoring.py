@@ -55,7 +55,7 @@ def scores_of(run: Run, metrics: Sequence[str]) -> dict[str, tables.RunScore]:
     single = item_infos(made)
     means = {}
     if single:
-        _, rows = tabulate({tables.CANDIDATE: run}, single, by_prompt=by_prompt(made))
+        _, rows, _ = tabulate({tables.CANDIDATE: run}, single, by_prompt=by_prompt(made))
         means = {row.metric: row for row in rows}
     scores = {}
     for metric in made:

@@ -17,8 +17,9 @@ from harness.metrics.base import METRICS
 from harness.runs.folder import Settings, missing
 from harness.runs.plan import PlannedRun, registered_here
 from harness.runs.progress import Progress
+from harness.runs.ranks import Ranks
 from harness.runs.work import Work, make_work, write_work
-from harness.runs.workers import Ranks, run_child
+from harness.runs.workers import run_child
 from harness.store.run import Run
 
 log = logging.getLogger(__name__)

@@ -8,6 +8,8 @@ from typing import Any
 
 from harness.comparison.comparing import tabulate
 from harness.comparison.decisions import holm
+from harness.comparison.resampling import resampled_set_scores
+from harness.comparison.statistics import Floats
 from harness.core.call import Call
 from harness.core.errors import HarnessError
 from harness.engine.resolve import Mistyped
@@ -27,10 +29,24 @@ from harness.experiments.scoring import (
 from harness.experiments.varying import as_text, expand, series_of
 from harness.metrics.base import METRICS, Metric, SetMetric
 from harness.store import files
-from harness.store.comparison_tables import CANDIDATE, ComparisonTables, Primary, RunFacts
+from harness.store.comparison_tables import (
+    CANDIDATE,
+    ComparisonTables,
+    Primary,
+    RunFacts,
+    RunScore,
+)
 from harness.store.results import Mean
 from harness.store.run import Run
-from harness.store.survey_table import Point, PublishedNumber, Rate, Row, Score, SurveyTable
+from harness.store.survey_table import (
+    Point,
+    PublishedNumber,
+    Rate,
+    Row,
+    Score,
+    SetGap,
+    SurveyTable,
+)
 
 
 def survey(order: Order, say: Say) -> tuple[SurveyTable, str]:
@@ -152,22 +168,23 @@ def survey_of(benchmark: Benchmark, experiment: Experiment, notes: list[str]) ->
     for at, contest in enumerate(contests):
         assert contest.candidate is not None
         shown[f"{at}"] = (contest.candidate.name, contest.runs[CANDIDATE], contest)
-    facts, means = tabulate(
+    facts, means, resampled = tabulate(
         {key: run for key, (_, run, _) in shown.items()},
         paired,
         experiment.items,
         by_prompt(metrics),
     )
     rows = []
-    for key, (label, run, shown_contest) in shown.items():
+    sets = _set_scores(experiment, [run for _, run, _ in shown.values()])
+    for at, (key, (label, run, shown_contest)) in enumerate(shown.items()):
         scores = _means(row for row in means if row.run == key)
-        for metric in metrics:
-            if isinstance(metric, SetMetric):
-                score = experiment.set_scores.of(CANDIDATE, run, metric).estimate
-                scores[metric.label] = Score.of(score, score.n)
+        scores |= {
+            name: Score.of(of_runs[at].estimate, of_runs[at].n) for name, of_runs in sets.items()
+        }
         rows.append(_row(label, run, facts[key], scores, shown_contest, metrics))
     directions = {metric.label: metric.about.direction for metric in metrics}
-    rows, unit = with_fronts(_with_holm(rows), directions, experiment.fairness.unit)
+    resampled |= {name: _resampled(scores) for name, scores in sets.items()}
+    rows, unit = with_fronts(_with_holm(rows), directions, experiment.fairness.unit, resampled)
     headline = paired[0].name if any(row.rates for row in rows) else None
     return SurveyTable(
         benchmark.name,
@@ -182,8 +199,34 @@ def survey_of(benchmark: Benchmark, experiment: Experiment, notes: list[str]) ->
     )
 
 
+def _set_scores(experiment: Experiment, runs: Sequence[Run]) -> dict[str, list[RunScore]]:
+    """The runs' scores on each metric of whole sets."""
+    return {
+        metric.label: [experiment.set_scores.of(CANDIDATE, run, metric) for run in runs]
+        for metric in experiment.metrics
+        if isinstance(metric, SetMetric)
+    }
+
+
+def _resampled(scores: Sequence[RunScore]) -> Floats:
+    """Resampled set scores [draws, runs]; of other images than the first run's there are none."""
+    left_out = [score.left_out if score.items == scores[0].items else () for score in scores]
+    return resampled_set_scores([score.value for score in scores], left_out)
+
+
+def _set_gaps(comparison: ComparisonTables) -> list[SetGap]:
+    """Differences of set scores by setting; settings of one baseline share their numbers."""
+    settings = {name: name for name in comparison.baselines} | comparison.same
+    return [
+        SetGap.of(row, setting, comparison.runs[compared].cost.nfe)
+        for setting, compared in settings.items()
+        for row in comparison.set_results
+        if row.run == compared
+    ]
+
+
 def _means(rows: Iterable[Mean]) -> dict[str, Score]:
-    return {row.metric: Score.of(row.mean, row.images) for row in rows}
+    return {row.metric: Score.of(row.mean, row.images, row.standing) for row in rows}
 
 
 def _row(
@@ -218,6 +261,7 @@ def _row(
         point=contest.point if contest else {},
         folder=contest.out.rpartition("/")[2] if contest and contest.out and compared else None,
         curve=_curve(along) if along else [],
+        set_gaps=[gap for tables in (compared, along) if tables for gap in _set_gaps(tables)],
     )
 
 

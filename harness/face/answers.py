@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Generic, TypeVar
 
@@ -19,10 +19,14 @@ T = TypeVar("T", ComparisonTables, SurveyTable, MatrixTable)
 
 @dataclass(frozen=True, repr=False)
 class Answer(Generic[T]):
-    """The result of a comparison: `tables` as stored in `folder`, where the report is written."""
+    """The result of a comparison: `tables` as stored in `folder`, where the report is written.
+
+    `root` is the folder of all results, whose page of runs is brought up to date with the report.
+    """
 
     tables: T
     folder: str
+    root: str | None = field(default=None, kw_only=True)
 
     @property
     def verdict(self) -> str:
@@ -44,7 +48,12 @@ class Answer(Generic[T]):
         the page's path."""
         from harness.reporting import write_report
 
-        return Path(write_report(self.tables, self.folder))
+        page = Path(write_report(self.tables, self.folder))
+        if self.root:
+            from harness.runs.catalogue import write_catalogue
+
+            write_catalogue(self.root)
+        return page
 
     def terminal(self) -> list[RenderableType]:
         """Tables for a terminal, for rich's Console."""

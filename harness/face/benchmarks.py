@@ -32,14 +32,16 @@ def bench(
     """
     order = make_order(sampler, **options)
     if order.sampler is None:
-        return Survey(*surveys.survey(order, note))
-    return Comparison(*run_bench(order, order.read(order.sampler), note))
+        return Survey(*surveys.survey(order, note), root=order.results)
+    found = run_bench(order, order.read(order.sampler), note)
+    return Comparison(*found, root=order.results)
 
 
 @with_options(OPTIONS)
 def survey(*, note: Say = to_stderr, **options: Any) -> Survey:
     """All candidates of a benchmark, each against its baseline, in one table."""
-    return Survey(*surveys.survey(make_order(**options), note))
+    order = make_order(**options)
+    return Survey(*surveys.survey(order, note), root=order.results)
 
 
 @with_options(OF_SWEEP)
@@ -60,7 +62,8 @@ def sweep(
     """
     samplers = names_of(sampler) + (read_list(str(list_)) if list_ else [])
     grid, order = parse_vary(vary), make_order(**options, match=cost)
-    return Survey(*run_sweep(order, {text: order.read(text) for text in samplers}, grid, note))
+    found = run_sweep(order, {text: order.read(text) for text in samplers}, grid, note)
+    return Survey(*found, root=order.results)
 
 
 @with_options(OF_TUNING)
@@ -79,7 +82,8 @@ def tune(
     """
     order = make_order(sampler, **options)
     other = None if baseline_vary is None else parse_vary(baseline_vary)
-    return Tuned(*tuning.tune(order, sampler, parse_vary(vary), other, note))
+    found = tuning.tune(order, sampler, parse_vary(vary), other, note)
+    return Tuned(*found, root=order.results)
 
 
 @with_options(OF_ABLATION)
@@ -90,4 +94,5 @@ def ablate(sampler: str, *, change: Names, note: Say = to_stderr, **options: Any
     noise; one that costs more also meets the unchanged sampler at its cost, and at its guidance.
     """
     changes = [change] if isinstance(change, str) else list(change)
-    return Survey(*ablation.ablate(make_order(sampler, **options), sampler, changes, note))
+    order = make_order(sampler, **options)
+    return Survey(*ablation.ablate(order, sampler, changes, note), root=order.results)

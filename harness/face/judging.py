@@ -23,10 +23,11 @@ from harness.experiments.inputs import (
 )
 from harness.face.answers import Comparison, Matrix, Survey
 from harness.metrics.base import METRICS, SetMetric, make_metrics
+from harness.runs.devices import pick_device
 from harness.runs.importing import imported, is_run
 from harness.runs.manifest import Declared
 from harness.runs.progress import Progress
-from harness.runs.workers import Ranks, pick_device
+from harness.runs.ranks import Ranks
 from harness.store import files
 from harness.store.run import Run
 
@@ -63,7 +64,7 @@ def evaluate(
     Progress goes to `say`, warnings to `note`. Raises HarnessError for unknown metrics and if no
     metric can run here; where only some cannot, `note` gets the reasons.
     """
-    ranks = Ranks.from_environment()
+    ranks = Ranks.from_environment(device)
     where = pick_device(device, ranks.local_rank)
     names = names_of(metrics)
     make_metrics(names)

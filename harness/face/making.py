@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from harness.core.errors import HarnessError
+from harness.core.errors import HarnessError, NothingMade
 from harness.core.shards import plan_shards
 from harness.experiments.inputs import Names, Say, Seeds, Size, path_of, quiet, seeds_of, size_of
 from harness.prompts.base import PromptSet, load_prompts
 from harness.prompts.split import with_split
+from harness.runs.devices import pick_device
+from harness.runs.failures import all_failed, failures, told
 from harness.runs.importing import imported
 from harness.runs.manifest import Declared
 from harness.runs.progress import Progress
-from harness.runs.workers import Ranks, parse_part, pick_device
+from harness.runs.ranks import Ranks, parse_part
+from harness.runs.workers import run_copies
 from harness.store.rows import MISSING
 from harness.store.run import Run
 
@@ -23,6 +28,8 @@ if TYPE_CHECKING:
 
     from harness.engine.batch import Batch
     from harness.runs.plan import PlannedRun
+
+log = logging.getLogger(__name__)
 
 
 def generate(
@@ -45,6 +52,7 @@ def generate(
     device: str | None = None,
     threads: int = 1,
     batch_size: int | None = None,
+    workers: int | None = None,
     shard: str | None = None,
     say: Say = quiet,
 ) -> Run | list[Run]:
@@ -53,14 +61,16 @@ def generate(
     `sampler` is a text such as `zigzag(steps=20)`, or a list of them for one run each; one sampler
     gives its run, a list gives a list. `prompts` is a prompt set by name or a file; `seeds` are
     `"0-3"`, a number or several. Runs lie in `results` (default: `results/<prompt set>`) as
-    `<model>/<sampler>-<hash>`, or, of one sampler, in `out`. `size` is in pixels, `shard="i/n"`
-    one part of the work, for machines without a common launcher; under torchrun or `accelerate
-    launch` all processes share it. Progress goes to `say`.
+    `<model>/<sampler>-<hash>`, or, of one sampler, in `out`. `size` is in pixels. Under torchrun or
+    `accelerate launch` all processes share the work; `workers` starts as many from here, a
+    notebook, say; `shard="i/n"` is one part of it, for machines without a common launcher. Progress
+    goes to `say`.
 
-    Raises HarnessError for anything that is wrong with the request, before weights are loaded.
+    Raises HarnessError for anything that is wrong with the request, before weights are loaded, and
+    NothingMade where every picture of a run failed (NaN or blank).
     """
     from harness.runs.folder import Settings, missing, open_run
-    from harness.runs.make import generate as make
+    from harness.runs.make import generate as make_shards
     from harness.runs.plan import Planner
 
     texts = [sampler] if isinstance(sampler, str) else list(sampler)
@@ -69,8 +79,10 @@ def generate(
     chosen = seeds_of(seeds)
     part = parse_part(shard) if shard else (0, 1)
     if out and len(texts) > 1:
-        raise HarnessError("--out is one run's folder: give one --sampler, or --results")
-    ranks = Ranks.from_environment()
+        raise HarnessError("--out is one run's folder: give one sampler, or --results")
+    ranks = Ranks.from_environment(device)
+    if workers and ranks.world > 1:
+        raise HarnessError(f"--workers: a launcher has started {ranks.world} processes already")
     where = pick_device(device, ranks.local_rank)
     settings = Settings(where, threads, batch_size)
     planner = Planner(
@@ -90,13 +102,24 @@ def generate(
     shards = plan_shards(list(prompt_set.prompts), chosen)[part[0] :: part[1]]
     work = [(job, run, s) for s in shards for job, run in zip(jobs, runs, strict=True)]
     total = sum(len(s.prompts) for run in runs for s in missing(run, shards))
-    with Progress(ranks, "generate", total) as progress:
-        make(ranks.share(work), settings, progress.add, ranks.first)
+
+    def make() -> None:
+        here = Ranks.from_environment(device)
+        mine = replace(settings, device=pick_device(device, here.local_rank))
+        with Progress(here, "generate", total) as progress:
+            make_shards(here.share(work), mine, progress.add, here.first)
+
+    if workers and workers > 1 and total:
+        run_copies(make, workers)
+    else:
+        make()
     if ranks.rank == 0:
         for run in runs:
             run.update_card()
             left = len(missing(run, shards))
             say(f"{run.path}: {len(shards) - left} of {len(shards)} shards complete")
+        if failed := [run.path for run in runs if all_failed(run)]:
+            raise NothingMade(f"every picture of {', '.join(failed)} failed (see above)")
     return runs[0] if isinstance(sampler, str) else runs
 
 
@@ -149,7 +172,7 @@ def sample(
     for. `out` is a folder for them as PNG. `noise` replays an .npz with `noise` [N, C, H, W] and
     perhaps `draws` [K, N, C, H, W]; `latents` writes final latents and evaluation counts to an
     .npz. `negative` and `objects` (what AsynDM holds back, "cat, hat") are one for all prompts or
-    one each. Raises HarnessError as `generate` does.
+    one each. Raises HarnessError as `generate` does, and NothingMade where every picture failed.
     """
     from harness.runs import single
     from harness.runs.folder import Settings
@@ -188,10 +211,18 @@ def sample(
     if latents_file:
         single.save_latents(latents_file, batch)
         say(f"latents: {latents_file}")
-    pictures = single.as_pictures(loaded.decode(batch.native)) if decoded else []
+    if not decoded:
+        return []
+    pixels = loaded.decode(batch.native)
+    pictures = single.as_pictures(pixels)
     if folder:
         for path in single.save_pictures(folder, pictures, request.seeds):
             say(str(path))
+    failed = failures(batch.native, pixels)
+    if text := told(failed, job.spec):
+        if all(failed):
+            raise NothingMade(text)
+        log.warning("%s", text)
     return pictures
 
 

@@ -49,7 +49,7 @@ class DistanceToReference(ItemMetric):
         if not self.run:
             raise HarnessError(
                 "reference_error needs the folder of a reference run: make one with harness "
-                "generate --sampler 'heun(steps=500)', then reference_error(run=FOLDER)"
+                "generate 'heun(steps=500)', then reference_error(run=FOLDER)"
             )
         if not self.reference.shards("images"):
             raise HarnessError(f"{self.run} holds no images to refer to: generate them first")

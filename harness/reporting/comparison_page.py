@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 
 from harness.reporting import curve, figures, run_tables, tables, viewer, words
+from harness.reporting.best_guidance import best_by_metric
 from harness.reporting.headline import headline
 from harness.reporting.latex import latex_tables
-from harness.reporting.page import Page, Section, Verdict, Viewer
+from harness.reporting.page import Page, Section, Table, Verdict, Viewer
 from harness.store import files
 from harness.store.comparison_tables import (
     CURVE,
@@ -98,7 +99,7 @@ def _sections(comparison: ComparisonTables, along: ComparisonTables | None) -> l
         Section(
             "Against the baseline's guidance curve",
             figures=curve.curve_figures(along) if along else [],
-            details=[curve.curve_table(along)] if along else [],
+            details=_along(along) if along else [],
         ),
         Section("Scores and cost", [tables.scores(comparison), *([sets] if sets else [])]),
         Section(
@@ -106,6 +107,14 @@ def _sections(comparison: ComparisonTables, along: ComparisonTables | None) -> l
         ),
     ]
     return [section for section in sections if section.figures or section.tables]
+
+
+def _along(along: ComparisonTables) -> list[Table]:
+    """The guidance curve as tables, with the differences of its set scores."""
+    table, sets = curve.curve_table(along), tables.set_scores(along)
+    table = replace(table, note=f"{table.note} {best_by_metric(along)}".strip())
+    title = "Scores of whole sets of images, by the baseline's guidance scale"
+    return [table, *([replace(sets, caption=title)] if sets else [])]
 
 
 def _subtitle(comparison: ComparisonTables) -> str:

@@ -50,7 +50,7 @@ def _scores(comparison: ComparisonTables) -> str:
             row[label], mark[label] = _with_error(mean), _MARKS.get(mean.standing or "", "")
             if deviates:
                 row[f"SD, {label}"] = words.number(mean.seed_sd)
-        for metric in comparison.set_metrics:  # no test of their differences: none is marked
+        for metric in comparison.set_metrics:  # tested against the candidate alone: none is marked
             value = sets.get((role, metric.name))
             undefined = value is None or value.value is None
             row[words.label(metric)] = words.NONE if undefined else words.estimate(value)
@@ -59,9 +59,9 @@ def _scores(comparison: ComparisonTables) -> str:
     caption = (
         "Mean scores with their standard errors over prompts (SE) in brackets"
         + (f"; SD: standard deviation of the {_seeds(comparison)} seeds' means" if deviates else "")
-        + ". Bold: best; underlined: not told apart from it (the 95 % interval of the paired "
-        "difference holds 0). Scores of whole sets have their intervals in brackets and are not "
-        f"marked. {_what(comparison)}"
+        + ". Bold: best; underlined: not told apart from the best (all runs at once, paired by "
+        "prompt: of equal runs, any lacks its mark in at most 5 % of cases). Scores of whole sets "
+        f"have their intervals in brackets and are not marked. {_what(comparison)}"
     )
     styler = pd.DataFrame(body).style.apply(lambda _: pd.DataFrame(marks), axis=None)
     return _latex(styler, caption, "tab:scores", prose=2)

@@ -66,8 +66,8 @@ def rankings(matrix: MatrixTable, whole: bool = False) -> Table:
         ["run", "mean winning rate", "strength (log)", "prompts"],
         groups,
         f"{words.TIES_COUNT}; 95 % intervals over prompts. Strength: Bradley and Terry's model "
-        "with Davidson's ties, the mean of all 0, intervals by resampling prompts; two samplers "
-        "whose strengths differ by d win with odds exp(d). Ranks are exploratory.",
+        "with Davidson's ties, the mean of all 0, intervals by weighing prompts at random; two "
+        "samplers whose strengths differ by d win with odds exp(d). Ranks are exploratory.",
     )
 
 

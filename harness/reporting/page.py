@@ -23,7 +23,8 @@ class RowGroup:
 class Table:
     """A table of text. All columns but the first are numbers, unless named in `prose`.
 
-    `wide` names the columns that a terminal has no room for.
+    `wide` names the columns that a terminal has no room for, `links` leads from a row's first cell
+    to another page.
     """
 
     caption: str
@@ -32,6 +33,7 @@ class Table:
     note: str = ""
     prose: frozenset[str] = frozenset()
     wide: frozenset[str] = frozenset()
+    links: dict[str, str] = field(default_factory=dict)
 
     def __bool__(self) -> bool:
         """Whether there is anything in it."""

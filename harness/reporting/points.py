@@ -46,17 +46,31 @@ def fronts(survey: SurveyTable, metrics: Sequence[MetricInfo] | None = None) -> 
                 words.seconds(row.seconds),
                 _score(row, metric),
                 _standing(row, metric),
+                row.scores[metric.name].standing or words.NONE,
             ]
             for row in sorted(_scored(survey, metric), key=lambda row: _cost(survey, row))
         ]
 
     return Table(
         "Score against cost",
-        ["run", "NFE", "MACs", "seconds an image", "score", "on the Pareto front"],
+        [
+            "run",
+            "NFE",
+            "MACs",
+            "seconds an image",
+            "score",
+            "on the Pareto front",
+            "among all",
+        ],
         by_metric(survey.metrics if metrics is None else metrics, rows),
         f"Cost is in {UNITS[survey.unit]}. A run is off the front if another costs no more and "
-        "scores no worse, by the scores as they stand: intervals overlap.",
-        frozenset({"on the Pareto front"}),
+        "scores no worse, by the scores as they stand. In brackets: how often it is on the front "
+        "when prompts are drawn anew, costs as they are; scores of whole sets are then corrected "
+        "for bias. Among all, whatever the cost: best, or tied where it is not told apart from the "
+        "best, all runs judged at once (of equal runs, any is called worse in at most 5 % of "
+        "cases).",
+        frozenset({"on the Pareto front", "among all"}),
+        frozenset({"among all"}),
     )
 
 
@@ -81,8 +95,10 @@ def _score(row: Row, metric: MetricInfo) -> str:
 
 
 def _standing(row: Row, metric: MetricInfo) -> str:
-    over = row.dominated_by[metric.name]
-    return "yes" if over is None else f"no: {over}"
+    """Whether it is on the front, or which run is better; and in which share of resamples."""
+    over, share = row.dominated_by[metric.name], row.front_share.get(metric.name)
+    often = "" if share is None else f" ({100 * share:.0f}{words.SPACE}%)"
+    return ("yes" if over is None else f"no: {over}") + often
 
 
 def point_figures(survey: SurveyTable) -> list[Drawing]:

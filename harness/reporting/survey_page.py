@@ -13,6 +13,7 @@ from harness.reporting.figures import rate_bars
 from harness.reporting.page import Page, RowGroup, Section, Table, by_metric
 from harness.reporting.points import fronts, point_figures
 from harness.reporting.published import beside_published
+from harness.reporting.set_gaps import set_gaps, set_verdicts
 from harness.reporting.survey_curves import against_best, along_curves, curves
 from harness.store import files
 from harness.store.comparison_tables import MetricInfo, holds_comparison
@@ -42,6 +43,7 @@ def full(survey: SurveyTable, out: str) -> Page:
         primaries(survey),
         every_rate(survey),
         differences(survey),
+        set_gaps(survey),
         beside_published(survey),
         samplers(survey),
     ]
@@ -195,6 +197,7 @@ def verdicts(survey: SurveyTable) -> list[str]:
             "Against the best of the baseline's guidance curve at matched cost, on "
             f"{metric.label}: {listed}. {PICKED}"
         )
+    lines += set_verdicts(survey)
     paired = sum(1 for row in survey.rows if row.rates)
     declared = any(rate.role == "primary" for row in survey.rows for rate in row.rates)
     if paired and not declared:

@@ -240,7 +240,9 @@ def set_scores(comparison: ComparisonTables) -> Table | None:
             [
                 role_name(row.run),
                 words.estimate(row.value),
-                words.estimate(row.difference, signed=True),
+                words.without_interval(row.difference),
+                words.estimate(row.corrected, signed=True),
+                row.verdict or words.NONE,
                 f"{row.value.n:,}",
                 *_cost(comparison, row.run),
             ]
@@ -251,15 +253,18 @@ def set_scores(comparison: ComparisonTables) -> Table | None:
     names = words.run_names(comparison)
     notes = [f"{names[r.run]}: {r.warning}." for r in comparison.set_results if r.warning]
     notes.append(
-        "A - B: the candidate minus this run, over the same images. 95 % intervals by a jackknife "
-        f"over {BLOCKS} blocks of prompts, the same blocks on both sides."
+        "A - B: the candidate minus this run, over the same images. Corrected: without the bias of "
+        "few images, which unequal spread of the two sides leaves in a difference of Frechet "
+        "distances; the verdict goes by it. 95 % intervals and correction by a jackknife over "
+        f"{BLOCKS} blocks of prompts, the same blocks on both sides."
     )
     return Table(
         "Scores of whole sets of images",
-        ["run", "value", "A - B", "images", *_COST],
+        ["run", "value", "A - B", "A - B, corrected", "verdict", "images", *_COST],
         by_metric(comparison.set_metrics, rows),
         " ".join(notes) + _defined(comparison.set_metrics),
-        wide=frozenset(_COST),
+        frozenset({"verdict"}),
+        frozenset(_COST),
     )
 
 

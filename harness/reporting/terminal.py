@@ -15,6 +15,8 @@ _STYLES = {
     "loses": "bold red",
     "undecided": "bold yellow",
     "equivalent": "bold blue",
+    "better": "bold green",
+    "worse": "bold red",
 }
 
 

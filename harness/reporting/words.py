@@ -182,6 +182,13 @@ def estimate(estimated: Estimate | None, signed: bool = False) -> str:
     return f"{number(estimated.value, signed)} [{low}, {high}]"
 
 
+def without_interval(estimated: Estimate) -> str:
+    """A signed number alone; without one, the reason."""
+    if estimated.value is None:
+        return estimated.reason or NONE
+    return number(estimated.value, signed=True)
+
+
 def outcomes(row: Result) -> str:
     return f"{row.wins:,} / {row.ties:,} / {row.losses:,}"
 

@@ -17,8 +17,8 @@ from harness.core.registry import code_digest
 from harness.core.shards import Shard
 from harness.engine.resolve import source_of
 from harness.models.pipelines.loading_options import PLACEMENT
+from harness.runs.devices import default_workers, pick_device
 from harness.runs.plan import PlannedRun, registered_here, unscaled
-from harness.runs.workers import default_workers, pick_device
 from harness.store.run import MODEL_AT, NO_GUIDANCE, Run
 
 

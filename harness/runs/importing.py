@@ -13,7 +13,7 @@ from harness.core.call import Call
 from harness.core.errors import HarnessError
 from harness.core.run_spec import RunSpec
 from harness.runs.manifest import Declared, describe
-from harness.runs.workers import Ranks
+from harness.runs.ranks import Ranks
 from harness.store import files
 from harness.store.collections import is_image, open_images
 from harness.store.image_files import Entry, Images

@@ -37,6 +37,7 @@ from harness.engine.probes.macs import count_macs
 from harness.engine.resolve import resolve
 from harness.models.base import LoadRequest
 from harness.models.load import load
+from harness.runs.failures import failures, told
 from harness.runs.folder import Settings
 from harness.runs.plan import PlannedRun
 from harness.store.item_guidance import NOMINAL, image_scales, run_beside
@@ -61,6 +62,7 @@ def generate(
     """
     torch.set_num_threads(settings.threads)
     makers: dict[str | None, _Maker] = {}
+    warned: set[str] = set()
     with ThreadPoolExecutor(1) as writer:
         pending: list[Future[None]] = []
         for job, run, shard in work:
@@ -76,6 +78,10 @@ def generate(
             if run.cost() is None and first(f"cost of {run.path}"):
                 run.set_cost(_measured(maker.models, job, shard))
             pictures, seconds = maker.shard(job.spec, shard, scales)
+            failed = [reason for batch in pictures for reason in batch.failed]
+            if run.path not in warned and (text := told(failed, job.spec)):
+                log.warning("%s; such a picture loses its pairs", text)
+                warned.add(run.path)
             pending.append(writer.submit(_write, run, shard, pictures, seconds, settings))
             while len(pending) > 2:  # a bound on the pictures held in memory
                 pending.pop(0).result()
@@ -202,9 +208,9 @@ class _Maker:
         else:
             self.seconds += perf_counter() - began
             self.progress(len(prompts))
-            failures = _failures(batch.native, pixels)
+            failed = failures(batch.native, pixels)
             guidance = self._guidance(spec, batch.applied)
-            return [_Pictures(pixels, failures, batch.evaluations, batch.classes, guidance)]
+            return [_Pictures(pixels, failed, batch.evaluations, batch.classes, guidance)]
         torch.cuda.empty_cache()
         self.batch_size = max(1, len(prompts) // 2)
         log.warning("out of memory at a batch of %d: going on with halves", len(prompts))
@@ -240,16 +246,6 @@ class _Maker:
             except NotAffine:
                 self._coefficients[key] = None
         return self._coefficients[key]
-
-
-def _failures(native: torch.Tensor, pixels: torch.Tensor) -> list[str | None]:
-    """Why a picture cannot be scored: its latents are not finite, or it is of one colour."""
-    finite = native.flatten(1).isfinite().all(1).tolist()
-    blank = (pixels == pixels[:, :, :1, :1]).flatten(1).all(1).tolist()
-    return [
-        "not finite" if not good else "blank" if empty else None
-        for good, empty in zip(finite, blank, strict=True)
-    ]
 
 
 def _write(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from types import TracebackType
 
-from harness.runs.workers import Ranks
+from harness.runs.ranks import Ranks
 
 
 class Progress:

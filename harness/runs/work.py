@@ -13,7 +13,7 @@ from harness.runs.folder import Settings
 from harness.runs.make import generate
 from harness.runs.plan import PlannedRun, Planner
 from harness.runs.progress import Progress
-from harness.runs.workers import Ranks
+from harness.runs.ranks import Ranks
 from harness.store.run import Run
 
 Work = Sequence[tuple[PlannedRun, Run, Shard]]

@@ -108,7 +108,7 @@ SUMMARY = {
     "macs": "float64",  # multiply-accumulates an image, without text encoder and decoder
     "se": "float64",  # of the mean, over prompts
     "seed_sd": "float64",  # standard deviation of the seeds' means; null with one seed
-    "standing": "string",  # best, tied (not distinguishable from the best at 95 %), or null
+    "standing": "string",  # best, tied (not told apart, all runs at once), or null
 }
 """`summary.parquet`: one row a run and metric, with what an image cost beside its score."""
 
@@ -126,10 +126,15 @@ SET_SCORES = {
     "failed": "int64",
     "reason": "string",
     "warning": "string",  # why it should not be set beside the candidate's
-    "difference": "float64",  # candidate minus this run, over the same images
+    "difference": "float64",  # candidate minus this run, over the same images, at this many
     "difference_low": "float64",
     "difference_high": "float64",
     "difference_reason": "string",
+    "corrected": "float64",  # the difference without its bias, which unequal spread leaves in it
+    "corrected_low": "float64",
+    "corrected_high": "float64",
+    "corrected_reason": "string",
+    "verdict": "string",  # better, worse, undecided or undefined, by the corrected difference
 }
 """`set_scores.parquet`: one row a run and set metric."""
 
@@ -261,7 +266,11 @@ class Mean(TableRow):
 class SetResult(TableRow):
     """A run's score on a metric of whole sets, and the candidate's minus it; see SET_SCORES."""
 
-    COUNTS: ClassVar[dict[str, str]] = {"value": "images", "difference": "images"}
+    COUNTS: ClassVar[dict[str, str]] = {
+        "value": "images",
+        "difference": "images",
+        "corrected": "images",
+    }
 
     run: str
     metric: str
@@ -271,6 +280,8 @@ class SetResult(TableRow):
     value: Estimate
     warning: str | None
     difference: Estimate
+    corrected: Estimate
+    verdict: str | None
 
 
 AnyRow = TypeVar("AnyRow", bound=TableRow)

@@ -151,9 +151,11 @@ class Run:
         asked = [(p.id, p.text, p.category, p.notes_json) for p in shard.prompts]
         both = min(len(stored), len(asked))
         if stored[:both] != asked[:both]:
+            repeat = len({row[1] for row in stored}) < len(stored)
+            why = ". Its texts repeat: equal texts are one prompt now" if repeat else ""
             raise HarnessError(
                 f"{self.path} holds images of other prompts ({stored[0][1]!r} ..., now "
-                f"{asked[0][1]!r} ...): choose another folder for the results"
+                f"{asked[0][1]!r} ...): choose another folder for the results{why}"
             )
         return len(stored) >= len(asked)
 

@@ -11,7 +11,7 @@ import pandas as pd
 from harness.core.errors import HarnessError
 from harness.store import files
 from harness.store.comparison_tables import MetricInfo
-from harness.store.results import Estimate, Result, parsed, typed
+from harness.store.results import Estimate, Result, SetResult, parsed, typed
 
 FILE = "survey.json"
 
@@ -38,17 +38,22 @@ POINTS = {
     "reason": "string",
     "on_front": "boolean",  # no other run is as cheap and as good; null without a value or cost
     "dominated_by": "string",  # a run that is
+    "front_share": "float64",  # how often it is on the front when prompts are resampled
+    "standing": "string",  # best, tied (not told apart, all runs at once), or null; see SUMMARY
 }
 """`points.parquet`: one row a run and metric."""
 
 
 @dataclass(frozen=True)
 class Score(Estimate):
-    """A run's score on a metric: over `n` images, with a 95 % interval where there is one."""
+    """A run's score on a metric: over `n` images, with a 95 % interval where there is one, and its
+    `standing` among the runs: see SUMMARY."""
+
+    standing: str | None = None
 
     @classmethod
-    def of(cls, found: Estimate, images: int) -> Score:
-        return cls(found.value, found.low, found.high, images, found.reason)
+    def of(cls, found: Estimate, images: int, standing: str | None = None) -> Score:
+        return cls(found.value, found.low, found.high, images, found.reason, standing)
 
 
 @dataclass(frozen=True)
@@ -95,6 +100,38 @@ class Rate:
 
 
 @dataclass(frozen=True)
+class SetGap:
+    """A run's score on a metric of whole sets minus a baseline's of `nfe` evaluations an image.
+
+    `difference` is that of the scores as they stand, `corrected` that without bias, with its
+    interval; the verdict is better, worse, undecided or undefined. See SET_SCORES.
+    """
+
+    setting: str  # own, matched cost, ..., or a point of the guidance curve
+    metric: str
+    difference: float | None
+    corrected: float | None
+    low: float | None
+    high: float | None
+    images: int
+    verdict: str
+    reason: str | None
+    nfe: float | None
+
+    @classmethod
+    def of(cls, row: SetResult, setting: str, nfe: float | None) -> SetGap:
+        """A comparison's difference as a survey keeps it, in this setting."""
+        found = row.corrected
+        about = (found.n, row.verdict or "undefined", found.reason, nfe)
+        values = (row.difference.value, found.value, found.low, found.high)
+        return cls(setting, row.metric, *values, *about)
+
+    @property
+    def corrected_difference(self) -> Estimate:
+        return Estimate(self.corrected, self.low, self.high, self.images, self.reason)
+
+
+@dataclass(frozen=True)
 class PublishedNumber:
     """A published number: a score, or a winning rate in [0, 1] over the paper's baseline.
 
@@ -131,7 +168,8 @@ class Row:
     figure that the run is a point of, `point` what of it was varied. `dominated_by`, by metric,
     names a run that is as cheap and as good or better: null on the Pareto front, absent where the
     run has no score or cost. `folder` holds its comparison, below the survey's; `curve` is the
-    baseline's, by guidance.
+    baseline's, by guidance. `front_share`, by metric, is in which share of resamples of the prompts
+    the run is on the front, costs as they are; absent where nothing can be resampled.
     """
 
     label: str
@@ -155,6 +193,8 @@ class Row:
     guidance: float | None = None  # nominal scale
     folder: str | None = None
     curve: list[Point] = field(default_factory=list)
+    set_gaps: list[SetGap] = field(default_factory=list)
+    front_share: dict[str, float] = field(default_factory=dict)
 
     def cost(self, unit: str) -> float | None:
         """The cost of an image in a unit: `nfe`, `macs` or `seconds`."""
@@ -204,6 +244,7 @@ class SurveyTable:
                 over = row.dominated_by.get(metric.name)
                 front = over is None if metric.name in row.dominated_by else None
                 found = {"metric": metric.name, "direction": metric.direction, **asdict(score)}
+                found |= {"front_share": row.front_share.get(metric.name)}
                 rows.append(about | found | {"on_front": front, "dominated_by": over})
         return typed(rows, POINTS)
 

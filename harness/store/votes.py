@@ -19,6 +19,9 @@ HUMAN = MetricInfo("human", "higher", "Human preference", "Share of people's vot
 Votes: TypeAlias = Mapping[tuple[str, str], float]
 """By the images of candidate and baseline: the share of votes for the former, ties one half."""
 
+QUESTIONS = {"prompt": "Which fits the prompt better?", "looks": "Which looks better?"}
+"""What raters are asked, by name; one of them for all votes of a folder."""
+
 VOTES = {
     "item_id": "string",  # the candidate's image
     "other_id": "string",  # the baseline's: the same item, or another of its prompt if not paired
@@ -28,6 +31,7 @@ VOTES = {
     "left": "string",  # which of the two was shown on the left
     "rater": "string",
     "time": "string",  # UTC, ISO 8601
+    "question": "string",  # a name of QUESTIONS
 }
 """`votes/*.parquet`: one row a vote."""
 
@@ -44,6 +48,7 @@ class Vote:
     left: str
     rater: str
     time: str
+    question: str = "prompt"
 
 
 def votes_file(folder: str, candidate: str, baseline: str, rater: str) -> str:
@@ -61,12 +66,17 @@ def read_votes(path: str) -> list[Vote]:
     """The votes of a file, none where there is none."""
     if not files.exists(path):
         return []
-    rows = files.read_frame(path)[list(VOTES)].itertuples(index=False)
-    return [Vote(*map(str, row)) for row in rows]
+    return [Vote(*map(str, row)) for row in _table(path).itertuples(index=False)]
+
+
+def _table(path: str) -> pd.DataFrame:
+    """The votes of a file; of those that name no question, it was the first of all."""
+    frame = files.read_frame(path)
+    return typed(frame if "question" in frame else frame.assign(question="prompt"), VOTES)
 
 
 def all_votes(folder: str) -> pd.DataFrame:
     """Every rater's votes below `folder`, a table as VOTES."""
     names = files.list_files(files.join(folder, "votes"), ".parquet")
-    frames = [files.read_frame(files.join(folder, "votes", name)) for name in names]
+    frames = [_table(files.join(folder, "votes", name)) for name in names]
     return pd.concat([typed([], VOTES), *frames], ignore_index=True)

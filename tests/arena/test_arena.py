@@ -108,6 +108,23 @@ def test_a_rater_votes_undoes_and_goes_on_later(runs: tuple[Run, Run], tmp_path:
     assert [p.item_id for p in Ballot(*runs, str(tmp_path), "ann", seed=1).pairs] != order
 
 
+def test_a_folder_holds_votes_on_one_question(runs: tuple[Run, Run], tmp_path: Path) -> None:
+    asked = Ballot(*runs, str(tmp_path), "ann", question="looks")
+    with browsing(asked) as browser:
+        state = json.loads(browser.ask("GET", "/state")[1])
+        assert state["question"] == "Which looks better?"
+        browser.post("/vote", {"at": 0, "choice": "left"})
+    assert pd.read_parquet(asked.path)["question"].tolist() == ["looks"]
+    assert Ballot(*runs, str(tmp_path), "bob", question="looks").done == 0
+    with pytest.raises(HarnessError, match=r"answer 'Which looks better\?'.*--out"):
+        Ballot(*runs, str(tmp_path), "bob")
+    with pytest.raises(HarnessError, match="did you mean 'looks'"):
+        Ballot(*runs, str(tmp_path / "other"), "bob", question="look")
+    old = pd.read_parquet(asked.path).drop(columns="question")
+    old.to_parquet(asked.path)  # as written before votes named their question
+    assert Ballot(*runs, str(tmp_path), "ann").done == 1
+
+
 def test_what_is_sent_tells_nothing_of_which_run_is_which(
     runs: tuple[Run, Run], tmp_path: Path
 ) -> None:
@@ -120,7 +137,7 @@ def test_what_is_sent_tells_nothing_of_which_run_is_which(
     for _, body, headers in (page, state):
         assert not any(word in body.decode() for word in ("heun", "ddim", str(tmp_path)))
         assert "default-src 'none'" in headers["Content-Security-Policy"]
-    assert set(json.loads(state[1])) == {"done", "total", "at", "prompt"}
+    assert set(json.loads(state[1])) == {"done", "total", "at", "prompt", "question"}
     images = {}
     for role, run in zip(("candidate", "baseline"), runs, strict=True):
         frame = run.frame("images").set_index("item_id")
@@ -283,6 +300,25 @@ def test_unpaired_images_meet_at_random_and_each_once(
     assert "imported as unpaired" in " ".join(capsys.readouterr().out.split())
     assert harness(monkeypatch, *command, "--matrix") == 2
     assert "without --fair and --matrix" in " ".join(capsys.readouterr().err.split())
+
+
+@pytest.mark.parametrize("paired", [True, False])
+def test_a_ballot_has_the_images_of_a_text_once(tmp_path: Path, paired: bool) -> None:
+    """Of a table that repeats each text; images made elsewhere meet those of their text."""
+    prompts = [Prompt(f"row{i}", f"class {i // 5}") for i in range(15)]
+    made = []
+    for sampler in ("heun(steps=1)", "ddim(steps=1)"):
+        job = plan("gmm", sampler)
+        run = open_run(job, str(tmp_path / job.spec.run_id), Settings())
+        generate([(job, run, shard) for shard in plan_shards(prompts, [0, 1])], Settings())
+        made.append(run)
+    if not paired:
+        made[0].declare({"source": "there", "paired": False})
+    pairs = Ballot(*made, str(tmp_path), "ann").pairs
+    firsts = {f"row{i}/{seed}" for i in (0, 5, 10) for seed in (0, 1)}
+    assert len(pairs) == 6
+    assert {pair.other_id for pair in pairs} == firsts
+    assert paired is ({pair.item_id for pair in pairs} == firsts)
 
 
 def _side(pair: Pair, candidate_wins: bool) -> str:

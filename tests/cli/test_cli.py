@@ -117,7 +117,7 @@ def _file(folder: Path, name: str, text: str) -> str:
         (["list", "sampler"], "did you mean 'samplers'"),
         (["evaluate", "nowhere", "--metrics", "shapes-exact"], "there are no images at"),
         (["generate", "--sampler", "ddim", "--shard", "2/2"], "i from 0 to n-1"),
-        (["generate", "--sampler", "ddim", "--sampler", "heun", "--out", "x"], "one --sampler"),
+        (["generate", "--sampler", "ddim", "--sampler", "heun", "--out", "x"], "give one sampler"),
         (["sample", "--prompt", "a", "--noise", "none.npz"], "no noise file none.npz"),
         (
             ["generate", "--model", "gmm", "--sampler", "ddim"],
@@ -345,8 +345,73 @@ def test_the_certificate_is_printed_of_samplers_and_metrics(
     assert "Without a reference: " in printed
 
 
-def test_doctor(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_doctor_says_in_ten_lines_what_this_machine_has(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert harness(monkeypatch, "doctor") == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert "benchmark shapes: ready (model, prompts, every metric)" in lines
+    assert len(lines) == 9 + torch.cuda.device_count() - torch.cuda.is_available()
+
+
+def test_doctor_tells_what_was_asked_for(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert harness(monkeypatch, "doctor", "--model", "gmm", "--metrics", "saturation") == 0
+    model, metric = capsys.readouterr().out.splitlines()
+    assert model.startswith("model gmm: ready (")
+    assert metric == "metric saturation: ready"
+    assert harness(monkeypatch, "doctor", "--model", "sdxl") == 1
+    assert "hf download stabilityai/stable-diffusion-xl-base-1.0" in capsys.readouterr().out
+    assert harness(monkeypatch, "doctor", "--bench", "shapes-edm") == 0
+    assert "benchmark shapes-edm: ready" in capsys.readouterr().out
+    for wrong, near in (("--model", "shape"), ("--metrics", "saturatoin"), ("--bench", "shape")):
+        assert harness(monkeypatch, "doctor", wrong, near) in (1, 2)
+        captured = capsys.readouterr()
+        assert "did you mean" in captured.out + captured.err
+    assert harness(monkeypatch, "doctor", "network.pkl", "--model", "gmm") == 2
+    assert "--model asks about this machine" in capsys.readouterr().err
+
+
+def test_list_tells_all_of_one_sampler(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert harness(monkeypatch, "list", "samplers", "zigzag") == 0
     printed = capsys.readouterr().out
-    assert "model gmm: ready" in printed
-    assert "hf download stabilityai/stable-diffusion-xl-base-1.0" in printed
+    assert "Z-Sampling (zigzag). Bai et al. 2025" in printed
+    assert "  guidance = 5.5; where it is not given, the benchmark's, else the model's" in printed
+    assert "  inversion_guidance = 0.0\n" in printed
+    assert harness(monkeypatch, "list", "samplers", "zig") == 2
+    assert "did you mean 'zigzag'" in capsys.readouterr().err
+    assert harness(monkeypatch, "list", "models", "sdxl") == 2
+    assert "takes no name" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("asked", "message"),
+    [
+        (["bench", "zigzag", "steps=10"], "'zigzag(steps=10)'"),
+        (["sample", "zigzag(rounds=2)", "steps=10"], "'zigzag(rounds=2, steps=10)'"),
+        (["bench", "ddim", "heun"], "one sampler is expected, not 2: ddim, heun"),
+        (["generate"], "no sampler is named"),
+        (["tune", "--vary", "guidance=1,2"], "no sampler is named"),
+        (["guidance", "ddim", "--sampler", "heun"], "one sampler is expected"),
+    ],
+)
+def test_a_misplaced_sampler_is_told_its_place(
+    asked: list[str],
+    message: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert harness(monkeypatch, *asked) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_one_seed_may_be_meant_as_a_number_of_seeds(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for seeds, said in (("4", "seed 4 alone; 4 seeds are 0-3"), ("0", ""), ("0-3", "")):
+        assert harness(monkeypatch, "generate", "nothing", "--seeds", seeds) == 2
+        assert said in (printed := capsys.readouterr().err)
+        assert ("alone" in printed) == bool(said)

@@ -1,6 +1,7 @@
 """Several samplers: strengths against a general optimiser, rankings against two-run comparisons."""
 
 import sys
+from itertools import combinations
 
 import numpy as np
 import pandas as pd
@@ -39,20 +40,67 @@ def test_strengths_maximise_davidsons_likelihood():
     assert both[1] == pytest.approx(-both[0], abs=1e-9)
 
 
+def contests(rng, truth, m, repeats=1, tie=-1.0):
+    """Results [repeats, m, pairs, 3] of m prompts by Davidson's model."""
+    found = []
+    for i, j in combinations(range(len(truth)), 2):
+        logs = np.array([truth[i], (truth[i] + truth[j]) / 2 + tie, truth[j]])
+        found.append(rng.multinomial(1, np.exp(logs) / np.exp(logs).sum(), (repeats, m)))
+    return np.stack(found, 2).astype(float)
+
+
+def covered(drawn, truth):
+    low, high = np.quantile(drawn, [0.025, 0.975], 0)
+    return ((low <= truth) & (truth <= high)).mean()
+
+
 def test_strengths_stay_finite_and_bootstraps_cover():
     always = fit(np.array([[50, 0, 0], [50, 0, 0], [50, 0, 0]]), 3)
     assert np.isfinite(always).all()
     assert always[0] > always[1] > always[2]
-    rng, truth, covered = np.random.default_rng(1), np.array([0.5, 0.0, -0.5]), 0
-    for repeat in range(120):
-        by_prompt = np.zeros((80, 3, 3))
-        for at, (i, j) in enumerate([(0, 1), (0, 2), (1, 2)]):
-            logs = np.array([truth[i], (truth[i] + truth[j]) / 2 - 1, truth[j]])
-            chance = np.exp(logs) / np.exp(logs).sum()
-            by_prompt[:, at] = rng.multinomial(1, chance, 80)
-        low, high = np.quantile(bootstrap(by_prompt, 3, 200, repeat), [0.025, 0.975], 0)
-        covered += ((low <= truth) & (truth <= high)).mean()
-    assert 0.90 <= covered / 120 <= 0.98
+    rng, truth = np.random.default_rng(1), np.array([0.5, 0.0, -0.5])
+    found = contests(rng, truth, 80, 120)
+    share = np.mean([covered(bootstrap(one, 3, 200, at), truth) for at, one in enumerate(found)])
+    assert 0.90 <= share <= 0.98
+
+
+def test_players_that_always_win_have_an_interval_and_equal_ones_strength_0():
+    """Separation: the interval has a width, finite, around what is printed; more prompts, more."""
+    always = np.zeros((10, 3, 3))
+    always[:, :, 0] = 1
+    point = fit(always.sum(0), 3)
+    low, high = np.quantile(bootstrap(always, 3), [0.025, 0.975], 0)
+    assert np.isfinite([low, high]).all()
+    assert (low < point).all()
+    assert (point < high).all()
+    assert (high - low > 1)[[0, 2]].all()
+    assert point[1] == 0.0  # and no rounding
+    tied = np.zeros((6, 6, 3))
+    tied[:, :, 1] = 1
+    assert fit(tied.sum(0), 4).tolist() == [0.0] * 4
+    assert np.isfinite(bootstrap(tied[:2], 4)).all()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("m", [10, 30])
+@pytest.mark.parametrize(
+    ("truth", "tie"),
+    [([2, 0, -2], -1), ([2, 0, -2], -9), ([3, 1, -1, -3], -1), ([2, 1, 0, -1, -2], 1)],
+)
+def test_intervals_of_strengths_cover_spread_players(m, truth, tie):
+    """92 to 98.5 % of 200 repeats; resampled prompts with fixed pseudo-counts less than 91 %."""
+    rng, truth = np.random.default_rng(m), np.array(truth, float)
+    players, found = len(truth), contests(rng, truth, m, 200, tie)
+    drawn = [bootstrap(one, players, 200, at) for at, one in enumerate(found)]
+    share = np.mean([covered(each, truth) for each in drawn])
+    assert 0.92 <= share <= 0.985
+
+    def resampled(one):
+        weights = rng.multinomial(m, np.full(m, 1 / m), 200).astype(float)
+        return fit(np.einsum("dm,mpk->dpk", weights, one), players)
+
+    if m == 10:
+        assert np.mean([covered(resampled(one), truth) for one in found]) < 0.91
 
 
 def runs(tmp_path, seeds=2):

@@ -10,9 +10,9 @@ import pytest
 
 from harness.core.call import parse_call
 from harness.core.errors import HarnessError
-from harness.experiments.pareto import dominators
+from harness.experiments.pareto import dominators, front_shares, with_fronts
 from harness.experiments.varying import expand, parse_vary, series_of
-from harness.store.survey_table import load_survey
+from harness.store.survey_table import Row, Score, load_survey
 from tests.conftest import harness
 
 
@@ -62,6 +62,27 @@ def test_the_front_is_what_nothing_beats() -> None:
             assert values[over, 1] == values[beaten, 1].min()
 
 
+def test_the_share_of_resamples_on_the_front_agrees_with_the_rule() -> None:
+    """Draw by draw, as `dominators` says; and by a closed form: two equal runs take turns."""
+    rng = np.random.default_rng(3)
+    costs, losses = rng.integers(1, 4, 6).astype(float), rng.integers(0, 4, (50, 6)).astype(float)
+    points = [dict(enumerate(zip(costs, draw, strict=True))) for draw in losses]
+    on_front = [[over is None for over in dominators(one).values()] for one in points]
+    assert front_shares(costs, losses).tolist() == pytest.approx(np.mean(on_front, 0).tolist())
+    two = front_shares(np.array([1.0, 2.0]), rng.normal(size=(4000, 2)))
+    assert two[0] == 1
+    assert two[1] == pytest.approx(0.5, abs=0.03)
+
+
+def test_rows_without_resamples_have_no_share() -> None:
+    scores = {"good": Score(1.0, None, None, 4), "fd": Score(2.0, None, None, 4)}
+    rows = [Row(n, n, "m", None, n, False, cost, 4, 0, scores) for n, cost in (("a", 1), ("b", 2))]
+    drawn = {"good": np.array([[1.0, 2.0], [1.0, 0.0]]), "fd": np.full((2, 2), np.nan)}
+    found, _ = with_fronts(rows, {"good": "higher", "fd": "lower"}, "nfe", drawn)
+    assert [row.front_share for row in found] == [{"good": 1.0}, {"good": 0.5}]
+    assert [row.dominated_by["fd"] for row in found] == [None, "a"]
+
+
 def test_a_sweep_is_ordinary_runs_with_a_table_of_score_against_cost(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
@@ -83,6 +104,8 @@ def test_a_sweep_is_ordinary_runs_with_a_table_of_score_against_cost(
         row.dominated_by["contrast"] is None for row in survey.rows
     ]
     assert table["on_front"][0]
+    assert table["front_share"].between(0, 1).all()
+    assert set(table["standing"].dropna()) <= {"best", "tied"}
     page = (folder / "index.html").read_text()
     assert "<svg" in page
     assert (folder / "figures" / "cost-contrast.pdf").stat().st_size

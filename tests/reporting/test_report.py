@@ -20,6 +20,7 @@ from harness.reporting import (
     words,
     write_report,
 )
+from harness.reporting.best_guidance import best_by_metric
 from harness.reporting.curve import against_best, weight
 from harness.reporting.headline import headline
 from harness.reporting.markdown import escape
@@ -133,9 +134,11 @@ def test_every_winning_rate_has_n_direction_and_interval(comparison):
 def test_set_scores_stand_with_n_interval_and_warning(comparison):
     table = tables.set_scores(comparison)
     assert table.groups[0].title == "Frechet distance\u00a0↓"
-    assert table.groups[0].rows[0][1:4] == ["30.00 [28.00, 33.00]", words.NONE, "23"]
+    assert table.groups[0].rows[0][1:3] == ["30.00 [28.00, 33.00]", words.NONE]
+    assert table.groups[0].rows[0][table.columns.index("images")] == "23"
     assert "no interval" in table.groups[0].rows[1][1]
     assert table.groups[0].rows[1][2] == "not comparable: over 23 and 24 images"
+    assert table.groups[0].rows[1][4] == "undefined"
     assert "not comparable" in table.note
 
 
@@ -380,6 +383,23 @@ def test_no_point_of_the_curve_hides_its_best(fair, tmp_path):
     for part in console_tables(fair, str(tmp_path / "a")):
         console.print(part)
     assert f"best of the guidance curve: {verdict}. {line}" in console.export_text()
+
+
+def test_each_metric_has_its_own_best_guidance_and_the_curve_its_set_differences(fair, tmp_path):
+    """Goodness grows with guidance to the last point; the Frechet distance is said apart."""
+    along = load_comparison(str(tmp_path / "a/curve"))
+    sets = [
+        replace(row, value=replace(row.value, value=value))
+        for row, value in zip(along.set_results, (30.0, 20.0, 25.0, 40.0), strict=True)
+    ]
+    text = best_by_metric(replace(along, set_results=sets))
+    assert "12 on Goodness" in text
+    assert "1 on Frechet distance" in text
+    few = [row for row in along.set_results if row.run == "candidate"]
+    assert "Frechet" not in best_by_metric(replace(along, set_results=few))
+    page = open(write_report(fair, str(tmp_path / "a"))).read()  # noqa: SIM115
+    assert "Scores of whole sets of images, by the baseline" in page
+    assert "the baseline is best at a guidance scale of" in page
 
 
 def test_a_curve_of_other_images_is_not_shown(fair, tmp_path):

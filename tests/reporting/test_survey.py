@@ -4,15 +4,26 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 
 import pytest
 
 from harness.core.errors import HarnessError
-from harness.reporting import write_report
+from harness.reporting import words, write_report
+from harness.reporting.points import fronts
+from harness.reporting.set_gaps import set_gaps, set_verdicts
 from harness.reporting.survey_curves import along_curves, curves
 from harness.reporting.survey_page import runs
 from harness.store.comparison_tables import MetricInfo
-from harness.store.survey_table import Point, Rate, Row, Score, SurveyTable, load_survey
+from harness.store.survey_table import (
+    Point,
+    Rate,
+    Row,
+    Score,
+    SetGap,
+    SurveyTable,
+    load_survey,
+)
 from tests.reporting.examples import ATTACK
 
 GOOD = MetricInfo("good", "higher", "Goodness")
@@ -75,6 +86,45 @@ def test_a_curve_may_start_without_guidance(direction):
     assert len(held) == 1  # one point is no curve
     best = {"higher": ["0", "0"], "lower": ["1", "4"]}[direction]
     assert [cells[3] for cells in along_curves(survey).groups[0].rows] == best
+
+
+def test_set_scores_have_their_differences_and_verdicts(survey, tmp_path):
+    """In the survey as in a comparison: raw, corrected with its interval, and a word for it."""
+    gaps = [
+        SetGap("own", "fd", 0.4, -0.9, -1.2, -0.6, 40, "better", None, 20.0),
+        SetGap("matched cost", "fd", 0.4, None, None, None, 40, "undefined", "too few", 40.0),
+        SetGap("guidance 4", "fd", 2.0, 1.5, 1.0, 2.0, 40, "worse", None, 40.0),
+    ]
+    rows = [replace(one, set_gaps=gaps) if one.rates else one for one in survey.rows]
+    shown = replace(survey, rows=rows)
+    table = set_gaps(shown)
+    assert [row[1:] for row in table.groups[0].rows] == [
+        [
+            "own settings",
+            "20",
+            "+0.400",
+            "\N{MINUS SIGN}0.900 [\N{MINUS SIGN}1.200, \N{MINUS SIGN}0.600]",
+            "better",
+        ],
+        ["matched cost", "40", "+0.400", "too few", "undefined"],
+        ["guidance 4", "40", "+2.000", "+1.500 [+1.000, +2.000]", "worse"],
+    ]
+    assert {rate.setting for rate in survey.rows[1].rates} == {"own"}
+    assert set_verdicts(shown) == [f"At own settings, on Frechet distance: better: {ATTACK}."]
+    assert not set_gaps(survey).groups
+    shown.save(str(tmp_path))
+    assert load_survey(str(tmp_path)) == shown
+    text = open(write_report(shown, str(tmp_path))).read()  # noqa: SIM115
+    assert "Differences of whole sets from the baseline" in text
+    assert 'class="text verdict better">better' in text
+
+
+def test_the_front_tells_how_often_and_which_are_not_told_apart(survey):
+    tied = replace(survey.rows[0].scores["good"], standing="tied")
+    first = replace(survey.rows[0], front_share={"good": 0.874}, scores={"good": tied})
+    table = fronts(replace(survey, rows=[first, *survey.rows[1:]]))
+    assert table.groups[0].rows[0][-2:] == ["yes (87\N{NO-BREAK SPACE}%)", "tied"]
+    assert table.groups[0].rows[1][-2:] == ["yes", words.NONE]
 
 
 def test_what_is_stored_is_what_is_read_and_another_file_is_refused(survey, tmp_path):

@@ -24,7 +24,7 @@ from harness.runs import make
 from harness.runs.folder import Settings, missing, open_run
 from harness.runs.make import generate
 from harness.runs.plan import PlannedRun, plan
-from harness.runs.workers import Ranks
+from harness.runs.ranks import Ranks
 from harness.store import files
 from harness.store.run import Run
 from tests.conftest import TINY_SDXL
@@ -246,7 +246,7 @@ def _command(folder: Path, *launcher: str, steps: int = 3) -> list[str]:
     prompts.write_text("\n".join(p.text for p in PROMPTS))
     sampler = f"ddim(steps={steps}, eta=1)"
     return [sys.executable, *launcher, "-m", "harness", "generate", "--model", "gmm",
-            "--sampler", sampler, "--prompts", str(prompts), "--seeds", "0-2",
+            "--sampler", sampler, "--prompts", str(prompts), "--seeds", "0-8",
             "--out", str(folder)]  # fmt: skip
 
 

@@ -9,12 +9,15 @@ import time
 from datetime import timedelta
 from pathlib import Path
 
+import accelerate.utils
 import pytest
 import torch
 from torch.distributed import TCPStore
 
 from harness.core.errors import HarnessError
-from harness.runs.workers import Ranks, default_workers, parse_part, pick_device, run_child
+from harness.runs.devices import default_workers, pick_device
+from harness.runs.ranks import Ranks, parse_part
+from harness.runs.workers import run_child
 
 
 def _ranks(count: int) -> list[Ranks]:
@@ -57,19 +60,28 @@ def test_one_process_alone_takes_everything() -> None:
 def test_each_rank_has_its_own_gpu(
     wanted: str | None, rank: int, device: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(accelerate.utils, "is_cuda_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 8)
     assert pick_device(wanted, rank) == device
 
 
 def test_workers_by_device(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(accelerate.utils, "is_cuda_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 8)
     assert [default_workers(device) for device in (None, "cuda", "cuda:3")] == [8, 8, 1]
-    with pytest.raises(HarnessError, match="sees 8 GPUs"):
+    with pytest.raises(HarnessError, match="sees 8 of them"):
         pick_device("cuda:12")
-    with pytest.raises(HarnessError, match="unknown device 'mps'"):
-        pick_device("mps")
+    with pytest.raises(HarnessError, match="unknown device 'tpu'"):
+        pick_device("tpu")
+
+
+@pytest.mark.parametrize("kind", ["xpu", "mps"])
+def test_devices_that_are_not_here(kind: str) -> None:
+    with pytest.raises(HarnessError, match=f"device {kind} was asked for, but torch sees none"):
+        pick_device(kind)
+    for text in ("cuda:x", "cpu:1", ""):
+        with pytest.raises(HarnessError, match="unknown device"):
+            pick_device(text)
 
 
 def test_static_parts() -> None:

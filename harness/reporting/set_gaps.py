@@ -1,0 +1,65 @@
+"""Differences of a survey's set scores, such as FID, from the baselines: a table, and verdicts."""
+
+from __future__ import annotations
+
+from harness.reporting import words
+from harness.reporting.page import Table, by_metric
+from harness.store.comparison_tables import MetricInfo
+from harness.store.survey_table import Row, SetGap, SurveyTable
+
+
+def set_gaps(survey: SurveyTable) -> Table:
+    """A row a set metric, run and setting: the difference, raw and corrected, and its verdict."""
+
+    def rows(metric: MetricInfo) -> list[list[str]]:
+        return [
+            _cells(row, gap)
+            for row in survey.rows
+            for gap in row.set_gaps
+            if gap.metric == metric.name
+        ]
+
+    return Table(
+        "Differences of whole sets from the baseline",
+        ["run", "at", "baseline's NFE", "difference", "corrected", "verdict"],
+        by_metric(survey.metrics, rows),
+        "Run minus baseline over the same images. Corrected: without the bias of few images, which "
+        "unequal spread of the two sides leaves in a difference of Frechet distances; the verdict "
+        "goes by its 95 % interval, a jackknife over blocks of prompts.",
+        frozenset({"at", "verdict"}),
+    )
+
+
+def _cells(row: Row, gap: SetGap) -> list[str]:
+    raw = words.NONE if gap.difference is None else words.number(gap.difference, signed=True)
+    return [
+        row.label,
+        words.setting(gap.setting),
+        words.count(gap.nfe),
+        raw,
+        words.estimate(gap.corrected_difference, signed=True),
+        gap.verdict,
+    ]
+
+
+def set_verdicts(survey: SurveyTable) -> list[str]:
+    """A sentence a set metric and setting on which runs are better, worse or neither."""
+    found: dict[tuple[str, str], dict[str, list[str]]] = {}
+    for metric in survey.metrics:
+        for row in survey.rows:
+            known = {rate.setting for rate in row.rates}  # without the points of a curve
+            for gap in row.set_gaps:
+                if gap.metric == metric.name and gap.setting in known:
+                    verdicts = found.setdefault((gap.setting, metric.label), {})
+                    verdicts.setdefault(gap.verdict, []).append(row.label)
+    return [
+        f"At {words.setting(setting)}, on {label}: {_listed(verdicts)}."
+        for (setting, label), verdicts in found.items()
+        if set(verdicts) != {"undefined"}
+    ]
+
+
+def _listed(verdicts: dict[str, list[str]]) -> str:
+    order = ("better", "worse", "undecided", "undefined")
+    named = [f"{v}: {', '.join(verdicts[v])}" for v in order if v in verdicts]
+    return "; ".join(named)
