@@ -64,6 +64,11 @@ def test_a_merged_lora_is_scale_times_b_a(flux_folder: Path, flux_lora: Path) ->
     own = plain.net.get_submodule(_LAYER).weight + 0.8 * b @ a
     torch.testing.assert_close(merged.net.get_submodule(_LAYER).weight, own)
     assert not torch.allclose(_output(plain), _output(merged), atol=1e-3)
+    variants = plain.variants({"strong": {"lora": str(flux_lora), "scale": 0.8}})  # as W2SD's
+    strong = variants["strong"]
+    strong.encode, strong.latent_shape = plain.encode, plain.latent_shape
+    torch.testing.assert_close(_output(strong), _output(merged), atol=1e-5, rtol=1e-5)
+    assert not torch.allclose(_output(plain), _output(merged), atol=1e-3)
 
 
 def test_a_lora_of_stable_diffusion_is_merged_as_well() -> None:

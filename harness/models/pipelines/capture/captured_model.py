@@ -124,9 +124,9 @@ class CapturedModel(PipelineModel):
                 "is not what it is given for one, twice"
             ) from None
 
-    def _first_calls(self, question: Mapping[str, Any]) -> list[NetworkCall]:
+    def _first_calls(self, question: Mapping[str, Any], *, warn: bool = False) -> list[NetworkCall]:
         """The network's calls up to the pipeline's first step, which it goes without."""
-        (step,) = watch(self.pipeline, self.part, question, self._silence, 1)
+        (step,) = watch(self.pipeline, self.part, question, self._silence, 1, warn=warn)
         return step.calls
 
     def _number(self, kind: str, text: Any) -> int:
@@ -146,7 +146,8 @@ class CapturedModel(PipelineModel):
         question = self.question(what, 2, negative=negative)
         branch = reading.uncond if away else reading.cond
         assert branch is not None
-        return self._row(self._first_calls(question)[branch.call].inputs, branch)
+        calls = self._first_calls(question, warn=True)  # of prompts that are cut, say
+        return self._row(calls[branch.call].inputs, branch)
 
     def _row(self, inputs: dict[str, Any], branch: Branch) -> Captured:
         axes = self._axes[branch.call]

@@ -121,12 +121,12 @@ class HollowEncoder(torch.nn.Module):
         super().__init__()
         self.config = kind.config_class.from_pretrained(str(folder))
         text = getattr(self.config, "text_config", None) or self.config
-        self._width = next(
-            int(getattr(text, name))
-            for name in ("hidden_size", "d_model", "n_embd")
-            if hasattr(text, name)
-        )
-        self._layers = int(getattr(text, "num_hidden_layers", None) or text.num_layers)
+        widths = [getattr(text, name, None) for name in ("hidden_size", "d_model", "n_embd")]
+        if not (width := next((one for one in widths if one), None)):
+            raise HarnessError(f"{folder}: {kind.__name__} is no text encoder that is understood")
+        self._width = int(width)
+        layers = getattr(text, "num_hidden_layers", None) or getattr(text, "num_layers", None)
+        self._layers = int(layers or 0)
         self._tokens_first = kind.__module__.startswith("diffusers.")  # as ChatGLM's are
         projects = kind.__name__.endswith("WithProjection")
         self._projection = int(text.projection_dim) if projects else None

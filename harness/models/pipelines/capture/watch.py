@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -64,11 +64,13 @@ def watch(
     answer: Answer,
     steps: int,
     follow: Callable[[torch.Tensor], torch.Tensor] = lambda sample: sample,
+    *,
+    warn: bool = False,
 ) -> list[WatchedStep]:
     """The first `steps` steps of `pipeline(**question)`, whose network `part` answers `answer`.
 
     `follow` gives the next state from a state. The pipeline goes no further, and nothing of it is
-    changed.
+    changed. `warn`: its own warnings are shown.
     """
     seen: list[WatchedStep] = []
     calls: list[NetworkCall] = []
@@ -88,13 +90,13 @@ def watch(
         return as_step(follow(sample), kwargs)
 
     with answering(pipeline, part, forward), stepping(pipeline, step):
-        _run(pipeline, question)
+        _run(pipeline, question, warn=warn)
     return seen
 
 
-def _run(pipeline: Any, question: Mapping[str, Any]) -> None:
+def _run(pipeline: Any, question: Mapping[str, Any], *, warn: bool = False) -> None:
     """Call the pipeline, until something in it has seen enough."""
-    with quiet(), suppress(_Enough):
+    with nullcontext() if warn else quiet(), suppress(_Enough):
         pipeline(**question)
 
 
