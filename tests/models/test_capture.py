@@ -96,8 +96,11 @@ def _theirs(pair: Pair, row: int, steps: int, output: str) -> tuple[Any, int]:
 
     question = model.question(3 + 4 * row if model.classes else PROMPTS[row], steps)
     counting = getattr(pipeline, model.part).register_forward_pre_hook(count, with_kwargs=True)
-    with our_noise(pipeline, model.reading.noise, _noise(model, [row])()) as more:
-        made = pipeline(**question | more | {"output_type": output})[0]
+    own, noise = model.reading.noise, _noise(model, [row])()
+    if own.latents is not None:  # as users give it
+        question["latents"] = own.latents.arranged(noise)
+    with our_noise(pipeline, own, noise):
+        made = pipeline(**question | {"output_type": output})[0]
     counting.remove()
     return made, sum(rows)
 
@@ -124,6 +127,17 @@ def test_latents_pictures_and_evaluations_are_the_pipelines_own(
     assert float(pictures.float().std()) > 1
     assert model.record["self-check"]["error"] < 1e-5  # what docs/models.md says of every class
     assert f"`{model.plan.form.name}`" in PAGE
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+@pytest.mark.parametrize("name", ["flux", "z-image", pytest.param("lcm", marks=pytest.mark.slow)])
+def test_in_half_precision_it_agrees_to_rounding(
+    name: str, dtype: str, pair: Callable[[str], Pair]
+) -> None:
+    model: Any = load(str(pair(name).folder), dtype=dtype, size=SIZE)
+    check = model.record["self-check"]
+    assert check["error"] < check["tolerance"] / 4
+    assert model.dtype == getattr(torch, dtype)
 
 
 def _runs(model: Any) -> list[str]:
