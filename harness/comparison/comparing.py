@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 import pandas as pd
 
 from harness.comparison import human_votes, pairs, rating
+from harness.comparison.categories import check_population
 from harness.comparison.cost import run_cost
 from harness.comparison.guidance_scales import guided_run, run_guidance
 from harness.comparison.resampling import resampled_means
@@ -19,12 +20,15 @@ from harness.metrics.base import PromptMetric
 from harness.store import files
 from harness.store.comparison_tables import (
     CANDIDATE,
+    POPULATIONS,
     ComparisonTables,
     MetricInfo,
     Primary,
     RunFacts,
     RunScore,
 )
+from harness.store.curve_rule import GUIDANCE_CURVE
+from harness.store.equal_pictures import same_pictures
 from harness.store.results import Mean, Result
 from harness.store.run import Run
 from harness.store.votes import HUMAN, Votes
@@ -45,6 +49,8 @@ def compare(
     margin: float | None = None,
     votes: Votes | None = None,
     same: Mapping[str, str] | None = None,
+    population: str = POPULATIONS[0],
+    finish: Callable[[ComparisonTables], ComparisonTables] = lambda tables: tables,
 ) -> ComparisonTables:
     """Compare `candidate` with every baseline and write `compare/` below `out`.
 
@@ -61,18 +67,18 @@ def compare(
     `decisions.verdict`. `votes` are people's on pairs of images, where the metric HUMAN is among
     `metrics` and there is one baseline: only pairs with a vote count on it, and the share of votes
     decides each. `same` names those of the comparisons that are not made because their baseline is
-    the very run of another one.
+    the very run of another one. `population` is what the results over all categories speak of, see
+    POPULATIONS: with `categories` their intervals and p-values are clustered by category, and the
+    verdicts come from these. `finish` makes of the tables what is written.
 
     Raises HarnessError without metrics or baselines, for a baseline that is the candidate's own
     folder, for runs without scores of the images that they hold or with scores by another version
-    of a metric, without common items, different texts for one prompt id or different noise, and for
-    a set score of another run.
+    of a metric, without common items, different texts for one prompt id or different noise, for
+    a set score of another run, and where categories are no population: too few, or shared noise.
     """
     present = {name: run for name, run in baselines.items() if run is not None}
     _check(candidate, present, metrics, set_scores)
     _check_declared(primary, margin, baselines, metrics)
-    for run in present.values():
-        check_same_noise(candidate, run)
     sides = {CANDIDATE: candidate, **present}
     read = [metric for metric in metrics if metric != HUMAN]
     scored = {n: pairs.read_items(run, read, items, by_prompt) for n, run in sides.items()}
@@ -81,6 +87,8 @@ def compare(
     tabled = {name: side.items for name, side in scored.items()}
     if HUMAN in metrics:
         tabled = human_votes.with_votes(tabled, votes or {})
+    named = tabled[CANDIDATE]["category"].fillna("").unique()
+    check_population(population, named, candidate.spec.noise_key, POPULATIONS)
     plain = guided_run([*present.values()])
     runs = {
         name: _facts(run, scored[name], None if run is plain else plain)
@@ -99,7 +107,7 @@ def compare(
             frame = pairs.outcomes(joined, metric, name)
             paired.append(frame)
             role = "primary" if (metric.name, name) == decides else "exploratory"
-            results.extend(rating.results(frame, joined, metric, shared, role, margin))
+            results.extend(rating.results(frame, joined, metric, shared, role, margin, population))
     why = {name: (absent or {}).get(name, "no baseline run") for name in baselines}
     result = ComparisonTables(
         runs=runs,
@@ -113,9 +121,33 @@ def compare(
         primary=primary,
         margin=margin,
         same=same,
+        population=population,
+        equal=_equal(candidate, present, scored, items),
     )
+    result = finish(result)
     result.save(out)
     return result
+
+
+def _equal(
+    candidate: Run,
+    baselines: Mapping[str, Run],
+    scored: Mapping[str, pairs.Scored],
+    items: Collection[str] | None,
+) -> list[str]:
+    """The baselines of the very same pictures, which are read where all scores are the same."""
+
+    def scores(name: str) -> pd.DataFrame:
+        frame = scored[name].items
+        values = [column for column in frame if str(column).startswith("value:")]
+        return frame.set_index("item_id")[values].sort_index()
+
+    own = scores(CANDIDATE)
+    return [
+        name
+        for name, run in baselines.items()
+        if own.equals(scores(name)) and same_pictures(candidate, run, items)
+    ]
 
 
 def tabulate(
@@ -171,6 +203,8 @@ def _check(
                 f"the runs were scored on {name!r} by different versions, or weights, of it: "
                 "evaluate all of them first (harness evaluate)"
             )
+    for run in baselines.values():
+        check_same_noise(candidate, run)
 
 
 def _check_declared(
@@ -185,8 +219,8 @@ def _check_declared(
         return
     if primary.metric not in (names := [metric.name for metric in metrics]):
         raise unknown("metric", primary.metric, names, "the declared primary result")
-    if primary.comparison not in baselines:
-        raise unknown("comparison", primary.comparison, baselines, "the declared primary result")
+    if primary.comparison not in (known := {*baselines, GUIDANCE_CURVE}):
+        raise unknown("comparison", primary.comparison, known, "the declared primary result")
 
 
 def check_same_metrics(candidate: Run, baseline: Run, a: pairs.Scored, b: pairs.Scored) -> None:

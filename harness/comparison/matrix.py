@@ -95,9 +95,12 @@ def _duels(
     """Both orders of each pair; the second is the first mirrored."""
     for (a, b), each in joined.items():
         result = rating.result(each, metric, f"{a} vs {b}")
+        alike = None if category else rating.over_categories(each)["heterogeneity_p"]
+        decided, share = result.decided, result.decided_share
         about, rate, gap = (result.pairs, result.p_value), result.winning_rate, result.difference
-        yield Duel(metric.name, category, a, b, *about, rate, gap)
-        yield Duel(metric.name, category, b, a, *about, rate.turned(1), gap.turned(0))
+        yield Duel(metric.name, category, a, b, *about, rate, gap, decided, share, alike)
+        other = (rate.turned(1), gap.turned(0), decided.turned(1))
+        yield Duel(metric.name, category, b, a, *about, *other, share, alike)
 
 
 def _ranks(

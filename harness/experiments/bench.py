@@ -47,6 +47,8 @@ def run_bench(order: Order, candidate: Call | PlannedRun, say: Say) -> tuple[Com
         order.fairness,
         declared(order.benchmark, metrics),
         order.benchmark.margin,
+        population=order.benchmark.population,
+        planned=order.planned,
     )
     return compared(experiment, say), contest.runs[CANDIDATE].path
 

@@ -28,7 +28,8 @@ class Order:
 
     `sampler` is the one candidate's text, None where the benchmark has several; without `baseline`
     nothing is compared. Runs lie below `results`. `known` caches what was parsed and planned;
-    orders that are made from this one by `replace` share it.
+    orders that are made from this one by `replace` share it. `as_declared`: the prompts are the
+    benchmark's, or a split of them.
     """
 
     benchmark: Benchmark
@@ -48,6 +49,7 @@ class Order:
     settings: Settings
     fairness: Fairness
     known: dict[Any, Any] = field(default_factory=dict, repr=False)
+    as_declared: bool = True
 
     def _once(self, key: Any, make: Callable[[], T]) -> T:
         """The cached value of `key`, made at the first request."""
@@ -82,6 +84,20 @@ class Order:
                 self.prompts, limit=self.limit, column=self.column, folder=self.prompts_folder
             ),
         )
+
+    @property
+    def planned(self) -> int | None:
+        """How many images the benchmark declares of a run: its prompts by its seeds.
+
+        None for prompts of the user's, and where no primary result is declared. Of one split it is
+        the split's.
+        """
+        benchmark = self.benchmark
+        if not self.as_declared or benchmark.primary is None:
+            return None
+        whole = replace(self, limit=benchmark.limit, known={})
+        prompts = (self if self.limit == benchmark.limit else whole).prompt_set.prompts
+        return len(prompts) * len(parse_seeds(benchmark.seeds))
 
     @property
     def root(self) -> str:
@@ -130,5 +146,6 @@ def make_order(sampler: str | None = None, **given: Any) -> Order:
         results=options.results,
         settings=settings,
         fairness=Fairness(options.match, options.match_guidance, curve),
+        as_declared=options.prompts in (None, benchmark.prompts),
     )
     return replace(order, baseline=order.read(baseline)) if baseline else order

@@ -10,8 +10,10 @@ from pathlib import Path
 
 from harness import evaluation
 from harness.comparison.comparing import compare, tabulate
+from harness.comparison.guidance_curve import with_curve
 from harness.comparison.matrix import compare_all
 from harness.comparison.same_noise import check_same_noise
+from harness.comparison.sequential import with_looks
 from harness.core.call import Call
 from harness.core.errors import HarnessError
 from harness.metrics.base import Metric, PromptMetric, SetMetric, checks, make_metrics
@@ -83,12 +85,24 @@ def compare_runs(
     margin: float | None = None,
     votes: Votes | None = None,
     same: Mapping[str, str] | None = None,
+    population: str = tables.POPULATIONS[0],
+    planned: int | None = None,
+    curve_of: str | None = None,
 ) -> ComparisonTables:
     """Compare evaluated runs on item metrics, with their set scores beside; writes `compare/`.
 
     `items` are the ids to compare; None: all that the runs have in common. `set_scores` of the same
-    items, shared by several comparisons. For the others see `comparison.compare`.
+    items, shared by several comparisons. `planned` is how many images a run was declared to have;
+    `curve_of` the id of the run whose guidance curve the baselines are, which the candidate is then
+    judged against as a whole, too. For the others see `comparison.compare`.
+
+    What was looked at is logged beside the candidate: see `store.looks`.
     """
+
+    def finish(compared: ComparisonTables) -> ComparisonTables:
+        whole = with_curve(compared) if curve_of is not None else compared
+        return with_looks(whole, planned, curve_of)
+
     single = item_infos(metrics)
     if metrics and not single and votes is None:
         named = ", ".join(str(metric.call) for metric in metrics)
@@ -120,6 +134,8 @@ def compare_runs(
         margin=margin,
         votes=votes,
         same=same,
+        population=population,
+        finish=finish,
     )
 
 

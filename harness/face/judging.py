@@ -202,8 +202,9 @@ def compare(
     `metrics` default to all metrics of single images, without parameters, that every run has been
     scored on. Tables lie in `out` (default: the candidate's folder). `fair` also makes the baseline
     at equal cost and equal guidance, with the options after it, as `bench` does; `matrix` compares
-    each run with each other one. Raises HarnessError for runs that cannot be compared, and
-    where scores are missing.
+    each run with each other one. A comparison leaves its n and p in the candidate's `looks/`, but
+    for a matrix: one of more images later says that it is the second look. Raises HarnessError for
+    runs that cannot be compared, and where scores are missing.
     """
     run = run_of(candidate)
     given = [baseline] if isinstance(baseline, Run | str | Path) else baseline

@@ -19,7 +19,7 @@ from harness.engine.resolve import source_of
 from harness.models.pipelines.loading_options import PLACEMENT
 from harness.runs.devices import default_workers, pick_device
 from harness.runs.plan import PlannedRun, registered_here, unscaled
-from harness.store.run import MODEL_AT, NO_GUIDANCE, Run
+from harness.store.run import AS_SAMPLED, MODEL_AT, NO_GUIDANCE, Run
 
 
 @dataclass(frozen=True)
@@ -66,6 +66,8 @@ def open_run(job: PlannedRun, folder: str, settings: Settings) -> Run:
         made_with[NO_GUIDANCE] = reason
     placed = {name: job.model.params.get(name) for name in PLACEMENT}
     made_with |= {f"model {name}": str(value) for name, value in placed.items() if value}
+    if job.remark:
+        made_with[AS_SAMPLED] = job.remark
     if source:
         made_with["sampler file"] = source.path
     run = Run.create(folder, job.spec, resolved, made_with)

@@ -84,6 +84,31 @@ RATES = {
     "crossed_high": "float64",
     "crossed_prompts": "int64",
     "crossed_reason": "string",
+    "decided": "float64",  # wins over wins and losses: see comparison.decided_pairs
+    "decided_low": "float64",
+    "decided_high": "float64",
+    "decided_prompts": "int64",  # prompts with a pair that does not tie
+    "decided_reason": "string",
+    "heterogeneity_p": "float64",  # of "all categories have one rate"; null in one category
+    "heterogeneity_method": "string",
+    "clustered": "float64",  # winning rate with the interval over categories as a sample
+    "clustered_low": "float64",
+    "clustered_high": "float64",
+    "clustered_p": "float64",
+    "categories": "int64",  # categories with a pair that counts; 0 in one category
+    "clustered_reason": "string",
+    "shrunken": "float64",  # of one category: its rate drawn towards that of all
+    "shrunken_low": "float64",
+    "shrunken_high": "float64",
+    "shrunken_prompts": "int64",
+    "shrunken_reason": "string",
+    "without": "float64",  # of one category: the winning rate of all others together
+    "without_low": "float64",
+    "without_high": "float64",
+    "without_prompts": "int64",
+    "without_reason": "string",
+    "without_p": "float64",
+    "without_verdict": "string",
 }
 """`winning_rates.parquet`: one row a comparison, metric and category, and one over all."""
 
@@ -179,6 +204,10 @@ class Estimate:
         return replace(less, low=less.high, high=less.low)
 
 
+UNKNOWN = Estimate(None, None, None, 0)
+"""An estimate of nothing."""
+
+
 @dataclass(frozen=True)
 class WinningRate(Estimate):
     """A winning rate in [0, 1]; `effective` is how many coin flips have an interval this wide."""
@@ -207,6 +236,10 @@ class Result(TableRow):
         "effect": "difference_prompts",
         "correlation": "difference_prompts",
         "crossed": "crossed_prompts",
+        "decided": "decided_prompts",
+        "clustered": "categories",
+        "shrunken": "shrunken_prompts",
+        "without": "without_prompts",
     }
 
     comparison: str
@@ -239,6 +272,20 @@ class Result(TableRow):
     effect: Estimate
     correlation: Estimate
     crossed: Estimate
+    decided: Estimate = UNKNOWN
+    heterogeneity_p: float | None = None
+    heterogeneity_method: str | None = None
+    clustered: Estimate = UNKNOWN
+    clustered_p: float | None = None
+    shrunken: Estimate = UNKNOWN
+    without: Estimate = UNKNOWN
+    without_p: float | None = None
+    without_verdict: str | None = None
+
+    @property
+    def decided_share(self) -> float | None:
+        """The share of pairs that do not tie; null without pairs."""
+        return (self.wins + self.losses) / self.pairs if self.pairs else None
 
     @property
     def primary(self) -> bool:

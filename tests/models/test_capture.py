@@ -155,6 +155,7 @@ def _runs(model: Any) -> list[str]:
         "zigzag(steps=4, guidance=4)",
         "w2sd(steps=4, guidance=4, strong_guidance=4, weak_guidance=1)",
         f"restart(steps=5, guidance=4, intervals={middle})",
+        f"ddim(steps=4, guidance=4{', shift=2' if flow else ', spacing=karras'})",
         f"ddim(steps=4, guidance=4, interval=[0.3, 30]{norm})",
     ]
 

@@ -11,7 +11,13 @@ from typing import Any
 import torch
 
 from harness.core.errors import HarnessError, first_line
-from harness.models.ladders import check_ladder, check_range, choose_spacing, karras_ladder
+from harness.models.ladders import (
+    GRIDS_OF_LEVELS,
+    check_ladder,
+    check_range,
+    choose_spacing,
+    ladder_of_levels,
+)
 from harness.models.pipelines.flow import FlowSchedule
 from harness.models.pipelines.noise_schedule import DiscreteSchedule
 from harness.models.pipelines.pipeline_model import Schedule
@@ -134,6 +140,14 @@ class CapturedFlow(CapturedSchedule):
             return None
         return flow.flip(0).contiguous(), own.flip(0).contiguous()
 
+    def ladder(
+        self, steps: int, *args: Any, shift: float | None = None, **kwargs: Any
+    ) -> torch.Tensor:
+        """As `CapturedSchedule.ladder`; `shift` replaces the pipeline's own."""
+        if shift is not None:
+            kwargs["shift"] = shift
+        return super().ladder(steps, *args, **kwargs)
+
     def levels(self, timed: Any) -> torch.Tensor:
         flow = torch.unique_consecutive(timed.sigmas.double().cpu()).clamp(max=_FIRST)
         return flow / (1 - flow)
@@ -228,11 +242,12 @@ class EdmBase:
         sigma_max: float | None = None,
         rho: float | None = None,
     ) -> torch.Tensor:
-        """The sigmas [steps+1] of a run, even in sigma^(1/rho), then 0."""
-        choose_spacing(spacing, "karras", ["karras"], rho, "an EDM scheduler")
+        """The sigmas [steps+1] of a run, by default even in sigma^(1/rho), then 0."""
+        spacing = choose_spacing(spacing, "karras", GRIDS_OF_LEVELS, rho, "an EDM scheduler")
         low, high = sigma_min or self._low, sigma_max or self._high
         check_range(low, high, self._low, self._high)
-        return karras_ladder(steps, low, high, rho or self._rho, 0.0)
+        own = self._rho if spacing == "karras" else None
+        return ladder_of_levels(spacing, steps, low, high, rho or own, 0.0)
 
 
 def captured_schedule(
