@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 
 import pandas as pd
 
-from harness.comparison import human_votes, pairs, rating
+from harness.comparison import agreement, best_of, human_votes, pairs, rating
 from harness.comparison.categories import check_population
 from harness.comparison.cost import run_cost
 from harness.comparison.guidance_scales import guided_run, run_guidance
@@ -19,6 +19,7 @@ from harness.core.errors import HarnessError, unknown
 from harness.metrics.base import PromptMetric
 from harness.store import files
 from harness.store.comparison_tables import (
+    BEST_OF,
     CANDIDATE,
     POPULATIONS,
     ComparisonTables,
@@ -29,7 +30,7 @@ from harness.store.comparison_tables import (
 )
 from harness.store.curve_rule import GUIDANCE_CURVE
 from harness.store.equal_pictures import same_pictures
-from harness.store.results import Mean, Result
+from harness.store.results import Agreement, Mean, Result
 from harness.store.run import Run
 from harness.store.votes import HUMAN, Votes
 
@@ -51,6 +52,8 @@ def compare(
     same: Mapping[str, str] | None = None,
     population: str = POPULATIONS[0],
     finish: Callable[[ComparisonTables], ComparisonTables] = lambda tables: tables,
+    rival: best_of.Rival | str | None = None,
+    opinions: Mapping[str, Votes] | None = None,
 ) -> ComparisonTables:
     """Compare `candidate` with every baseline and write `compare/` below `out`.
 
@@ -69,7 +72,10 @@ def compare(
     decides each. `same` names those of the comparisons that are not made because their baseline is
     the very run of another one. `population` is what the results over all categories speak of, see
     POPULATIONS: with `categories` their intervals and p-values are clustered by category, and the
-    verdicts come from these. `finish` makes of the tables what is written.
+    verdicts come from these. `finish` makes of the tables what is written. `rival` adds a
+    comparison with the best of several pictures of a cheaper run, or as a text why there is none:
+    see `best_of.contest`. `opinions` are people's votes by comparison, with which the metrics are
+    said to agree or not: see `agreement`.
 
     Raises HarnessError without metrics or baselines, for a baseline that is the candidate's own
     folder, for runs without scores of the images that they hold or with scores by another version
@@ -82,8 +88,8 @@ def compare(
     sides = {CANDIDATE: candidate, **present}
     read = [metric for metric in metrics if metric != HUMAN]
     scored = {n: pairs.read_items(run, read, items, by_prompt) for n, run in sides.items()}
-    for name, run in present.items():
-        check_same_metrics(candidate, run, scored[CANDIDATE], scored[name])
+    for name in present:
+        pairs.check_same_metrics(scored[CANDIDATE], scored[name])
     tabled = {name: side.items for name, side in scored.items()}
     if HUMAN in metrics:
         tabled = human_votes.with_votes(tabled, votes or {})
@@ -98,6 +104,7 @@ def compare(
     decides = primary and (primary.metric, same.get(primary.comparison, primary.comparison))
     paired: list[pd.DataFrame] = []
     results: list[Result] = []
+    agreements: list[Agreement] = []
     for name in present:
         join = pairs.join if candidate.paired and present[name].paired else pairs.cross
         joined = join(tabled[CANDIDATE], tabled[name], (candidate.path, present[name].path))
@@ -108,21 +115,28 @@ def compare(
             paired.append(frame)
             role = "primary" if (metric.name, name) == decides else "exploratory"
             results.extend(rating.results(frame, joined, metric, shared, role, margin, population))
+        if votes_on := (opinions or {}).get(name):
+            agreements += agreement.agreements(joined, votes_on, results, metrics, name, shared)
     why = {name: (absent or {}).get(name, "no baseline run") for name in baselines}
+    more = best_of.Contested()
+    if rival is not None:
+        more = best_of.contest(rival, scored[CANDIDATE], metrics, items, by_prompt, margin)
     result = ComparisonTables(
-        runs=runs,
+        runs=runs | more.runs,
         metrics=list(metrics),
-        pairs=pd.concat(paired, ignore_index=True),
-        results=results,
+        pairs=pd.concat([*paired, *more.pairs], ignore_index=True),
+        results=results + more.results,
         means=mean_scores(runs, tabled, metrics),
         set_results=set_results(runs, set_scores),
-        absent={name: why[name] for name in why if name not in present and name not in same},
+        absent={name: why[name] for name in why if name not in present and name not in same}
+        | more.absent,
         commands=list(commands),
         primary=primary,
         margin=margin,
         same=same,
         population=population,
         equal=_equal(candidate, present, scored, items),
+        agreements=agreements,
     )
     result = finish(result)
     result.save(out)
@@ -184,8 +198,8 @@ def _check(
         raise HarnessError("nothing to compare: name at least one metric that scores single images")
     if not baselines:
         raise HarnessError("nothing to compare with: there is no baseline run")
-    if CANDIDATE in baselines:
-        raise HarnessError(f"a comparison cannot be called {CANDIDATE!r}: choose another name")
+    if reserved := {CANDIDATE, BEST_OF} & baselines.keys():
+        raise HarnessError(f"a comparison cannot be called {min(reserved)!r}: choose another name")
     if any(files.same_place(candidate.path, run.path) for run in baselines.values()):
         raise HarnessError(
             f"{candidate.path} would be compared with itself: name another run as baseline"
@@ -221,12 +235,3 @@ def _check_declared(
         raise unknown("metric", primary.metric, names, "the declared primary result")
     if primary.comparison not in (known := {*baselines, GUIDANCE_CURVE}):
         raise unknown("comparison", primary.comparison, known, "the declared primary result")
-
-
-def check_same_metrics(candidate: Run, baseline: Run, a: pairs.Scored, b: pairs.Scored) -> None:
-    for metric, identity in a.identities.items():
-        if identity != b.identities[metric]:
-            raise HarnessError(
-                f"{candidate.path} and {baseline.path} were scored on {metric!r} by different "
-                "versions, or weights, of it: evaluate both first (harness evaluate)"
-            )

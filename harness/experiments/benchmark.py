@@ -91,6 +91,14 @@ class DeclaredResult(BaseModel):
     comparison: Annotated[str, AfterValidator(_comparison)]
 
 
+class BestOf(BaseModel):
+    """The metric that chooses the best of several pictures of the baseline; not the judges'."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    verifier: str
+
+
 def _candidate(given: Any) -> Any:
     return {"sampler": given} if isinstance(given, str) else given
 
@@ -114,6 +122,9 @@ class Benchmark(BaseModel):
     an interval within it is called equivalent. `population` is what results over all prompts speak
     of: prompts like these, in these categories, or with `categories` categories like these, of
     which there must be five; intervals, p-values and verdicts are then clustered by category.
+    `best_of` also compares with the cheapest rival: as
+    many pictures of the baseline as cost no more than the candidate's, of which a metric keeps
+    the best.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -140,6 +151,7 @@ class Benchmark(BaseModel):
     margin: Annotated[float, Field(gt=0, lt=0.5)] | None = None
     tiny: dict[str, Any] = {}
     population: Literal["prompts", "categories"] = "prompts"
+    best_of: BestOf | None = None
 
     @model_validator(mode="after")
     def _one_or_several(self) -> Benchmark:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from harness.comparison.best_of import Rival
 from harness.comparison.categories import check_population
 from harness.core.call import Call, parse_call
 from harness.core.errors import HarnessError
@@ -27,9 +28,10 @@ from harness.experiments.fair_baselines import (
 )
 from harness.experiments.inputs import Say
 from harness.experiments.pricing import FairPair
+from harness.experiments.rivals import make_rival
 from harness.experiments.scoring import SetScores, compare_runs
 from harness.experiments.stages import evaluate_missing, generate_missing
-from harness.metrics.base import METRICS, Metric, SetMetric, make_metric
+from harness.metrics.base import METRICS, ItemMetric, Metric, SetMetric, checks, make_metric
 from harness.runs.folder import Settings, open_run
 from harness.runs.plan import PlannedRun, Planner
 from harness.store import comparison_tables as tables
@@ -78,6 +80,9 @@ class Experiment:
     With `alone`, matched guidance alone is compared, too, without matched cost. `population` is
     what results speak of, see POPULATIONS: a HarnessError where there are too few categories.
     `planned` is how many images a run was declared to have, where a primary result was.
+    `verifier` chooses
+    the best of several pictures of each baseline as it is, for one comparison more; as a text, why
+    nothing does.
     """
 
     contests: list[Contest]
@@ -91,6 +96,7 @@ class Experiment:
     alone: bool = True
     population: str = tables.POPULATIONS[0]
     planned: int | None = None
+    verifier: ItemMetric | str | None = None
     set_scores: SetScores = field(init=False)
 
     def __post_init__(self) -> None:
@@ -118,6 +124,9 @@ class Experiment:
         if self.metrics:
             calls = [metric.call for metric in self.metrics]
             evaluate_missing(list(runs.values()), calls, self.settings)
+        if isinstance(self.verifier, ItemMetric):
+            chosen = {c.runs[OWN].path: c.runs[OWN] for c in self.contests if OWN in c.runs}
+            evaluate_missing(list(chosen.values()), [self.verifier.call], self.settings)
         for contest in self.contests:
             if self.paired and OWN in contest.runs:
                 self._compare(contest)
@@ -184,6 +193,7 @@ class Experiment:
             absent=absent,
             primary=self.primary,
             same=fair.same,
+            rival=self._rival(runs[OWN]),
         )
         if points := {name: runs[name] for name in fair.points}:
             contest.along = against(
@@ -197,6 +207,13 @@ class Experiment:
     def _along_decides(self) -> bool:
         """Whether the declared result is that against the guidance curve."""
         return self.primary is not None and self.primary.comparison == GUIDANCE_CURVE
+
+    def _rival(self, own: Run) -> Rival | str | None:
+        """The best of several pictures of the baseline as it is, or why there is none."""
+        if not isinstance(self.verifier, ItemMetric):
+            return self.verifier
+        reason = checks([self.verifier], own.spec).get(self.verifier.label)
+        return reason or make_rival(own, self.verifier, self.metrics, self.fairness.unit)
 
 
 def planned_pair(

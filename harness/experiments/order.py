@@ -14,6 +14,8 @@ from harness.experiments.benchmark import Benchmark
 from harness.experiments.fair_baselines import Fairness
 from harness.experiments.inputs import names_of, seeds_text, size_of
 from harness.experiments.options import Options, curve_weights
+from harness.experiments.rivals import usable_verifier
+from harness.metrics.base import ItemMetric, Metric
 from harness.prompts.base import PromptSet, load_prompts
 from harness.prompts.split import with_split
 from harness.runs.folder import Settings
@@ -74,6 +76,12 @@ class Order:
                 guide=guide,
             ),
         )
+
+    def verifier(self, judges: Sequence[Metric]) -> ItemMetric | str | None:
+        """The metric that chooses the best of several pictures, or why none can; None where the
+        benchmark declares none."""
+        declared = self.benchmark.best_of
+        return usable_verifier(self.read(declared.verifier), judges) if declared else None
 
     @property
     def prompt_set(self) -> PromptSet:

@@ -27,7 +27,7 @@ from harness.experiments.scoring import (
     usable_metrics,
 )
 from harness.experiments.varying import as_text, expand, series_of
-from harness.metrics.base import METRICS, Metric, SetMetric
+from harness.metrics.base import METRICS, ItemMetric, Metric, SetMetric
 from harness.store import files
 from harness.store.comparison_tables import (
     CANDIDATE,
@@ -102,6 +102,7 @@ def run_survey(
         alone=bool(curve) or decides_guided,
         population=benchmark.population,
         planned=order.planned,
+        verifier=order.verifier(metrics),
     )
     experiment.conduct(say, remark)
     table = survey_of(benchmark, experiment, notes)
@@ -210,6 +211,7 @@ def survey_of(benchmark: Benchmark, experiment: Experiment, notes: list[str]) ->
         population=experiment.population,
         categories=len({p.category for one in experiment.shards for p in one.prompts} - {""}),
         margin=experiment.margin,
+        verifier=experiment.verifier.label if isinstance(experiment.verifier, ItemMetric) else None,
     )
 
 
@@ -325,9 +327,10 @@ def _curve_rates(along: ComparisonTables) -> list[Rate]:
 def _found(comparison: ComparisonTables, setting: str, metric: str, compared: str) -> Rate:
     """A winning rate as a survey keeps it, over a run of the cost of `compared`."""
     role = "primary" if comparison.primary == Primary(metric, setting) else "exploratory"
-    nfe, changing = comparison.runs[compared].cost.nfe, comparison.changing(setting, metric)
-    found = Rate.of(comparison.rate(setting, metric), setting, nfe, role, changing)
-    return replace(found, look=comparison.look(setting, metric))
+    facts, changing = comparison.runs[compared], comparison.changing(setting, metric)
+    found = Rate.of(comparison.rate(setting, metric), setting, facts.cost.nfe, role, changing)
+    tries = facts.choice.n if facts.choice else None
+    return replace(found, look=comparison.look(setting, metric), tries=tries)
 
 
 def _equal_rows(runs: Sequence[Run], rows: list[Row], items: Collection[str]) -> list[Row]:
@@ -357,11 +360,12 @@ def _noted(row: Row, first: Row, notes: list[str]) -> Row:
 
 
 def _decided_against(contest: Contest | None) -> str | None:
-    """The baseline run of the declared comparison."""
+    """The baseline run of the declared comparison; of a guidance curve, the one as it is."""
     compared = contest.comparison if contest else None
     if compared is None or compared.primary is None:
         return None
     role = compared.primary.comparison
+    role = OWN if role == GUIDANCE_CURVE else role
     run = compared.runs.get(compared.same.get(role, role))
     return run.path if run else None
 

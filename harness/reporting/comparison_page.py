@@ -16,11 +16,14 @@ from harness.reporting import (
     words,
 )
 from harness.reporting.best_guidance import best_by_metric
+from harness.reporting.cheapest_rival import rival_lines, rival_table
 from harness.reporting.headline import headline
 from harness.reporting.latex import latex_tables
 from harness.reporting.page import Page, Section, Table, Verdict, Viewer
+from harness.reporting.people import agreement_lines, agreement_table
 from harness.store import files
 from harness.store.comparison_tables import (
+    BEST_OF,
     CURVE,
     ComparisonTables,
     holds_comparison,
@@ -42,11 +45,11 @@ def full(comparison: ComparisonTables, out: str) -> Page:
     along, stale = _curve(comparison, out)
     return replace(
         _summary(comparison, along),
-        lines=[*_remarks(comparison), *_about_curve(along, stale)],
+        lines=[*_lines(comparison), *_about_curve(along, stale)],
         sections=_sections(comparison, along),
         subtitle=_subtitle(comparison),
         viewer=Viewer(
-            viewer.viewer_data(comparison),
+            viewer.viewer_data(comparison.without(BEST_OF)),
             viewer.absence(comparison),
             words.label(comparison.metrics[0]),
         ),
@@ -63,16 +66,18 @@ def brief(comparison: ComparisonTables, out: str) -> Page:
             for one in grid.apart()
         ]
     else:
-        shown = tables.winning_rates(comparison).apart()
+        shown = tables.winning_rates(comparison.without(BEST_OF)).apart()
     shown += category_tables.across(comparison).apart(", across categories")[:1]
     if sets := tables.set_scores(comparison):
         shown += sets.apart(" of the whole run")
     page = _summary(comparison, _curve(comparison, out)[0])
-    return replace(page, sections=[Section("", shown)], lines=_remarks(comparison))
+    shown += [one for one in (rival_table(comparison), agreement_table(comparison)) if one]
+    return replace(page, sections=[Section("", shown)], lines=_lines(comparison))
 
 
-def _remarks(comparison: ComparisonTables) -> list[str]:
-    return [*words.remarks(comparison), category_words.population(comparison)]
+def _lines(comparison: ComparisonTables) -> list[str]:
+    remarks = [*words.remarks(comparison), category_words.population(comparison)]
+    return [*remarks, *rival_lines(comparison), *agreement_lines(comparison)]
 
 
 def _curve(comparison: ComparisonTables, out: str) -> tuple[ComparisonTables | None, bool]:
@@ -115,6 +120,7 @@ def _sections(comparison: ComparisonTables, along: ComparisonTables | None) -> l
     maps = [figures.category_map(comparison, metric) for metric in comparison.metrics]
     categories = [tables.categories(comparison, metric) for metric in comparison.metrics]
     apart = [category_tables.one_by_one(comparison, metric) for metric in comparison.metrics]
+    rival, people = rival_table(comparison), agreement_table(comparison)
     run = [run_tables.costs(comparison), run_tables.runs(comparison)]
     sections = [
         Section("What was run", run, commands=comparison.commands),
@@ -129,6 +135,8 @@ def _sections(comparison: ComparisonTables, along: ComparisonTables | None) -> l
             figures=curve.curve_figures(along) if along else [],
             details=_along(along) if along else [],
         ),
+        Section("Against the best of several pictures", [rival] if rival else []),
+        Section("Do people agree?", [people] if people else []),
         Section("Scores and cost", [tables.scores(comparison), *([sets] if sets else [])]),
         Section(
             "By category",
@@ -164,6 +172,7 @@ def _files(comparison: ComparisonTables, along: ComparisonTables | None) -> dict
     """Tables beside the page: LaTeX and, with all digits, CSV."""
     frames = {"winning_rates": comparison.rates, "scores": comparison.summary}
     frames |= {"set_scores": comparison.set_scores} if comparison.set_results else {}
+    frames |= {"agreement": comparison.agreement} if comparison.agreements else {}
     if along is not None:
         frames |= {"curve_winning_rates": along.rates, "curve_scores": along.summary}
     texts = {f"{name}.csv": frame.to_csv(index=False) for name, frame in frames.items()}

@@ -13,7 +13,7 @@ from harness.reporting.words import (
     run_names,
     settings,
 )
-from harness.store.comparison_tables import CANDIDATE, ComparisonTables
+from harness.store.comparison_tables import BEST_OF, CANDIDATE, ComparisonTables
 from harness.store.curve_rule import GUIDANCE_CURVE
 from harness.store.results import Result
 
@@ -47,15 +47,28 @@ def headline(comparison: ComparisonTables, along: ComparisonTables | None = None
 
     The declared comparison comes first; what the look at the sample is, last.
     """
+    plain = comparison.without(BEST_OF)
     best = along.decided(GUIDANCE_CURVE) if along and along.curve else None
     further = [_CURVE[best.verdict]] if best and best.verdict in _CURVE else []
     if best is not None and best.primary:
-        clauses = [_points(comparison, _lead(comparison, best))]
+        clauses = [_points(plain, _lead(comparison, best))]
     else:
-        clauses = [_points(comparison), *further]
+        clauses = [_points(plain), *further]
+    if several := _several(comparison):
+        clauses.append(several)
     decides = along if along and best is not None and best.primary else comparison
     look = in_title(decides)
     return "; ".join(clauses) + (f" ({look})" if look else "")
+
+
+def _several(comparison: ComparisonTables) -> str | None:
+    """The verdict against the best of N pictures of the baseline, if that was compared."""
+    if BEST_OF not in comparison.runs:
+        return None
+    verdict = comparison.decided(BEST_OF).verdict
+    clause = _CURVE.get(verdict)
+    best = f"the {run_names(comparison)[BEST_OF]}"
+    return clause and clause.replace("the best guidance of the baseline at equal cost", best)
 
 
 def _lead(comparison: ComparisonTables, best: Result) -> str:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from harness.reporting import category_words, words
-from harness.store.comparison_tables import CANDIDATE, ComparisonTables, MetricInfo
+from harness.store.comparison_tables import BEST_OF, CANDIDATE, ComparisonTables, MetricInfo
 from harness.store.curve_rule import GUIDANCE_CURVE
 from harness.store.results import Mean, Result
 
@@ -35,7 +35,10 @@ def latex_tables(
 
     The winning rates hold those over the guidance curve of `along`, too.
     """
-    return {"scores.tex": _scores(comparison), "winning_rates.tex": _rates(comparison, along)}
+    return {
+        "scores.tex": _scores(comparison.without(BEST_OF)),
+        "winning_rates.tex": _rates(comparison, along),
+    }
 
 
 def _scores(comparison: ComparisonTables) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from harness.reporting import category_words, look_words, words
+from harness.reporting.cheapest_rival import survey_rivals
 from harness.reporting.curve import CROSS_FITTED, EVERY_WEIGHT, UNTUNED
 from harness.reporting.differences import differences
 from harness.reporting.drawing import Drawing
@@ -16,7 +17,7 @@ from harness.reporting.published import beside_published
 from harness.reporting.set_gaps import set_gaps, set_verdicts
 from harness.reporting.survey_curves import along_curves, curves
 from harness.store import files
-from harness.store.comparison_tables import MetricInfo, holds_comparison
+from harness.store.comparison_tables import BEST_OF, MetricInfo, holds_comparison
 from harness.store.curve_rule import GUIDANCE_CURVE
 from harness.store.survey_table import Rate, Row, Score, SurveyTable
 
@@ -27,12 +28,13 @@ SETTINGS = {
     "matched cost and guidance": "both matched",
     GUIDANCE_CURVE: words.BEST_GUIDANCE,
 }
+_COLUMNS = {**SETTINGS, BEST_OF: "best of N"}
 
 
 def _settings(survey: SurveyTable) -> list[str]:
     """The settings of comparison that any candidate was compared at."""
     made = {rate.setting for row in survey.rows for rate in row.rates}
-    return [setting for setting in SETTINGS if setting in made]
+    return [setting for setting in _COLUMNS if setting in made]
 
 
 def full(survey: SurveyTable, out: str) -> Page:
@@ -41,6 +43,7 @@ def full(survey: SurveyTable, out: str) -> Page:
         runs(survey),
         along_curves(survey),
         fronts(survey),
+        survey_rivals(survey),
         primaries(survey),
         every_rate(survey),
         differences(survey),
@@ -61,7 +64,13 @@ def full(survey: SurveyTable, out: str) -> Page:
 def brief(survey: SurveyTable, out: str) -> Page:
     """The report for a terminal: runs, the first metric, primary results, published numbers."""
     lead = (differences if survey.headline else fronts)(survey, survey.metrics[:1])
-    tables = [replace(runs(survey), caption=""), lead, primaries(survey), beside_published(survey)]
+    tables = [
+        replace(runs(survey), caption=""),
+        lead,
+        survey_rivals(survey, survey.metrics[:1]),
+        primaries(survey),
+        beside_published(survey),
+    ]
     section = Section("", [table for table in tables if table])
     return Page("", [section], lines=[*verdicts(survey), *remarks(survey)])
 
@@ -106,7 +115,7 @@ def runs(survey: SurveyTable) -> Table:
     settings = _settings(survey) if headline else []
     more = [*labels[1:], words.BEST_GUIDANCE] if headline else []
     wide = frozenset({"guidance scale", *more})
-    columns = ["run", "NFE", "guidance scale", *labels, *(SETTINGS[name] for name in settings)]
+    columns = ["run", "NFE", "guidance scale", *labels, *(_COLUMNS[name] for name in settings)]
     body = []
     for row in survey.rows:
         cells = [row.label, words.count(row.nfe), words.scale(row.guidance)]
@@ -145,7 +154,7 @@ def every_rate(survey: SurveyTable) -> Table:
 
     return Table(
         "Winning rates on every metric",
-        ["run", *(SETTINGS[setting] for setting in settings)],
+        ["run", *(_COLUMNS[setting] for setting in settings)],
         by_metric(survey.metrics, rows),
         "NFE in brackets is the baseline's.",
     )

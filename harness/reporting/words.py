@@ -8,7 +8,14 @@ from typing import Any
 import pandas as pd
 
 from harness.core.call import Call
-from harness.store.comparison_tables import CANDIDATE, ComparisonTables, Cost, MetricInfo, RunFacts
+from harness.store.comparison_tables import (
+    BEST_OF,
+    CANDIDATE,
+    ComparisonTables,
+    Cost,
+    MetricInfo,
+    RunFacts,
+)
 from harness.store.curve_rule import GUIDANCE_CURVE
 from harness.store.results import Estimate, Result
 from harness.store.run import AS_SAMPLED
@@ -33,7 +40,7 @@ def place(comparison: str) -> str:
     """Where, or against what, a comparison was made."""
     if comparison == GUIDANCE_CURVE:
         return "against the best guidance of the baseline at equal cost"
-    return f"at {setting(comparison)}"
+    return f"{'against the' if comparison == BEST_OF else 'at'} {setting(comparison)}"
 
 
 def settings(comparison: ComparisonTables, role: str) -> list[str]:
@@ -228,7 +235,7 @@ def pairs(row: Result) -> str:
 def run_names(comparison: ComparisonTables) -> dict[str, str]:
     """A short name for each run: sampler and steps; where that is not enough, all that differs."""
     runs = comparison.runs
-    short = {role: _with_steps(run.sampler) for role, run in runs.items()}
+    short = {role: _chosen(run) + _with_steps(run.sampler) for role, run in runs.items()}
     alike = {name: [r for r in runs if short[r] == name] for name in short.values()}
     return {
         role: name
@@ -236,6 +243,11 @@ def run_names(comparison: ComparisonTables) -> dict[str, str]:
         else _distinct(runs, role, alike[name])
         for role, name in short.items()
     }
+
+
+def _chosen(run: RunFacts) -> str:
+    """What is before the name of a run of which several pictures compete."""
+    return f"best of {run.choice.n} of " if run.choice else ""
 
 
 def _with_steps(call: Call) -> str:

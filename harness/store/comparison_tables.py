@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -21,7 +21,7 @@ from harness.core.run_spec import RunSpec
 from harness.store import files, results
 from harness.store.curve_rule import CurveRule
 from harness.store.looks import Look
-from harness.store.results import Direction, Estimate, Mean, Result, SetResult
+from harness.store.results import Agreement, Direction, Estimate, Mean, Result, SetResult
 from harness.store.run import Run
 
 CANDIDATE = "candidate"
@@ -32,6 +32,9 @@ categories; or categories like these, which are then a sample."""
 
 CURVE = "curve"
 """Folder, below the candidate's run, of its comparison with the baseline's guidance curve."""
+
+BEST_OF = "best of N"
+"""The comparison with the best of several pictures of a cheaper run, chosen by another metric."""
 
 _TABLES = {
     "pairs": results.PAIRS,
@@ -152,8 +155,30 @@ class NominalScale:
 
 
 @dataclass(frozen=True)
+class Choice:
+    """How the pictures of a BEST_OF comparison were chosen from those of a run.
+
+    Of every `n` pictures of a prompt the one that `verifier`, a metric by its label, scores best is
+    kept. `left_over` pictures were in no group of `n`; `unranked` groups had no picture with a
+    score. `macs` are the verifier's multiply-accumulates for one picture, without its text encoder;
+    null with a `reason`.
+    """
+
+    n: int
+    verifier: str
+    left_over: int
+    unranked: int
+    macs: float | None
+    reason: str | None = None
+
+
+@dataclass(frozen=True)
 class RunFacts:
-    """A run in a comparison: its specification, its numbers of prompts and images, and its cost."""
+    """A run in a comparison: its specification, its numbers of prompts and images, and its cost.
+
+    With `choice` it stands for the pictures that were chosen from the run's: the cost is that of
+    all pictures which one was chosen from, and `images` are those that were kept.
+    """
 
     path: str
     run_id: str
@@ -172,6 +197,7 @@ class RunFacts:
     failed: dict[str, int]  # reason to count
     cost: Cost
     guidance: NominalScale
+    choice: Choice | None = None
 
     @property
     def columns(self) -> dict[str, Any]:
@@ -225,6 +251,8 @@ class ComparisonTables:
     speak of, see POPULATIONS. `equal` names the baselines whose pictures are the
     candidate's own. `curve` are the rules of the results called
     GUIDANCE_CURVE, if there are any, a metric each; `looks` say how often what was asked before.
+    `agreements` are the metrics' with people's votes,
+    where there are any; `agreement` is the same as a DataFrame, see AGREEMENT.
     """
 
     runs: dict[str, RunFacts]
@@ -242,6 +270,7 @@ class ComparisonTables:
     equal: list[str] = field(default_factory=list)
     curve: list[CurveRule] = field(default_factory=list)
     looks: list[Look] = field(default_factory=list)
+    agreements: list[Agreement] = field(default_factory=list)
 
     @property
     def candidate(self) -> RunFacts:
@@ -266,6 +295,11 @@ class ComparisonTables:
     def set_scores(self) -> pd.DataFrame:
         """The scores of whole sets as a table, see SET_SCORES: a row a run and metric."""
         return self._with_runs(self.set_results, results.SET_SCORES)
+
+    @cached_property
+    def agreement(self) -> pd.DataFrame:
+        """How often the metrics agree with people's votes as a table, see AGREEMENT."""
+        return results.typed(map(results.flat, self.agreements), results.AGREEMENT)
 
     def _with_runs(self, rows: Sequence[Mean | SetResult], columns: dict[str, str]) -> pd.DataFrame:
         flat = ({**results.flat(row), **self.runs[row.run].columns} for row in rows)
@@ -310,6 +344,18 @@ class ComparisonTables:
         about = {row.metric: (row.direction, row.title, row.about) for row in self.set_results}
         return [MetricInfo(name, *rest) for name, rest in about.items()]
 
+    def without(self, comparison: str) -> ComparisonTables:
+        """The same without one comparison."""
+        return replace(
+            self,
+            runs={role: run for role, run in self.runs.items() if role != comparison},
+            pairs=self.pairs[self.pairs["comparison"] != comparison],
+            results=[row for row in self.results if row.comparison != comparison],
+            means=[row for row in self.means if row.run != comparison],
+            set_results=[row for row in self.set_results if row.run != comparison],
+            agreements=[row for row in self.agreements if row.comparison != comparison],
+        )
+
     def scores(self, run: str) -> dict[str, Estimate]:
         """A run's scores by metric, those of whole sets after the means."""
         means = {row.metric: row.mean for row in self.means if row.run == run}
@@ -337,6 +383,7 @@ class ComparisonTables:
             "equal": self.equal,
             "curve": [asdict(rule) for rule in self.curve],
             "looks": [asdict(look) for look in self.looks],
+            "agreements": [asdict(row) for row in self.agreements],
         }
         files.write_json(files.join(folder, "comparison.json"), record)
 
@@ -381,6 +428,7 @@ def load_comparison(out: str) -> ComparisonTables:
         record.get("equal", []),
         results.parsed(list[CurveRule], record.get("curve", []), folder),
         results.parsed(list[Look], record.get("looks", []), folder),
+        results.parsed(list[Agreement], record.get("agreements", []), folder),
     )
 
 

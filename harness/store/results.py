@@ -163,6 +163,27 @@ SET_SCORES = {
 }
 """`set_scores.parquet`: one row a run and set metric."""
 
+AGREEMENT = {
+    "comparison": "string",
+    "metric": "string",
+    "agreement": "float64",  # [0, 1]: share of pairs that metric and people decide alike
+    "low": "float64",
+    "high": "float64",
+    "effective": "float64",
+    "prompts": "int64",
+    "reason": "string",
+    "pairs": "int64",  # pairs with a vote that count
+    "people_tied": "int64",  # pairs on which people's votes tie: left out
+    "metric_tied": "int64",  # pairs that people decide and the metric does not: one half
+    "left_out": "int64",  # pairs with a vote and a failed image, or without a score
+    "p_value": "float64",  # of "it agrees in one half"
+    "p_method": "string",
+    "verdict": "string",  # the metric's, over all its pairs
+    "people": "string",  # the people's, over the pairs with a vote
+    "same": "boolean",  # whether the two are one; null where either decides nothing
+}
+"""A row a comparison with votes and metric."""
+
 
 @dataclass(frozen=True)
 class Estimate:
@@ -329,6 +350,26 @@ class SetResult(TableRow):
     difference: Estimate
     corrected: Estimate
     verdict: str | None
+
+
+@dataclass(frozen=True)
+class Agreement(TableRow):
+    """How often a metric prefers the image of a pair that people prefer; see AGREEMENT."""
+
+    COUNTS: ClassVar[dict[str, str]] = {"agreement": "prompts"}
+
+    comparison: str
+    metric: str
+    agreement: WinningRate
+    pairs: int
+    people_tied: int
+    metric_tied: int
+    left_out: int
+    p_value: float | None
+    p_method: str
+    verdict: str
+    people: str
+    same: bool | None
 
 
 AnyRow = TypeVar("AnyRow", bound=TableRow)

@@ -66,6 +66,8 @@ class Rate:
     `p_holm` is the p-value of a primary result among those of all candidates (Holm 1979), which the
     verdict goes by; null for exploratory ones. `difference` is that of the means, run minus
     baseline, with its interval. `look` says how often the same was asked of the sample before.
+    `tries` is the N of a baseline that is the best of N, null of
+    others, `decided` the share of pairs that do not tie.
     """
 
     setting: str  # own, matched cost, ..., guidance curve
@@ -92,6 +94,7 @@ class Rate:
         default_factory=list
     )  # categories without which it would be another
     look: Look | None = None
+    tries: int | None = None
 
     @classmethod
     def of(
@@ -245,7 +248,7 @@ class SurveyTable:
     `headline` is the metric of the verdicts, None where nothing was paired; `notes` what was left
     out. `unit` is that of the cost which Pareto fronts go by, `varied` the parameters of a sweep.
     `population` is what intervals over all categories speak of, see POPULATIONS, `categories` how
-    many there are, `margin` that of equivalence.
+    many there are, `margin` that of equivalence, `verifier` the metric that chose the best of N.
     """
 
     name: str
@@ -260,6 +263,7 @@ class SurveyTable:
     population: str = POPULATIONS[0]
     categories: int = 0
     margin: float | None = None
+    verifier: str | None = None
 
     def metric(self, name: str) -> MetricInfo:
         return next((m for m in self.metrics if m.name == name), MetricInfo(name, "higher"))
