@@ -13,10 +13,11 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from harness.core.errors import HarnessError
+from harness.core.errors import HarnessError, NothingMade
 from harness.core.run_spec import RunSpec
 from harness.core.shards import Shard
 from harness.store import card, files, index
+from harness.store.ownership import SEALED, Owner
 
 log = logging.getLogger(__name__)
 
@@ -31,13 +32,15 @@ class Run:
     """An opened run folder (a local path or a URL).
 
     `record` is `run.json`: `spec` (see RunSpec), `resolved` (what else changes pixels: the
-    checkpoint's revision, threads, device type) and `environment` (versions, commit).
+    checkpoint's revision, threads, device type) and `environment` (versions, commit). Every shard
+    says that it is this run's, see `owner`: others are refused where they are read.
     """
 
     def __init__(self, path: str, record: dict[str, Any]) -> None:
         self.path = path.rstrip("/")
         self.record = record
         self.spec = RunSpec.from_dict(record["spec"])
+        self.owner = Owner.of(self.path, record)
 
     @classmethod
     def open(cls, path: str) -> Run:
@@ -61,7 +64,8 @@ class Run:
     ) -> Run:
         """Open the run of this spec at `path`, writing `run.json` if it is new.
 
-        Raises HarnessError if the folder holds a run with another spec or other resolved values.
+        Raises HarnessError if the folder holds a run with another spec or other resolved values,
+        or shards without a `run.json`, which are nobody's.
         """
         where = files.join(path, "run.json")
         record = {
@@ -69,12 +73,14 @@ class Run:
             "spec": spec.to_dict(),
             "resolved": resolved,
             "environment": environment,
+            SEALED: True,
         }
         if not files.exists(where):
-            run = cls(path, record)
-            run.update_card()
-            files.write_json(where, record)
-            return run
+            _check_free(path)
+            if files.write_new(where, files.as_json(record).encode()):
+                run = cls(path, record)
+                run.update_card()
+                return run
         run = cls.open(path)
         for part, asked in (("spec", spec.to_dict()), ("resolved", resolved)):
             if different := _difference(run.record[part], asked):
@@ -101,7 +107,7 @@ class Run:
     def declare(self, imported: dict[str, Any]) -> None:
         """Replace the record of where imported images come from."""
         self.record["resolved"]["imported"] = imported
-        files.write_json(files.join(self.path, "run.json"), self.record)
+        files.write_json(files.join(self.path, "run.json"), self.record, self.owner)
 
     def drop(self, shard: str) -> None:
         """Remove a shard's images and everything that was computed from them."""
@@ -119,11 +125,11 @@ class Run:
 
     def set_cost(self, cost: dict[str, float]) -> None:
         """Write `cost.json`, see `cost`."""
-        files.write_json(files.join(self.path, "cost.json"), cost)
+        files.write_json(files.join(self.path, "cost.json"), cost, self.owner)
 
     def keep(self, name: str, text: str) -> None:
         """Keep a copy of a file that the run was made with."""
-        files.write_text(files.join(self.path, name), text)
+        files.write_text(files.join(self.path, name), text, self.owner)
 
     def file(self, kind: str, name: str) -> str:
         """The path of a shard of one kind: `images`, `timing`, `scores/<metric>`, ..."""
@@ -150,13 +156,29 @@ class Run:
             )
         return len(stored) >= len(asked)
 
-    def write(self, kind: str, name: str, table: pa.Table, items_key: str) -> None:
-        """Write a shard of one kind, with the key of its items."""
-        files.write_table(self.file(kind, name), table, {"items": items_key})
+    def write(
+        self,
+        kind: str,
+        name: str,
+        table: pa.Table,
+        items_key: str,
+        metadata: Mapping[str, str] | None = None,
+    ) -> None:
+        """Write a shard of one kind, with the key of its items, and further metadata.
+
+        Raises NothingMade where the folder is no longer this run's.
+        """
+        marks = {**(metadata or {}), **self.owner.marks(kind, name, items_key)}
+        files.write_table(self.file(kind, name), table, marks, keeper=self.owner)
 
     def read(self, kind: str, name: str, columns: list[str] | None = None) -> pa.Table:
-        """A shard of one kind, of these columns; None: all."""
-        return files.read_table(self.file(kind, name), columns)
+        """A shard of one kind, of these columns; None: all.
+
+        Raises HarnessError for one that is damaged, or of another run.
+        """
+        table = files.read_table(self.file(kind, name), columns)
+        self.owner.accept(kind, name, files.metadata(table))
+        return table
 
     def fail_images(self, shard: str, reasons: Mapping[int, str]) -> None:
         """Record, by row, why imported images have no picture; the shard keeps its items key."""
@@ -172,8 +194,19 @@ class Run:
 
     def items_key(self, kind: str, name: str) -> str | None:
         """The key a shard was written with; None if there is no such file."""
+        return self.metadata(kind, name).get("items")
+
+    def metadata(self, kind: str, name: str) -> dict[str, str]:
+        """The key-value metadata of a shard, from its footer; empty if there is no such file.
+
+        Raises HarnessError for one that is damaged, or of another run.
+        """
         path = self.file(kind, name)
-        return files.read_metadata(path).get("items") if files.exists(path) else None
+        if not files.exists(path):
+            return {}
+        found = files.read_metadata(path)
+        self.owner.accept(kind, name, found)
+        return found
 
     def shards(self, kind: str = "images") -> list[str]:
         """Names of the complete shards of one kind, sorted by seed, then prompts."""
@@ -193,7 +226,7 @@ class Run:
         self, kind: str, names: Iterable[str], columns: list[str] | None = None
     ) -> index.Shards:
         """`read` of many shards, in their order: from the index as far as it holds."""
-        return index.read(self.path, kind, names, columns)
+        return index.read(self.owner, kind, names, columns)
 
     def _repr_html_(self) -> str:
         """HTML for notebooks: the specification, the number of images and the metrics scored."""
@@ -243,20 +276,24 @@ class Run:
         """
         scores = files.list_files(files.join(self.path, "scores"), "")
         for kind in ["images", "timing", *(f"scores/{name}" for name in scores)]:
-            index.update(self.path, kind)
+            index.update(self.owner, kind)
         self.update_card()
 
     def update_card(self) -> None:
         """Write `README.md` where it does not list the tables that are here; see `card`.
 
-        A folder that cannot be written to goes without.
+        A folder that cannot be written to goes without. Raises NothingMade where it is no longer
+        this run's.
         """
+        self.owner.check()
         where = files.join(self.path, card.NAME)
         text = card.card(self.spec, self._kinds())
         held = files.read_bytes(where) if files.exists(where) else None
         if held is None or (card.MARK.encode() in held and held != text.encode()):
             try:
-                files.write_text(where, text)
+                files.write_text(where, text, self.owner)
+            except NothingMade:
+                raise
             except (HarnessError, OSError) as error:
                 log.warning("%s: `datasets` cannot tell its tables apart: %s", self.path, error)
 
@@ -268,6 +305,16 @@ class Run:
             for name in files.list_files(files.join(self.path, kind), "")
         ]
         return ["images", *(kind for kind in ["timing", "guidance", *parts] if self.shards(kind))]
+
+
+def _check_free(path: str) -> None:
+    """Raise HarnessError where a folder without `run.json` holds what runs hold."""
+    for kind in ("images", "timing", "guidance", "scores", "features"):
+        if files.is_folder(files.join(path, kind)) and files.walk(files.join(path, kind)):
+            raise HarnessError(
+                f"{path} holds {kind} and no run.json, so nobody knows what run they are of: "
+                "choose another folder, or remove that one"
+            )
 
 
 @cache
