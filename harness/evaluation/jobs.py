@@ -41,7 +41,11 @@ class MetricJob(ABC):
         """Whether the stored shard is of these items and of the metric's current identity."""
         stored = scores.metadata(run, self.kind, shard)
         same = stored.get("items") == items and stored.get("identity") == self.made_by["identity"]
-        return same and scores.of_held_pictures(run, shard, stored)
+        if same and scores.of_held_pictures(run, shard, stored):
+            return True
+        if stored:
+            run.read(self.kind, shard, [])  # raises where it is outdated as it is damaged
+        return False
 
     def unsuitable(self, row: ItemRow, size: tuple[int, int]) -> str | None:
         return self.worker.unsuitable(row, size)

@@ -72,17 +72,7 @@ def _alive(pid: int) -> bool:
 @lru_cache
 def _host() -> str:
     parts = [platform.node()]
-    for read in (_boot, _namespace):
-        try:
-            parts.append(read())
-        except OSError:
-            parts.append("")
+    if os.path.exists("/proc/sys/kernel/random/boot_id"):
+        parts.append(Path("/proc/sys/kernel/random/boot_id").read_text())
+        parts.append(os.readlink("/proc/self/ns/pid"))
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:8]
-
-
-def _boot() -> str:
-    return Path("/proc/sys/kernel/random/boot_id").read_text()
-
-
-def _namespace() -> str:
-    return os.readlink("/proc/self/ns/pid")

@@ -47,8 +47,12 @@ class Run:
         """Open an existing run; raises HarnessError where there is none."""
         where = files.join(path, "run.json")
         if not files.exists(where):
+            check_free(path)
             raise HarnessError(f"{path} holds no run: there is no run.json in it")
-        return cls(path, files.read_json(where))
+        try:
+            return cls(path, files.read_json(where))
+        except (KeyError, TypeError) as error:
+            raise HarnessError(f"{where} is damaged: it does not say its {error}") from None
 
     @classmethod
     def find(cls, path: str, run_id: str) -> Run | None:
@@ -76,7 +80,7 @@ class Run:
             SEALED: True,
         }
         if not files.exists(where):
-            _check_free(path)
+            check_free(path)
             if files.write_new(where, files.as_json(record).encode()):
                 run = cls(path, record)
                 run.update_card()
@@ -307,10 +311,11 @@ class Run:
         return ["images", *(kind for kind in ["timing", "guidance", *parts] if self.shards(kind))]
 
 
-def _check_free(path: str) -> None:
-    """Raise HarnessError where a folder without `run.json` holds what runs hold."""
-    for kind in ("images", "timing", "guidance", "scores", "features"):
-        if files.is_folder(files.join(path, kind)) and files.walk(files.join(path, kind)):
+def check_free(path: str, kinds: Collection[str] = ("images", "timing", "guidance")) -> None:
+    """Raise HarnessError where a folder without `run.json` holds shards of a run."""
+    for kind in kinds:
+        inside = files.join(path, kind)
+        if any(name.startswith("part-") for name in files.list_files(inside, ".parquet")):
             raise HarnessError(
                 f"{path} holds {kind} and no run.json, so nobody knows what run they are of: "
                 "choose another folder, or remove that one"
