@@ -6,12 +6,14 @@ import random
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from functools import lru_cache
+from itertools import compress
 from typing import NamedTuple
 
 from harness.core.errors import HarnessError, unknown
 from harness.store.pictures import Broken
 from harness.store.run import Run
 from harness.store.scores import ImageRow, image_rows
+from harness.store.texts import one_prompt_a_text
 from harness.store.votes import QUESTIONS, Vote, all_votes, read_votes, votes_file, write_votes
 
 SIDES = ("left", "right")
@@ -39,7 +41,7 @@ class Pair:
 
 
 class _Place(NamedTuple):
-    """Where an image is."""
+    """Where an image is; `prompt_id` is its text's."""
 
     shard: str
     row: int
@@ -173,12 +175,14 @@ def _settled(a_failed: bool, b_failed: bool) -> str | None:
 def _met(
     a: dict[str, _Place], b: dict[str, _Place], random: random.Random
 ) -> list[tuple[str, str]]:
-    """Images of the same prompt, drawn at random, each at most once."""
+    """Images of the same prompt, which is of the same text, drawn at random, each at most once."""
+    ids = {place.prompt: place.prompt_id for place in a.values() if place.prompt.strip()}
     sides = []
     for places in (a, b):
         by_prompt: dict[str, list[str]] = {}
         for item in sorted(places):
-            by_prompt.setdefault(places[item].prompt_id, []).append(item)
+            prompt = ids.get(places[item].prompt, places[item].prompt_id)
+            by_prompt.setdefault(prompt, []).append(item)
         sides.append(by_prompt)
     met: list[tuple[str, str]] = []
     for prompt in sorted(set(sides[0]) & set(sides[1])):
@@ -188,17 +192,19 @@ def _met(
 
 
 def _places(run: Run) -> dict[str, _Place]:
-    """The place of every image by item, failed ones included."""
-    columns = ["item_id", "prompt_id", "prompt", "failed"]
+    """The place of every distinct image by item, failed ones included."""
+    columns = ["item_id", "prompt_id", "prompt", "seed", "failed"]
     held = run.read_all("images", run.shards(), columns)
-    at = (
+    images, distinct = one_prompt_a_text(run, held.table)
+    every = (
         (shard, row) for shard, n in zip(held.names, held.counts, strict=True) for row in range(n)
     )
+    at = compress(every, distinct)
     return {
         image["item_id"]: _Place(
             *place, image["prompt_id"], image["prompt"] or "", image["failed"] is not None
         )
-        for place, image in zip(at, held.table.to_pylist(), strict=True)
+        for place, image in zip(at, images.to_pylist(), strict=True)
     }
 
 

@@ -20,7 +20,6 @@ from harness.store.scores import Selection, select
 from harness.store.votes import HUMAN
 
 _ITEM = ["item_id", "prompt_id", "prompt", "category", "seed", "failed", "nfe"]
-_KEY = ["prompt_id", "seed"]
 _MOST_CROSSED = 10_000_000
 
 
@@ -28,6 +27,7 @@ _MOST_CROSSED = 10_000_000
 class Joined:
     """Pairs of items of two runs, one row each, and how many items of either have no partner.
 
+    `prompt_id` is the candidate's, one for each text; `own_id` its image, without the partner.
     `prompts`, `seeds` and `categories` [items] number what the rows name, from 0; an item without a
     category has -1. `crossed`: all pairs of a prompt's images, whose noise differs.
     """
@@ -63,6 +63,7 @@ class Joined:
 class Scored:
     """A run's items without pictures, one row each, with `value:<metric>` and `reason:<metric>`.
 
+    One text has one `prompt_id`, whatever the images' own are: see `Selection`.
     `identities` are hashes, by metric, of the version and weights that gave the scores.
     """
 
@@ -86,7 +87,7 @@ def read_items(
     """
     selection = select(run, wanted)
     items = selection.frame(_ITEM)
-    if (twice := items.duplicated(_KEY)).any():
+    if (twice := items.duplicated("item_id")).any():
         row = items[twice].iloc[0]
         raise HarnessError(
             f"{run.path} holds prompt {row['prompt_id']!r} at seed {row['seed']} twice: its shards "
@@ -104,59 +105,106 @@ def read_items(
     return Scored(selection, pd.concat([items, *scores], axis=1), identities)
 
 
+def check_same_metrics(a: Scored, b: Scored) -> None:
+    """Raise HarnessError where two runs were scored by different versions of a metric."""
+    for metric, identity in a.identities.items():
+        if identity != b.identities.get(metric, identity):
+            raise HarnessError(
+                f"{a.selection.run.path} and {b.selection.run.path} were scored on {metric!r} by "
+                "different versions, or weights, of it: evaluate both first (harness evaluate)"
+            )
+
+
 def join(a: pd.DataFrame, b: pd.DataFrame, names: tuple[str, str]) -> Joined:
-    """Pair the items of two runs on (prompt, seed); columns get the endings `_a` and `_b`.
+    """Pair the items of two runs by their ids, which are of prompt and seed; columns get the
+    endings `_a` and `_b`.
 
     Raises HarnessError if a prompt id stands for two texts, or the runs share no item.
     """
-    both = a.merge(b, on=_KEY, suffixes=("_a", "_b"), validate="one_to_one")
+    both = a.merge(b, on="item_id", suffixes=("_a", "_b"), validate="one_to_one")
     _check_texts(both, names)
     if both.empty:
         raise HarnessError(
             f"{names[0]} and {names[1]} have no image in common: prompts and seeds are "
-            f"{_span(a)} and {_span(b)}. Generate both with the same prompts and seeds"
+            f"{_span(a)} and {_span(b)}. {_remedy(a, b, names)}"
         )
     alone = len(a) - len(both), len(b) - len(both)
-    return Joined.of(both.assign(b_seed=pd.NA), *alone, crossed=False)
+    both = both.rename(columns={"item_id": "own_id", "prompt_id_a": "prompt_id", "seed_a": "seed"})
+    both = both.assign(item_id_a=both["own_id"], item_id_b=both["own_id"], b_seed=pd.NA)
+    return Joined.of(both, *alone, crossed=False)
 
 
 def cross(a: pd.DataFrame, b: pd.DataFrame, names: tuple[str, str]) -> Joined:
     """Pair every item of a prompt with all of the other run's, for runs of different noise.
 
-    Otherwise as `join`; the mean of a prompt's outcomes is then the share of wins of two images
-    drawn independently (Mann and Whitney 1947), and that of its differences that of its means.
+    Prompts are the same where their texts are. Otherwise as `join`; the mean of a prompt's outcomes
+    is then the share of wins of two images drawn independently (Mann and Whitney 1947), and that of
+    its differences that of its means.
     """
-    counts = [frame["prompt_id"].value_counts() for frame in (a, b)]
+    ids = [frame.drop_duplicates(["prompt_id", "prompt"]) for frame in (a, b)]
+    _check_texts(ids[0].merge(ids[1], on="prompt_id", suffixes=("_a", "_b")), names)
+    a, b = (frame.assign(text=_texts(frame), own_prompt=_own_prompt(frame)) for frame in (a, b))
+    counts = [frame["text"].value_counts() for frame in (a, b)]
     if (total := int((counts[0] * counts[1]).sum())) > _MOST_CROSSED:
         raise HarnessError(
             f"{names[0]} and {names[1]} are not paired, and all pairs of their images of a prompt "
             f"are {total:,}, more than {_MOST_CROSSED:,}: take fewer images a prompt"
         )
-    both = a.merge(b, on="prompt_id", suffixes=("_a", "_b"))
-    _check_texts(both, names)
+    both = a.merge(b, on="text", suffixes=("_a", "_b"))
     if both.empty:
         raise HarnessError(
             f"{names[0]} and {names[1]} have no prompt in common: prompts are {_span(a)} and "
-            f"{_span(b)}. Prompts are the same where their ids are: import with a column prompt_id "
-            "or the prompt set of the other run"
+            f"{_span(b)}. {_remedy(a, b, names)}"
         )
-    both = both.rename(columns={"seed_a": "seed", "seed_b": "b_seed"})
-    both["item_id_a"] = both["item_id_a"] + " with seed " + both["b_seed"].astype(str)
+    columns = {"prompt_id_a": "prompt_id", "seed_a": "seed", "seed_b": "b_seed"}
+    both = both.rename(columns=columns).assign(own_id=both["item_id_a"])
+    alike = both["own_prompt_a"] == both["own_prompt_b"]
+    other = ("seed " + both["b_seed"].astype(str)).where(alike, both["item_id_b"])
+    both["item_id_a"] = both["own_id"] + " with " + other
     a_alone, b_alone = (
-        int((~one["prompt_id"].isin(other["prompt_id"])).sum()) for one, other in ((a, b), (b, a))
+        int((~one["text"].isin(other["text"])).sum()) for one, other in ((a, b), (b, a))
     )
     return Joined.of(both, a_alone, b_alone, crossed=True)
+
+
+def _texts(items: pd.DataFrame) -> pd.Series:
+    """What makes two prompts the same: the text, or the id of a prompt without one."""
+    texts = items["prompt"].fillna("")
+    return texts.where(texts.str.strip() != "", "\0" + items["prompt_id"])
+
+
+def _own_prompt(items: pd.DataFrame) -> pd.Series:
+    """The items' own prompt ids, of which a text may have several."""
+    return items["item_id"].str.rsplit("/", n=1).str[0]
 
 
 def _check_texts(both: pd.DataFrame, names: tuple[str, str]) -> None:
     other = both["prompt_a"].fillna("") != both["prompt_b"].fillna("")
     if other.any():
         row = both[other].iloc[0]
+        own = row["prompt_id"] if "prompt_id" in row else row["item_id"].rpartition("/")[0]
         raise HarnessError(
-            f"prompt {row['prompt_id']!r} is not the same text in the two runs: "
+            f"prompt {own!r} is not the same text in the two runs: "
             f"{_short(row['prompt_a'])} in {names[0]}, {_short(row['prompt_b'])} in {names[1]}. "
             "Compare runs of the same prompt set"
         )
+
+
+def _remedy(a: pd.DataFrame, b: pd.DataFrame, names: tuple[str, str]) -> str:
+    """What to do about runs that have nothing in common."""
+    again = "import them again with --prompts NAME, the prompt set of the other run"
+    for frame, name in zip((a, b), names, strict=True):
+        if not frame["prompt"].fillna("").str.strip().any():
+            return f"The images of {name} have no prompts: {again}"
+    if _texts(a).isin(_texts(b)).any():
+        return (
+            "Some texts are the same, under other ids or at other seeds. If one of the runs is of "
+            f"images made elsewhere, {again}; else generate both with the same prompts and seeds"
+        )
+    return (
+        "Generate both with the same prompts and seeds, or, of images made elsewhere, say which "
+        "prompt is whose with --prompts"
+    )
 
 
 def _short(text: str, limit: int = 80) -> str:

@@ -20,6 +20,7 @@ from harness.core.shards import Prompt
 from harness.fetch.download import Obtained, PublicFile, read_url
 from harness.prompts.columns import build_prompts
 from harness.prompts.items import read_items, with_items
+from harness.prompts.merging import merged
 from harness.prompts.readers import READERS, read_rows, reader_of, suffix_of
 from harness.prompts.split import in_split
 
@@ -34,13 +35,17 @@ def identity(prompts: Iterable[Prompt]) -> str:
 
 @dataclass(frozen=True)
 class PromptSet:
-    """Ordered prompts, at least one, with unique ids. `source` is a URL or a path."""
+    """Ordered prompts, at least one, with unique ids. `source` is a URL or a path.
+
+    `rows` are the texts of the table's rows in order, repeated ones (see merging.py) included.
+    """
 
     name: str
     prompts: tuple[Prompt, ...]
     source: str
     licence: str = ""
     citation: str = ""
+    rows: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.prompts:
@@ -70,8 +75,9 @@ class PromptSource:
     """A registered prompt set: its metadata, its public files, and the parser of these files.
 
     `parse` turns the files' bytes, by file name, into prompts. `prompts` and `categories` are how
-    many there are; another number of prompts is an error. `sha256` is the `identity` of the set as
-    papers use it, where that was computed; another identity is a warning.
+    many the files hold, before equal texts are merged; another number of prompts is an error.
+    `sha256` is the `identity` of the set as papers use it, where that was computed; another
+    identity is a warning.
     """
 
     name: str
@@ -114,7 +120,9 @@ class PromptSource:
                 f"prompt set {self.name!r} has {self.prompts} prompts, but {origin} holds "
                 f"{len(prompts)}: this is not the published file. To use it as it is, give its path"
             )
-        loaded = PromptSet(self.name, prompts, self.home, self.licence, self.citation)
+        texts = tuple(prompt.text for prompt in prompts)
+        distinct = merged(prompts, self.name)
+        loaded = PromptSet(self.name, distinct, self.home, self.licence, self.citation, texts)
         if self.sha256 and loaded.sha256 != self.sha256:
             log.warning(
                 "%s differs from the set as papers use it: sha256 %s, expected %s (from %s)",
@@ -156,7 +164,7 @@ def load_prompts(
     folder: str | None = None,
     download: bool = True,
 ) -> PromptSet:
-    """The prompts that `spec` names, the first `limit` of them.
+    """The distinct prompts that `spec` names, the first `limit` of them.
 
     `spec` is a registered name, or a path or URL (http, or any that fsspec opens) of a `.txt` (one
     prompt a line), `.csv`, `.tsv`, `.json`, `.jsonl` or `.parquet` file; `PATH(column=NAME)` names
@@ -229,11 +237,12 @@ def _from_file(call: Call, column: str | None, folder: str | None) -> PromptSet:
     rows = reader(read_url(path) if is_url else _read_path(path), name)
     stem = PurePosixPath(name).stem
     notes = suffix_of(name) in (".json", ".jsonl")
-    prompts = build_prompts(rows, name=path, stem=stem, column=column, notes=notes)
+    built = build_prompts(rows, name=path, stem=stem, column=column, notes=True)
+    prompts = merged(built, path, notes=notes)
     beside = Path(path).expanduser().with_name(f"{stem}_item.json")
     if not is_url and beside.is_file():
         prompts = with_items(prompts, read_items(beside.read_bytes(), str(beside)), str(beside))
-    return PromptSet(stem, prompts, path)
+    return PromptSet(stem, prompts, path, rows=tuple(prompt.text for prompt in built))
 
 
 def _read_path(path: str) -> bytes:

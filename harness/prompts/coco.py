@@ -3,6 +3,10 @@
 There is no official draw of 30,000. `coco` is the list that the text2image-benchmark project
 published, one caption for each of 30,000 images, because a list can be shared and a recipe drifts.
 `coco-5k` repeats the draw of Restart's published script on the official annotations.
+
+Some images have the same caption, word for word. Papers make a picture for each line; here a
+caption is one prompt, with the names of all its images in the notes, and a run at one seed has as
+many pictures as there are distinct captions: the n of its Frechet distance.
 """
 
 from __future__ import annotations

@@ -142,10 +142,19 @@ def _images(comparison: ComparisonTables, chosen: list[str]) -> dict[str, dict[s
     frame = frame.drop_duplicates(["comparison", "item_id"])
     items: dict[str, dict[str, str]] = {role: {} for role in comparison.runs}
     for row in frame.itertuples():
-        own = item_id(row.prompt_id, row.seed)
-        other = own if words.missing(row.b_seed) else item_id(row.prompt_id, row.b_seed)
+        own, other = _sides(row.item_id, row.seed, row.b_seed)
         items[CANDIDATE][row.item_id], items[row.comparison][row.item_id] = own, other
     return items
+
+
+def _sides(item: str, seed: int, b_seed: Any) -> tuple[str, str]:
+    """The two images of a pair's id: `p0/3`, `p0/3 with seed 5` or, of other ids, `p0/3 with q1/5`;
+    the first is at `seed`, the other at `b_seed`, or at the same where that is missing."""
+    if words.missing(b_seed):
+        return item, item
+    prompt, other = item.split(f"/{seed} with ", 1)
+    alike = other == f"seed {b_seed}"
+    return item_id(prompt, seed), item_id(prompt, b_seed) if alike else other
 
 
 def _plain(value: Any) -> float | None:

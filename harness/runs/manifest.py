@@ -52,18 +52,20 @@ def describe(images: Images, declared: Declared) -> Iterator[ImportedItem]:
     A table gives them by the file's name: the manifest, a `metadata.csv`, `.jsonl` or `.parquet`
     beside the images, or the columns of their own Parquet. With a prompt set, its prompts are
     matched by their text, and give id, category and notes. A prompt set alone gives its prompts one
-    after another, to files in the order in which people count (2.png before 10.png), one each.
-    Without any, an image is its own prompt, whose text is empty.
+    after another, to files in the order in which people count (2.png before 10.png), one each; of
+    a table that repeats texts, an image may be each row's. Seeds that are not given count the
+    images of a prompt. Without any, an image is its own prompt, whose text is empty.
     """
     prompts, manifest = declared.prompts, declared.manifest
     if prompts is not None and manifest is None and _is_manifest(prompts, images):
         prompts, manifest = None, prompts
     rows = _table(images, manifest)
     if rows is not None and (manifest or _prompt_column(rows, None) or declared.column):
-        items = _from_table(images, rows, declared.column, manifest or images.path)
-        return _checked(_of_set(items, prompts) if prompts else items, manifest or images.path)
+        named = manifest or images.path
+        items = _from_table(images, rows, declared.column, named, by_text=prompts is not None)
+        return _checked(_of_set(items, prompts) if prompts else items, named)
     if prompts is not None:
-        return iter(_in_order(images, prompts, declared.column))
+        return iter(_in_order(images, prompts, declared))
     return (ImportedItem(Prompt(entry.name, ""), 0, entry) for entry in images.entries)
 
 
@@ -150,9 +152,17 @@ def _prompt_column(rows: Sequence[Mapping[str, Any]], asked: str | None) -> str 
 
 
 def _from_table(
-    images: Images, rows: Sequence[dict[str, Any]], column: str | None, where: str
+    images: Images,
+    rows: Sequence[dict[str, Any]],
+    column: str | None,
+    where: str,
+    *,
+    by_text: bool,
 ) -> list[ImportedItem]:
-    """An item for each row of a table, in the images' order."""
+    """An item for each row of a table, in the images' order.
+
+    Seeds that are not given count the images of an id or, with `by_text`, of a text.
+    """
     text_column = _prompt_column(rows, column)
     if text_column is None:
         listed = ", ".join(dict.fromkeys(key for row in rows for key in row if key != "file"))
@@ -166,17 +176,19 @@ def _from_table(
         "seed": _column(rows, ("seed",)),
         "nfe": _column(rows, COST_COLUMNS),
     }
+    read = ["file", text_column, *(name for name in columns.values() if name)]
     names, counts = _Names(images), Counter[str]()
     items: list[ImportedItem] = []
     absent: list[str] = []
-    for at, row in enumerate(rows, start=1):
+    for at, row in _once(rows, read, where):
         place = f"{where}, row {at}"
         text = text_of(row, text_column, place)
         key = label_of(row, columns["id"] or "", place)
         key = key or f"text-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
         seed = _whole(row.get(columns["seed"] or ""), f"{place}: the seed")
-        seed = counts[key] if seed is None else seed
-        counts[key] += 1
+        counted = text if by_text else key
+        seed = counts[counted] if seed is None else seed
+        counts[counted] += 1
         if (entry := names.find(row["file"])) is None:
             absent.append(f"{row['file']}")
         items.append(
@@ -194,6 +206,23 @@ def _from_table(
             len(absent), len(items), where, images.path, _first(absent),
         )  # fmt: skip
     return ordered
+
+
+def _once(
+    rows: Sequence[dict[str, Any]], read: Sequence[str], where: str
+) -> list[tuple[int, dict[str, Any]]]:
+    """The rows, with their places from 1, that differ in a column that is read: a table may have a
+    row for each question about an image."""
+    distinct: dict[str, tuple[int, dict[str, Any]]] = {}
+    for at, row in enumerate(rows, start=1):
+        own = None if row["file"] else at  # rows without a file are images of their own
+        distinct.setdefault(repr([own, *(row.get(name) for name in read)]), (at, row))
+    if len(distinct) < len(rows):
+        log.warning(
+            "%s: %d rows say %d different things of images: equal ones count once",
+            where, len(rows), len(distinct),
+        )  # fmt: skip
+    return [*distinct.values()]
 
 
 def _first(names: Sequence[str], most: int = 5) -> str:
@@ -265,21 +294,39 @@ def _checked(items: Sequence[ImportedItem], where: str) -> Iterator[ImportedItem
                 f"{where}: two images of the prompt {text[:60]!r} have the seed {item.seed}"
             )
         seen[item.item_id] = item
+    if (distinct := len({texts[key] or key for key in texts})) < len(texts):
+        log.warning(
+            "%s: %d prompt ids stand for %d texts: images of equal text count as one prompt's",
+            where, len(texts), distinct,
+        )  # fmt: skip
     return iter(items)
 
 
-def _in_order(images: Images, spec: str, column: str | None) -> list[ImportedItem]:
-    """One prompt of a set for each image, by the number in its name."""
+def _in_order(images: Images, spec: str, declared: Declared) -> list[ImportedItem]:
+    """One prompt of a set, or row of its table, for each image, by the number in its name."""
     call = parse_call(spec) if not os.path.isfile(spec) else Call(spec)
-    chosen = load_prompts(spec, column=column).prompts
-    if len(chosen) != len(images):
+    prompts = load_prompts(spec, column=declared.column)
+    by_text = {prompt.text: prompt for prompt in prompts.prompts}
+    rows = [text for text in prompts.rows if text in by_text]
+    texts = [*by_text] if len(images) == len(by_text) else rows
+    if len(texts) != len(images):
+        held = f"{len(by_text)} prompts" + (f" in {len(rows)} rows" * (len(rows) > len(by_text)))
         raise HarnessError(
-            f"{call.name} holds {len(chosen)} prompts, but {images.path} holds {len(images)} "
+            f"{call.name} holds {held}, but {images.path} holds {len(images)} "
             "images: which is whose? Give a table with the columns file,prompt,seed instead"
         )
+    if declared.paired and len(texts) > len(by_text):
+        raise HarnessError(
+            f"{call.name} repeats texts, and images that are paired differ in prompt or seed: give "
+            "a table with the columns file,prompt,seed instead"
+        )
     ordered = sorted(images.entries, key=lambda entry: _as_counted(entry.name))
-    by_name = {entry.name: prompt for entry, prompt in zip(ordered, chosen, strict=True)}
-    return [ImportedItem(by_name[entry.name], 0, entry) for entry in images.entries]
+    counts = Counter[str]()
+    items: dict[str, ImportedItem] = {}
+    for entry, text in zip(ordered, texts, strict=True):
+        items[entry.name] = ImportedItem(by_text[text], counts[text], entry)
+        counts[text] += 1
+    return [items[entry.name] for entry in images.entries]
 
 
 def _as_counted(name: str) -> list[tuple[int, str]]:

@@ -21,6 +21,7 @@ from harness.store.index import Shards
 from harness.store.pictures import Broken, Unread
 from harness.store.run import Run
 from harness.store.sealing import CONTENT
+from harness.store.texts import one_prompt_a_text
 
 
 @dataclass(frozen=True)
@@ -192,8 +193,9 @@ class Selection:
 
 
 def select(run: Run, items: Collection[str] | None) -> Selection:
-    """The items that `items` names ("p0/3"), or all of them.
+    """The items that `items` names ("p0/3"), or all of them, each image once.
 
+    One text is one prompt, see texts.py: `prompt_id` is the text's, `item_id` the image's own.
     Raises HarnessError for no items, and for items that the run lacks.
     """
     shards = run.shards("images")
@@ -218,12 +220,15 @@ def select(run: Run, items: Collection[str] | None) -> Selection:
 
 
 def _selection(run: Run, held: Shards, asked: NDArray[np.bool_]) -> Selection:
+    images, distinct = one_prompt_a_text(run, _kept(held.table, asked))
+    asked = asked.copy()
+    asked[asked] = distinct
     parts = np.split(asked, np.cumsum(held.counts)[:-1])
     rows = {name: part for name, part in zip(held.names, parts, strict=True) if part.any()}
     items = held.mark("items")
     keys = {shard: items[shard] or _file_key(run, shard) for shard in rows}
     contents = held.mark(CONTENT)
-    return Selection(run, rows, keys, contents, _kept(held.table, asked).combine_chunks())
+    return Selection(run, rows, keys, contents, images.combine_chunks())
 
 
 def _kept(table: pa.Table, rows: NDArray[np.bool_]) -> pa.Table:

@@ -45,7 +45,7 @@ def counts(monkeypatch: pytest.MonkeyPatch) -> dict[str, Counter[str]]:
 
 
 def _common(folder: Path) -> list[str]:
-    rows = "".join(f"p{i},class {i % 10}\n" for i in range(24))
+    rows = "".join(f"p{i},class {i}\n" for i in range(10))
     (folder / "p.csv").write_text("id,prompt\n" + rows)
     common = ["--model", "gmm", "--prompts", str(folder / "p.csv"), "--metrics", "contrast"]
     return [*common, "--results", str(folder), "--workers", "1"]

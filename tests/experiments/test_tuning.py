@@ -13,7 +13,7 @@ from tests.conftest import harness
 
 
 def _common(folder: Path) -> list[str]:
-    rows = "".join(f"p{i},class {i % 10}\n" for i in range(24))
+    rows = "".join(f"p{i},class {i}\n" for i in range(10))
     (folder / "p.csv").write_text("id,prompt\n" + rows)
     common = ["--model", "gmm", "--prompts", str(folder / "p.csv"), "--metrics", "contrast"]
     return [*common, "--results", str(folder), "--workers", "1"]
@@ -38,8 +38,8 @@ def test_both_are_tuned_alike_on_prompts_that_do_not_decide(
         assert str(comparison.runs[role].sampler) == top.sampler
         assert f"best of 3 on the dev split: {top.sampler}" in said.out
     tested = set(comparison.pairs["prompt_id"])
-    assert tested == {f"p{i}" for i in range(24) if split_of(f"p{i}") == "test"}
-    assert all(row.images == 24 - len(tested) for one in sweeps for row in one.rows)
+    assert tested == {f"p{i}" for i in range(10) if split_of(f"p{i}") == "test"}
+    assert all(row.images == 10 - len(tested) for one in sweeps for row in one.rows)
     assert "warning: the test split" not in said.err
     command[3] = "guidance=1,8,2"
     assert harness(monkeypatch, *command, *_common(tmp_path)) == 0

@@ -96,11 +96,6 @@ def test_mistakes_say_what_and_what_to_do(tmp_path, table, spec, options, says):
     assert "\n" not in str(caught.value)
 
 
-def test_equal_texts_are_allowed(tmp_path):
-    (tmp_path / "a.txt").write_text("same\nsame\n")
-    assert len(load_prompts(str(tmp_path / "a.txt")).prompts) == 2
-
-
 def test_the_identity_changes_with_everything_that_is_a_prompt():
     prompts = (Prompt("a", "one", "k", {"n": [1]}), Prompt("b", "two"))
     base = PromptSet("s", prompts, "somewhere")

@@ -156,6 +156,7 @@ def test_prompts_can_be_looked_up_without_heavy_libraries():
 def test_ids_of_a_registered_set_must_differ():
     source = PROMPT_SETS.get("shapes")
     one = next(iter(source.parse({})))
-    doubled = replace(source, parse=lambda files: [one, one], prompts=2)
+    pair = [one, replace(one, text="another")]
+    doubled = replace(source, parse=lambda files: pair, prompts=2)
     with pytest.raises(HarnessError, match=r"the id 'shapes-0000' stands for 2 prompts"):
         doubled.load()

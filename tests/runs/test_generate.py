@@ -246,7 +246,7 @@ def _command(folder: Path, *launcher: str, steps: int = 3) -> list[str]:
     prompts.write_text("\n".join(p.text for p in PROMPTS))
     sampler = f"ddim(steps={steps}, eta=1)"
     return [sys.executable, *launcher, "-m", "harness", "generate", "--model", "gmm",
-            "--sampler", sampler, "--prompts", str(prompts), "--seeds", "0-2",
+            "--sampler", sampler, "--prompts", str(prompts), "--seeds", "0-8",
             "--out", str(folder)]  # fmt: skip
 
 
