@@ -345,3 +345,16 @@ def test_behind_a_url(opened: list[str]) -> None:
     assert run.read_all(KIND, run.shards(KIND), LIGHT).table["value"].to_pylist()[3] == 9.0
     assert opened == [run.file(KIND, "part-00000-00003")]
     assert set(IMAGES.names) > set(IMAGE_COLUMNS)
+
+
+def test_a_file_changed_in_place_is_not_hidden_by_a_time_that_is_set_back(tmp_path: Path) -> None:
+    run = contender(tmp_path)
+    run.update_index()
+    path = Path(run.file(KIND, "part-00000-00002"))
+    state, data = path.stat(), bytearray(path.read_bytes())
+    data[40] ^= 4
+    with path.open("r+b") as file:
+        file.write(data)
+    os.utime(path, ns=(state.st_atime_ns, state.st_mtime_ns))
+    with pytest.raises(HarnessError, match=r"part-00000-00002.parquet is damaged"):
+        run.read_all(KIND, run.shards(KIND), LIGHT)
