@@ -1,27 +1,31 @@
-"""`harness doctor`: what this machine has, and what a benchmark lacks here."""
+"""`harness doctor`: what this machine has, what a benchmark lacks here, what is wrong in a run."""
 
 from __future__ import annotations
 
 import importlib.util
 import os
 import shutil
+from collections import Counter
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from harness.cli import app
+from harness.cli import option_types as options
 from harness.core.call import parse_call, split_list
 from harness.core.errors import HarnessError
 
 
 @app.command(
     epilog="Examples: [bold]harness doctor --model sdxl --metrics hpsv2,fid[/bold], [bold]harness "
-    "doctor edm-cifar10-32x32-cond-vp.pkl[/bold]"
+    "doctor edm-cifar10-32x32-cond-vp.pkl[/bold], [bold]harness doctor "
+    "results/shapes/shapes/ddim-1a2b3c4d --repair[/bold]"
 )
 def doctor(
     file: Annotated[
-        Path | None, typer.Argument(help="A network's file: .pkl, .pt or .safetensors.")
+        str | None,
+        typer.Argument(help="A network's file (.pkl, .pt or .safetensors), or a run's folder."),
     ] = None,
     model: Annotated[str | None, typer.Option(help="Can this model run here?")] = None,
     metrics: Annotated[str | None, typer.Option(help="Can these? Comma-separated.")] = None,
@@ -29,21 +33,67 @@ def doctor(
     bench: Annotated[
         str | None, typer.Option(help="All three, of this benchmark; default: the embedded one.")
     ] = None,
+    repair: Annotated[
+        bool, typer.Option("--repair", help="Of a run: remove what is wrong and make it again.")
+    ] = False,
+    seal: Annotated[
+        bool,
+        typer.Option("--seal", help="Of an earlier version's run: say in each file whose it is."),
+    ] = False,
+    device: options.Device = None,
 ) -> None:
     """What this machine has, and what of a benchmark, model or metric can run here.
 
-    Exit code 1 where something that was asked for is missing. With a FILE: what it holds, and
-    whether it can be run; nothing in it is executed.
+    Exit code 1 where something that was asked for is missing. With a network's FILE: what it holds,
+    and whether it can be run; nothing in it is executed. With a run's folder: which of its files
+    are foreign, damaged, missing or left over; exit code 1 if any is. All are read whole.
     """
     asked = {"--model": model, "--metrics": metrics, "--prompts": prompts, "--bench": bench}
     if file is not None:
         if given := [name for name, value in asked.items() if value is not None]:
             raise HarnessError(f"{given[0]} asks about this machine, {file} is a file: give one")
-        _describe(file)
+        from harness.store import files
+
+        if files.is_folder(file):
+            raise typer.Exit(_run(file, repair, seal, device))
+        if repair or seal:
+            raise HarnessError(f"--repair and --seal are for the folder of a run, not for {file}")
+        _describe(Path(file))
+    elif repair or seal:
+        raise HarnessError("--repair and --seal are for a run: name its folder")
     elif any(asked.values()):
         raise typer.Exit(_needs(bench, model, metrics, prompts))
     else:
         _machine()
+
+
+def _run(folder: str, repair: bool, seal: bool, device: str | None) -> int:
+    """Print a line for each fault of a run, and one on all; 1 if any is left."""
+    from harness.store.inspection import inspect_run
+    from harness.store.run import Run
+
+    run = Run.open(folder)
+    if seal:
+        from harness.store.seal_run import seal as sealed
+
+        typer.echo(f"{folder}: {sealed(run):,} files sealed")
+        run = Run.open(folder)
+    faults, read = inspect_run(run)
+    for fault in faults:
+        typer.echo(str(fault))
+    if faults and repair:
+        from harness.experiments.repairing import repair as repaired
+        from harness.runs.devices import pick_device
+        from harness.runs.folder import Settings
+
+        threads = run.record["resolved"].get("threads", 1)
+        faults = repaired(run, faults, Settings(pick_device(device), threads), typer.echo)
+        for fault in faults:
+            typer.echo(f"still {fault}")
+    counts = Counter(fault.what for fault in faults)
+    found = ", ".join(f"{count} {what}" for what, count in counts.items()) or "nothing is wrong"
+    typer.echo(f"{folder}: {read:,} files read, {found}")
+    return int(bool(faults))
 
 
 def _describe(file: Path) -> None:

@@ -65,6 +65,11 @@ class RunSpec:
     @property
     def run_id(self) -> str:
         """The run's name: its sampler's, and 8 digits of a hash of all fields."""
-        text = json.dumps(self.to_dict(), sort_keys=True)
-        name = re.sub("[:@]", "-", self.sampler.name)  # of a function in a file
-        return f"{name}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
+        return hashed(self.sampler.name, self.to_dict())
+
+
+def hashed(sampler: str, fields: dict[str, Any]) -> str:
+    """The id of the run of a sampler whose specification has these fields."""
+    text = json.dumps(fields, sort_keys=True)
+    name = re.sub("[:@]", "-", sampler)  # of a function in a file
+    return f"{name}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"

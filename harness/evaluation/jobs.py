@@ -40,7 +40,12 @@ class MetricJob(ABC):
     def done(self, run: Run, shard: str, items: str) -> bool:
         """Whether the stored shard is of these items and of the metric's current identity."""
         stored = scores.metadata(run, self.kind, shard)
-        return stored.get("items") == items and stored.get("identity") == self.made_by["identity"]
+        same = stored.get("items") == items and stored.get("identity") == self.made_by["identity"]
+        if same and scores.of_held_pictures(run, shard, stored):
+            return True
+        if stored:
+            run.read(self.kind, shard, [])  # raises where it is outdated as it is damaged
+        return False
 
     def unsuitable(self, row: ItemRow, size: tuple[int, int]) -> str | None:
         return self.worker.unsuitable(row, size)

@@ -5,14 +5,12 @@ Their runs are to be made, or exist already; what they need beside them is made 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
-from typing import Any
 
-from harness.core.call import Call, parse_call
+from harness.core.call import Call
 from harness.core.errors import HarnessError
 from harness.core.run_spec import RunSpec
-from harness.core.shards import Prompt, Shard
+from harness.core.shards import Shard
 from harness.experiments.experiment import Contest, Experiment, declared, planned_pair
 from harness.experiments.fair_baselines import OWN, Fairness
 from harness.experiments.inputs import Say, to_stderr
@@ -20,11 +18,12 @@ from harness.experiments.options import curve_weights
 from harness.experiments.order import Order
 from harness.experiments.rivals import make_verifier
 from harness.experiments.scoring import usable_metrics
+from harness.runs.existing import ROWS, planned_again, shard_of_rows
 from harness.runs.folder import Settings
-from harness.runs.plan import PlannedRun, Planner
+from harness.runs.plan import PlannedRun
 from harness.store import files
 from harness.store.comparison_tables import CANDIDATE, ComparisonTables
-from harness.store.run import MODEL_AT, Run
+from harness.store.run import Run
 
 
 def run_bench(order: Order, candidate: Call | PlannedRun, say: Say) -> tuple[ComparisonTables, str]:
@@ -99,7 +98,7 @@ def compare_fairly(
     def place(planned: PlannedRun) -> str:
         return f"{folder}/{planned.spec.run_id}"
 
-    planned = {role: _planned(run, settings) for role, run in runs.items()}
+    planned = {role: planned_again(run, settings) for role, run in runs.items()}
     contest = Contest(planned, place, runs=runs, out=out)
     items = {item for shard in shards for item in shard.item_ids}
     experiment = Experiment([contest], usable, shards, items, settings, fairness)
@@ -122,40 +121,11 @@ def _check(a: RunSpec, b: RunSpec) -> None:
             )
 
 
-def _planned(run: Run, settings: Settings) -> PlannedRun:
-    """The plan of an existing run; a sampler from a file is that of the copy in its folder."""
-    spec, about = run.spec, run.record["environment"]
-    model, call = parse_call(spec.model), spec.sampler
-    planner = Planner(
-        Call(about.get(MODEL_AT, model.name), model.params),
-        size=spec.size,
-        dtype=spec.dtype,
-        device=settings.device,
-        noise_key=spec.noise_key,
-        negative=spec.negative,
-        guide=spec.guide,
-    )
-    return planner.plan(
-        Call(f"{run.path}/{call.name}", call.params) if "sampler file" in about else call
-    )
-
-
 def _shared_shards(candidate: Run, baseline: Run) -> list[Shard]:
     """The shards that both runs hold, as they were planned, from the candidate's rows."""
     held, names = set(baseline.shards()), candidate.shards()
     if not held.intersection(names):
         raise HarnessError(f"{candidate.path} and {baseline.path} hold no shard in common")
-    columns = ["prompt_id", "prompt", "category", "notes", "seed"]
-    rows = {name: candidate.read("images", name, columns).to_pylist() for name in names}
+    rows = {name: candidate.read("images", name, ROWS).to_pylist() for name in names}
     size = max(map(len, rows.values()))
-    return [_shard(name, rows[name], size) for name in names if name in held]
-
-
-def _shard(name: str, rows: Sequence[dict[str, Any]], size: int) -> Shard:
-    """The shard of this name; the run's are of `size` items, but for the last of a seed."""
-    prompts = tuple(
-        Prompt(r["prompt_id"], r["prompt"], r["category"], json.loads(r["notes"])) for r in rows
-    )
-    _, seed, index = name.rsplit("-", 2)
-    consecutive = len({row["seed"] for row in rows}) > 1 or not rows[0]["prompt"]
-    return Shard(int(seed), int(index), size * int(index), prompts, consecutive)
+    return [shard_of_rows(name, rows[name], size) for name in names if name in held]

@@ -9,12 +9,13 @@ from typing import Any
 from harness.core.call import Call, parse_call
 from harness.core.errors import HarnessError, unknown
 from harness.core.run_spec import DISTILLED
+from harness.fetch.fingerprints import files_fingerprint
 from harness.fetch.hub_files import is_hub_id
 from harness.models.base import DTYPES, MODELS, LoadRequest, Model, ModelEntry
 from harness.models.edm.entries import FILES, file_entry
 from harness.models.edm.presets import reconstruction
 from harness.models.pipelines.hub import any_hub_entry
-from harness.models.pipelines.local import files_fingerprint, folder_entry, network_revision
+from harness.models.pipelines.local import folder_entry, network_revision
 from harness.models.pipelines.single_file import check_single_file
 
 

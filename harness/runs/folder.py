@@ -16,9 +16,11 @@ from harness.core.errors import HarnessError
 from harness.core.registry import code_digest
 from harness.core.shards import Shard
 from harness.engine.resolve import source_of
+from harness.fetch.fingerprints import sampled_form
 from harness.models.pipelines.loading_options import PLACEMENT
 from harness.runs.devices import default_workers, pick_device
 from harness.runs.plan import PlannedRun, registered_here, unscaled
+from harness.store import files
 from harness.store.run import AS_SAMPLED, MODEL_AT, NO_GUIDANCE, Run
 
 
@@ -55,10 +57,10 @@ def open_run(job: PlannedRun, folder: str, settings: Settings) -> Run:
     """Open the run in `folder`, created if it is new; refuses the folder of another run."""
     job.entry.decodable(job.model.params)
     resolved = {
-        "revision": job.entry.revision(),
+        "revision": "",
         "device": torch.device(settings.device).type,
         "threads": settings.threads,
-        **{f"revision of {name}": revision() for name, revision in job.others.items()},
+        **_revisions(job, folder),
         **{f"code of {name}": code_digest(code) for name, code in registered_here(job).items()},
     }
     source, made_with = source_of(job.spec.sampler), environment() | _read_from(job)
@@ -74,6 +76,25 @@ def open_run(job: PlannedRun, folder: str, settings: Settings) -> Run:
     if source:
         run.keep(Path(source.path).name, source.text)
     return run
+
+
+def _revisions(job: PlannedRun, folder: str) -> dict[str, str]:
+    """The revision of each model; one that the folder's record holds in an earlier version's form
+    in that form, if it is the same."""
+    now = _asked(job)
+    if not files.exists(files.join(folder, "run.json")):
+        return now
+    recorded = Run.open(folder).record["resolved"]
+    if all(recorded.get(key) == value for key, value in now.items()):
+        return now
+    with sampled_form():
+        before = _asked(job)
+    return {k: before[k] if recorded.get(k) == before[k] else value for k, value in now.items()}
+
+
+def _asked(job: PlannedRun) -> dict[str, str]:
+    others = {f"revision of {name}": revision() for name, revision in job.others.items()}
+    return {"revision": job.entry.revision(), **others}
 
 
 def _read_from(job: PlannedRun) -> dict[str, str]:

@@ -19,7 +19,7 @@ from harness.store.collections import is_image, open_images
 from harness.store.image_files import Entry, Images
 from harness.store.pictures import Broken
 from harness.store.rows import ImportedItem, imported_key, imported_table
-from harness.store.run import Run
+from harness.store.run import Run, check_free
 
 _SHARD = 128  # images
 
@@ -107,6 +107,8 @@ def _run(folder: str, spec: RunSpec, source: str, declared: Declared) -> Run:
 
 def _open(source: str, column: str | None) -> Images:
     if files.is_folder(source):
+        if files.list_files(files.join(source, "timing"), ".parquet"):
+            check_free(source)  # once a run's
         names = [name for name, _ in files.walk(source)]
         runs = [name for name in names if PurePosixPath(name).name == "run.json"]
         if runs and not any(map(is_image, names)):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import glob as globbing
-import io
+import inspect
 import json
 import os
 import re
@@ -13,13 +13,13 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
-from typing import Any, BinaryIO, TypeVar
+from typing import Any, BinaryIO, Protocol, TypeVar
 
 import pandas as pd
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from harness.core.errors import HarnessError
+from harness.store import leftovers, sealing
 
 T = TypeVar("T")
 
@@ -31,6 +31,16 @@ _SETTLED = 2_000_000_000
 
 _VERSIONS = ("ETag", "etag", "generation", "created")
 """What stores behind a URL call a file's version, each in its own way."""
+
+
+class Keeper(Protocol):
+    """Says whether a folder may still be written to; see ownership.py."""
+
+    @property
+    def path(self) -> str: ...
+
+    def check(self) -> None:
+        """Raise HarnessError where it may not."""
 
 
 def _is_url(path: str) -> bool:
@@ -114,7 +124,7 @@ def _changes(folder: str) -> dict[str, str | None]:
                 state = entry.stat()
             except FileNotFoundError:  # renamed or removed since
                 continue
-            found[entry.name] = _changed(state) if state.st_mtime_ns < settled else None
+            found[entry.name] = sealing.version(state) if state.st_mtime_ns < settled else None
     return found
 
 
@@ -198,18 +208,69 @@ def read_bytes(path: str) -> bytes:
     return _on(path, lambda p: Path(p).read_bytes(), lambda fs, inner: bytes(fs.cat_file(inner)))
 
 
-def write_bytes(path: str, data: bytes) -> None:
-    """Write all of `data` or nothing: temporary name, flush to disk, rename."""
+def write_bytes(path: str, data: bytes, keeper: Keeper | None = None) -> None:
+    """Write all of `data` or nothing: temporary name, flush to disk, rename.
+
+    Of a file in a folder with a `keeper`, this is asked before the rename, and the folder itself is
+    not made. What killed writers left beside the file is removed, see leftovers.py.
+    """
+    if keeper:
+        keeper.check()
     if _is_url(path):
         fs, inner = _remote(path)
         fs.makedirs(os.path.dirname(inner), exist_ok=True)
         fs.pipe_file(inner, data)  # object stores publish a key only when its upload is complete
         return
-    target = Path(path)
+    temporary = _temporary(path, data, keeper)
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
+        if keeper:
+            keeper.check()
+        os.replace(temporary, path)
+    except FileNotFoundError:  # the folder was removed meanwhile
+        if keeper:
+            keeper.check()
+        raise HarnessError(f"cannot write {path}: its folder was removed") from None
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def write_new(path: str, data: bytes) -> bool:
+    """`write_bytes` of a file that must not be there yet; False, and nothing done, if it is.
+
+    Of several processes that try at once, one writes it, as far as its store knows how.
+    """
+    if _is_url(path):
+        fs, inner = _remote(path)
+        fs.makedirs(os.path.dirname(inner), exist_ok=True)
+        only_new = "mode" in inspect.signature(fs.pipe_file).parameters
+        try:
+            fs.pipe_file(inner, data, **({"mode": "create"} if only_new else {}))
+        except FileExistsError:
+            return False
+        return True
+    temporary = _temporary(path, data)
+    try:
+        os.link(temporary, path)
+    except FileExistsError:
+        return False
+    except OSError:  # a file system without links
+        os.replace(temporary, path)
+    finally:
+        Path(temporary).unlink(missing_ok=True)
+    return True
+
+
+def _temporary(path: str, data: bytes, keeper: Keeper | None = None) -> str:
+    """A file beside `path`, with this content, flushed to disk."""
+    folder, name = os.path.split(os.path.abspath(path))
+    try:
+        _make_folder(folder, keeper)
+        leftovers.sweep_once(folder)
+        handle, temporary = tempfile.mkstemp(".part", leftovers.prefix(name), folder)
     except OSError as error:
+        if keeper:
+            keeper.check()
         raise HarnessError(f"cannot write {path}: {error.strerror}") from None
     try:
         with os.fdopen(handle, "wb") as file:
@@ -217,20 +278,37 @@ def write_bytes(path: str, data: bytes) -> None:
             file.flush()
             os.fsync(file.fileno())
         os.chmod(temporary, 0o644)
-        os.replace(temporary, target)
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise
+    return temporary
 
 
-def write_text(path: str, text: str) -> None:
+def _make_folder(folder: str, keeper: Keeper | None) -> None:
+    """Make a folder with those above it; below a keeper's folder only, where there is one."""
+    root = Path(os.path.abspath(keeper.path)) if keeper else None
+    if root is None or not Path(folder).is_relative_to(root):
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        return
+    at = root
+    for part in Path(folder).relative_to(root).parts:
+        at = at / part
+        at.mkdir(exist_ok=True)
+
+
+def write_text(path: str, text: str, keeper: Keeper | None = None) -> None:
     """`write_bytes` of UTF-8."""
-    write_bytes(path, text.encode())
+    write_bytes(path, text.encode(), keeper)
 
 
-def write_json(path: str, value: Any) -> None:
+def as_json(value: Any) -> str:
+    """JSON-like `value` as `write_json` writes it."""
+    return json.dumps(value, indent=2, ensure_ascii=False) + "\n"
+
+
+def write_json(path: str, value: Any, keeper: Keeper | None = None) -> None:
     """Write JSON-like `value`, atomically."""
-    write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+    write_text(path, as_json(value), keeper)
 
 
 def read_json(path: str) -> Any:
@@ -242,43 +320,39 @@ def read_json(path: str) -> Any:
 
 
 def write_table(
-    path: str, table: pa.Table, metadata: dict[str, str] | None = None, rows: int | None = None
+    path: str,
+    table: pa.Table,
+    metadata: dict[str, str] | None = None,
+    rows: int | None = None,
+    keeper: Keeper | None = None,
 ) -> None:
     """Write `table` as Parquet, atomically, `rows` in a group (None: the library's number).
 
-    `metadata` is added to the schema's own.
+    `metadata` is added to the schema's own, and a hash of the file's content, see sealing.py.
 
     The bytes depend on the table and on the library's version alone.
     """
     if metadata:
         table = table.replace_schema_metadata({**(table.schema.metadata or {}), **metadata})
-    buffer = io.BytesIO()
-    pq.write_table(table, buffer, compression="zstd", row_group_size=rows)
-    write_bytes(path, buffer.getvalue())
+    write_bytes(path, sealing.sealed(table, rows), keeper)
 
 
 def read_table(path: str, columns: list[str] | None = None) -> pa.Table:
     """The table at `path`, of these columns in this order; None: all. See also `metadata`.
+
+    Its content is checked, see `sealing.read`.
 
     Without threads and read-ahead: a shard is small, and starting them costs more than it saves;
     so does looking for the file system of a path, which is known here.
 
     Raises HarnessError for a damaged file, OSError for one that cannot be opened.
     """
-    try:
-        with (
-            pa.BufferReader(read_bytes(path)) if _is_url(path) else pa.OSFile(path) as source,
-            pq.ParquetFile(source, pre_buffer=False) as file,
-        ):
-            table = file.read(columns, use_threads=False)
-    except (pa.ArrowInvalid, OSError) as error:
-        if isinstance(error, OSError) and error.errno is not None:  # of the system, not of Parquet
-            raise
-        reason = str(error).partition("\n")[0].rstrip(".")
-        raise HarnessError(
-            f"{path} is damaged: {reason}. Remove it and run again what wrote it"
-        ) from None
-    return table if columns is None else table.select(columns)
+    return sealing.read(path, columns, read_bytes(path) if _is_url(path) else None)
+
+
+def read_metadata(path: str) -> dict[str, str]:
+    """The key-value metadata of a Parquet file, from its footer; checks the file's size."""
+    return metadata(read_table(path, [])) if _is_url(path) else sealing.footer(path)
 
 
 def read_tables(paths: Sequence[str], columns: list[str] | None = None) -> list[pa.Table]:
@@ -307,11 +381,6 @@ def write_frame(path: str, frame: pd.DataFrame, metadata: dict[str, str] | None 
 def read_frame(path: str, columns: list[str] | None = None) -> pd.DataFrame:
     """`read_table` as a DataFrame."""
     return read_table(path, columns).to_pandas()
-
-
-def read_metadata(path: str) -> dict[str, str]:
-    """The key-value metadata of a Parquet file, without reading its rows."""
-    return metadata(read_table(path, []))
 
 
 def file_name(*parts: str) -> str:

@@ -18,12 +18,13 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from harness.core.errors import HarnessError
+from harness.core.errors import HarnessError, NothingMade
 from harness.store import files, schema
+from harness.store.ownership import Owner
 
 log = logging.getLogger(__name__)
 
-MARKS = ("items", "identity", "truncated")
+MARKS = ("items", "identity", "truncated", "content", "pictures")
 """What is kept of a file's metadata."""
 
 LEAST = 64
@@ -72,35 +73,39 @@ class _Index:
         return {name: at for at, (name, stamp) in both if stamps.get(name) == stamp}
 
 
-def read(path: str, kind: str, names: Iterable[str], columns: list[str] | None) -> Shards:
+def read(owner: Owner, kind: str, names: Iterable[str], columns: list[str] | None) -> Shards:
     """Read columns (None: all) of shards of a run's folder, in the order of `names`.
 
-    `kind` is the folder that they are in, `images` or `scores/<metric>`.
+    `kind` is the folder that they are in, `images` or `scores/<metric>`. Raises HarnessError for
+    shards that are damaged or of another run.
     """
-    names = list(names)
+    names, path = list(names), owner.path
     index = _stored(path, kind, columns) if len(names) >= LEAST else None
     if index is None:
-        return _own(path, kind, names, columns)
+        return _own(owner, kind, names, columns)
     held = index.current(_stamps(path, kind))
     shards = index.shards
     if absent := [name for name in names if name not in held]:
         held |= {name: len(shards.names) + at for at, name in enumerate(absent)}
-        shards = _chained(shards, _own(path, kind, absent, columns))
+        shards = _chained(shards, _own(owner, kind, absent, columns))
     return _picked(shards, [held[name] for name in names])
 
 
-def update(path: str, kind: str) -> None:
+def update(owner: Owner, kind: str) -> None:
     """Write the index of a kind anew where it lacks LEAST or more shards as they are now.
 
     A folder that cannot be written to is left as it is, with a warning.
     """
     try:
-        _update(path, kind)
+        _update(owner, kind)
+    except NothingMade:
+        raise
     except (HarnessError, OSError) as error:
-        log.warning("%s: no index of %s, comparisons take longer: %s", path, kind, error)
+        log.warning("%s: no index of %s, comparisons take longer: %s", owner.path, kind, error)
 
 
-def _update(path: str, kind: str) -> None:
+def _update(owner: Owner, kind: str) -> None:
+    path = owner.path
     # Listed before anything is read: what is replaced from here on will have another stamp.
     stamps = {name: stamp for name, stamp in _stamps(path, kind).items() if stamp}
     columns = _schema(kind).names
@@ -109,7 +114,7 @@ def _update(path: str, kind: str) -> None:
     absent = [name for name in stamps if name not in held]
     if len(absent) < LEAST:
         return
-    new = {name: table for name in absent if (table := _fitting(path, kind, name)) is not None}
+    new = {name: table for name in absent if (table := _fitting(owner, kind, name)) is not None}
     if len(new) < LEAST:
         return
     shards = _together(list(new), list(new.values()))
@@ -119,7 +124,8 @@ def _update(path: str, kind: str) -> None:
     held |= {name: at for at, name in enumerate(new)}
     shards = _picked(shards, [held[name] for name in sorted(held)])
     table = _nested(shards, [stamps[name] for name in shards.names])
-    files.write_table(_file(path, kind), table, {"columns": str(_schema(kind))}, rows=_GROUP)
+    marks = {"columns": str(_schema(kind))}
+    files.write_table(_file(path, kind), table, marks, rows=_GROUP, keeper=owner)
 
 
 def _schema(kind: str) -> pa.Schema:
@@ -170,17 +176,22 @@ def _flat(lists: pa.ChunkedArray) -> list[pa.Array]:
     return [chunk.flatten() for chunk in lists.chunks]
 
 
-def _own(path: str, kind: str, names: Sequence[str], columns: list[str] | None) -> Shards:
+def _own(owner: Owner, kind: str, names: Sequence[str], columns: list[str] | None) -> Shards:
     """From the shards' own files."""
-    paths = [shard_file(path, kind, name) for name in names]
-    return _together(names, files.read_tables(paths, columns))
+    paths = [shard_file(owner.path, kind, name) for name in names]
+    tables = files.read_tables(paths, columns)
+    for name, table in zip(names, tables, strict=True):
+        owner.accept(kind, name, files.metadata(table))
+    return _together(names, tables)
 
 
-def _fitting(path: str, kind: str, name: str) -> pa.Table | None:
-    """A shard's columns for the index; None if it is gone, damaged, or of another schema."""
+def _fitting(owner: Owner, kind: str, name: str) -> pa.Table | None:
+    """A shard's columns for the index; None if it is gone, damaged, not this run's, or of another
+    schema."""
     wanted = _schema(kind)
     try:
-        table = files.read_table(shard_file(path, kind, name), wanted.names)
+        table = files.read_table(shard_file(owner.path, kind, name), wanted.names)
+        owner.accept(kind, name, files.metadata(table))
     except (HarnessError, KeyError, OSError):
         return None
     return table if table.schema.equals(wanted) else None

@@ -13,10 +13,11 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from harness.core.errors import HarnessError
+from harness.core.errors import HarnessError, NothingMade
 from harness.core.run_spec import RunSpec
 from harness.core.shards import Shard
 from harness.store import card, files, index
+from harness.store.ownership import SEALED, Owner
 
 log = logging.getLogger(__name__)
 
@@ -34,21 +35,27 @@ class Run:
     """An opened run folder (a local path or a URL).
 
     `record` is `run.json`: `spec` (see RunSpec), `resolved` (what else changes pixels: the
-    checkpoint's revision, threads, device type) and `environment` (versions, commit).
+    checkpoint's revision, threads, device type) and `environment` (versions, commit). Every shard
+    says that it is this run's, see `owner`: others are refused where they are read.
     """
 
     def __init__(self, path: str, record: dict[str, Any]) -> None:
         self.path = path.rstrip("/")
         self.record = record
         self.spec = RunSpec.from_dict(record["spec"])
+        self.owner = Owner.of(self.path, record)
 
     @classmethod
     def open(cls, path: str) -> Run:
         """Open an existing run; raises HarnessError where there is none."""
         where = files.join(path, "run.json")
         if not files.exists(where):
+            check_free(path)
             raise HarnessError(f"{path} holds no run: there is no run.json in it")
-        return cls(path, files.read_json(where))
+        try:
+            return cls(path, files.read_json(where))
+        except (KeyError, TypeError) as error:
+            raise HarnessError(f"{where} is damaged: it does not say its {error}") from None
 
     @classmethod
     def find(cls, path: str, run_id: str) -> Run | None:
@@ -64,7 +71,8 @@ class Run:
     ) -> Run:
         """Open the run of this spec at `path`, writing `run.json` if it is new.
 
-        Raises HarnessError if the folder holds a run with another spec or other resolved values.
+        Raises HarnessError if the folder holds a run with another spec or other resolved values,
+        or shards without a `run.json`, which are nobody's.
         """
         where = files.join(path, "run.json")
         record = {
@@ -72,12 +80,14 @@ class Run:
             "spec": spec.to_dict(),
             "resolved": resolved,
             "environment": environment,
+            SEALED: True,
         }
         if not files.exists(where):
-            run = cls(path, record)
-            run.update_card()
-            files.write_json(where, record)
-            return run
+            check_free(path)
+            if files.write_new(where, files.as_json(record).encode()):
+                run = cls(path, record)
+                run.update_card()
+                return run
         run = cls.open(path)
         for part, asked in (("spec", spec.to_dict()), ("resolved", resolved)):
             if different := _difference(run.record[part], asked):
@@ -104,7 +114,7 @@ class Run:
     def declare(self, imported: dict[str, Any]) -> None:
         """Replace the record of where imported images come from."""
         self.record["resolved"]["imported"] = imported
-        files.write_json(files.join(self.path, "run.json"), self.record)
+        files.write_json(files.join(self.path, "run.json"), self.record, self.owner)
 
     def drop(self, shard: str) -> None:
         """Remove a shard's images and everything that was computed from them."""
@@ -123,7 +133,7 @@ class Run:
 
     def set_cost(self, cost: dict[str, Any]) -> None:
         """Write `cost.json`, see `cost`."""
-        files.write_json(files.join(self.path, "cost.json"), cost)
+        files.write_json(files.join(self.path, "cost.json"), cost, self.owner)
 
     def set_pipeline(self, read: dict[str, Any]) -> None:
         """Write into `run.json` what was read of a pipeline that is not written out here, and how
@@ -134,7 +144,7 @@ class Run:
 
     def keep(self, name: str, text: str) -> None:
         """Keep a copy of a file that the run was made with."""
-        files.write_text(files.join(self.path, name), text)
+        files.write_text(files.join(self.path, name), text, self.owner)
 
     def file(self, kind: str, name: str) -> str:
         """The path of a shard of one kind: `images`, `timing`, `scores/<metric>`, ..."""
@@ -163,13 +173,29 @@ class Run:
             )
         return len(stored) >= len(asked)
 
-    def write(self, kind: str, name: str, table: pa.Table, items_key: str) -> None:
-        """Write a shard of one kind, with the key of its items."""
-        files.write_table(self.file(kind, name), table, {"items": items_key})
+    def write(
+        self,
+        kind: str,
+        name: str,
+        table: pa.Table,
+        items_key: str,
+        metadata: Mapping[str, str] | None = None,
+    ) -> None:
+        """Write a shard of one kind, with the key of its items, and further metadata.
+
+        Raises NothingMade where the folder is no longer this run's.
+        """
+        marks = {**(metadata or {}), **self.owner.marks(kind, name, items_key)}
+        files.write_table(self.file(kind, name), table, marks, keeper=self.owner)
 
     def read(self, kind: str, name: str, columns: list[str] | None = None) -> pa.Table:
-        """A shard of one kind, of these columns; None: all."""
-        return files.read_table(self.file(kind, name), columns)
+        """A shard of one kind, of these columns; None: all.
+
+        Raises HarnessError for one that is damaged, or of another run.
+        """
+        table = files.read_table(self.file(kind, name), columns)
+        self.owner.accept(kind, name, files.metadata(table))
+        return table
 
     def fail_images(self, shard: str, reasons: Mapping[int, str]) -> None:
         """Record, by row, why imported images have no picture; the shard keeps its items key."""
@@ -185,8 +211,19 @@ class Run:
 
     def items_key(self, kind: str, name: str) -> str | None:
         """The key a shard was written with; None if there is no such file."""
+        return self.metadata(kind, name).get("items")
+
+    def metadata(self, kind: str, name: str) -> dict[str, str]:
+        """The key-value metadata of a shard, from its footer; empty if there is no such file.
+
+        Raises HarnessError for one that is damaged, or of another run.
+        """
         path = self.file(kind, name)
-        return files.read_metadata(path).get("items") if files.exists(path) else None
+        if not files.exists(path):
+            return {}
+        found = files.read_metadata(path)
+        self.owner.accept(kind, name, found)
+        return found
 
     def shards(self, kind: str = "images") -> list[str]:
         """Names of the complete shards of one kind, sorted by seed, then prompts."""
@@ -206,7 +243,7 @@ class Run:
         self, kind: str, names: Iterable[str], columns: list[str] | None = None
     ) -> index.Shards:
         """`read` of many shards, in their order: from the index as far as it holds."""
-        return index.read(self.path, kind, names, columns)
+        return index.read(self.owner, kind, names, columns)
 
     def _repr_html_(self) -> str:
         """HTML for notebooks: the specification, the number of images and the metrics scored."""
@@ -256,20 +293,24 @@ class Run:
         """
         scores = files.list_files(files.join(self.path, "scores"), "")
         for kind in ["images", "timing", *(f"scores/{name}" for name in scores)]:
-            index.update(self.path, kind)
+            index.update(self.owner, kind)
         self.update_card()
 
     def update_card(self) -> None:
         """Write `README.md` where it does not list the tables that are here; see `card`.
 
-        A folder that cannot be written to goes without.
+        A folder that cannot be written to goes without. Raises NothingMade where it is no longer
+        this run's.
         """
+        self.owner.check()
         where = files.join(self.path, card.NAME)
         text = card.card(self.spec, self._kinds())
         held = files.read_bytes(where) if files.exists(where) else None
         if held is None or (card.MARK.encode() in held and held != text.encode()):
             try:
-                files.write_text(where, text)
+                files.write_text(where, text, self.owner)
+            except NothingMade:
+                raise
             except (HarnessError, OSError) as error:
                 log.warning("%s: `datasets` cannot tell its tables apart: %s", self.path, error)
 
@@ -281,6 +322,17 @@ class Run:
             for name in files.list_files(files.join(self.path, kind), "")
         ]
         return ["images", *(kind for kind in ["timing", "guidance", *parts] if self.shards(kind))]
+
+
+def check_free(path: str, kinds: Collection[str] = ("images", "timing", "guidance")) -> None:
+    """Raise HarnessError where a folder without `run.json` holds shards of a run."""
+    for kind in kinds:
+        inside = files.join(path, kind)
+        if any(name.startswith("part-") for name in files.list_files(inside, ".parquet")):
+            raise HarnessError(
+                f"{path} holds {kind} and no run.json, so nobody knows what run they are of: "
+                "choose another folder, or remove that one"
+            )
 
 
 @cache

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,6 +20,7 @@ from harness.store.image_files import current_stamp, read_image
 from harness.store.index import Shards
 from harness.store.pictures import Broken, Unread
 from harness.store.run import Run
+from harness.store.sealing import CONTENT
 from harness.store.texts import one_prompt_a_text
 
 
@@ -87,8 +88,19 @@ def _file_key(run: Run, shard: str) -> str:
 
 def metadata(run: Run, kind: str, shard: str) -> dict[str, str]:
     """The key-value metadata of a shard; empty if there is no such file."""
-    path = run.file(kind, shard)
-    return files.read_metadata(path) if files.exists(path) else {}
+    return run.metadata(kind, shard)
+
+
+PICTURES = "pictures"
+"""In the metadata of scores and features: the content hash of the image shard that they are of."""
+
+
+def of_held_pictures(run: Run, shard: str, stored: Mapping[str, str]) -> bool:
+    """Whether scores or features of this metadata are of the pictures that the run holds now.
+
+    Those of earlier versions, which do not say it, count as such.
+    """
+    return stored.get(PICTURES) in (None, run.metadata("images", shard).get(CONTENT))
 
 
 _COLUMNS = ["item_id", "prompt_id", "prompt", "category", "seed", "failed", "nfe", "nfe_by_branch"]
@@ -104,6 +116,7 @@ class Selection:
     run: Run
     rows: dict[str, NDArray[np.bool_]]
     keys: dict[str, str]  # of the image shards, see `images_key`
+    contents: dict[str, str | None]  # hashes of their files
     images: pa.Table  # the items' rows
 
     def frame(self, columns: list[str]) -> pd.DataFrame:
@@ -157,9 +170,13 @@ class Selection:
 
     def _identity(self, kind: str, shards: Shards) -> str:
         items, made_by = shards.mark("items"), shards.mark("identity")
+        pictures = shards.mark(PICTURES)
         identities = {made_by.get(shard) for shard in self.rows}
         outdated = sum(
-            made_by.get(shard) is None or items[shard] != self.keys[shard] for shard in self.rows
+            made_by.get(shard) is None
+            or items[shard] != self.keys[shard]
+            or pictures[shard] not in (None, self.contents[shard])
+            for shard in self.rows
         )
         results, _, name = kind.partition("/")
         if outdated:
@@ -210,7 +227,8 @@ def _selection(run: Run, held: Shards, asked: NDArray[np.bool_]) -> Selection:
     rows = {name: part for name, part in zip(held.names, parts, strict=True) if part.any()}
     items = held.mark("items")
     keys = {shard: items[shard] or _file_key(run, shard) for shard in rows}
-    return Selection(run, rows, keys, images.combine_chunks())
+    contents = held.mark(CONTENT)
+    return Selection(run, rows, keys, contents, images.combine_chunks())
 
 
 def _kept(table: pa.Table, rows: NDArray[np.bool_]) -> pa.Table:
@@ -229,7 +247,7 @@ def write_scores(
     """Write `scores/<metric>/<shard>.parquet`: one row an item, in the images' order."""
     columns = [list(items), [metric] * len(items), list(values), list(reasons)]
     table = pa.table(columns, schema=schema.SCORES)
-    files.write_table(run.file(f"scores/{metric}", shard), table, metadata)
+    _write(run, f"scores/{metric}", shard, table, metadata)
 
 
 def write_features(
@@ -245,7 +263,14 @@ def write_features(
     """Write `features/<encoder>/<shard>.parquet`: one row an item, in the images' order."""
     rows = [None if feature is None else feature.tolist() for feature in features]
     table = pa.table([list(items), rows, list(reasons)], schema=schema.features(width))
-    files.write_table(run.file(f"features/{encoder}", shard), table, metadata)
+    _write(run, f"features/{encoder}", shard, table, metadata)
+
+
+def _write(run: Run, kind: str, shard: str, table: pa.Table, metadata: dict[str, str]) -> None:
+    """Write a shard, with the hash of the pictures that it is of."""
+    pictures = run.metadata("images", shard).get(CONTENT)
+    of = {} if pictures is None else {PICTURES: pictures}
+    run.write(kind, shard, table, metadata.get("items", ""), {**metadata, **of})
 
 
 def read_features(

@@ -329,7 +329,10 @@ def test_a_shard_of_failures_alone_is_stored(tmp_path: Path) -> None:
 
 
 def test_images_made_elsewhere_are_scored_and_noticed_when_they_change(tmp_path: Path) -> None:
+    """In a folder of an earlier version, whose files say nothing."""
     run = make_run(tmp_path, PROMPTS[:3], 1)
+    files.write_json(f"{run.path}/run.json", {**run.record, "sealed": False})
+    run = Run.open(run.path)
     path = run.file("images", run.shards()[0])
     table = pq.read_table(path).replace_schema_metadata(None)
     pq.write_table(table, path)

@@ -75,8 +75,8 @@ def rescored(run: Run, shard: str, value: float) -> None:
     table = pa.table(
         [items, old["metric"], values, pa.nulls(len(items), pa.string())], SCORES.names
     )
-    metadata = {"items": str(run.items_key("images", shard)), "identity": "version 2"}
-    files.write_table(run.file(KIND, shard), table.cast(SCORES), metadata)
+    key = str(run.items_key("images", shard))
+    run.write(KIND, shard, table.cast(SCORES), key, {"identity": "version 2"})
 
 
 def both(run: Run, kind: str, columns: list[str], names: list[str] | None = None) -> None:
@@ -221,8 +221,7 @@ def test_shards_of_another_schema_are_read_themselves(tmp_path: Path) -> None:
     name = run.shards()[2]
     table = run.read("images", name)
     other = table.set_column(5, "seed", table["seed"].cast(pa.int32()))
-    files.write_bytes(run.file("images", name), b"")
-    pq.write_table(other, run.file("images", name))
+    run.write("images", name, other, str(run.items_key("images", name)))
     age(tmp_path)
     run.update_index()
     held = pq.read_table(tmp_path / "index/images.parquet")["shard_name"].to_pylist()
@@ -249,7 +248,7 @@ def test_a_folder_that_cannot_be_written_to_is_read_all_the_same(
 ) -> None:
     run = contender(tmp_path)
 
-    def refuse(path: str, data: bytes) -> None:
+    def refuse(path: str, data: bytes, *keeper: object) -> None:
         raise HarnessError(f"cannot write {path}: Read-only file system")
 
     monkeypatch.setattr(files, "write_bytes", refuse)
@@ -332,8 +331,8 @@ def test_scores_of_images_that_changed_are_refused_all_the_same(tmp_path: Path) 
 
 
 def test_behind_a_url(opened: list[str]) -> None:
-    run = Run("memory://indexed/run", {"spec": RunSpec("shapes", Call("ddim"), None, "float32",
-              "prompt").to_dict()})  # fmt: skip
+    spec = RunSpec("shapes", Call("ddim"), None, "float32", "prompt")
+    run = Run.create("memory://indexed/run", spec, {}, {})
     for at in range(6):
         table = pa.table([["p/0"], ["good"], [float(at)], [None]], schema=SCORES)
         run.write(KIND, f"part-00000-{at:05d}", table, "same items")
@@ -346,3 +345,16 @@ def test_behind_a_url(opened: list[str]) -> None:
     assert run.read_all(KIND, run.shards(KIND), LIGHT).table["value"].to_pylist()[3] == 9.0
     assert opened == [run.file(KIND, "part-00000-00003")]
     assert set(IMAGES.names) > set(IMAGE_COLUMNS)
+
+
+def test_a_file_changed_in_place_is_not_hidden_by_a_time_that_is_set_back(tmp_path: Path) -> None:
+    run = contender(tmp_path)
+    run.update_index()
+    path = Path(run.file(KIND, "part-00000-00002"))
+    state, data = path.stat(), bytearray(path.read_bytes())
+    data[40] ^= 4
+    with path.open("r+b") as file:
+        file.write(data)
+    os.utime(path, ns=(state.st_atime_ns, state.st_mtime_ns))
+    with pytest.raises(HarnessError, match=r"part-00000-00002.parquet is damaged"):
+        run.read_all(KIND, run.shards(KIND), LIGHT)

@@ -13,6 +13,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from harness.core.errors import HarnessError, unknown
+from harness.fetch.fingerprints import files_fingerprint
 from harness.models.base import LoadRequest, Model, ModelEntry
 from harness.models.edm.build import build, load_weights
 from harness.models.edm.checkpoints import read_checkpoint
@@ -21,7 +22,6 @@ from harness.models.edm.edm_network import EdmNetwork
 from harness.models.edm.latent_model import LatentModel
 from harness.models.edm.latents import find_vae
 from harness.models.edm.pfgmpp import PfgmLevels, PfgmModel
-from harness.models.pipelines.local import files_fingerprint
 
 
 @dataclass(frozen=True)

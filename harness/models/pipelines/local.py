@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from harness.core.errors import HarnessError
+from harness.fetch.fingerprints import files_fingerprint
 from harness.fetch.hub_files import revision as hub_revision
 from harness.models.base import Ladders, LoadRequest, Model, ModelEntry
 from harness.models.pipelines.capture.captured_entry import (
@@ -22,8 +22,6 @@ from harness.models.pipelines.distilled import distilled_guidance
 from harness.models.pipelines.families import Family, load_pipeline, written_out
 from harness.models.pipelines.loading import UNUSED, network_folder
 from harness.models.pipelines.loading_options import LoadingOptions
-
-_BLOCKS, _BLOCK = 64, 1 << 16
 
 
 def folder_entry(
@@ -122,19 +120,3 @@ def fingerprint(folder: Path) -> str:
     suffixes = (".json", ".safetensors", ".bin", ".txt")
     paths = [path for path in sorted(folder.rglob("*")) if path.suffix in suffixes]
     return files_fingerprint({path.relative_to(folder).as_posix(): path for path in paths})
-
-
-def files_fingerprint(files: Mapping[str, Path]) -> str:
-    """A hash of files and their names; of large files, evenly spaced blocks are hashed.
-
-    Two checkpoints of one architecture differ in nearly every block, so some blocks suffice.
-    """
-    digest = hashlib.sha256()
-    for name, path in files.items():
-        size = path.stat().st_size
-        digest.update(f"{name}\n{size}\n".encode())
-        with path.open("rb") as file:
-            for part in range(_BLOCKS):
-                file.seek(size * part // _BLOCKS)
-                digest.update(file.read(min(_BLOCK, size // _BLOCKS + 1)))
-    return digest.hexdigest()[:16]
