@@ -127,6 +127,8 @@ def parse_json(text: str, where: str) -> Any:
         raise HarnessError(f"{where}: not JSON: {error.msg}{place}") from None
     except RecursionError:
         raise HarnessError(f"{where}: JSON nested too deeply") from None
+    except ValueError as error:  # a number of thousands of digits
+        raise HarnessError(f"{where}: not JSON that can be read: {error}") from None
 
 
 def _row(value: Any, where: str) -> dict[str, Any]:

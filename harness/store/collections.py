@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import PurePosixPath
 
 from harness.core.errors import HarnessError
 from harness.store import files
+from harness.store.boundary import Boundary
 from harness.store.image_files import Entry, Images, member_stamp, open_zip, read_image, read_member
 from harness.store.image_tables import open_tables
 from harness.store.pictures import Broken
@@ -87,7 +88,7 @@ def _labels(data: bytes, where: str) -> dict[str, int]:
     try:
         labels = json.loads(data)["labels"]
         return {str(name): int(label) for name, label in labels or []}
-    except (ValueError, TypeError, KeyError):
+    except (ValueError, TypeError, KeyError, RecursionError, OverflowError):
         raise HarnessError(
             f"{where} is no table of labels: expected "
             '{"labels": [["NAME.png", 3], ...]} or {"labels": null}'
@@ -123,10 +124,27 @@ class _Referenced(Images):
             yield name, data
 
 
+def _is_read(name: str) -> bool:
+    return is_image(name) or _is_sidecar(name) or name == LABELS
+
+
+def _check_inside(folder: str, paths: Mapping[str, str]) -> None:
+    """Raise HarnessError for a file of a folder that is none, or that a link has elsewhere."""
+    boundary = Boundary(folder)
+    for name, path in paths.items():
+        if reason := boundary.problem(path):
+            raise HarnessError(
+                f"{folder} holds {name}, which is not read: {reason}. Put the file itself there, "
+                "or remove it"
+            )
+
+
 def _open_folder(path: str, found: Sequence[tuple[str, str]]) -> Images:
     base = path if "://" in path else os.path.abspath(path)
     stamps = dict(found)
     urls = {name: files.join(base, name) for name in stamps}
+    if "://" not in base:
+        _check_inside(base, {n: url for n, url in urls.items() if _is_read(n)})
     labels = _labels(files.read_bytes(urls[LABELS]), urls[LABELS]) if LABELS in urls else {}
     entries = [
         Entry(name, stamps[name], urls[name], labels.get(name)) for name in urls if is_image(name)

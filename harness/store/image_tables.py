@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 
 from harness.core.errors import HarnessError, unknown
 from harness.store import files
+from harness.store.boundary import Boundary
 from harness.store.image_files import Entry, Images, read_image
 from harness.store.pictures import MOST_BYTES, Broken
 
@@ -72,13 +73,19 @@ class _Table:
         return Broken("too large") if len(value) > MOST_BYTES else value
 
     def _beside(self, path: str) -> bytes | Broken:
-        """The file that a row names: in the table's folder, a local path, or in a local zip."""
-        _, _, place = path.rpartition("::")
-        if "://" in place or ("://" in path and not path.startswith("zip://")):
+        """The file that a row names, or a file in a zip: below the table's folder, nowhere else."""
+        member, inside, place = path.rpartition("::")
+        if "://" in place or (inside and not member.startswith("zip://")):
             return Broken(f"its file is not read from elsewhere: {path}")
-        if "::" in path or os.path.isabs(path) or "://" in self.path:
-            return read_image(path)
-        return read_image(files.join(os.path.dirname(os.path.abspath(self.path)), path))
+        if "://" in self.path:
+            if inside or os.path.isabs(place) or ".." in PurePosixPath(place).parts:
+                return Broken(f"its file is not read from elsewhere: {path}")
+            return read_image(files.join(files.parent(self.path), place))
+        folder = os.path.dirname(os.path.abspath(self.path))
+        whole = os.path.join(folder, place)
+        if reason := Boundary(folder).problem(whole):
+            return Broken(f"its file {place} is not read: {reason}")
+        return read_image(f"{member}::{whole}" if inside else whole)
 
 
 def _parquet(path: str) -> pq.ParquetFile:

@@ -173,7 +173,7 @@ def read_description(path: Path) -> dict[str, Any]:
         raise HarnessError(
             f"{path} needs {description.name} beside it, which holds {wanted}"
         ) from None
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, RecursionError) as error:
         raise HarnessError(f"cannot read {description}: {error}") from None
     if (
         not isinstance(about, dict)
