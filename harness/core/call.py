@@ -79,7 +79,9 @@ def _split(body: str, whole: str) -> list[str]:
         elif char in _CLOSERS:
             stack.append(_CLOSERS[char])
             if len(stack) > _DEEPEST:
-                raise HarnessError(f"more than {_DEEPEST} brackets in brackets in {whole[:60]!r}...")
+                raise HarnessError(
+                    f"more than {_DEEPEST} brackets in brackets in {whole[:60]!r}..."
+                )
         elif stack and char == stack[-1]:
             stack.pop()
         elif char in ")]}":

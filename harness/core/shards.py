@@ -10,7 +10,6 @@ from typing import Any
 
 from harness.core.errors import HarnessError
 
-
 _MOST_SEEDS = 10_000_000
 _DIGITS = 100  # of a seed as it is written, zeros before it included
 
@@ -30,7 +29,9 @@ def parse_seeds(text: str) -> list[int]:
         if last < first:
             raise HarnessError(f"seeds {piece.strip()!r} run backwards: write {last}-{first}")
         if len(seeds) + last - first >= _MOST_SEEDS:
-            raise HarnessError(f"seeds {text[:40]!r} are more than {_MOST_SEEDS:,}: a run has fewer")
+            raise HarnessError(
+                f"seeds {text[:40]!r} are more than {_MOST_SEEDS:,}: a run has fewer"
+            )
         seeds.extend(range(first, last + 1))
     if len(set(seeds)) != len(seeds):
         raise HarnessError(f"seeds {text!r} name a seed twice")

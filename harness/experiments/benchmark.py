@@ -87,8 +87,8 @@ def _plain_name(name: str) -> str:
     """A benchmark's name, which is that of its folder of results."""
     if not re.fullmatch(r"\w[^/\\:\x00-\x1f]{0,99}", name):
         raise ValueError(
-            f"{name[:60]!r} is no name: it begins with a letter or digit, holds no / \\ or :, and has "
-            "at most 100 characters. The folder of the results is --results"
+            f"{name[:60]!r} is no name: it begins with a letter or digit, holds no / \\ or :, and "
+            "has at most 100 characters. The folder of the results is --results"
         )
     return name
 

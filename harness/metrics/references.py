@@ -7,7 +7,6 @@ import logging
 import mmap
 import re
 import shlex
-import zipfile
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -26,6 +25,7 @@ from harness.fetch.pickles.machine import Budget, Machine, Refused
 from harness.metrics.base import USUAL, SetMetric
 from harness.metrics.encoders import Encoder
 from harness.metrics.set_statistics import Moments, Reference
+from harness.store.image_arrays import load_arrays
 
 log = logging.getLogger(__name__)
 
@@ -37,6 +37,7 @@ _CLEAN_FID = {
     "legacy_pytorch": "inception-pytorch",
 }
 _STEPS = 10_000
+_ARRAYS = ("mu", "sigma", "n", "features", "feats")
 
 
 class ReferenceMetric(SetMetric):
@@ -219,11 +220,9 @@ def _read(path: Path, convention: str | None, changed: int, size: int) -> Refere
 
 
 def _read_npz(path: Path, convention: str | None) -> Reference:
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            # guided-diffusion's also hold gigabytes of images
-            held = {name: file[name] for name in file.files if not name.startswith("arr_")}
-    except (OSError, ValueError, zipfile.BadZipFile, EOFError) as error:
+    try:  # guided-diffusion's also hold gigabytes of images
+        held = load_arrays(str(path), _ARRAYS, numbers=True)
+    except HarnessError as error:
         raise HarnessError(f"{path} is no .npz of statistics: {error}") from None
     mu, sigma, n = (held.pop(name, None) for name in ("mu", "sigma", "n"))
     features = held.pop("features", held.pop("feats", None))
@@ -238,7 +237,16 @@ def _read_npz(path: Path, convention: str | None) -> Reference:
     meta = {name: str(value) for name, value in held.items() if value.ndim == 0}
     if named := _clean_fid_encoder(path.name):
         meta.setdefault("encoder", named)
-    return _reference(path, mu, sigma, None if n is None else int(n), meta, features)
+    count = (
+        None
+        if n is None
+        else int(n)
+        if n.size == 1 and n.dtype.kind in "iuf" and np.isfinite(n)
+        else 0
+    )
+    if count is not None and count < 1:
+        raise HarnessError(f"{path} is no reference: its n is no number of images")
+    return _reference(path, mu, sigma, count, meta, features)
 
 
 def _clean_fid_encoder(name: str) -> str | None:
@@ -286,6 +294,9 @@ def _reference(
     meta: dict[str, str],
     features: NDArray[Any] | None,
 ) -> Reference:
+    for array in (mu, sigma) if features is None else (mu, sigma, features):
+        if array.dtype.kind not in "iuf":
+            raise HarnessError(f"{path} is no reference: it holds {array.dtype}, not numbers")
     mu, sigma = np.asarray(mu, np.float64), np.asarray(sigma, np.float64)
     if mu.ndim != 1 or sigma.shape != (len(mu), len(mu)):
         raise HarnessError(f"{path}: sigma is {sigma.shape}, but mu has {mu.size} features")

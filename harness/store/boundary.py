@@ -38,7 +38,7 @@ class Boundary:
 
 
 def not_regular(path: str) -> str | None:
-    """Why a local path is not a file that can be read to its end; None where it is, or is absent."""
+    """Why a local path is no file that can be read to its end; None where it is, or is absent."""
     try:
         mode = os.stat(path).st_mode
     except (OSError, ValueError):

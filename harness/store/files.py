@@ -56,6 +56,19 @@ def same_place(path: str, other: str) -> bool:
     return os.path.realpath(path) == os.path.realpath(other)
 
 
+class Unreachable(HarnessError, OSError):
+    """Raised where a store behind a URL does not answer, or refuses."""
+
+
+_OBJECT_STORES = {"s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "oss", "oci", "r2", "hf"}
+
+
+def is_object_store(fs: Any) -> bool:
+    """Whether a file system has keys in buckets, which are not ours to make, and no folders."""
+    names = [fs.protocol] if isinstance(fs.protocol, str) else fs.protocol
+    return not _OBJECT_STORES.isdisjoint(names)
+
+
 def _remote(path: str) -> tuple[Any, str]:
     import fsspec
 
@@ -67,7 +80,15 @@ def _remote(path: str) -> tuple[Any, str]:
 
 def _on(path: str, local: Callable[[str], T], remote: Callable[[Any, str], T]) -> T:
     """A function of a local path, or the same of an fsspec file system and a path in it."""
-    return remote(*_remote(path)) if _is_url(path) else local(path)
+    if not _is_url(path):
+        return local(path)
+    fs, inner = _remote(path)
+    try:
+        return remote(fs, inner)
+    except (OSError, HarnessError):
+        raise
+    except Exception as error:  # each store's client has its own errors: no network, no rights
+        raise Unreachable(f"cannot reach {path}: {error or type(error).__name__}") from None
 
 
 def exists(path: str) -> bool:
@@ -201,9 +222,7 @@ def read_bytes(path: str) -> bytes:
 def write_bytes(path: str, data: bytes) -> None:
     """Write all of `data` or nothing: temporary name, flush to disk, rename."""
     if _is_url(path):
-        fs, inner = _remote(path)
-        fs.makedirs(os.path.dirname(inner), exist_ok=True)
-        fs.pipe_file(inner, data)  # object stores publish a key only when its upload is complete
+        _on(path, _no_local, partial(_upload, data=data))
         return
     target = Path(path)
     try:
@@ -218,9 +237,28 @@ def write_bytes(path: str, data: bytes) -> None:
             os.fsync(file.fileno())
         os.chmod(temporary, 0o644)
         os.replace(temporary, target)
+    except OSError as error:
+        Path(temporary).unlink(missing_ok=True)
+        raise HarnessError(f"cannot write {path}: {error.strerror or error}") from None
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise
+
+
+def _no_local(path: str) -> None:
+    raise AssertionError(path)
+
+
+def _upload(fs: Any, inner: str, data: bytes) -> None:
+    if not is_object_store(fs):  # a store has no folders, and making one would make a bucket
+        fs.makedirs(os.path.dirname(inner), exist_ok=True)
+    try:
+        fs.pipe_file(inner, data)  # object stores publish a key only when its upload is complete
+    except FileNotFoundError:
+        bucket = inner.split("/")[0]
+        raise HarnessError(
+            f"cannot write {inner}: there is no bucket {bucket!r}, and none is made"
+        ) from None
 
 
 def write_text(path: str, text: str) -> None:
@@ -237,7 +275,7 @@ def read_json(path: str) -> Any:
     """The content of a JSON file; raises HarnessError for one that is damaged."""
     try:
         return json.loads(read_bytes(path))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise HarnessError(f"{path} is damaged: {error}") from None
 
 

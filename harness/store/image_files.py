@@ -72,6 +72,10 @@ class Images(ABC):
         """Name and bytes of the tables beside the images (SIDECARS), in any folder of it."""
         yield from ()
 
+    def captions(self) -> Iterator[tuple[str, bytes]]:
+        """Name and bytes of the texts that lie beside images under the same name (`3.txt`)."""
+        yield from ()
+
 
 def read_image(url: str) -> bytes | Broken:
     """The bytes of a file that `Entry.url` names, or why they cannot be had."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any
@@ -11,7 +12,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from harness.core.errors import HarnessError, unknown
+from harness.core.errors import HarnessError, first_line, unknown
 from harness.store import files
 from harness.store.boundary import Boundary
 from harness.store.image_files import Entry, Images, read_image
@@ -47,7 +48,7 @@ class _Table:
     rows: int
 
     def read(self, start: int, stop: int) -> Iterator[bytes | Broken]:
-        with _parquet(self.path) as file:
+        with _parquet(self.path) as file, _damage(self.path):
             first, groups = 0, []
             for group in range(file.num_row_groups):
                 count = file.metadata.row_group(group).num_rows
@@ -89,11 +90,17 @@ class _Table:
 
 
 def _parquet(path: str) -> pq.ParquetFile:
-    try:
+    with _damage(path):
         return pq.ParquetFile(files.open_binary(path))
-    except (pa.ArrowInvalid, OSError) as error:
-        reason = str(error).splitlines()[0]
-        raise HarnessError(f"{path} is not a readable Parquet file: {reason}") from None
+
+
+@contextmanager
+def _damage(path: str) -> Iterator[None]:
+    """Errors of reading a Parquet file as a HarnessError that names it."""
+    try:
+        yield
+    except (pa.ArrowException, OSError, ValueError, KeyError, OverflowError) as error:
+        raise HarnessError(f"{path} is not a readable Parquet file: {first_line(error)}") from None
 
 
 def open_tables(path: str, paths: Sequence[str], column: str | None) -> Images:
@@ -108,7 +115,7 @@ def open_tables(path: str, paths: Sequence[str], column: str | None) -> Images:
     tables: list[_Table] = []
     entries: list[Entry] = []
     for one in paths:
-        with _parquet(one) as file:
+        with _parquet(one) as file, _damage(one):
             schema = file.schema_arrow
             image = _image_column(schema, one, column)
             others = [f.name for f in schema if f.name != image and _plain(f.type)]

@@ -45,7 +45,13 @@ class Run:
         where = files.join(path, "run.json")
         if not files.exists(where):
             raise HarnessError(f"{path} holds no run: there is no run.json in it")
-        return cls(path, files.read_json(where))
+        record = files.read_json(where)
+        try:
+            return cls(path, record)
+        except (KeyError, TypeError, AttributeError, ValueError) as error:
+            raise HarnessError(
+                f"{where} is damaged: it is no record of a run ({error!r})"
+            ) from None
 
     @classmethod
     def find(cls, path: str, run_id: str) -> Run | None:

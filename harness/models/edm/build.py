@@ -67,8 +67,7 @@ def build(class_name: str, init_kwargs: Mapping[str, Any]) -> EdmNetwork:
 
 
 def _check_sizes(class_name: str, init_kwargs: Mapping[str, Any]) -> None:
-    """Raise HarnessError for more blocks, levels or channels than any network has, before any are
-    made."""
+    """Raise HarnessError for more blocks, levels or channels than any network has."""
     for name, most in _MOST.items():
         value = init_kwargs.get(name, 0)
         size = len(value) if isinstance(value, Sequence) else value

@@ -14,7 +14,7 @@ from harness.core.errors import HarnessError, first_line, unknown
 from harness.core.libraries import align, quiet
 from harness.core.registry import Registry
 from harness.core.run_spec import DISTILLED
-from harness.fetch.hub_files import fetch_network, is_hub_id
+from harness.fetch.hub_files import fetch_network, held_variant, is_hub_id
 from harness.models.base import LoadRequest
 from harness.models.pipelines.configurations import read_json
 from harness.models.pipelines.distilled import distilled_guidance
@@ -145,7 +145,7 @@ def network_folder(source: str, part: str, half: bool = False) -> tuple[Path, st
         return fetch_network(source, part, half)
     inner = path / part if (path / part).is_dir() else path
     read_json(inner / "config.json")
-    return inner, None
+    return inner, held_variant(inner)
 
 
 def _network(source: str, base: Path, part: str, dtype: str) -> Any:

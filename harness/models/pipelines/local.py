@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.core.errors import HarnessError
+from harness.fetch.hub_files import held_variant
 from harness.fetch.hub_files import revision as hub_revision
 from harness.models.base import Ladders, LoadRequest, Model, ModelEntry
 from harness.models.pipelines.configurations import read_json
@@ -49,7 +50,7 @@ def folder_entry(
         abilities=family.abilities(network),
         revision=revision or (lambda: fingerprint(folder)),
         ladders=lambda overrides: read_ladders(folder, overrides),
-        load=load or (lambda request: load_pipeline(request, folder, name)),
+        load=load or (lambda request: load_pipeline(request, folder, name, held_variant(folder))),
     )
 
 
