@@ -237,15 +237,9 @@ def _read_npz(path: Path, convention: str | None) -> Reference:
     meta = {name: str(value) for name, value in held.items() if value.ndim == 0}
     if named := _clean_fid_encoder(path.name):
         meta.setdefault("encoder", named)
-    count = (
-        None
-        if n is None
-        else int(n)
-        if n.size == 1 and n.dtype.kind in "iuf" and np.isfinite(n)
-        else 0
-    )
-    if count is not None and count < 1:
+    if n is not None and (n.size != 1 or n.dtype.kind not in "iuf" or not np.isfinite(n)):
         raise HarnessError(f"{path} is no reference: its n is no number of images")
+    count = None if n is None else int(n)
     return _reference(path, mu, sigma, count, meta, features)
 
 

@@ -41,9 +41,9 @@ def open_images(path: str, column: str | None = None) -> Images:
     left out, and a folder that links back to itself is entered once; links and names that lead out
     of it are refused. A zip likewise. Either may hold EDM's `dataset.json`. A tar, a pattern of
     them (`shards/*.tar`) or a folder with nothing but them, and `.npz` and `.npy` (see
-    image_arrays.py) are read without unpacking. Parquet is a file, a folder with nothing but such files, or a pattern
-    (`data/test-*.parquet`); its images are in the column `column`, or the only one that holds
-    {bytes, path} or, by a usual name, bytes.
+    image_arrays.py) are read without unpacking. Parquet is a file, a folder with nothing but such
+    files, or a pattern (`data/test-*.parquet`); its images are in the column `column`, or the only
+    one that holds {bytes, path} or, by a usual name, bytes.
 
     Raises HarnessError if there is nothing to read, or two images have one name.
     """

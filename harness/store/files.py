@@ -255,7 +255,7 @@ def _upload(fs: Any, inner: str, data: bytes) -> None:
     try:
         fs.pipe_file(inner, data)  # object stores publish a key only when its upload is complete
     except FileNotFoundError:
-        bucket = inner.split("/")[0]
+        bucket = inner.rpartition("://")[2].lstrip("/").split("/")[0]
         raise HarnessError(
             f"cannot write {inner}: there is no bucket {bucket!r}, and none is made"
         ) from None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -17,6 +18,8 @@ from harness.store import files
 from harness.store.boundary import Boundary
 from harness.store.image_files import Entry, Images, read_image
 from harness.store.pictures import MOST_BYTES, Broken
+
+log = logging.getLogger(__name__)
 
 _IMAGE_COLUMNS = ("image", "img", "png", "jpg", "picture")
 _ROWS = 32  # of a Parquet file, held in memory at once
@@ -119,6 +122,9 @@ def open_tables(path: str, paths: Sequence[str], column: str | None) -> Images:
             schema = file.schema_arrow
             image = _image_column(schema, one, column)
             others = [f.name for f in schema if f.name != image and _plain(f.type)]
+            unread = [f.name for f in schema if f.name not in (image, *others)]
+            if unread and one == paths[0]:
+                log.warning("%s: columns of types that are not read: %s", one, ", ".join(unread))
             rows = file.read(columns=others).to_pylist() if others else []
             names = _paths(file, schema, image)
             count = file.metadata.num_rows
@@ -137,9 +143,13 @@ def open_tables(path: str, paths: Sequence[str], column: str | None) -> Images:
 
 
 def _plain(kind: pa.DataType) -> bool:
-    """Whether a column holds text or numbers."""
+    """Whether a column holds text or numbers, as they are or as categories."""
+    if pa.types.is_dictionary(kind):
+        return _plain(kind.value_type)
     return (
         pa.types.is_string(kind)
+        or pa.types.is_string_view(kind)
+        or pa.types.is_boolean(kind)
         or pa.types.is_large_string(kind)
         or pa.types.is_integer(kind)
         or pa.types.is_floating(kind)

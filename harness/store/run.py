@@ -49,9 +49,7 @@ class Run:
         try:
             return cls(path, record)
         except (KeyError, TypeError, AttributeError, ValueError) as error:
-            raise HarnessError(
-                f"{where} is damaged: it is no record of a run ({error!r})"
-            ) from None
+            raise HarnessError(f"{where} is damaged: no record of a run ({error!r})") from None
 
     @classmethod
     def find(cls, path: str, run_id: str) -> Run | None:

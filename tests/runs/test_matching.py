@@ -1,4 +1,4 @@
-"""Which picture is whose: by names of files, by names of prompts, by texts beside; never a guess."""
+"""Which picture is whose: by names of files or of prompts, or by texts beside; never a guess."""
 
 from __future__ import annotations
 

@@ -73,8 +73,8 @@ def _check_sizes(class_name: str, init_kwargs: Mapping[str, Any]) -> None:
         size = len(value) if isinstance(value, Sequence) else value
         if isinstance(size, int) and size > most:
             raise HarnessError(
-                f"cannot build {class_name} from its arguments: {name} is {str(size)[:20]}, at most "
-                f"{most:,} are built"
+                f"cannot build {class_name} from its arguments: {name} is {str(size)[:20]}, at "
+                f"most {most:,} are built"
             )
 
 
