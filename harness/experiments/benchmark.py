@@ -222,11 +222,11 @@ def _check_tokens(tokens: Iterable[Any], path: Path) -> None:
     import yaml
 
     depth = aliases = 0
+    flow = yaml.FlowSequenceStartToken, yaml.FlowMappingStartToken
+    block = yaml.BlockSequenceStartToken, yaml.BlockMappingStartToken
+    ends = yaml.FlowSequenceEndToken, yaml.FlowMappingEndToken, yaml.BlockEndToken
     for token in tokens:
-        opens = yaml.FlowSequenceStartToken, yaml.FlowMappingStartToken
-        opens += yaml.BlockSequenceStartToken, yaml.BlockMappingStartToken
-        ends = yaml.FlowSequenceEndToken, yaml.FlowMappingEndToken, yaml.BlockEndToken
-        depth += isinstance(token, opens) - isinstance(token, ends)
+        depth += isinstance(token, (*flow, *block)) - isinstance(token, ends)
         aliases += isinstance(token, yaml.AliasToken)
         if depth > _DEEPEST:
             raise HarnessError(f"{path}: more than {_DEEPEST} levels of keys and lists")

@@ -255,7 +255,8 @@ def _warn_of_columns(
     columns = list(dict.fromkeys(key for row in rows for key in row))
     read = warn_settings(path, columns)
     if columns and not notes:
-        warn_unread(path, columns, {*read, *told, *columns_read(columns, path, column)})
+        used = [name for name in columns_read(columns, path, column) if name is not None]
+        warn_unread(path, columns, {*read, *told, *used})
 
 
 def _read_path(path: str) -> bytes:

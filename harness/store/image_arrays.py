@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import math
 import zipfile
+import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, BinaryIO
@@ -52,8 +53,8 @@ class _Samples(Images):
 
     def __init__(self, path: str, array: _Array, entries: Sequence[Entry]) -> None:
         super().__init__(path, entries)
-        self._array, self._stream, self._at = array, None, 0
-        self._stream: BinaryIO | None
+        self._array, self._at = array, 0
+        self._stream: BinaryIO | None = None
 
     def read(self, start: int, stop: int) -> Iterator[tuple[Entry, bytes | Broken]]:
         size = math.prod(self._array.shape[1:])
@@ -68,7 +69,7 @@ class _Samples(Images):
         try:
             _skip(self._stream, (at - self._at) * size)
             data = self._stream.read(size)
-        except (zipfile.BadZipFile, OSError, EOFError, *_zlib_errors()) as error:
+        except (zipfile.BadZipFile, OSError, EOFError, zlib.error) as error:
             self._stream = None
             return Broken(f"broken array: {error}")
         self._at = at + 1
@@ -76,12 +77,6 @@ class _Samples(Images):
             self._stream = None
             return Broken("broken array: it ends early")
         return _png(np.frombuffer(data, np.uint8).reshape(self._array.shape[1:]))
-
-
-def _zlib_errors() -> tuple[type[Exception], ...]:
-    import zlib
-
-    return (zlib.error,)
 
 
 def _skip(stream: BinaryIO, count: int) -> None:
@@ -145,7 +140,7 @@ def _whole(path: str, array: _Array) -> NDArray[Any]:
         with _opened(path, array.member) as stream:
             _skip(stream, array.start)
             data = stream.read(size)
-    except (zipfile.BadZipFile, OSError, EOFError, MemoryError, *_zlib_errors()) as error:
+    except (zipfile.BadZipFile, OSError, EOFError, MemoryError, zlib.error) as error:
         raise HarnessError(f"cannot read {path}: {str(error) or type(error).__name__}") from None
     if len(data) < size:
         raise HarnessError(f"cannot read {path}: it ends early")

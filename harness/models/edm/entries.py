@@ -81,13 +81,14 @@ def checkpoint_entry(path: Path) -> ModelEntry:
     Weights alone, a state_dict, are described by `PATH.json` beside them.
     """
     network = read_checkpoint(path).network()
-    about = {"class_name": network.class_name, "init_kwargs": network.init_kwargs}
-    if network.class_name is None:
+    class_name, init_kwargs = network.class_name, network.init_kwargs
+    if class_name is None:
         about = read_description(path)
+        class_name, init_kwargs = about["class_name"], about["init_kwargs"]
     stored = NetworkFile(
         source=str(path),
-        class_name=about["class_name"],
-        init_kwargs=about["init_kwargs"],
+        class_name=class_name,
+        init_kwargs=init_kwargs,
         weights=network.state_dict,
         revision=lambda: files_fingerprint({"weights": path}),
     )
