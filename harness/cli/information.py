@@ -165,7 +165,10 @@ def _certified_samplers() -> None:
     columns = ["what", "cases", "worst error", "largest value", "worst case"]
     print_table(columns, [(what, *_worst(cases)) for what, cases in records.items()])
     _print_uncertified(set(SAMPLERS.names()) - set(records))
-    typer.echo("Elementwise, in the final samples, against recorded or running reference code.")
+    typer.echo(
+        "Elementwise, in the final samples, against recorded or running reference code; of solvers "
+        "without one, their own error against a closed form (docs/solvers.md)."
+    )
 
 
 def _certified_metrics() -> None:

@@ -105,6 +105,20 @@ def compare(
     threads: options.Threads = 1,
     batch_size: options.BatchSize = None,
     workers: options.Workers = None,
+    best_of: Annotated[
+        str | None,
+        typer.Option(
+            help="A cheaper run: also compare with the best of as many of its pictures as the "
+            "candidate's cost pays for."
+        ),
+    ] = None,
+    verifier: Annotated[
+        str | None,
+        typer.Option(
+            help="With --best-of: the metric that keeps the best, of another network than the "
+            "first of --metrics."
+        ),
+    ] = None,
 ) -> None:
     """Winning rates of one run over others, on the scores that `harness evaluate` stored."""
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 import pandas as pd
 
-from harness.comparison import human_votes, pairs, rating
+from harness.comparison import agreement, best_of, human_votes, pairs, rating
+from harness.comparison.categories import check_population
 from harness.comparison.cost import run_cost
 from harness.comparison.guidance_scales import guided_run, run_guidance
 from harness.comparison.resampling import resampled_means
@@ -18,14 +19,18 @@ from harness.core.errors import HarnessError, unknown
 from harness.metrics.base import PromptMetric
 from harness.store import files
 from harness.store.comparison_tables import (
+    BEST_OF,
     CANDIDATE,
+    POPULATIONS,
     ComparisonTables,
     MetricInfo,
     Primary,
     RunFacts,
     RunScore,
 )
-from harness.store.results import Mean, Result
+from harness.store.curve_rule import GUIDANCE_CURVE
+from harness.store.equal_pictures import same_pictures
+from harness.store.results import Agreement, Mean, Result
 from harness.store.run import Run
 from harness.store.votes import HUMAN, Votes
 
@@ -45,6 +50,10 @@ def compare(
     margin: float | None = None,
     votes: Votes | None = None,
     same: Mapping[str, str] | None = None,
+    population: str = POPULATIONS[0],
+    finish: Callable[[ComparisonTables], ComparisonTables] = lambda tables: tables,
+    rival: best_of.Rival | str | None = None,
+    opinions: Mapping[str, Votes] | None = None,
 ) -> ComparisonTables:
     """Compare `candidate` with every baseline and write `compare/` below `out`.
 
@@ -61,26 +70,31 @@ def compare(
     `decisions.verdict`. `votes` are people's on pairs of images, where the metric HUMAN is among
     `metrics` and there is one baseline: only pairs with a vote count on it, and the share of votes
     decides each. `same` names those of the comparisons that are not made because their baseline is
-    the very run of another one.
+    the very run of another one. `population` is what the results over all categories speak of, see
+    POPULATIONS: with `categories` their intervals and p-values are clustered by category, and the
+    verdicts come from these. `finish` makes of the tables what is written. `rival` adds a
+    comparison with the best of several pictures of a cheaper run, or as a text why there is none:
+    see `best_of.contest`. `opinions` are people's votes by comparison, with which the metrics are
+    said to agree or not: see `agreement`.
 
     Raises HarnessError without metrics or baselines, for a baseline that is the candidate's own
     folder, for runs without scores of the images that they hold or with scores by another version
-    of a metric, without common items, different texts for one prompt id or different noise, and for
-    a set score of another run.
+    of a metric, without common items, different texts for one prompt id or different noise, for
+    a set score of another run, and where categories are no population: too few, or shared noise.
     """
     present = {name: run for name, run in baselines.items() if run is not None}
     _check(candidate, present, metrics, set_scores)
     _check_declared(primary, margin, baselines, metrics)
-    for run in present.values():
-        check_same_noise(candidate, run)
     sides = {CANDIDATE: candidate, **present}
     read = [metric for metric in metrics if metric != HUMAN]
     scored = {n: pairs.read_items(run, read, items, by_prompt) for n, run in sides.items()}
-    for name, run in present.items():
-        check_same_metrics(candidate, run, scored[CANDIDATE], scored[name])
+    for name in present:
+        pairs.check_same_metrics(scored[CANDIDATE], scored[name])
     tabled = {name: side.items for name, side in scored.items()}
     if HUMAN in metrics:
         tabled = human_votes.with_votes(tabled, votes or {})
+    named = tabled[CANDIDATE]["category"].fillna("").unique()
+    check_population(population, named, candidate.spec.noise_key, POPULATIONS)
     plain = guided_run([*present.values()])
     runs = {
         name: _facts(run, scored[name], None if run is plain else plain)
@@ -90,6 +104,7 @@ def compare(
     decides = primary and (primary.metric, same.get(primary.comparison, primary.comparison))
     paired: list[pd.DataFrame] = []
     results: list[Result] = []
+    agreements: list[Agreement] = []
     for name in present:
         join = pairs.join if candidate.paired and present[name].paired else pairs.cross
         joined = join(tabled[CANDIDATE], tabled[name], (candidate.path, present[name].path))
@@ -99,23 +114,54 @@ def compare(
             frame = pairs.outcomes(joined, metric, name)
             paired.append(frame)
             role = "primary" if (metric.name, name) == decides else "exploratory"
-            results.extend(rating.results(frame, joined, metric, shared, role, margin))
+            results.extend(rating.results(frame, joined, metric, shared, role, margin, population))
+        if votes_on := (opinions or {}).get(name):
+            agreements += agreement.agreements(joined, votes_on, results, metrics, name, shared)
     why = {name: (absent or {}).get(name, "no baseline run") for name in baselines}
+    more = best_of.Contested()
+    if rival is not None:
+        more = best_of.contest(rival, scored[CANDIDATE], metrics, items, by_prompt, margin)
     result = ComparisonTables(
-        runs=runs,
+        runs=runs | more.runs,
         metrics=list(metrics),
-        pairs=pd.concat(paired, ignore_index=True),
-        results=results,
+        pairs=pd.concat([*paired, *more.pairs], ignore_index=True),
+        results=results + more.results,
         means=mean_scores(runs, tabled, metrics),
         set_results=set_results(runs, set_scores),
-        absent={name: why[name] for name in why if name not in present and name not in same},
+        absent={name: why[name] for name in why if name not in present and name not in same}
+        | more.absent,
         commands=list(commands),
         primary=primary,
         margin=margin,
         same=same,
+        population=population,
+        equal=_equal(candidate, present, scored, items),
+        agreements=agreements,
     )
+    result = finish(result)
     result.save(out)
     return result
+
+
+def _equal(
+    candidate: Run,
+    baselines: Mapping[str, Run],
+    scored: Mapping[str, pairs.Scored],
+    items: Collection[str] | None,
+) -> list[str]:
+    """The baselines of the very same pictures, which are read where all scores are the same."""
+
+    def scores(name: str) -> pd.DataFrame:
+        frame = scored[name].items
+        values = [column for column in frame if str(column).startswith("value:")]
+        return frame.set_index("item_id")[values].sort_index()
+
+    own = scores(CANDIDATE)
+    return [
+        name
+        for name, run in baselines.items()
+        if own.equals(scores(name)) and same_pictures(candidate, run, items)
+    ]
 
 
 def tabulate(
@@ -152,8 +198,8 @@ def _check(
         raise HarnessError("nothing to compare: name at least one metric that scores single images")
     if not baselines:
         raise HarnessError("nothing to compare with: there is no baseline run")
-    if CANDIDATE in baselines:
-        raise HarnessError(f"a comparison cannot be called {CANDIDATE!r}: choose another name")
+    if reserved := {CANDIDATE, BEST_OF} & baselines.keys():
+        raise HarnessError(f"a comparison cannot be called {min(reserved)!r}: choose another name")
     if any(files.same_place(candidate.path, run.path) for run in baselines.values()):
         raise HarnessError(
             f"{candidate.path} would be compared with itself: name another run as baseline"
@@ -171,6 +217,8 @@ def _check(
                 f"the runs were scored on {name!r} by different versions, or weights, of it: "
                 "evaluate all of them first (harness evaluate)"
             )
+    for run in baselines.values():
+        check_same_noise(candidate, run)
 
 
 def _check_declared(
@@ -185,14 +233,5 @@ def _check_declared(
         return
     if primary.metric not in (names := [metric.name for metric in metrics]):
         raise unknown("metric", primary.metric, names, "the declared primary result")
-    if primary.comparison not in baselines:
-        raise unknown("comparison", primary.comparison, baselines, "the declared primary result")
-
-
-def check_same_metrics(candidate: Run, baseline: Run, a: pairs.Scored, b: pairs.Scored) -> None:
-    for metric, identity in a.identities.items():
-        if identity != b.identities[metric]:
-            raise HarnessError(
-                f"{candidate.path} and {baseline.path} were scored on {metric!r} by different "
-                "versions, or weights, of it: evaluate both first (harness evaluate)"
-            )
+    if primary.comparison not in (known := {*baselines, GUIDANCE_CURVE}):
+        raise unknown("comparison", primary.comparison, known, "the declared primary result")

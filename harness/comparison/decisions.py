@@ -8,11 +8,13 @@ from harness.comparison.statistics import LEVEL
 from harness.store.results import Estimate
 
 
-def verdict(rate: Estimate, p_value: float | None, margin: float | None = None) -> str:
+def verdict(
+    rate: Estimate, p_value: float | None, margin: float | None = None, level: float = 1 - LEVEL
+) -> str:
     """The verdict wins, loses, equivalent or undecided; undefined without an interval.
 
     equivalent: the interval lies within `margin` of one half: whatever the difference is, it is too
-    small to matter. Else wins or loses where the interval leaves out one half and p < 0.05. Both
+    small to matter. Else wins or loses where the interval leaves out one half and p < `level`. Both
     are required, since either alone is anticonservative at times: the interval where few pairs
     differ, the p-value where seeds of a prompt disagree in the two directions unalike.
     """
@@ -20,7 +22,7 @@ def verdict(rate: Estimate, p_value: float | None, margin: float | None = None) 
         return "undefined"
     if margin is not None and 0.5 - margin < rate.low and rate.high < 0.5 + margin:
         return "equivalent"
-    if p_value >= 1 - LEVEL:
+    if p_value >= level:
         return "undecided"
     return "wins" if rate.low > 0.5 else "loses" if rate.high < 0.5 else "undecided"
 

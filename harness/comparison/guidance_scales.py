@@ -1,4 +1,4 @@
-"""Nominal guidance scale of a run: the mean over its images of their means over steps."""
+"""Nominal guidance scale of a run: the mean over its images of theirs."""
 
 from __future__ import annotations
 
@@ -7,13 +7,16 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
+from harness.core.nominal_scale import Evaluations, Profile, profile, run_scale
 from harness.store.comparison_tables import NominalScale
 from harness.store.run import NO_GUIDANCE, Run
 from harness.store.scores import Selection, select
 
 Floats = NDArray[np.float64]
+Mask = NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
@@ -36,7 +39,7 @@ def run_guidance(selection: Selection, reference: Run | None = None) -> NominalS
         return NominalScale(None, 0, "no guidance scale: its images were made elsewhere")
     if selection.run.shards("guidance"):
         stored = selection.frame(["guidance_scale"])["guidance_scale"]
-        if stored.notna().all():
+        if stored.notna().all() and (not _sd(stored.to_numpy()) or _kept_evaluations(selection)):
             return NominalScale(float(stored.mean()), len(stored), None, _sd(stored.to_numpy()))
     scale = _scale(selection, reference)
     return NominalScale(scale.value, scale.n, scale.reason, scale.sd)
@@ -64,9 +67,9 @@ def guidance_scale(
 ) -> GuidanceScale:
     """A run's nominal guidance scale over the items that `items` names (None: all).
 
-    An image's is the mean over its steps, weighted by |d sigma| * ||c - u||. Where a step did not
-    evaluate both branches (outside a guidance interval), ||c - u|| of all steps is taken from
-    `reference`, a run of plain guidance over the same items, linear in log sigma.
+    An image's is that of all its evaluations at once, see core/nominal_scale.py. Where pushes are
+    not known, outside a guidance interval, they are those of `reference`, a run of plain guidance
+    over the same items.
     """
     return _scale(select(run, items), reference)
 
@@ -87,24 +90,19 @@ def _scale(selection: Selection, reference: Run | None) -> GuidanceScale:
     means: list[Floats] = []
     steps: list[Floats] = []
     for shard, asked in selection.rows.items():
-        ids, (levels, travel, scale, push) = _read(run, shard)
-        if np.isnan(push).any() and not _constant(scale).all():
-            if reference is None or shard not in reference.shards("guidance"):
-                return GuidanceScale(None, 0, _UNKNOWN)
-            others, (known, _, _, pushes) = _read(reference, shard)
-            if others != ids:
-                return GuidanceScale(None, 0, _UNKNOWN)
-            push = _at(levels[0], known[0], pushes)
-        weight = travel * push
-        with np.errstate(invalid="ignore", divide="ignore"):
-            mean = (weight * scale).sum(1) / weight.sum(1)
-        means.append(np.where(_constant(scale), scale[:, 0], mean)[asked])
-        steps.append(scale[asked])
-        sigma = levels[0]
+        table = run.read("guidance", shard).to_pandas()
+        sigma, curves = _column(table, "sigma")[0], _column(table, "scale")
+        values, unknown = _image_scales(table, _pushes(reference, shard, table))
+        if values is None:
+            return GuidanceScale(None, 0, _OLDER)
+        if unknown[asked].any():
+            return GuidanceScale(None, 0, _UNKNOWN)
+        means.append(values[asked])
+        steps.append(curves[asked])
     values = np.concatenate(means)
     held = np.isfinite(values)
     if not held.any():
-        return GuidanceScale(None, 0, _UNKNOWN)
+        return GuidanceScale(None, 0, _CANCEL)
     curve = np.stack([sigma, np.concatenate(steps)[held].mean(0)], axis=1)
     values = values[held]
     spread = float(np.ptp(values))
@@ -115,25 +113,53 @@ _UNKNOWN = (
     "no guidance scale: it differs from step to step, and how far guidance moves each step is "
     "not known: neither this run nor the baseline's evaluated both branches at all of them"
 )
+_CANCEL = "no guidance scale: what its evaluations do cancels"
+_OLDER = (
+    "no guidance scale: the run is of an earlier version, whose scale depended on how a sampler is "
+    "written: make it again"
+)
 
 
-def _read(run: Run, shard: str) -> tuple[list[str], list[Floats]]:
-    """A shard's items, and sigma, travel, scale and push of their steps: each [n, steps], as all
-    items have as many."""
-    table = run.read("guidance", shard).to_pandas()
-    names = ("sigma", "travel", "scale", "push")
-    columns = [np.stack([np.asarray(row, np.float64) for row in table[name]]) for name in names]
-    return table["item_id"].tolist(), columns
+def _image_scales(table: pd.DataFrame, others: Profile | None) -> tuple[Floats | None, Mask]:
+    """The scales [n] of a shard's images, and which of them lack pushes; None where the shard does
+    not tell its evaluations and scales are not those of its steps, all alike."""
+    curves = _column(table, "scale")
+    if not _tells_evaluations(table):
+        alike = np.isclose(curves, curves[:, :1], rtol=1e-9).all()
+        return (curves[:, 0] if alike else None), np.zeros(len(curves), bool)
+    level, coefficient, weight, push = (
+        _column(table, name) for name in ("level", "coefficient", "weight", "distance")
+    )
+    return run_scale(Evaluations(level[0], coefficient[0], weight.T, push.T), others)
 
 
-def _constant(scale: Floats) -> NDArray[np.bool_]:
-    return np.all(np.isclose(scale, scale[:, :1], rtol=1e-9), axis=1)
+def _kept_evaluations(selection: Selection) -> bool:
+    """Whether the first and the last shard are of a version that keeps evaluations."""
+    shards = [*selection.rows]
+    return all(
+        _tells_evaluations(selection.run.read("guidance", s).to_pandas())
+        for s in (shards[0], shards[-1])
+    )
 
 
-def _at(sigma: Floats, known: Floats, values: Floats) -> Floats:
-    """`values` [n, known] at levels `known` [known], decreasing, at other levels `sigma`: linear in
-    log sigma, and constant beyond the ends."""
-    rows = np.eye(len(known))
-    x, grid = np.log(sigma), np.log(known[::-1])
-    weights = np.stack([np.interp(x, grid, row[::-1]) for row in rows])
-    return values @ weights
+def _tells_evaluations(table: pd.DataFrame) -> bool:
+    return "level" in table and bool(table["level"].notna().all())
+
+
+def _pushes(reference: Run | None, shard: str, table: pd.DataFrame) -> Profile | None:
+    """Those of another run's images of the same items; None where it has not the same ones."""
+    if reference is None or shard not in reference.shards("guidance"):
+        return None
+    other = reference.read("guidance", shard).to_pandas()
+    if other["item_id"].tolist() != table["item_id"].tolist():
+        return None
+    if not _tells_evaluations(other):
+        return Profile(_column(other, "sigma")[0], _column(other, "push").T)
+    found = profile(_column(other, "level")[0], _column(other, "distance").T)
+    seen = ~np.isnan(found.push).all(1)
+    return Profile(found.level[seen], found.push[seen])
+
+
+def _column(table: pd.DataFrame, name: str) -> Floats:
+    """A list of numbers an item as [n, length], as all items of a shard have as many."""
+    return np.stack([np.asarray(row, np.float64) for row in table[name]])

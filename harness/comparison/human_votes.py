@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import pandas as pd
@@ -16,9 +16,11 @@ from harness.store.votes import HUMAN, Votes, all_votes
 _SHARES = {"candidate": WIN, "tie": TIE, "baseline": LOSS}
 
 
-def preferences(folder: str, candidate: str, baseline: str) -> Votes:
-    """The votes below `folder` on two runs (ids), in either order, as shares for the candidate."""
-    votes = all_votes(folder)
+def preferences(folder: str | Sequence[str], candidate: str, baseline: str) -> Votes:
+    """The votes below `folder`, or several, on two runs (ids), in either order, as shares for the
+    candidate."""
+    folders = [folder] if isinstance(folder, str) else folder
+    votes = pd.concat([all_votes(each) for each in folders], ignore_index=True)
     share = votes["winner"].map(_SHARES).astype(float)
     same = (votes["candidate"] == candidate) & (votes["baseline"] == baseline)
     other = (votes["candidate"] == baseline) & (votes["baseline"] == candidate)

@@ -10,7 +10,6 @@ import numpy as np
 import pandas as pd
 
 from harness.comparison import bradley_terry, pairs, rating, statistics, two_way
-from harness.comparison.comparing import check_same_metrics
 from harness.comparison.rating import Pairs
 from harness.comparison.same_noise import check_same_noise
 from harness.comparison.statistics import Mask
@@ -44,8 +43,8 @@ def compare_all(
         if run is not first:
             check_same_noise(first, run)
     read = {name: pairs.read_items(run, metrics, items, by_prompt) for name, run in runs.items()}
-    for name, run in runs.items():
-        check_same_metrics(first, run, next(iter(read.values())), read[name])
+    for side in read.values():
+        pairs.check_same_metrics(next(iter(read.values())), side)
     common = _common({name: side.items for name, side in read.items()})
     shared = first.spec.noise_key == "seed"
     duels: list[Duel] = []
@@ -95,9 +94,12 @@ def _duels(
     """Both orders of each pair; the second is the first mirrored."""
     for (a, b), each in joined.items():
         result = rating.result(each, metric, f"{a} vs {b}")
+        alike = None if category else rating.over_categories(each)["heterogeneity_p"]
+        decided, share = result.decided, result.decided_share
         about, rate, gap = (result.pairs, result.p_value), result.winning_rate, result.difference
-        yield Duel(metric.name, category, a, b, *about, rate, gap)
-        yield Duel(metric.name, category, b, a, *about, rate.turned(1), gap.turned(0))
+        yield Duel(metric.name, category, a, b, *about, rate, gap, decided, share, alike)
+        other = (rate.turned(1), gap.turned(0), decided.turned(1))
+        yield Duel(metric.name, category, b, a, *about, *other, share, alike)
 
 
 def _ranks(

@@ -105,6 +105,16 @@ def read_items(
     return Scored(selection, pd.concat([items, *scores], axis=1), identities)
 
 
+def check_same_metrics(a: Scored, b: Scored) -> None:
+    """Raise HarnessError where two runs were scored by different versions of a metric."""
+    for metric, identity in a.identities.items():
+        if identity != b.identities.get(metric, identity):
+            raise HarnessError(
+                f"{a.selection.run.path} and {b.selection.run.path} were scored on {metric!r} by "
+                "different versions, or weights, of it: evaluate both first (harness evaluate)"
+            )
+
+
 def join(a: pd.DataFrame, b: pd.DataFrame, names: tuple[str, str]) -> Joined:
     """Pair the items of two runs by their ids, which are of prompt and seed; columns get the
     endings `_a` and `_b`.

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from harness.comparison import effects, statistics, two_way
+from harness.comparison import categories, effects, statistics, two_way
+from harness.comparison.decided_pairs import decided_rate
 from harness.comparison.decisions import verdict
 from harness.comparison.pairs import Joined
 from harness.comparison.sample_size import detectable
@@ -19,7 +20,7 @@ from harness.core.outcome import outcome as outcome_of
 from harness.store.comparison_tables import MetricInfo
 from harness.store.results import Estimate, Result, WinningRate
 
-_FLAGS = ("shared", "crossed")
+_FLAGS = ("shared", "crossed", "fewest")
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,8 @@ class Pairs:
     """Some pairs as arrays [n]; `outcome` is nan where one is left out for one of the `reasons`.
 
     `shared`: the noise depends on the seed alone, so that prompts share it. `crossed`: all pairs of
-    a prompt's images, whose noise differs.
+    a prompt's images, whose noise differs. `fewest`: where categories are a sample, how many of
+    them an interval takes; 0 where prompts are.
     """
 
     outcome: Floats
@@ -40,9 +42,13 @@ class Pairs:
     reasons: pd.Series
     shared: bool
     crossed: bool
+    categories: Codes
+    fewest: int = 0
 
     @classmethod
-    def of(cls, frame: pd.DataFrame, joined: Joined, shared: bool) -> Pairs:
+    def of(
+        cls, frame: pd.DataFrame, joined: Joined, shared: bool, population: str = "prompts"
+    ) -> Pairs:
         """All pairs of a table as PAIRS, which are those of `joined` in order."""
         return cls(
             frame["outcome"].to_numpy(float),
@@ -55,6 +61,8 @@ class Pairs:
             frame["left_out"],
             shared and not joined.crossed,
             joined.crossed,
+            joined.categories,
+            categories.FEWEST if population == "categories" else 0,
         )
 
     def part(self, kept: Mask) -> Pairs:
@@ -77,17 +85,23 @@ def results(
     shared: bool,
     role: str,
     margin: float | None,
+    population: str = "prompts",
 ) -> Iterator[Result]:
     """The result over all pairs on a metric, then one for each category in alphabetical order.
 
-    Categories are always exploratory.
+    Categories are always exploratory. `population` is one of POPULATIONS.
     """
-    everything, name = Pairs.of(frame, joined, shared), str(frame["comparison"].iloc[0])
-    whole = result(everything, metric, name, margin)
+    everything = Pairs.of(frame, joined, shared, population)
+    name = str(frame["comparison"].iloc[0])
+    whole = replace(result(everything, metric, name, margin), **over_categories(everything))
     yield replace(whole, role=role, a_unpaired=joined.a_alone, b_unpaired=joined.b_alone)
+    drawn = _shrunken(everything)
     for code, category in enumerate(joined.category_names):
-        part = everything.part(joined.categories == code)
-        yield replace(result(part, metric, name, margin), category=category)
+        inside = joined.categories == code
+        part = result(replace(everything.part(inside), fewest=0), metric, name, margin)
+        more = _without(everything, ~inside, margin)
+        more["shrunken"] = drawn.get(code, Estimate(None, None, None, 0, "no pairs"))
+        yield replace(part, category=category, **more)
 
 
 def result(
@@ -127,14 +141,78 @@ def result(
         effect=effect,
         correlation=correlation,
         crossed=crossed,
+        decided=_decided(pairs.part(counted)),
         **about,
     )
+
+
+def _decided(pairs: Pairs) -> Estimate:
+    """The share of wins among the decided of pairs that count."""
+    found = decided_rate(pairs.outcome, pairs.prompts)
+    return _without_interval(found) if pairs.shared else found
+
+
+def over_categories(pairs: Pairs) -> dict[str, Any]:
+    """Fields of a result over all categories: whether they differ, and what if they are a sample.
+
+    Prompts that share their noise are no independent observations: then there is neither.
+    """
+    pairs = pairs.part(~np.isnan(pairs.outcome))
+    columns = (pairs.outcome, pairs.prompts, pairs.categories)
+    shares, places = categories.by_prompt(*columns)
+    if pairs.shared:
+        p_value, method = None, "prompts share their noise"
+        clustered, clustered_p = (
+            Estimate(None, None, None, statistics.distinct(places), method),
+            None,
+        )
+    else:
+        p_value, method = categories.heterogeneity_p(shares, places)
+        found, clustered_p, _ = categories.clustered_rate(*columns)
+        clustered = Estimate(found.value, found.low, found.high, found.n, found.reason)
+        if not found.ends:
+            clustered = replace(clustered, value=None)
+    return {
+        "heterogeneity_p": p_value,
+        "heterogeneity_method": method,
+        "clustered": clustered,
+        "clustered_p": clustered_p,
+    }
+
+
+def _shrunken(pairs: Pairs) -> dict[int, Estimate]:
+    """The shrunken winning rates by the code of their category."""
+    pairs = pairs.part(~np.isnan(pairs.outcome))
+    shares, places = categories.by_prompt(pairs.outcome, pairs.prompts, pairs.categories)
+    found = categories.shrunken_rates(shares, places)
+    if pairs.shared:
+        found = [_without_interval(estimate) for estimate in found]
+    return dict(zip(map(int, np.unique(places)), found, strict=True))
+
+
+def _without(pairs: Pairs, others: Mask, margin: float | None) -> dict[str, Any]:
+    """Fields of a category's result: the winning rate over all others, its p and verdict."""
+    rest = pairs.part(others & ~np.isnan(pairs.outcome))
+    rest = replace(
+        rest, fewest=max(0, rest.fewest - 1)
+    )  # so that one of the fewest can be left out
+    rate, p_value, _ = _winning_rate(rest)
+    prompts = statistics.distinct(rest.prompts)
+    kept = Estimate(rate.value, rate.low, rate.high, prompts, rate.reason)
+    return {
+        "without": kept,
+        "without_p": p_value,
+        "without_verdict": verdict(kept, p_value, margin),
+    }
 
 
 def _winning_rate(pairs: Pairs) -> tuple[WinningRate, float | None, str]:
     """The winning rate over pairs that count, with p-value and its method."""
     if pairs.shared:
         return two_way.shared_rate(pairs.outcome, pairs.prompts, pairs.seeds)
+    if pairs.fewest:
+        columns = (pairs.outcome, pairs.prompts, pairs.categories)
+        return categories.clustered_rate(*columns, pairs.fewest)
     rate = statistics.winning_rate(pairs.outcome, pairs.prompts)
     return rate, *statistics.sign_flip_p(pairs.outcome, pairs.prompts)
 
@@ -156,6 +234,8 @@ def _difference(pairs: Pairs, metric: MetricInfo) -> tuple[Estimate, dict[str, A
         difference = rate.through(balance)
     elif pairs.shared:
         difference = two_way.shared_mean(gap, both.prompts, both.seeds)
+    elif pairs.fewest:
+        difference = categories.clustered_mean(gap, both.prompts, both.categories)
     else:
         difference = statistics.mean(gap, both.prompts)
     if metric.least is not None and metric.most is not None:

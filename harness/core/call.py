@@ -17,6 +17,10 @@ from harness.core.errors import HarnessError
 _BARE = {"true": True, "false": False, "none": None, "null": None}
 
 
+_LIBRARIES = ("diffusers",)
+"""Names that stand for a library: the first word in their brackets is the name of one of its parts.
+"""
+
 _CLOSERS = {"(": ")", "[": "]", "{": "}"}
 
 _DEEPEST = 50
@@ -38,8 +42,9 @@ class Call:
 def parse_call(text: str) -> Call:
     """Parse `name` or `name(key=value, ...)`; a name may be a path.
 
-    Values are numbers, `true`, `false`, `none`, quoted text, bare words and paths, and (nested)
-    lists of these. Raises HarnessError for text that does not parse and for a repeated parameter.
+    `diffusers(NAME, key=value, ...)` is the call of `diffusers:NAME`. Values are numbers, `true`,
+    `false`, `none`, quoted text, bare words and paths, and (nested) lists of these. Raises
+    HarnessError for text that does not parse and for a repeated parameter.
     """
     text = text.strip()
     if not text.endswith(")"):
@@ -50,7 +55,10 @@ def parse_call(text: str) -> Call:
     if not head.strip():
         raise HarnessError(f"cannot read {text!r}: expected NAME(parameter=value, ...)")
     params: dict[str, Any] = {}
-    for piece in _split(body, text):
+    pieces = _split(body, text)
+    if head.strip() in _LIBRARIES and pieces and "=" not in pieces[0]:
+        head = f"{head.strip()}:{pieces.pop(0).strip()}"
+    for piece in pieces:
         key, equals, value = piece.partition("=")
         key = key.strip()
         if not equals or not key.isidentifier():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -19,6 +20,7 @@ from harness.engine.policies.like import check_alone
 from harness.engine.resolve import split_parameters
 from harness.models.base import Condition, Ladders, Model
 from harness.models.class_labels import DRAWN
+from harness.models.ladders import given_ladder
 from harness.samplers.base import SAMPLERS, FindTargets, Noise
 
 Evaluations = dict[tuple[str, str], list[int]]
@@ -110,6 +112,17 @@ def parts_of(
 ) -> tuple[torch.Tensor, ClassifierFree, dict[str, Any]]:
     """A resolved sampler's ladder, its guidance, and the parameters of its function."""
     ladder, policy, own = split_parameters(call)
-    sigmas = ladders.ladder(**ladder)
+    sigmas = ladder_of(ladders, ladder)
     guidance = make_guidance(sigmas, guidance=own.get("guidance"), scales=scales, **policy)
     return sigmas, guidance, own
+
+
+def ladder_of(ladders: Ladders, params: dict[str, Any]) -> torch.Tensor:
+    """The sigmas [N+1] of a resolved sampler's parameters of the ladder."""
+    if "sigmas" in params:
+        return given_ladder(ladders, params["sigmas"])
+    if "shift" in params and "shift" not in inspect.signature(ladders.ladder).parameters:
+        raise HarnessError(
+            f"shift={params['shift']:g} is for the times of a flow, which this model does not have"
+        )
+    return ladders.ladder(**params)

@@ -13,7 +13,7 @@ from harness.engine.applied import Applied
 from harness.engine.branches import Conditioned, Levels, Rows, alone, both, denoised, spread
 from harness.engine.policies.base import GuidancePolicy
 from harness.engine.policies.classifier_free import ClassifierFree, chosen
-from harness.models.base import Condition, Network
+from harness.models.base import Condition, Network, SigmaSpaceModel
 
 _GONE = {
     "time_of": "clock",
@@ -49,6 +49,7 @@ class Denoiser:
         guide: Conditioned | None = None,
         applied: Applied | None = None,
     ) -> None:
+        _check_outputs(policy, model, guide)
         self._networks = {"main": Conditioned(model, condition, negative), **(variants or {})}
         self._name, self._guide, self.policy = "main", guide, policy
         size = len(next(iter(condition.values())))
@@ -173,6 +174,17 @@ class Denoiser:
             p = denoised(own.network, x, levels[0], rows, p) if estimates else p
             pushed = pushed + policy.strength * (c - p)
         return pushed
+
+
+def _check_outputs(policy: ClassifierFree, model: Network, guide: Conditioned | None) -> None:
+    """Raise HarnessError for a policy of noise or velocities where no one network has any."""
+    if not policy.outputs:
+        return
+    names = "cfg_zero_star and tcfg combine a network's predictions of noise or velocity"
+    if guide is not None:
+        raise HarnessError(f"{names}, not those of two networks: leave --guide out")
+    if isinstance(model, SigmaSpaceModel):
+        raise HarnessError(f"{names}; {model.name} predicts pictures: take a diffusers pipeline")
 
 
 def level_of(sigma: torch.Tensor | float) -> float:

@@ -85,6 +85,9 @@ class _Stub:
     def perturbed(self, layers: tuple[str, ...]) -> _Stub:
         return self
 
+    def altered(self, change: object) -> _Stub:
+        return self
+
     def network(
         self, x: torch.Tensor, sigma: torch.Tensor, time: torch.Tensor, condition: Condition
     ) -> torch.Tensor:

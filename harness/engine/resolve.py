@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any, get_args
 
 from pydantic import TypeAdapter, ValidationError
@@ -10,6 +11,7 @@ from harness.core.call import Call
 from harness.core.errors import HarnessError, unknown
 from harness.engine.policies.base import policies
 from harness.samplers.base import LADDER, SAMPLERS, Count, Sampler, Source
+from harness.samplers.diffusers_solvers import scheduler_name
 from harness.samplers.file import is_file_sampler, load_sampler
 
 
@@ -20,14 +22,15 @@ class Mistyped(HarnessError):
 def resolve(call: Call, defaults: dict[str, Any]) -> Call:
     """The call of a sampler with every parameter filled in and checked.
 
-    The sampler is a registered one, or a function of a file, `PATH.py:FUNCTION`: see
-    samplers/file.py. `defaults` (of the model or the benchmark) fill in for `steps` and `guidance`
-    where the call does not give them; parameters that are None are left out. Raises HarnessError
-    for unknown names, values of a wrong kind, and parameters that contradict each other.
+    The sampler is a registered one, a function of a file, `PATH.py:FUNCTION` (samplers/file.py), or
+    a scheduler of diffusers, `diffusers:NAME` (samplers/diffusers_solvers.py). `defaults` (of
+    the model or the benchmark) fill in for `steps` and `guidance` where the call does not give
+    them; parameters that are None are left out. Raises HarnessError for unknown names, values of a
+    wrong kind, and parameters that contradict each other.
     """
     if call.name not in SAMPLERS and is_file_sampler(call.name):
         return _resolved(load_sampler(call.name), call.params, defaults)
-    return _resolved(SAMPLERS.get(call.name), call.params, defaults)
+    return _resolved(SAMPLERS.get(scheduler_name(call.name)), call.params, defaults)
 
 
 def _resolved(sampler: Sampler, params: dict[str, Any], defaults: dict[str, Any]) -> Call:
@@ -37,6 +40,8 @@ def _resolved(sampler: Sampler, params: dict[str, Any], defaults: dict[str, Any]
             raise unknown("parameter", name, kinds, where=f"sampler {sampler.name}")
     values = {name: default for name, (_, default) in sampler.own.items()}
     values |= {name: value for name, value in defaults.items() if name in kinds} | params
+    if params.get("sigmas") is not None:
+        values |= _own_ladder(sampler, params)
     if values.get("steps") is None:
         raise HarnessError(f"sampler {sampler.name} needs steps: write {sampler.name}(steps=20)")
     checked = {name: _checked(sampler, name, kinds[name], values[name]) for name in values}
@@ -47,6 +52,41 @@ def _resolved(sampler: Sampler, params: dict[str, Any], defaults: dict[str, Any]
     if sampler.check:
         sampler.check(checked)
     return Call(sampler.name, checked)
+
+
+def _own_ladder(sampler: Sampler, params: dict[str, Any]) -> dict[str, Any]:
+    """`sigmas` as numbers, and the steps that they are; they are the whole of a ladder."""
+    name = f"sampler {sampler.name}"
+    if others := [key for key in params if key in LADDER and key != "sigmas" and params[key]]:
+        raise HarnessError(f"{name}: sigmas are the whole ladder, so {others[0]} contradicts them")
+    sigmas = read_sigmas(params["sigmas"])
+    steps = len(sigmas) - 1
+    if steps < 1:
+        raise HarnessError(f"{name}: sigmas need two levels or more, the first and the last")
+    if params.get("steps", steps) != steps:
+        raise HarnessError(
+            f"{name}: {len(sigmas)} sigmas are the levels of {steps} steps, not of "
+            f"{params['steps']}: leave steps out"
+        )
+    return {"sigmas": sigmas, "steps": steps}
+
+
+def read_sigmas(given: Any) -> Any:
+    """A list of sigmas as it is, or the numbers in a file: apart by spaces, commas or lines, or
+    JSON's list. So a run's identity is the numbers, whatever the file is called."""
+    if not isinstance(given, str):
+        return given if isinstance(given, list) else [given]
+    try:
+        text = Path(given).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError):
+        raise HarnessError(
+            f"cannot read sigmas={given!r}: give [14.6, 6.4, ..., 0] or a text file of such numbers"
+        ) from None
+    words = text.replace(",", " ").replace("[", " ").replace("]", " ").split()
+    try:
+        return [float(word) for word in words]
+    except ValueError as error:
+        raise HarnessError(f"sigmas={given}: {error}") from None
 
 
 def parameters(sampler: Sampler) -> dict[str, Any]:

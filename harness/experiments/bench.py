@@ -18,6 +18,7 @@ from harness.experiments.fair_baselines import OWN, Fairness
 from harness.experiments.inputs import Say, to_stderr
 from harness.experiments.options import curve_weights
 from harness.experiments.order import Order
+from harness.experiments.rivals import make_verifier
 from harness.experiments.scoring import usable_metrics
 from harness.runs.folder import Settings
 from harness.runs.plan import PlannedRun, Planner
@@ -47,6 +48,9 @@ def run_bench(order: Order, candidate: Call | PlannedRun, say: Say) -> tuple[Com
         order.fairness,
         declared(order.benchmark, metrics),
         order.benchmark.margin,
+        population=order.benchmark.population,
+        planned=order.planned,
+        verifier=order.verifier(metrics),
     )
     return compared(experiment, say), contest.runs[CANDIDATE].path
 
@@ -74,11 +78,13 @@ def compare_fairly(
     threads: int = 1,
     batch_size: int | None = None,
     workers: int | None = None,
+    verifier: str | None = None,
     say: Say = to_stderr,
 ) -> ComparisonTables:
     """Compare two runs of one model, and the baseline at the candidate's cost and guidance.
 
-    The further runs lie beside the baseline's. They are of the shards that both runs hold. The
+    The further runs lie beside the baseline's. They are of the shards that both runs hold. With a
+    `verifier`, the best of several pictures of the baseline is compared, too. The
     comparison is written into `out`, the candidate's folder where that is None. Raises HarnessError
     for runs of two models or settings, and for imported images, which cannot be made.
     """
@@ -96,7 +102,10 @@ def compare_fairly(
     planned = {role: _planned(run, settings) for role, run in runs.items()}
     contest = Contest(planned, place, runs=runs, out=out)
     items = {item for shard in shards for item in shard.item_ids}
-    return compared(Experiment([contest], usable, shards, items, settings, fairness), say)
+    experiment = Experiment([contest], usable, shards, items, settings, fairness)
+    if verifier is not None:
+        experiment.verifier = make_verifier(verifier, usable)
+    return compared(experiment, say)
 
 
 def _check(a: RunSpec, b: RunSpec) -> None:

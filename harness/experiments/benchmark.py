@@ -19,6 +19,7 @@ from pydantic import (
 
 from harness.core.data import data_path
 from harness.core.errors import HarnessError, unknown
+from harness.store.curve_rule import GUIDANCE_CURVE
 
 PUBLIC_DEFAULT = "drawbench"
 """The benchmark of models without a benchmark of their name."""
@@ -70,13 +71,36 @@ class Candidate(BaseModel):
         return self.label or self.sampler
 
 
+_DECLARABLE = (
+    "own",
+    "matched cost",
+    "matched guidance",
+    "matched cost and guidance",
+    GUIDANCE_CURVE,
+)
+
+
+def _comparison(name: str) -> str:
+    if name not in _DECLARABLE:
+        raise ValueError(str(unknown("comparison", name, _DECLARABLE)))
+    return name
+
+
 class DeclaredResult(BaseModel):
     """The primary result, declared before looking: one of the metrics, one comparison."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     metric: str
-    comparison: Literal["own", "matched cost", "matched guidance", "matched cost and guidance"]
+    comparison: Annotated[str, AfterValidator(_comparison)]
+
+
+class BestOf(BaseModel):
+    """The metric that chooses the best of several pictures of the baseline; not the judges'."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    verifier: str
 
 
 def _candidate(given: Any) -> Any:
@@ -106,8 +130,15 @@ class Benchmark(BaseModel):
     for several candidates; with a curve these are compared at matched guidance alone, too, and
     each gets a report of its own. The first metric is the
     headline. `primary` declares which result decides, for every candidate; without it all are
-    exploratory. `margin` is how far from one half a winning rate may be and still not matter: an
-    interval within it is called equivalent.
+    exploratory. Its comparison "guidance curve" is with the baseline at its best guidance. With it
+    `limit` prompts by `seeds` are declared to be there when it decides: a look at fewer images has
+    a stricter level. `margin` is how far from one half a winning rate may be and still not matter:
+    an interval within it is called equivalent. `population` is what results over all prompts speak
+    of: prompts like these, in these categories, or with `categories` categories like these, of
+    which there must be five; intervals, p-values and verdicts are then clustered by category.
+    `best_of` also compares with the cheapest rival: as
+    many pictures of the baseline as cost no more than the candidate's, of which a metric keeps
+    the best.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -133,6 +164,8 @@ class Benchmark(BaseModel):
     primary: DeclaredResult | None = None
     margin: Annotated[float, Field(gt=0, lt=0.5)] | None = None
     tiny: dict[str, Any] = {}
+    population: Literal["prompts", "categories"] = "prompts"
+    best_of: BestOf | None = None
 
     @model_validator(mode="after")
     def _one_or_several(self) -> Benchmark:
@@ -147,10 +180,15 @@ class Benchmark(BaseModel):
             raise ValueError(f"two candidates are called {repeated[0]!r}: give them labels")
         if self.primary and self.baseline is None:
             raise ValueError("a primary result needs a baseline")
+        if self.population != "prompts" and self.baseline is None:
+            raise ValueError("a population needs a baseline: without one nothing is compared")
         if self.primary and self.primary.metric not in self.metrics:
             raise ValueError(
                 f"the primary metric {self.primary.metric!r} is none of {', '.join(self.metrics)}"
             )
+        decides = self.primary and self.primary.comparison
+        if decides == GUIDANCE_CURVE and (self.curve == [] or (self.candidates and not self.curve)):
+            raise ValueError(f"the primary comparison is the {GUIDANCE_CURVE}: give curve: weights")
         return self
 
     @property

@@ -11,6 +11,8 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from harness.comparison.best_of import Rival
+from harness.comparison.categories import check_population
 from harness.core.call import Call, parse_call
 from harness.core.errors import HarnessError
 from harness.core.shards import Shard
@@ -22,17 +24,19 @@ from harness.experiments.fair_baselines import (
     OWN,
     Fair,
     Fairness,
-    FairPair,
     fair_baselines,
 )
 from harness.experiments.inputs import Say
+from harness.experiments.pricing import FairPair
+from harness.experiments.rivals import make_rival
 from harness.experiments.scoring import SetScores, compare_runs
 from harness.experiments.stages import evaluate_missing, generate_missing
-from harness.metrics.base import METRICS, Metric, SetMetric, make_metric
+from harness.metrics.base import METRICS, ItemMetric, Metric, SetMetric, checks, make_metric
 from harness.runs.folder import Settings, open_run
 from harness.runs.plan import PlannedRun, Planner
 from harness.store import comparison_tables as tables
 from harness.store.comparison_tables import CANDIDATE, ComparisonTables
+from harness.store.curve_rule import GUIDANCE_CURVE
 from harness.store.run import Run
 
 
@@ -73,7 +77,12 @@ class Experiment:
     """Contests to conduct over `shards`, and to compare on the images `items` and `metrics`.
 
     `primary` is the declared result, `margin` the margin of equivalence: see `comparison.compare`.
-    With `alone`, matched guidance alone is compared, too, without matched cost.
+    With `alone`, matched guidance alone is compared, too, without matched cost. `population` is
+    what results speak of, see POPULATIONS: a HarnessError where there are too few categories.
+    `planned` is how many images a run was declared to have, where a primary result was.
+    `verifier` chooses
+    the best of several pictures of each baseline as it is, for one comparison more; as a text, why
+    nothing does.
     """
 
     contests: list[Contest]
@@ -85,10 +94,17 @@ class Experiment:
     primary: tables.Primary | None = None
     margin: float | None = None
     alone: bool = True
+    population: str = tables.POPULATIONS[0]
+    planned: int | None = None
+    verifier: ItemMetric | str | None = None
     set_scores: SetScores = field(init=False)
 
     def __post_init__(self) -> None:
         self.set_scores = SetScores(self.items)
+        named = {prompt.category for shard in self.shards for prompt in shard.prompts}
+        for contest in self.contests:
+            noise_key = contest.planned[CANDIDATE].spec.noise_key
+            check_population(self.population, named, noise_key, tables.POPULATIONS)
 
     @property
     def paired(self) -> bool:
@@ -108,6 +124,9 @@ class Experiment:
         if self.metrics:
             calls = [metric.call for metric in self.metrics]
             evaluate_missing(list(runs.values()), calls, self.settings)
+        if isinstance(self.verifier, ItemMetric):
+            chosen = {c.runs[OWN].path: c.runs[OWN] for c in self.contests if OWN in c.runs}
+            evaluate_missing(list(chosen.values()), [self.verifier.call], self.settings)
         for contest in self.contests:
             if self.paired and OWN in contest.runs:
                 self._compare(contest)
@@ -120,7 +139,8 @@ class Experiment:
             for role, one in new.items():
                 if not contest.candidate or role == CANDIDATE:
                     name = contest.label or f"{role}: "
-                    say(f"{name}{one.spec.sampler}, {one.nfe} evaluations an image")
+                    remark = f" ({one.remark})" if one.remark else ""
+                    say(f"{name}{one.spec.sampler}, {one.nfe} evaluations an image{remark}")
             for role, one in new.items():
                 where = contest.place(one)
                 if where not in made:
@@ -156,19 +176,44 @@ class Experiment:
                 out,
                 items=self.items,
                 set_scores=self.set_scores,
+                population=self.population,
+                margin=self.margin,
+                planned=self.planned,
                 **more,
             )
+
+        absent = dict(fair.absent)
+        if self._along_decides and not fair.points:
+            asked.append(GUIDANCE_CURVE)
+            absent[GUIDANCE_CURVE] = "no guidance curve was run"  # notes say why
 
         contest.comparison = against(
             {name: runs.get(name) for name in asked},
             out,
-            absent=fair.absent,
+            absent=absent,
             primary=self.primary,
-            margin=self.margin,
             same=fair.same,
+            rival=self._rival(runs[OWN]),
         )
         if points := {name: runs[name] for name in fair.points}:
-            contest.along = against(points, f"{out}/{tables.CURVE}")
+            contest.along = against(
+                points,
+                f"{out}/{tables.CURVE}",
+                primary=self.primary if self._along_decides else None,
+                curve_of=runs[OWN].spec.run_id,
+            )
+
+    @property
+    def _along_decides(self) -> bool:
+        """Whether the declared result is that against the guidance curve."""
+        return self.primary is not None and self.primary.comparison == GUIDANCE_CURVE
+
+    def _rival(self, own: Run) -> Rival | str | None:
+        """The best of several pictures of the baseline as it is, or why there is none."""
+        if not isinstance(self.verifier, ItemMetric):
+            return self.verifier
+        reason = checks([self.verifier], own.spec).get(self.verifier.label)
+        return reason or make_rival(own, self.verifier, self.metrics, self.fairness.unit)
 
 
 def planned_pair(

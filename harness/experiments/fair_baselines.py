@@ -11,7 +11,8 @@ import numpy as np
 from harness.comparison.guidance_scales import GuidanceScale, guidance_scale
 from harness.core.call import Call
 from harness.core.errors import HarnessError, unknown
-from harness.experiments.matching import Price, match_cost, match_guidance, with_parameters
+from harness.experiments.matching import match_cost, match_guidance, with_parameters
+from harness.experiments.pricing import FairPair, priced
 from harness.runs.plan import PlannedRun
 from harness.store import files
 from harness.store.item_guidance import GA_EVAL, NOMINAL, image_scales
@@ -40,15 +41,6 @@ class Fairness:
             raise unknown("unit of cost", self.unit, UNITS)
         if self.mode not in MODES:
             raise unknown("mode of guidance matching", self.mode, MODES)
-
-
-@dataclass(frozen=True)
-class FairPair:
-    """A candidate and its baseline as it is, planned and made."""
-
-    candidate: PlannedRun
-    baseline: PlannedRun
-    runs: tuple[Run, Run]
 
 
 @dataclass
@@ -105,11 +97,14 @@ def fair_baselines(
     """
     fair, how = Fair(), how or Fairness()
     own = pair.baseline.spec.sampler
-    least, price = _price(pair, how.unit, fair)
+    paid = priced(pair, how.unit, items)
+    fair.notes += paid.notes
 
     def at_cost(call: Call) -> PlannedRun:
+        if paid.refused:
+            raise HarnessError(paid.refused)
         dry_run, sigmas = pair.baseline.dry_run, pair.candidate.sigmas
-        return planned(match_cost(dry_run, call, sigmas, least, price))
+        return planned(match_cost(dry_run, call, sigmas, paid.least, paid.price))
 
     def at_weight(weight: float) -> PlannedRun:
         return at_cost(match_guidance(own, weight))
@@ -138,7 +133,10 @@ def fair_baselines(
             fair.same[name] = other
         else:
             fair.jobs[name] = job
-    for weight in _weights(own, scale) if how.curve is None else how.curve:
+    weights = _weights(own, scale) if how.curve is None else how.curve
+    if paid.refused and weights:
+        fair.notes.append(f"no guidance curve: {paid.refused}")
+    for weight in [] if paid.refused else weights:
         job = _attempt(partial(at_weight, weight))
         if isinstance(job, str):
             fair.notes.append(f"no point of the guidance curve at {weight:g}: {job}")
@@ -200,38 +198,6 @@ def _attempt(make: Callable[[], PlannedRun]) -> PlannedRun | str:
         return make()
     except HarnessError as error:
         return str(error)
-
-
-def _price(pair: FairPair, unit: str, fair: Fair) -> tuple[float, Price]:
-    """The candidate's cost an image in a unit, and what the baseline's evaluations cost in it."""
-    if unit == "macs":
-        ours, theirs = (run.cost() for run in pair.runs)
-        if ours and theirs and ours["picture"] and theirs["evaluation"]:
-            evaluation = theirs["evaluation"]
-            return ours["picture"], Price(evaluation, _guide(pair, theirs["picture"], evaluation))
-        fair.notes.append(
-            "cost is matched by network evaluations: the multiply-accumulates of this network "
-            "cannot be counted"
-        )
-    if unit == "seconds":
-        ours_s, theirs_s = (_seconds(run) for run in pair.runs)
-        evaluation_s = theirs_s / pair.baseline.nfe
-        return ours_s, Price(evaluation_s, evaluation_s)
-    return pair.candidate.nfe, Price()
-
-
-def _guide(pair: FairPair, picture: float, evaluation: float) -> float:
-    """The cost of an evaluation of the guide: the rest of a picture's cost, for each of them."""
-    _, evaluations = pair.baseline.dry_run(pair.baseline.spec.sampler)
-    guide = evaluations.get(("guide", "cond"), 0)
-    main = sum(evaluations.values()) - guide
-    return (picture - main * evaluation) / guide if guide else evaluation
-
-
-def _seconds(run: Run) -> float:
-    """Seconds an image, as timed."""
-    timing = run.frame("timing", ["images", "seconds"])
-    return float(timing["seconds"].sum() / timing["images"].sum())
 
 
 def _weights(own: Call, candidate: GuidanceScale) -> list[float]:

@@ -14,6 +14,8 @@ from harness.experiments.benchmark import Benchmark
 from harness.experiments.fair_baselines import Fairness
 from harness.experiments.inputs import names_of, seeds_text, size_of
 from harness.experiments.options import Options, curve_weights
+from harness.experiments.rivals import usable_verifier
+from harness.metrics.base import ItemMetric, Metric
 from harness.prompts.base import PromptSet, load_prompts
 from harness.prompts.split import with_split
 from harness.runs.folder import Settings
@@ -28,7 +30,8 @@ class Order:
 
     `sampler` is the one candidate's text, None where the benchmark has several; without `baseline`
     nothing is compared. Runs lie below `results`. `known` caches what was parsed and planned;
-    orders that are made from this one by `replace` share it.
+    orders that are made from this one by `replace` share it. `as_declared`: the prompts are the
+    benchmark's, or a split of them.
     """
 
     benchmark: Benchmark
@@ -48,6 +51,7 @@ class Order:
     settings: Settings
     fairness: Fairness
     known: dict[Any, Any] = field(default_factory=dict, repr=False)
+    as_declared: bool = True
 
     def _once(self, key: Any, make: Callable[[], T]) -> T:
         """The cached value of `key`, made at the first request."""
@@ -73,6 +77,12 @@ class Order:
             ),
         )
 
+    def verifier(self, judges: Sequence[Metric]) -> ItemMetric | str | None:
+        """The metric that chooses the best of several pictures, or why none can; None where the
+        benchmark declares none."""
+        declared = self.benchmark.best_of
+        return usable_verifier(self.read(declared.verifier), judges) if declared else None
+
     @property
     def prompt_set(self) -> PromptSet:
         """The prompts, loaded at the first request."""
@@ -82,6 +92,20 @@ class Order:
                 self.prompts, limit=self.limit, column=self.column, folder=self.prompts_folder
             ),
         )
+
+    @property
+    def planned(self) -> int | None:
+        """How many images the benchmark declares of a run: its prompts by its seeds.
+
+        None for prompts of the user's, and where no primary result is declared. Of one split it is
+        the split's.
+        """
+        benchmark = self.benchmark
+        if not self.as_declared or benchmark.primary is None:
+            return None
+        whole = replace(self, limit=benchmark.limit, known={})
+        prompts = (self if self.limit == benchmark.limit else whole).prompt_set.prompts
+        return len(prompts) * len(parse_seeds(benchmark.seeds))
 
     @property
     def root(self) -> str:
@@ -130,5 +154,6 @@ def make_order(sampler: str | None = None, **given: Any) -> Order:
         results=options.results,
         settings=settings,
         fairness=Fairness(options.match, options.match_guidance, curve),
+        as_declared=options.prompts in (None, benchmark.prompts),
     )
     return replace(order, baseline=order.read(baseline)) if baseline else order

@@ -9,13 +9,18 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 
 from harness import evaluation
+from harness.comparison.best_of import Rival
 from harness.comparison.comparing import compare, tabulate
+from harness.comparison.guidance_curve import with_curve
+from harness.comparison.human_votes import preferences
 from harness.comparison.matrix import compare_all
 from harness.comparison.same_noise import check_same_noise
+from harness.comparison.sequential import with_looks
 from harness.core.call import Call
 from harness.core.errors import HarnessError
 from harness.metrics.base import Metric, PromptMetric, SetMetric, checks, make_metrics
 from harness.store import comparison_tables as tables
+from harness.store import files
 from harness.store.comparison_tables import ComparisonTables, MetricInfo
 from harness.store.matrix_table import MatrixTable
 from harness.store.run import Run
@@ -83,12 +88,26 @@ def compare_runs(
     margin: float | None = None,
     votes: Votes | None = None,
     same: Mapping[str, str] | None = None,
+    population: str = tables.POPULATIONS[0],
+    planned: int | None = None,
+    curve_of: str | None = None,
+    rival: Rival | str | None = None,
 ) -> ComparisonTables:
     """Compare evaluated runs on item metrics, with their set scores beside; writes `compare/`.
 
     `items` are the ids to compare; None: all that the runs have in common. `set_scores` of the same
-    items, shared by several comparisons. For the others see `comparison.compare`.
+    items, shared by several comparisons. `planned` is how many images a run was declared to have;
+    `curve_of` the id of the run whose guidance curve the baselines are, which the candidate is then
+    judged against as a whole, too. For the others see `comparison.compare`.
+
+    What was looked at is logged beside the candidate: see `store.looks`. People's votes that lie in
+    `out` or beside the candidate say how far each metric agrees with them.
     """
+
+    def finish(compared: ComparisonTables) -> ComparisonTables:
+        whole = with_curve(compared) if curve_of is not None else compared
+        return with_looks(whole, planned, curve_of)
+
     single = item_infos(metrics)
     if metrics and not single and votes is None:
         named = ", ".join(str(metric.call) for metric in metrics)
@@ -120,7 +139,21 @@ def compare_runs(
         margin=margin,
         votes=votes,
         same=same,
+        population=population,
+        finish=finish,
+        rival=rival,
+        opinions=_opinions(candidate, baselines, out),
     )
+
+
+def _opinions(candidate: Run, baselines: Mapping[str, Run | None], out: str) -> dict[str, Votes]:
+    """The votes on the candidate and each baseline, from the comparison's folder and the run's."""
+    folders = [out] if files.same_place(out, candidate.path) else [out, candidate.path]
+    return {
+        name: preferences(folders, candidate.spec.run_id, run.spec.run_id)
+        for name, run in baselines.items()
+        if run is not None
+    }
 
 
 def compare_each(runs: Mapping[str, Run], metrics: Sequence[Metric], out: str) -> MatrixTable:

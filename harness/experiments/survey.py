@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -27,7 +27,7 @@ from harness.experiments.scoring import (
     usable_metrics,
 )
 from harness.experiments.varying import as_text, expand, series_of
-from harness.metrics.base import METRICS, Metric, SetMetric
+from harness.metrics.base import METRICS, ItemMetric, Metric, SetMetric
 from harness.store import files
 from harness.store.comparison_tables import (
     CANDIDATE,
@@ -36,6 +36,8 @@ from harness.store.comparison_tables import (
     RunFacts,
     RunScore,
 )
+from harness.store.curve_rule import GUIDANCE_CURVE
+from harness.store.equal_pictures import same_pictures
 from harness.store.results import Mean
 from harness.store.run import Run
 from harness.store.survey_table import (
@@ -98,6 +100,9 @@ def run_survey(
         declared(benchmark, metrics),
         benchmark.margin,
         alone=bool(curve) or decides_guided,
+        population=benchmark.population,
+        planned=order.planned,
+        verifier=order.verifier(metrics),
     )
     experiment.conduct(say, remark)
     table = survey_of(benchmark, experiment, notes)
@@ -183,8 +188,15 @@ def survey_of(benchmark: Benchmark, experiment: Experiment, notes: list[str]) ->
         }
         rows.append(_row(label, run, facts[key], scores, shown_contest, metrics))
     directions = {metric.label: metric.about.direction for metric in metrics}
+    firsts = _equal_rows([run for _, run, _ in shown.values()], rows, experiment.items)
+    rows = [_noted(row, first, notes) for row, first in zip(rows, firsts, strict=True)]
+    tried = [
+        (first.path, _decided_against(contest))
+        for first, (_, _, contest) in zip(firsts, shown.values(), strict=True)
+    ]
+    judged = _with_holm(rows, tried)
     resampled |= {name: _resampled(scores) for name, scores in sets.items()}
-    rows, unit = with_fronts(_with_holm(rows), directions, experiment.fairness.unit, resampled)
+    rows, unit = with_fronts(judged, directions, experiment.fairness.unit, resampled)
     headline = paired[0].name if any(row.rates for row in rows) else None
     return SurveyTable(
         benchmark.name,
@@ -196,6 +208,10 @@ def survey_of(benchmark: Benchmark, experiment: Experiment, notes: list[str]) ->
         typed_commands(),
         unit,
         [*benchmark.vary],
+        population=experiment.population,
+        categories=len({p.category for one in experiment.shards for p in one.prompts} - {""}),
+        margin=experiment.margin,
+        verifier=experiment.verifier.label if isinstance(experiment.verifier, ItemMetric) else None,
     )
 
 
@@ -251,7 +267,10 @@ def _row(
         images=facts.images,
         failed=sum(facts.failed.values()),
         scores=scores,
-        rates=_rates(compared) if compared else [],
+        rates=[
+            *(_rates(compared) if compared else []),
+            *(_curve_rates(along) if along else []),
+        ],
         absent=compared.absent if compared else {},
         published=_published(candidate, metrics) if candidate else [],
         seconds=facts.cost.seconds,
@@ -261,6 +280,7 @@ def _row(
         point=contest.point if contest else {},
         folder=contest.out.rpartition("/")[2] if contest and contest.out and compared else None,
         curve=_curve(along) if along else [],
+        curve_rules=along.curve if along else [],
         set_gaps=[gap for tables in (compared, along) if tables for gap in _set_gaps(tables)],
     )
 
@@ -289,26 +309,83 @@ def _rates(comparison: ComparisonTables) -> list[Rate]:
     """Winning rates by setting; settings whose baseline is the same run share their numbers."""
     settings = {name: name for name in comparison.baselines} | comparison.same
     return [
-        Rate.of(
-            comparison.rate(setting, metric.name),
-            setting,
-            comparison.runs[compared].cost.nfe,
-            "primary" if comparison.primary == Primary(metric.name, setting) else "exploratory",
-        )
+        _found(comparison, setting, metric.name, compared)
         for setting, compared in settings.items()
         for metric in comparison.metrics
     ]
 
 
-def _with_holm(rows: list[Row]) -> list[Row]:
-    """Verdicts on declared primary results take account of how many candidates were tried."""
-    declared = [rate for row in rows for rate in row.rates if rate.role == "primary"]
-    adjusted = dict(zip(map(id, declared), holm([r.p_value for r in declared]), strict=True))
+def _curve_rates(along: ComparisonTables) -> list[Rate]:
+    """Winning rates over the curve as a whole, which the rules are of."""
+    least = next(iter(along.baselines))
+    return [
+        _found(along, GUIDANCE_CURVE, rule.metric, next(iter(rule.against), least))
+        for rule in along.curve
+    ]
+
+
+def _found(comparison: ComparisonTables, setting: str, metric: str, compared: str) -> Rate:
+    """A winning rate as a survey keeps it, over a run of the cost of `compared`."""
+    role = "primary" if comparison.primary == Primary(metric, setting) else "exploratory"
+    facts, changing = comparison.runs[compared], comparison.changing(setting, metric)
+    found = Rate.of(comparison.rate(setting, metric), setting, facts.cost.nfe, role, changing)
+    tries = facts.choice.n if facts.choice else None
+    return replace(found, look=comparison.look(setting, metric), tries=tries)
+
+
+def _equal_rows(runs: Sequence[Run], rows: list[Row], items: Collection[str]) -> list[Row]:
+    """For each row the first of the very same pictures; read where all scores are equal."""
+    firsts: list[Row] = []
+    for at, row in enumerate(rows):
+        before = (
+            k
+            for k in range(at)
+            if not rows[k].baseline and not row.baseline
+            if rows[k].path == row.path
+            or (rows[k].scores == row.scores and same_pictures(runs[k], runs[at], items))
+        )
+        firsts.append(rows[next(before, at)])
+    return firsts
+
+
+def _noted(row: Row, first: Row, notes: list[str]) -> Row:
+    """A row that says whose pictures it has, with a note; itself where they are its own."""
+    if row.path == first.path:
+        return row
+    notes.append(
+        f"{first.label} and {row.label} made the very same pictures, all {row.images:,}: "
+        "they are one candidate, and count once among those that were tried."
+    )
+    return replace(row, same_as=first.label)
+
+
+def _decided_against(contest: Contest | None) -> str | None:
+    """The baseline run of the declared comparison; of a guidance curve, the one as it is."""
+    compared = contest.comparison if contest else None
+    if compared is None or compared.primary is None:
+        return None
+    role = compared.primary.comparison
+    role = OWN if role == GUIDANCE_CURVE else role
+    run = compared.runs.get(compared.same.get(role, role))
+    return run.path if run else None
+
+
+def _with_holm(rows: list[Row], tried: Sequence[tuple[str, str | None]]) -> list[Row]:
+    """Verdicts on declared primary results take account of how many candidates were tried.
+
+    `tried` tells by row what was compared: the same pictures twice are tried once.
+    """
+    declared = {id(r): at for at, row in enumerate(rows) for r in row.rates if r.role == "primary"}
+    known = {id(rate): rate for row in rows for rate in row.rates}
+    distinct = {tried[at]: known[rate].p_value for rate, at in declared.items()}
+    by_trial = dict(zip(distinct, holm([*distinct.values()]), strict=True))
+    adjusted = {rate: by_trial[tried[at]] for rate, at in declared.items()}
 
     def judged(rate: Rate) -> Rate:
         if (p_value := adjusted.get(id(rate))) is None:
             return rate
-        lost = rate.verdict in ("wins", "loses") and p_value >= 0.05
+        level = 0.05 if rate.look is None or rate.look.level is None else rate.look.level
+        lost = rate.verdict in ("wins", "loses") and p_value >= level
         return replace(rate, p_holm=p_value, verdict="undecided" if lost else rate.verdict)
 
     return [replace(row, rates=[judged(rate) for rate in row.rates]) for row in rows]

@@ -91,6 +91,11 @@ class Comparison(Answer[ComparisonTables]):
         return self.tables.set_scores
 
     @property
+    def agreement(self) -> pd.DataFrame:
+        """A row a comparison with votes and metric: how often the metric prefers what people do."""
+        return self.tables.agreement
+
+    @property
     def pairs(self) -> pd.DataFrame:
         """Every pair of images with both scores."""
         return self.tables.pairs

@@ -32,6 +32,7 @@ from harness.store import files
 from harness.store.run import Run
 
 if TYPE_CHECKING:
+    from harness.comparison.best_of import Rival
     from harness.evaluation import EvaluationReport
     from harness.store.votes import Votes
 
@@ -195,6 +196,8 @@ def compare(
     threads: int = 1,
     batch_size: int | None = None,
     workers: int | None = None,
+    best_of: RunLike | None = None,
+    verifier: str | None = None,
     note: Say = to_stderr,
 ) -> Comparison | Matrix:
     """Winning rates of one run over others, on the scores that `evaluate` stored.
@@ -202,8 +205,13 @@ def compare(
     `metrics` default to all metrics of single images, without parameters, that every run has been
     scored on. Tables lie in `out` (default: the candidate's folder). `fair` also makes the baseline
     at equal cost and equal guidance, with the options after it, as `bench` does; `matrix` compares
-    each run with each other one. Raises HarnessError for runs that cannot be compared, and
-    where scores are missing.
+    each run with each other one. A comparison leaves its n and p in the candidate's `looks/`, but
+    for a matrix: one of more images later says that it is the second look. `best_of` is a cheaper
+    run: as many of its pictures as the candidate's cost pays for compete, of which `verifier`, a
+    metric that both are scored on and that judges by another network than the first of `metrics`,
+    keeps the best; with `fair` it is the baseline. Where people's votes on two runs are stored
+    (`harness arena`), each metric's agreement with them is told. Raises HarnessError for runs that
+    cannot be compared, and where scores are missing.
     """
     run = run_of(candidate)
     given = [baseline] if isinstance(baseline, Run | str | Path) else baseline
@@ -227,15 +235,36 @@ def compare(
     }
     if fair and matrix:
         raise HarnessError("--fair compares two runs, --matrix all of them: give one of the two")
+    if (best_of is None) != (verifier is None):
+        raise HarnessError(
+            "--best-of names a run to make several pictures with, --verifier the metric that keeps "
+            "the best: give both"
+        )
+    chosen_from = None if best_of is None else run_of(best_of)
+    if matrix and chosen_from:
+        raise HarnessError("--best-of is for one candidate: give it without --matrix")
     if fair:
-        return _fair(run, opened, names, folder, how, note)
+        if chosen_from and not files.same_place(chosen_from.path, opened[0].path):
+            raise HarnessError("with --fair, --best-of is the baseline: name the same run")
+        return _fair(run, opened, names, folder, {**how, "verifier": verifier}, note)
     parameters = inspect.signature(compare).parameters
     if how != {name: parameters[name].default for name in how}:
         raise HarnessError(
             "--match, --match-guidance, --curve, --device, --threads, --batch-size and --workers "
             "go with --fair"
         )
-    return _matrix(run, opened, names, folder) if matrix else _plain(run, opened, names, folder)
+    if matrix:
+        return _matrix(run, opened, names, folder)
+    rival = _rival(chosen_from, str(verifier), names) if chosen_from else None
+    return _plain(run, opened, names, folder, rival)
+
+
+def _rival(run: Run, verifier: str, metrics: list[str]) -> Rival:
+    """The best of several pictures of a run, chosen by a metric that the run is scored on."""
+    from harness.experiments.rivals import make_rival, make_verifier
+
+    judges = make_metrics([name for name in metrics if name != "human"])
+    return make_rival(run, make_verifier(verifier, judges), judges)
 
 
 def _in_common(runs: Sequence[Run]) -> list[str]:
@@ -270,12 +299,15 @@ def _matrix(run: Run, others: list[Run], metrics: list[str], folder: str) -> Mat
     return Matrix(compare_each(_named([run, *others]), make_metrics(metrics), folder), folder)
 
 
-def _plain(run: Run, baselines: list[Run], metrics: list[str], folder: str) -> Comparison:
+def _plain(
+    run: Run, baselines: list[Run], metrics: list[str], folder: str, rival: Rival | None
+) -> Comparison:
     from harness.experiments.scoring import compare_runs
 
     votes = _votes(folder, run, baselines) if "human" in metrics else None
     made = make_metrics([name for name in metrics if name != "human"])
-    return Comparison(compare_runs(run, _named(baselines), made, folder, votes=votes), folder)
+    tables = compare_runs(run, _named(baselines), made, folder, votes=votes, rival=rival)
+    return Comparison(tables, folder)
 
 
 def _votes(folder: str, candidate: Run, baselines: list[Run]) -> Votes:

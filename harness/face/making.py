@@ -208,6 +208,8 @@ def sample(
     settings = Settings(where, threads, batch_size)
     loaded, batch = single.draw(job, request, settings, recorded)
     say(f"{job.spec.sampler}: {job.nfe} evaluations an image ({_cost(batch)})")
+    if job.remark:
+        say(job.remark)
     if latents_file:
         single.save_latents(latents_file, batch)
         say(f"latents: {latents_file}")

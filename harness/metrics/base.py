@@ -76,6 +76,8 @@ M = TypeVar("M", bound="Metric")
 USUAL = 10_000
 """Of fewer images than this, set metrics are far from what papers report (of 50,000)."""
 
+_NO_NETWORK = ("none", "-", "")
+
 
 @dataclass(frozen=True)
 class About:
@@ -112,6 +114,14 @@ class Metric(Configured, ABC):
     def encoder(self) -> Encoder | None:
         """The encoder of `build_encoder`, or the equal one that other metrics use as well."""
         return self.build_encoder()
+
+    @property
+    def family(self) -> str | None:
+        """The family of the network that it judges by: its encoder's, else as declared in `model`;
+        None of a metric without a network (`model` is "none" or "-")."""
+        if self.encoder:
+            return self.encoder.family
+        return None if self.about.model in _NO_NETWORK else self.about.model
 
     @property
     def features(self) -> Encoder:

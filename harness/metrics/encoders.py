@@ -115,6 +115,11 @@ class Encoder(Configured, ABC):
         params = {k: v for k, v in self.call.params.items() if k != "checkpoint"}
         return str(Call(self.name, params))
 
+    @property
+    def family(self) -> str:
+        """The family of its network: encoders of one family see, and overlook, much the same."""
+        return self.name
+
     def unsuitable(self, row: ItemRow, size: tuple[int, int]) -> str | None:
         """Why an image of this row and size (height, width) cannot be encoded; None if it can."""
         return None

@@ -43,6 +43,12 @@ class OpenClip(TwoTowers):
 
     name = "open-clip"
 
+    @property
+    def family(self) -> str:
+        """The architecture, whatever its weights and resolution: most fine-tuned weights began as
+        public ones of the same architecture."""
+        return re.sub(r"(-\d{3}|-quickgelu)+$", "", self.model.lower())
+
     def check(self) -> None:
         import open_clip
 

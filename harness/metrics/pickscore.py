@@ -37,6 +37,11 @@ class PickScoreEncoder(TwoTowers):
 
     name = "pickscore"
 
+    @property
+    def family(self) -> str:
+        """That of the CLIP model which was fine-tuned, named as open_clip names it."""
+        return "vit-h-14"
+
     @cached_property
     def home(self) -> Path:
         """The folder of the model's files, downloaded if need be."""

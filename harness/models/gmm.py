@@ -9,7 +9,7 @@ import torch
 
 from harness.core.errors import HarnessError, unknown
 from harness.models.base import MODELS, Condition, ModelEntry, SigmaSpaceModel, check_side
-from harness.models.ladders import check_range, choose_spacing, karras_ladder
+from harness.models.ladders import GRIDS_OF_LEVELS, check_range, choose_spacing, ladder_of_levels
 
 CLASSES = 10
 _STD = 0.1
@@ -42,11 +42,11 @@ class GaussianMixture(SigmaSpaceModel):
         sigma_max: float | None = None,
         rho: float | None = None,
     ) -> torch.Tensor:
-        """Karras et al. 2022, equation 5, then 0."""
-        choose_spacing(spacing, "karras", ["karras"], rho, f"model {self.name}")
+        """Karras et al. 2022, equation 5, or another grid of levels; then 0."""
+        spacing = choose_spacing(spacing, "karras", GRIDS_OF_LEVELS, rho, f"model {self.name}")
         low, high = sigma_min or self.sigma_min, sigma_max or self.sigma_max
         check_range(low, high, self.sigma_min, self.sigma_max)
-        return karras_ladder(steps, low, high, rho, 0.0)
+        return ladder_of_levels(spacing, steps, low, high, rho, 0.0)
 
     def encode(self, prompts: Sequence[str]) -> Condition:
         chosen = torch.zeros(len(prompts), CLASSES, dtype=torch.bool, device=self.device)

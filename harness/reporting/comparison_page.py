@@ -4,13 +4,26 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from harness.reporting import curve, figures, run_tables, tables, viewer, words
+from harness.reporting import (
+    category_tables,
+    category_words,
+    curve,
+    figures,
+    look_words,
+    run_tables,
+    tables,
+    viewer,
+    words,
+)
 from harness.reporting.best_guidance import best_by_metric
+from harness.reporting.cheapest_rival import rival_lines, rival_table
 from harness.reporting.headline import headline
 from harness.reporting.latex import latex_tables
 from harness.reporting.page import Page, Section, Table, Verdict, Viewer
+from harness.reporting.people import agreement_lines, agreement_table
 from harness.store import files
 from harness.store.comparison_tables import (
+    BEST_OF,
     CURVE,
     ComparisonTables,
     holds_comparison,
@@ -21,6 +34,10 @@ _STALE = (
     "The guidance curve that is stored is of other images and not shown: run harness bench again "
     "with --curve."
 )
+_EARLIER = (
+    "The guidance curve that is stored was compared by an earlier version, without a verdict "
+    "against the best guidance: run harness bench again with --curve."
+)
 
 
 def full(comparison: ComparisonTables, out: str) -> Page:
@@ -28,11 +45,11 @@ def full(comparison: ComparisonTables, out: str) -> Page:
     along, stale = _curve(comparison, out)
     return replace(
         _summary(comparison, along),
-        lines=[*words.remarks(comparison), *([_STALE] if stale else [])],
+        lines=[*_lines(comparison), *_about_curve(along, stale)],
         sections=_sections(comparison, along),
         subtitle=_subtitle(comparison),
         viewer=Viewer(
-            viewer.viewer_data(comparison),
+            viewer.viewer_data(comparison.without(BEST_OF)),
             viewer.absence(comparison),
             words.label(comparison.metrics[0]),
         ),
@@ -49,11 +66,18 @@ def brief(comparison: ComparisonTables, out: str) -> Page:
             for one in grid.apart()
         ]
     else:
-        shown = tables.winning_rates(comparison).apart()
+        shown = tables.winning_rates(comparison.without(BEST_OF)).apart()
+    shown += category_tables.across(comparison).apart(", across categories")[:1]
     if sets := tables.set_scores(comparison):
         shown += sets.apart(" of the whole run")
     page = _summary(comparison, _curve(comparison, out)[0])
-    return replace(page, sections=[Section("", shown)], lines=words.remarks(comparison))
+    shown += [one for one in (rival_table(comparison), agreement_table(comparison)) if one]
+    return replace(page, sections=[Section("", shown)], lines=_lines(comparison))
+
+
+def _lines(comparison: ComparisonTables) -> list[str]:
+    remarks = [*words.remarks(comparison), category_words.population(comparison)]
+    return [*remarks, *rival_lines(comparison), *agreement_lines(comparison)]
 
 
 def _curve(comparison: ComparisonTables, out: str) -> tuple[ComparisonTables | None, bool]:
@@ -66,19 +90,27 @@ def _curve(comparison: ComparisonTables, out: str) -> tuple[ComparisonTables | N
     return (along, False) if curve.fits(comparison, along) else (None, True)
 
 
+def _about_curve(along: ComparisonTables | None, stale: bool) -> list[str]:
+    return [_STALE] if stale else [_EARLIER] if along is not None and not along.curve else []
+
+
 def _summary(comparison: ComparisonTables, along: ComparisonTables | None) -> Page:
     """The page's title and verdicts."""
     best = None if along is None else curve.against_best(along)
     first, *others = (_verdict(comparison, role) for role in words.primary_first(comparison))
-    title = headline(comparison, best.verdict if best else None)
+    title = headline(comparison, along)
     # No point of a curve may hide the rest of it.
     verdicts = [first, *([best] if best else []), *others]
+    verdicts.sort(key=lambda one: not one.primary)
     return Page(title, [], verdicts, html="report/index.html")
 
 
 def _verdict(comparison: ComparisonTables, role: str) -> Verdict:
     row = comparison.decided(role)
     line, others = words.verdict_line(comparison, role), words.other_metrics(comparison, role)
+    about = category_words.verdict_words(comparison, role)
+    look = look_words.sentence(comparison.look(role, row.metric))
+    line = " ".join(part for part in (line, about, look) if part)
     return Verdict(words.also(comparison, role), row.verdict, line, others, row.primary)
 
 
@@ -87,6 +119,8 @@ def _sections(comparison: ComparisonTables, along: ComparisonTables | None) -> l
     rates, effects = tables.winning_rates(comparison), tables.effects(comparison)
     maps = [figures.category_map(comparison, metric) for metric in comparison.metrics]
     categories = [tables.categories(comparison, metric) for metric in comparison.metrics]
+    apart = [category_tables.one_by_one(comparison, metric) for metric in comparison.metrics]
+    rival, people = rival_table(comparison), agreement_table(comparison)
     run = [run_tables.costs(comparison), run_tables.runs(comparison)]
     sections = [
         Section("What was run", run, commands=comparison.commands),
@@ -101,9 +135,14 @@ def _sections(comparison: ComparisonTables, along: ComparisonTables | None) -> l
             figures=curve.curve_figures(along) if along else [],
             details=_along(along) if along else [],
         ),
+        Section("Against the best of several pictures", [rival] if rival else []),
+        Section("Do people agree?", [people] if people else []),
         Section("Scores and cost", [tables.scores(comparison), *([sets] if sets else [])]),
         Section(
-            "By category", figures=[m for m in maps if m], details=[t for t in categories if t]
+            "By category",
+            [across] if (across := category_tables.across(comparison)) else [],
+            [m for m in maps if m],
+            [t for t in [*categories, *apart] if t],
         ),
     ]
     return [section for section in sections if section.figures or section.tables]
@@ -133,8 +172,9 @@ def _files(comparison: ComparisonTables, along: ComparisonTables | None) -> dict
     """Tables beside the page: LaTeX and, with all digits, CSV."""
     frames = {"winning_rates": comparison.rates, "scores": comparison.summary}
     frames |= {"set_scores": comparison.set_scores} if comparison.set_results else {}
+    frames |= {"agreement": comparison.agreement} if comparison.agreements else {}
     if along is not None:
         frames |= {"curve_winning_rates": along.rates, "curve_scores": along.summary}
     texts = {f"{name}.csv": frame.to_csv(index=False) for name, frame in frames.items()}
-    texts |= latex_tables(comparison)
+    texts |= latex_tables(comparison, along)
     return {f"tables/{name}": text for name, text in texts.items()}

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from harness.reporting import words
+from harness.reporting import category_words, look_words, words
 from harness.reporting.drawing import COLOURS, INK, SOFT, Drawing, dress, log_ticks, new_figure
 from harness.reporting.page import Table, Verdict, by_metric
 from harness.store import files
 from harness.store.comparison_tables import CANDIDATE, ComparisonTables, MetricInfo
+from harness.store.curve_rule import GUIDANCE_CURVE
 from harness.store.results import Estimate, Result
 from harness.store.survey_table import Rate
 
@@ -53,15 +54,6 @@ class Curve:
         known = [p for p in self.points if p.score.value is not None]
         return max(known, key=lambda p: self.metric.sign * (p.score.value or 0), default=None)
 
-    @property
-    def over_best(self) -> Result | Rate | None:
-        """The candidate's winning rate over the best of the baseline."""
-        return self.best.rate if self.best else None
-
-    def scales_where(self, verdict: str) -> list[str]:
-        """The guidance scales, as text, at which the candidate has this verdict."""
-        return [words.scale(p.weight) for p in self.points if p.rate and p.rate.verdict == verdict]
-
 
 def fits(comparison: ComparisonTables, curve: ComparisonTables) -> bool:
     """Whether a comparison and a curve are of the same candidate over the same images."""
@@ -69,29 +61,38 @@ def fits(comparison: ComparisonTables, curve: ComparisonTables) -> bool:
     return (a.run_id, a.prompts, a.seeds, a.images) == (b.run_id, b.prompts, b.seeds, b.images)
 
 
-PICKED = (
-    "The best of a curve is picked by its scores on these very images, which favours the baseline; "
-    "the candidate's own guidance was not tuned."
+EVERY_WEIGHT = (
+    "To win against the best guidance of the baseline it has to beat every weight, each for "
+    "itself; it loses if one of them beats it by Holm's correction over all. The rate is the "
+    "smallest of them, which is low even between equals."
 )
+CROSS_FITTED = (
+    "The best guidance of the baseline is picked by its mean score on one half of the prompts and "
+    "judged on the other, both ways."
+)
+UNTUNED = "The candidate's own guidance was not tuned."
 
 
 def against_best(along: ComparisonTables) -> Verdict | None:
-    """The verdict against the baseline at the guidance scale that scores best on the first metric;
-    None without scores."""
-    metric = along.metrics[0]
-    curve = _curve(along, metric)
-    best = curve.best
-    if best is None or best.rate is None:
+    """The verdict against the baseline at its best guidance and the candidate's cost, on the first
+    metric; None where none was made."""
+    rule = along.curve_rule(along.metrics[0].name)
+    if rule is None:
         return None
+    row = along.decided(GUIDANCE_CURVE)
+    won, over = row.winning_rate, words.joined(list(dict.fromkeys(rule.against)))
     line = (
-        f"At matched cost the baseline scores best on {words.label(metric)} with guidance "
-        f"{words.scale(best.weight)}: {words.estimate(best.score)}. The candidate scores better "
-        f"than that in {words.rate(best.rate.winning_rate)} of pairs."
+        f"Against the best guidance of the baseline at equal cost, the candidate scores better in "
+        f"{words.rate(won)} of pairs on {words.label(along.metrics[0])} ({over}; "
+        f"{words.plural(row.pairs, 'pair')} of {words.plural(won.n, 'prompt')}, "
+        f"p{words.SPACE}{words.equals(row.p_value)}, {row.p_method})."
     )
-    for verdict, verb in (("wins", "beats"), ("loses", "loses to")):
-        scales = curve.scales_where(verdict)
-        line += f" It {verb} guidance {words.joined(scales)}." if scales else ""
-    return Verdict("best of the guidance curve", best.rate.verdict, f"{line} {PICKED}")
+    for names, verb in ((rule.beaten, "beats"), (rule.lost, "loses to")):
+        line += f" It {verb} {words.joined(names)}." if names else ""
+    line += f" {CROSS_FITTED if rule.crossed else EVERY_WEIGHT} {UNTUNED}"
+    look = look_words.sentence(along.look(GUIDANCE_CURVE, row.metric))
+    others = words.other_metrics(along, GUIDANCE_CURVE)
+    return Verdict(words.BEST_GUIDANCE, row.verdict, f"{line} {look}".strip(), others, row.primary)
 
 
 def curve_figures(along: ComparisonTables) -> list[Drawing]:
@@ -108,7 +109,8 @@ def curve_table(along: ComparisonTables) -> Table:
         curve = _curve(along, metric)
         names = ["candidate", *(f"baseline at {words.scale(p.weight)}" for p in curve.points)]
         both = zip(names, nfe, [curve.own, *curve.points], strict=True)
-        return [[name, cost, *_cells(point)] for name, cost, point in both]
+        rows = [[name, cost, *_cells(point)] for name, cost, point in both]
+        return [*rows, *_whole(along, metric)]
 
     return Table(
         f"Against the baseline's guidance scale, at the cost of {along.candidate.sampler.name}",
@@ -119,6 +121,7 @@ def curve_table(along: ComparisonTables) -> Table:
             "candidate's winning rate",
             "wins / ties / losses",
             "pairs (prompts)",
+            "decided: won",
         ],
         by_metric([*along.metrics, *along.set_metrics], rows),
         "Every baseline has the fewest steps that cost at least as much as the candidate. 95 % "
@@ -126,11 +129,22 @@ def curve_table(along: ComparisonTables) -> Table:
     )
 
 
+def _whole(along: ComparisonTables, metric: MetricInfo) -> list[list[str]]:
+    """The row of the curve as a whole, where the metric has one."""
+    rule = along.curve_rule(metric.name)
+    if rule is None:
+        return []
+    row = along.rate(GUIDANCE_CURVE, metric.name)
+    name = f"{words.BEST_GUIDANCE} ({'cross-fitted' if rule.crossed else 'smallest rate'})"
+    return [[name, words.NONE, *_cells(ScorePoint(None, UNKNOWN, row))]]
+
+
 def _cells(point: ScorePoint) -> list[str]:
     shown, row = words.estimate(point.score), point.rate
     if not isinstance(row, Result):
-        return [shown, words.NONE, words.NONE, words.NONE]
-    return [shown, words.rate(row.winning_rate), words.outcomes(row), words.pairs(row)]
+        return [shown, *4 * [words.NONE]]
+    counts = (words.outcomes(row), words.pairs(row), category_words.decided_cell(row))
+    return [shown, words.rate(row.winning_rate), *counts]
 
 
 def _ordered(curve: ComparisonTables) -> list[str]:

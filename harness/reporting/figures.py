@@ -20,7 +20,7 @@ from harness.reporting.drawing import (
     tiles,
 )
 from harness.store import files
-from harness.store.comparison_tables import ComparisonTables, MetricInfo
+from harness.store.comparison_tables import BEST_OF, ComparisonTables, MetricInfo
 from harness.store.results import Result
 from harness.store.survey_table import Rate
 
@@ -53,7 +53,8 @@ def winning_rate_bars(comparison: ComparisonTables) -> Drawing:
         legend,
         f"How often the image of {comparison.candidate.sampler.name} scores better than the "
         f"baseline's {'from the same prompt and noise' if paired else 'of the same prompt'}, "
-        f"in percent. {words.TIES_COUNT}. Whiskers: 95 % intervals over prompts; n: pairs.",
+        f"in percent. {words.TIES_COUNT}. Whiskers: 95 % intervals over prompts; n: pairs."
+        + (" Best of N: whatever the noise." if BEST_OF in comparison.runs else ""),
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from harness.reporting.look_words import in_title
 from harness.reporting.words import (
     joined,
     plural,
@@ -12,7 +13,9 @@ from harness.reporting.words import (
     run_names,
     settings,
 )
-from harness.store.comparison_tables import CANDIDATE, ComparisonTables
+from harness.store.comparison_tables import BEST_OF, CANDIDATE, ComparisonTables
+from harness.store.curve_rule import GUIDANCE_CURVE
+from harness.store.results import Result
 
 _FAIR = {"own", "matched cost", "matched guidance", "matched cost and guidance"}
 _FIRST = {
@@ -32,47 +35,85 @@ _FURTHER = {
 
 
 _CURVE = {
-    "wins": "it beats the best of the baseline's guidance curve",
-    "loses": "it loses to the best of the baseline's guidance curve",
-    "equivalent": "equivalent to the best of the baseline's guidance curve",
-    "undecided": "undecided against the best of the baseline's guidance curve",
+    "wins": "it beats the best guidance of the baseline at equal cost",
+    "loses": "it loses to the best guidance of the baseline at equal cost",
+    "equivalent": "equivalent to the best guidance of the baseline at equal cost",
+    "undecided": "undecided against the best guidance of the baseline at equal cost",
 }
 
 
-def headline(comparison: ComparisonTables, against_best: str | None = None) -> str:
-    """The title; with `against_best`, the verdict against the best of the guidance curve, too."""
-    curve = _CURVE.get(against_best or "")
-    return "; ".join([_points(comparison), *([curve] if curve else [])])
+def headline(comparison: ComparisonTables, along: ComparisonTables | None = None) -> str:
+    """The title; with `along`, the verdict against the best guidance of the baseline, too.
+
+    The declared comparison comes first; what the look at the sample is, last.
+    """
+    plain = comparison.without(BEST_OF)
+    best = along.decided(GUIDANCE_CURVE) if along and along.curve else None
+    further = [_CURVE[best.verdict]] if best and best.verdict in _CURVE else []
+    if best is not None and best.primary:
+        clauses = [_points(plain, _lead(comparison, best))]
+    else:
+        clauses = [_points(plain), *further]
+    if several := _several(comparison):
+        clauses.append(several)
+    decides = along if along and best is not None and best.primary else comparison
+    look = in_title(decides)
+    return "; ".join(clauses) + (f" ({look})" if look else "")
 
 
-def _points(comparison: ComparisonTables) -> str:
+def _several(comparison: ComparisonTables) -> str | None:
+    """The verdict against the best of N pictures of the baseline, if that was compared."""
+    if BEST_OF not in comparison.runs:
+        return None
+    verdict = comparison.decided(BEST_OF).verdict
+    clause = _CURVE.get(verdict)
+    best = f"the {run_names(comparison)[BEST_OF]}"
+    return clause and clause.replace("the best guidance of the baseline at equal cost", best)
+
+
+def _lead(comparison: ComparisonTables, best: Result) -> str:
+    """The declared comparison with the best guidance of the baseline, with its winning rate."""
+    names = _names(comparison)
+    clause = _FIRST[best.verdict].format(
+        a=names[CANDIDATE],
+        b=f"the best guidance of {names[next(iter(comparison.baselines))]} at equal cost",
+        metric=comparison.metrics[0].label,
+        at="",
+    )
+    return clause + _won(best)
+
+
+def _points(comparison: ComparisonTables, lead_clause: str | None = None) -> str:
     """The declared comparison, or the only one, with its winning rate; then the others by verdict.
 
-    Without a declared one all are grouped by verdict, in order.
+    Without a declared one all are grouped by verdict, in order. `lead_clause` is that of a declared
+    comparison which is none of these.
     """
     roles = primary_first(comparison)
     verdicts = {role: comparison.decided(role).verdict for role in roles}
     names = _names(comparison)
-    lead = [roles[0]] if len(roles) == 1 or comparison.decided(roles[0]).primary else []
+    first = len(roles) == 1 or comparison.decided(roles[0]).primary
+    lead = [roles[0]] if first and lead_clause is None else []
     rest = [role for role in roles if role not in lead]
     alike = rest and len(set(verdicts.values())) == len({names[role] for role in roles}) == 1
     groups: dict[str, list[str]] = {}
     for role in rest:
         groups.setdefault(verdicts[role], []).append(role)
-    clauses = [_first(comparison, verdicts[role], [role], names) for role in lead]
-    if clauses:
-        clauses[0] += _winning_rate(comparison, lead[0])
+    clauses = [] if lead_clause is None else [lead_clause]
+    for role in lead:
+        clause = _first(comparison, verdicts[role], [role], names)
+        clauses.append(clause + _won(comparison.decided(role)))
     if alike and lead:
         more = sum(len(settings(comparison, role)) for role in rest)
         return f"{clauses[0]}, as in the other {plural(more, 'comparison') if more > 1 else 'one'}"
     for verdict, group in groups.items():
-        clause = _further if clauses else _first
-        clauses.append(clause(comparison, verdict, group, names))
+        words_of = _further if clauses else _first
+        clauses.append(words_of(comparison, verdict, group, names))
     return "; ".join(clauses)
 
 
-def _winning_rate(comparison: ComparisonTables, role: str) -> str:
-    won = comparison.decided(role).winning_rate
+def _won(row: Result) -> str:
+    won = row.winning_rate
     return f" ({won.reason})" if won.value is None else f" (winning rate {rate(won)})"
 
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from harness.reporting import words
-from harness.store.comparison_tables import CANDIDATE, ComparisonTables
-from harness.store.results import Mean
+from harness.reporting import category_words, words
+from harness.store.comparison_tables import BEST_OF, CANDIDATE, ComparisonTables, MetricInfo
+from harness.store.curve_rule import GUIDANCE_CURVE
+from harness.store.results import Mean, Result
 
 if TYPE_CHECKING:
     from pandas.io.formats.style import Styler
@@ -26,9 +28,17 @@ _SIGNS = str.maketrans(
 _SPECIAL = str.maketrans({"\\": "\\textbackslash{}", **{c: f"\\{c}" for c in "%_#&${}"}})
 
 
-def latex_tables(comparison: ComparisonTables) -> dict[str, str]:
-    """LaTeX of mean scores and of winning rates by file name; needs `\\usepackage{booktabs}`."""
-    return {"scores.tex": _scores(comparison), "winning_rates.tex": _rates(comparison)}
+def latex_tables(
+    comparison: ComparisonTables, along: ComparisonTables | None = None
+) -> dict[str, str]:
+    """LaTeX of mean scores and of winning rates by file name; needs `\\usepackage{booktabs}`.
+
+    The winning rates hold those over the guidance curve of `along`, too.
+    """
+    return {
+        "scores.tex": _scores(comparison.without(BEST_OF)),
+        "winning_rates.tex": _rates(comparison, along),
+    }
 
 
 def _scores(comparison: ComparisonTables) -> str:
@@ -73,29 +83,43 @@ def _with_error(row: Mean) -> str:
     return f"{words.number(row.mean.value)} ({words.number(row.se)})"
 
 
-def _rates(comparison: ComparisonTables) -> str:
+def _rates(comparison: ComparisonTables, along: ComparisonTables | None) -> str:
     """A row a metric and comparison."""
     names = words.run_names(comparison)
     body = [
         {
             "metric": words.label(metric),
-            "baseline": f"{names[role]}, {words.setting(role)}",
+            "baseline": baseline,
             "winning rate": words.percent(row.winning_rate.value),
             "95 % interval": words.bounds(row.winning_rate) or words.NONE,
             "wins / ties / losses": words.outcomes(row),
             "pairs (prompts)": words.pairs(row),
+            "decided: won": category_words.decided_cell(row),
             "p": words.p_value(row.p_value),
             "verdict": row.verdict,
         }
         for metric in comparison.metrics
-        for role in comparison.baselines
-        for row in [comparison.rate(role, metric.name)]
+        for baseline, row in _of_metric(comparison, along, names, metric)
     ]
     caption = (
         f"Winning rates of {names[CANDIDATE]}, {words.TIES_COUNTED}, with 95 % intervals over "
-        f"prompts. {_what(comparison)}"
+        f"{category_words.over(comparison)}; decided: the share of pairs that do not tie, "
+        f"and of wins among them. {_what(comparison)}"
     )
     return _latex(pd.DataFrame(body).style, caption, "tab:winning-rates", prose=2)
+
+
+def _of_metric(
+    comparison: ComparisonTables,
+    along: ComparisonTables | None,
+    names: dict[str, str],
+    metric: MetricInfo,
+) -> Iterator[tuple[str, Result]]:
+    """The results on a metric, each with its baseline's name; that over the curve last."""
+    for role in comparison.baselines:
+        yield f"{names[role]}, {words.setting(role)}", comparison.rate(role, metric.name)
+    if along and along.curve:
+        yield words.setting(GUIDANCE_CURVE), along.rate(GUIDANCE_CURVE, metric.name)
 
 
 def _latex(styler: Styler, caption: str, label: str, prose: int) -> str:

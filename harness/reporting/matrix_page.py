@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from harness.reporting import words
+from harness.reporting import category_words, words
 from harness.reporting.page import Page, RowGroup, Section, Table
 from harness.store.comparison_tables import MetricInfo
 from harness.store.matrix_table import Duel, MatrixTable
@@ -22,7 +22,7 @@ def full(matrix: MatrixTable, out: str) -> Page:
                 matrix,
                 metric,
                 "Winning rate of the row over the column",
-                lambda duel: words.rate(duel.winning_rate),
+                _rate,
             ),
             _crossed(
                 matrix,
@@ -31,12 +31,25 @@ def full(matrix: MatrixTable, out: str) -> Page:
                 lambda duel: words.estimate(duel.difference, signed=True),
             ),
         ]
-    return Page(TITLE, [Section("", shown)], html=_HTML, text="matrix.md")
+    names = {rank.category for rank in matrix.ranks if rank.category}
+    lines = [category_words.speaks_of("prompts", len(names))]
+    return Page(TITLE, [Section("", shown)], lines=lines, html=_HTML, text="matrix.md")
 
 
 def brief(matrix: MatrixTable, out: str) -> Page:
     """The ranking on each metric over all categories."""
     return Page("", [Section("", rankings(matrix, whole=True).apart())], html=_HTML)
+
+
+def _rate(duel: Duel) -> str:
+    """The rate, the pairs that are decided, and whether categories differ, a line each."""
+    lines = [
+        words.rate(duel.winning_rate),
+        f"decided {category_words.decided_text(duel.decided_share, duel.decided)}",
+    ]
+    if duel.heterogeneity_p is not None:
+        lines.append(f"categories differ: p {words.p_value(duel.heterogeneity_p)}")
+    return "\n".join(lines)
 
 
 def rankings(matrix: MatrixTable, whole: bool = False) -> Table:

@@ -18,12 +18,12 @@ def costs(comparison: ComparisonTables) -> Table:
         [
             role_name(role),
             names[role],
-            f"{words.count(run.cost.nfe)} (n {run.cost.nfe_images:,})",
+            words.evaluations(run.cost),
             _pair_count(run.cost),
             words.count(official_count(run.sampler, run.cost.calls)),
             words.macs(run.cost.macs),
             words.ratio(a.macs, run.cost.macs),
-            words.seconds(run.cost.seconds),
+            words.timed(run.cost),
             _levels(run.cost),
             words.guidance(run),
         ]
@@ -44,12 +44,14 @@ def costs(comparison: ComparisonTables) -> Table:
             "guidance scale",
         ],
         [RowGroup("", rows)],
-        "NFE: evaluations that were run, all networks and branches. As pairs: two for each call of "
+        "NFE: evaluations that were run, all networks and branches, the mean over n images, with "
+        "the least and the most where they differ. As pairs: two for each call of "
         "the denoiser, as codes count that always run both branches. MACs: multiply-accumulates, "
-        "without text encoder and decoder. Ratio: the candidate's MACs over this run's. Sigma: the "
+        "without text encoder and decoder, for what was evaluated. Ratio: the candidate's MACs "
+        "over this run's. Sigma: the "
         "first and last level. Guidance scale: nominal, what the steps amount to, the mean over n "
         "images, with their standard deviation where they differ. Seconds: sampling and decoding "
-        f"in batches, as measured. {NOTE}",
+        f"in batches, as measured: the mean, and the quartiles over batches. {NOTE}",
         frozenset({"sampler", "guidance scale"}),
         frozenset({"sampler", "as pairs", "official count", "sigma"}),
     )

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 
-from harness.reporting import words
+from harness.reporting import category_words, words
 from harness.reporting.curve import (
     ACROSS,
-    PICKED,
     UNKNOWN,
+    UNTUNED,
     Curve,
     ScorePoint,
     draw_scores,
@@ -19,39 +19,40 @@ from harness.reporting.drawing import Drawing, cut, new_figure
 from harness.reporting.page import Table, by_metric
 from harness.store import files
 from harness.store.comparison_tables import MetricInfo
-from harness.store.results import Result
+from harness.store.curve_rule import GUIDANCE_CURVE
 from harness.store.survey_table import Point, Rate, Row, SurveyTable
 
 _COLUMNS = 2
 
 
 def along_curves(survey: SurveyTable) -> Table:
-    """A row a candidate: the baseline's best guidance scale, and the winning rate over it."""
+    """A row a candidate: the baseline's best mean, and the winning rate over its best guidance."""
 
     def rows(metric: MetricInfo) -> list[list[str]]:
         curves = [(row, _curve(row, metric)) for row in survey.rows]
-        return [_cells(row.label, curve, curve.best) for row, curve in curves if curve.best]
+        return [_cells(row, curve, curve.best) for row, curve in curves if curve.best]
 
     return Table(
-        "Against the best of the baseline's guidance curve",
+        "Against the best guidance of the baseline at equal cost",
         [
             "run",
             "score",
             "best of the baseline",
             "at guidance",
-            "winning rate over it",
-            "guidance that it beats",
-            "guidance that it loses to",
+            "winning rate",
+            "over",
+            "p",
+            "beats",
+            "loses to",
         ],
         by_metric(survey.metrics, rows),
-        f"The baseline at the candidate's cost, by guidance. {PICKED}",
+        "The best of the baseline is that of its means, of these images. The winning rate is over "
+        "the guidance that one half of the prompts picks, judged on the other half (cross-fitted, "
+        "where that is the primary result), or else the smallest over all weights, with the "
+        "largest p; a candidate that beats every weight wins, and one that a weight beats by "
+        f"Holm's correction over all loses. {UNTUNED}",
+        frozenset({"over", "beats", "loses to"}),
     )
-
-
-def against_best(survey: SurveyTable) -> list[tuple[str, Rate | Result | None]]:
-    """Each candidate's winning rate over the best of the curve on the headline metric."""
-    metric = survey.metric(survey.headline or "")
-    return [(row.label, _curve(row, metric).over_best) for row in survey.rows]
 
 
 def curves(survey: SurveyTable) -> list[Drawing]:
@@ -79,15 +80,23 @@ def _rate(point: Point, metric: MetricInfo) -> Rate | None:
     return next((rate for rate in point.rates if rate.metric == metric.name), None)
 
 
-def _cells(label: str, curve: Curve, best: ScorePoint) -> list[str]:
-    rate = best.rate
+def _cells(row: Row, curve: Curve, best: ScorePoint) -> list[str]:
+    rate = row.rate(GUIDANCE_CURVE, curve.metric.name)
+    rule = next((rule for rule in row.curve_rules if rule.metric == curve.metric.name), None)
+    by_weight = (rule.against, rule.beaten, rule.lost) if rule else ([], [], [])
+    over, beaten, lost = (", ".join(dict.fromkeys(names)) or words.NONE for names in by_weight)
     return [
-        label,
+        row.label,
         words.estimate(curve.own.score),
         words.estimate(best.score),
         words.scale(best.weight),
-        f"{words.rate(rate.winning_rate)} {rate.verdict}" if rate else words.NONE,
-        *(", ".join(curve.scales_where(verdict)) or words.NONE for verdict in ("wins", "loses")),
+        f"{words.rate(rate.winning_rate)} {rate.verdict}{category_words.decided_line(rate)}"
+        if rate
+        else words.NONE,
+        over + (" (cross-fitted)" if rule and rule.crossed else ""),
+        words.p_value(rate.p_value) if rate else words.NONE,
+        beaten,
+        lost,
     ]
 
 

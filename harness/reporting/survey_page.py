@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from harness.reporting import words
-from harness.reporting.curve import PICKED
+from harness.reporting import category_words, look_words, words
+from harness.reporting.cheapest_rival import survey_rivals
+from harness.reporting.curve import CROSS_FITTED, EVERY_WEIGHT, UNTUNED
 from harness.reporting.differences import differences
 from harness.reporting.drawing import Drawing
 from harness.reporting.figures import rate_bars
@@ -14,10 +15,10 @@ from harness.reporting.page import Page, RowGroup, Section, Table, by_metric
 from harness.reporting.points import fronts, point_figures
 from harness.reporting.published import beside_published
 from harness.reporting.set_gaps import set_gaps, set_verdicts
-from harness.reporting.survey_curves import against_best, along_curves, curves
+from harness.reporting.survey_curves import along_curves, curves
 from harness.store import files
-from harness.store.comparison_tables import MetricInfo, holds_comparison
-from harness.store.results import Result
+from harness.store.comparison_tables import BEST_OF, MetricInfo, holds_comparison
+from harness.store.curve_rule import GUIDANCE_CURVE
 from harness.store.survey_table import Rate, Row, Score, SurveyTable
 
 SETTINGS = {
@@ -25,13 +26,15 @@ SETTINGS = {
     "matched cost": "matched cost",
     "matched guidance": "matched guidance",
     "matched cost and guidance": "both matched",
+    GUIDANCE_CURVE: words.BEST_GUIDANCE,
 }
+_COLUMNS = {**SETTINGS, BEST_OF: "best of N"}
 
 
 def _settings(survey: SurveyTable) -> list[str]:
     """The settings of comparison that any candidate was compared at."""
     made = {rate.setting for row in survey.rows for rate in row.rates}
-    return [setting for setting in SETTINGS if setting in made]
+    return [setting for setting in _COLUMNS if setting in made]
 
 
 def full(survey: SurveyTable, out: str) -> Page:
@@ -40,6 +43,7 @@ def full(survey: SurveyTable, out: str) -> Page:
         runs(survey),
         along_curves(survey),
         fronts(survey),
+        survey_rivals(survey),
         primaries(survey),
         every_rate(survey),
         differences(survey),
@@ -60,7 +64,13 @@ def full(survey: SurveyTable, out: str) -> Page:
 def brief(survey: SurveyTable, out: str) -> Page:
     """The report for a terminal: runs, the first metric, primary results, published numbers."""
     lead = (differences if survey.headline else fronts)(survey, survey.metrics[:1])
-    tables = [replace(runs(survey), caption=""), lead, primaries(survey), beside_published(survey)]
+    tables = [
+        replace(runs(survey), caption=""),
+        lead,
+        survey_rivals(survey, survey.metrics[:1]),
+        primaries(survey),
+        beside_published(survey),
+    ]
     section = Section("", [table for table in tables if table])
     return Page("", [section], lines=[*verdicts(survey), *remarks(survey)])
 
@@ -103,8 +113,9 @@ def runs(survey: SurveyTable) -> Table:
     """A row a run: NFE, a column a metric, and the winning rates on the headline metric."""
     headline, labels = survey.headline, [words.label(metric) for metric in survey.metrics]
     settings = _settings(survey) if headline else []
-    wide = frozenset({"guidance scale", *(labels[1:] if headline else [])})
-    columns = ["run", "NFE", "guidance scale", *labels, *(SETTINGS[name] for name in settings)]
+    more = [*labels[1:], words.BEST_GUIDANCE] if headline else []
+    wide = frozenset({"guidance scale", *more})
+    columns = ["run", "NFE", "guidance scale", *labels, *(_COLUMNS[name] for name in settings)]
     body = []
     for row in survey.rows:
         cells = [row.label, words.count(row.nfe), words.scale(row.guidance)]
@@ -119,8 +130,9 @@ def runs(survey: SurveyTable) -> Table:
     if headline:
         note += (
             f" Winning rates are on {survey.metric(headline).label}, with 95 % intervals over "
-            "prompts; undecided where nothing else is said. Where what would be matched is equal "
-            "already, it is the same run that is told again."
+            f"{survey.population}; decided: the share of pairs that do not tie, and of wins among "
+            "them, with its interval; undecided where nothing else is said. Where what would be "
+            "matched is equal already, it is the same run that is told again."
         )
     note += "".join(f" Undefined ({words.NONE}): {reason}." for reason in _reasons(survey))
     return Table(survey.title, [*columns, "images"], [RowGroup("", body)], note, wide=wide)
@@ -142,7 +154,7 @@ def every_rate(survey: SurveyTable) -> Table:
 
     return Table(
         "Winning rates on every metric",
-        ["run", *(SETTINGS[setting] for setting in settings)],
+        ["run", *(_COLUMNS[setting] for setting in settings)],
         by_metric(survey.metrics, rows),
         "NFE in brackets is the baseline's.",
     )
@@ -153,8 +165,9 @@ def primaries(survey: SurveyTable) -> Table | None:
     body = [
         [
             row.label,
-            f"{survey.metric(rate.metric).label}, {words.setting(rate.setting)}",
-            _rate(rate),
+            f"{survey.metric(rate.metric).label}, {words.setting(rate.setting)}"
+            + (f" ({look})" if (look := look_words.short(rate.look)) else ""),
+            f"{_rate(rate)}{category_words.decided_line(rate)}",
             words.p_value(rate.p_value),
             words.p_value(rate.p_holm),
             rate.verdict,
@@ -191,15 +204,16 @@ def verdicts(survey: SurveyTable) -> list[str]:
     for setting in _settings(survey):
         rates = [(row.label, row.rate(setting, metric.name)) for row in survey.rows]
         if listed := _by_verdict(rates):
-            lines.append(f"At {words.setting(setting)}, on {metric.label}: {listed}.")
-    if listed := _by_verdict(against_best(survey)):
-        lines.append(
-            "Against the best of the baseline's guidance curve at matched cost, on "
-            f"{metric.label}: {listed}. {PICKED}"
-        )
+            place = words.place(setting)
+            about = f" {_about_curve(survey, metric)}" if setting == GUIDANCE_CURVE else ""
+            lines.append(f"{place[0].upper()}{place[1:]}, on {metric.label}: {listed}.{about}")
+        lines += category_words.survey_words(rates, survey.margin)
+    lines += _looks(survey, metric)
     lines += set_verdicts(survey)
     paired = sum(1 for row in survey.rows if row.rates)
     declared = any(rate.role == "primary" for row in survey.rows for rate in row.rates)
+    if paired:
+        lines.append(category_words.speaks_of(survey.population, survey.categories))
     if paired and not declared:
         lines.append("No primary result is declared: every verdict is exploratory.")
     if paired > 1:
@@ -211,10 +225,26 @@ def verdicts(survey: SurveyTable) -> list[str]:
     return lines
 
 
+def _about_curve(survey: SurveyTable, metric: MetricInfo) -> str:
+    """How candidates are judged against the guidance curve on a metric."""
+    rules = (rule for row in survey.rows for rule in row.curve_rules if rule.metric == metric.name)
+    return f"{CROSS_FITTED if any(rule.crossed for rule in rules) else EVERY_WEIGHT} {UNTUNED}"
+
+
+def _looks(survey: SurveyTable, metric: MetricInfo) -> list[str]:
+    """Sentences on the looks at growing samples, each with the candidates that it is said of."""
+    said: dict[str, list[str]] = {}
+    for row in survey.rows:
+        texts = {look_words.sentence(r.look) for r in row.rates if r.metric == metric.name}
+        for text in sorted(texts - {""}):
+            said.setdefault(text, []).append(row.label)
+    return [f"{', '.join(labels)}: {text[0].lower()}{text[1:]}" for text, labels in said.items()]
+
+
 _NAMED = 3  # the most samplers that are named under an undecided verdict
 
 
-def _by_verdict(rates: Sequence[tuple[str, Rate | Result | None]]) -> str:
+def _by_verdict(rates: Sequence[tuple[str, Rate | None]]) -> str:
     """Labels by verdict as text; those that neither win nor lose by number where many."""
     verdicts: dict[str, list[str]] = {}
     for label, rate in rates:
@@ -237,7 +267,7 @@ def remarks(survey: SurveyTable) -> list[str]:
     absent: dict[str, list[str]] = {}
     for row in survey.rows:
         for setting, reason in row.absent.items():
-            absent.setdefault(f"at {words.setting(setting)}: {reason}", []).append(row.label)
+            absent.setdefault(f"{words.place(setting)}: {reason}", []).append(row.label)
     lines = [f"{', '.join(labels)} not compared {why}." for why, labels in absent.items()]
     return [*survey.notes, *lines]
 
@@ -251,9 +281,10 @@ def _winning(row: Row, setting: str, metric: str, short: bool = False) -> str:
     if rate is None:
         return words.NONE
     if short:
-        return _rate(rate) + (f" {rate.verdict}" if rate.verdict in ("wins", "loses") else "")
+        verdict = f" {rate.verdict}" if rate.verdict in ("wins", "loses") else ""
+        return f"{_rate(rate)}{verdict}{category_words.decided_line(rate)}"
     cost = "" if rate.nfe is None else f" ({words.count(rate.nfe)} NFE)"
-    return f"{_rate(rate)} {rate.verdict}{cost}"
+    return f"{_rate(rate)} {rate.verdict}{cost}{category_words.decided_line(rate)}"
 
 
 def _rate(rate: Rate) -> str:

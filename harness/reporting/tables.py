@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from harness.metrics.set_statistics import BLOCKS
-from harness.reporting import words
+from harness.reporting import category_words, words
 from harness.reporting.page import RowGroup, Table, by_metric
 from harness.store.comparison_tables import CANDIDATE, ComparisonTables, MetricInfo
 from harness.store.results import Result
@@ -24,6 +24,12 @@ def cost_line(comparison: ComparisonTables, role: str) -> str:
         parts.append(f"guidance {one.guidance.value:.4g} vs {other.guidance.value:.4g}")
     return ", ".join(parts)
 
+
+_DECIDED_COLUMN = "decided: won"
+_DECIDED = (
+    "decided: the share of pairs that do not tie, and the candidate's share of wins among them "
+    "with its 95 % interval over prompts"
+)
 
 _GRID = {
     "own cost": ("own", "matched guidance"),
@@ -49,7 +55,8 @@ def two_by_two(comparison: ComparisonTables) -> Table | None:
         f"Does {comparison.candidate.sampler.name} win at the same cost, and at the same guidance?",
         columns,
         by_metric(comparison.metrics, rows),
-        "Winning rate with 95 % interval over prompts; wins / ties / losses, n: pairs (prompts). "
+        f"Winning rate with 95 % interval over {category_words.over(comparison)}; wins / ties / "
+        f"losses, n: pairs (prompts); {_DECIDED}. "
         "↑ higher is better, ↓ lower is better. At matched cost the baseline has more steps, at "
         f"matched guidance {_matched_guidance(comparison)}.",
         frozenset(columns),
@@ -70,7 +77,7 @@ def _matched_guidance(comparison: ComparisonTables) -> str:
 
 
 def _answer(comparison: ComparisonTables, role: str, metric: MetricInfo) -> str:
-    """A cell of three lines: rate, outcomes, verdict; a fourth names another of the same run."""
+    """A cell of four lines: rate, outcomes, decided, verdict; a fifth names the same run."""
     same = comparison.same.get(role)
     if same is None and role not in comparison.baselines:
         return f"not compared: {comparison.absent.get(role, 'no baseline run')}"
@@ -78,6 +85,7 @@ def _answer(comparison: ComparisonTables, role: str, metric: MetricInfo) -> str:
     lines = [
         words.rate(row.winning_rate),
         f"{words.outcomes(row)}, n {words.pairs(row)}",
+        f"decided {category_words.decided_cell(row)}",
         row.verdict,
     ]
     return "\n".join([*lines, f"the same run as at {words.setting(same)}"] if same else lines)
@@ -91,18 +99,21 @@ def winning_rates(comparison: ComparisonTables) -> Table:
             words.rate(row.winning_rate),
             words.outcomes(row),
             words.pairs(row),
+            category_words.decided_cell(row),
             words.p_value(row.p_value),
             words.estimate(row.difference, signed=True),
             row.verdict,
         ]
 
     return Table(
-        f"Winning rate of {comparison.candidate.sampler.name}, with 95 % intervals over prompts",
+        f"Winning rate of {comparison.candidate.sampler.name}, with 95 % intervals over "
+        f"{category_words.over(comparison)}",
         [
             "metric",
             "winning rate",
             "wins / ties / losses",
             "pairs (prompts)",
+            _DECIDED_COLUMN,
             "p",
             "mean difference",
             "verdict",
@@ -113,7 +124,9 @@ def winning_rates(comparison: ComparisonTables) -> Table:
         ],
         "↑ higher is better, ↓ lower is better. The difference is candidate minus baseline in the "
         "metric's units, over pairs with a score on both sides. A verdict takes an interval "
-        "without 50 % and p < 0.05." + words.equivalence(comparison) + _defined(comparison.metrics),
+        f"without 50 % and p < 0.05. {_DECIDED[0].upper()}{_DECIDED[1:]}."
+        + words.equivalence(comparison)
+        + _defined(comparison.metrics),
         frozenset({"verdict"}),
         frozenset({"p", "verdict"}),
     )
@@ -213,16 +226,18 @@ def categories(comparison: ComparisonTables, metric: MetricInfo) -> Table | None
             words.rate(row.winning_rate),
             words.outcomes(row),
             words.pairs(row),
+            category_words.decided_cell(row),
         ]
         for row in rows
     }
     roles, columns = [*comparison.baselines], ["category"]
     for role in roles:
         columns += [words.setting(role), "wins / ties / losses", "pairs (prompts)"]
+        columns += [_DECIDED_COLUMN]
     body = [
         [
             category,
-            *(text for role in roles for text in cells.get((role, category), 3 * [words.NONE])),
+            *(text for role in roles for text in cells.get((role, category), 4 * [words.NONE])),
         ]
         for category in sorted({row.category for row in rows if row.category})
     ]

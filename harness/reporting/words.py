@@ -8,13 +8,24 @@ from typing import Any
 import pandas as pd
 
 from harness.core.call import Call
-from harness.store.comparison_tables import CANDIDATE, ComparisonTables, MetricInfo, RunFacts
+from harness.store.comparison_tables import (
+    BEST_OF,
+    CANDIDATE,
+    ComparisonTables,
+    Cost,
+    MetricInfo,
+    RunFacts,
+)
+from harness.store.curve_rule import GUIDANCE_CURVE
 from harness.store.results import Estimate, Result
+from harness.store.run import AS_SAMPLED
 
 TIES = "ties one half"
 TIES_COUNT = "Ties count half"
 TIES_COUNTED = "ties counted half"
 """The rule of `core.outcome` in a list, as a sentence and in passing."""
+
+BEST_GUIDANCE = "best guidance at equal cost"
 
 NONE = "–"  # noqa: RUF001
 SPACE = "\N{NO-BREAK SPACE}"
@@ -22,7 +33,14 @@ SPACE = "\N{NO-BREAK SPACE}"
 
 def setting(comparison: str) -> str:
     """The name of a comparison in running text."""
-    return "own settings" if comparison == "own" else comparison
+    return {"own": "own settings", GUIDANCE_CURVE: BEST_GUIDANCE}.get(comparison, comparison)
+
+
+def place(comparison: str) -> str:
+    """Where, or against what, a comparison was made."""
+    if comparison == GUIDANCE_CURVE:
+        return "against the best guidance of the baseline at equal cost"
+    return f"{'against the' if comparison == BEST_OF else 'at'} {setting(comparison)}"
 
 
 def settings(comparison: ComparisonTables, role: str) -> list[str]:
@@ -88,6 +106,22 @@ def seconds(value: float | None) -> str:
     return NONE if value is None or pd.isna(value) else f"{value:.3g}"
 
 
+def evaluations(cost: Cost) -> str:
+    """The mean NFE of an image, the least and the most where they differ, and of how many."""
+    span = ""
+    if cost.nfe_least != cost.nfe_most:
+        span = f"{cost.nfe_least:,} to {cost.nfe_most:,}, "
+    return f"{count(cost.nfe)} ({span}n {cost.nfe_images:,})"
+
+
+def timed(cost: Cost) -> str:
+    """Mean seconds of an image, with the quartiles over batches where there are several."""
+    if cost.seconds_quartiles is None or cost.timed_batches < 2:
+        return seconds(cost.seconds)
+    low, _, high = cost.seconds_quartiles
+    return f"{seconds(cost.seconds)} [{seconds(low)}, {seconds(high)}]"
+
+
 def macs(value: float | None) -> str:
     """Multiply-accumulates, in millions, milliards or billions (SI: M, G, T)."""
     if value is None or pd.isna(value) or not value:  # 0: a network that nobody can count
@@ -146,7 +180,7 @@ def mcnemar(row: Result) -> str:
     """Of a binary metric: pairs in which one side alone scores 1, and McNemar's p."""
     if not row.binary:
         return NONE
-    return f"{row.only_a:,} / {row.only_b:,}, p{SPACE}{_equals(row.mcnemar_p)}"
+    return f"{row.only_a:,} / {row.only_b:,}, p{SPACE}{equals(row.mcnemar_p)}"
 
 
 def equivalence(comparison: ComparisonTables) -> str:
@@ -167,7 +201,7 @@ def declared(comparison: ComparisonTables) -> str:
         )
     metric = next(m for m in comparison.metrics if m.name == primary.metric)
     return (
-        f"Declared as primary: {label(metric)} at {setting(primary.comparison)}. Everything else "
+        f"Declared as primary: {label(metric)} {place(primary.comparison)}. Everything else "
         "is exploratory: one in twenty intervals misses by chance."
     )
 
@@ -201,7 +235,7 @@ def pairs(row: Result) -> str:
 def run_names(comparison: ComparisonTables) -> dict[str, str]:
     """A short name for each run: sampler and steps; where that is not enough, all that differs."""
     runs = comparison.runs
-    short = {role: _with_steps(run.sampler) for role, run in runs.items()}
+    short = {role: _chosen(run) + _with_steps(run.sampler) for role, run in runs.items()}
     alike = {name: [r for r in runs if short[r] == name] for name in short.values()}
     return {
         role: name
@@ -209,6 +243,11 @@ def run_names(comparison: ComparisonTables) -> dict[str, str]:
         else _distinct(runs, role, alike[name])
         for role, name in short.items()
     }
+
+
+def _chosen(run: RunFacts) -> str:
+    """What is before the name of a run of which several pictures compete."""
+    return f"best of {run.choice.n} of " if run.choice else ""
 
 
 def _with_steps(call: Call) -> str:
@@ -259,7 +298,7 @@ def verdict_line(comparison: ComparisonTables, role: str) -> str:
         f"{names[CANDIDATE]} scores better than {names[role]} in {percent(won.value)} of "
         f"pairs on {label(metric)}, {TIES_COUNTED} ({sure}; "
         f"{plural(row.pairs, 'pair')} of {plural(won.n, 'prompt')}, "
-        f"p{SPACE}{_equals(row.p_value)}).{_could(row)} {_costs(comparison, role)}"
+        f"p{SPACE}{equals(row.p_value)}).{_could(row)} {_costs(comparison, role)}"
     )
 
 
@@ -273,7 +312,8 @@ def _could(row: Result) -> str:
     )
 
 
-def _equals(value: float | None) -> str:
+def equals(value: float | None) -> str:
+    """A p-value after the letter p."""
     text = p_value(value)
     return text if text.startswith("<") else f"= {text}"
 
@@ -319,9 +359,25 @@ def remarks(comparison: ComparisonTables) -> list[str]:
     ]
     if failed:
         lines.append(f"Failed: {', '.join(failed)}. A failed image loses its pair.")
+    lines += [
+        f"{names[role]} was evaluated {evaluations(run.cost)} times an image, and "
+        f"{run.cost.rehearsed:,} times in its dry run: costs are those recorded."
+        for role, run in comparison.runs.items()
+        if run.cost.differs
+    ]
+    lines += [
+        f"At {also(comparison, role)} the two made the very same pictures, all "
+        f"{comparison.runs[role].images:,}: they are one sampler here."
+        for role in comparison.equal
+    ]
+    lines += [
+        f"{names[role]}: {remark}."
+        for role, run in comparison.runs.items()
+        if (remark := run.environment.get(AS_SAMPLED))
+    ]
     for role in comparison.baselines:
         lines += [f"At {setting(role)}, {remark}." for remark in _left_out(comparison, role)]
-    lines += [f"Not compared at {setting(n)}: {why}." for n, why in comparison.absent.items()]
+    lines += [f"Not compared {place(n)}: {why}." for n, why in comparison.absent.items()]
     if comparison.same:
         alike = [f"{setting(other)} = {setting(name)}" for name, other in comparison.same.items()]
         lines.append(f"Equal already, so that the baseline is one run: {'; '.join(alike)}.")

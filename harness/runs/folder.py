@@ -18,7 +18,7 @@ from harness.core.shards import Shard
 from harness.engine.resolve import source_of
 from harness.runs.devices import default_workers, pick_device
 from harness.runs.plan import PlannedRun, registered_here, unscaled
-from harness.store.run import MODEL_AT, NO_GUIDANCE, Run
+from harness.store.run import AS_SAMPLED, MODEL_AT, NO_GUIDANCE, Run
 
 
 @dataclass(frozen=True)
@@ -63,6 +63,8 @@ def open_run(job: PlannedRun, folder: str, settings: Settings) -> Run:
     source, made_with = source_of(job.spec.sampler), environment() | _read_from(job)
     if reason := unscaled(job):
         made_with[NO_GUIDANCE] = reason
+    if job.remark:
+        made_with[AS_SAMPLED] = job.remark
     if source:
         made_with["sampler file"] = source.path
     run = Run.create(folder, job.spec, resolved, made_with)

@@ -14,6 +14,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from math import isfinite
 from time import perf_counter
+from typing import Any
 
 import torch
 
@@ -74,12 +75,12 @@ def generate(
             maker = makers[guide]
             if run.cost() is None and first(f"cost of {run.path}"):
                 run.set_cost(_measured(maker.models, job, shard))
-            pictures, seconds = maker.shard(job.spec, shard, scales)
+            pictures = maker.shard(job.spec, shard, scales)
             failed = [reason for batch in pictures for reason in batch.failed]
             if run.path not in warned and (text := told(failed, job.spec)):
                 log.warning("%s; such a picture loses its pairs", text)
                 warned.add(run.path)
-            pending.append(writer.submit(_write, run, shard, pictures, seconds, settings))
+            pending.append(writer.submit(_write, run, shard, pictures, settings))
             while len(pending) > 2:  # a bound on the pictures held in memory
                 pending.pop(0).result()
         for future in pending:
@@ -103,10 +104,10 @@ def _scales(call: Call, run: Run, shard: Shard) -> torch.Tensor | None:
     return torch.tensor([own if v is None else v for v in values], dtype=torch.float64)
 
 
-def _measured(models: Ensemble, job: PlannedRun, shard: Shard) -> dict[str, float]:
+def _measured(models: Ensemble, job: PlannedRun, shard: Shard) -> dict[str, Any]:
     """The content of `cost.json`, see `Run.cost`."""
     ends = {"sigma_max": float(job.sigmas[0]), "sigma_min": float(job.sigmas[-1])}
-    return asdict(count_macs(models, job.spec, shard.prompts[0])) | ends
+    return asdict(count_macs(models, job.spec, shard.prompts[0])) | ends | {"rehearsed": job.nfe}
 
 
 @dataclass
@@ -118,6 +119,7 @@ class _Pictures:
     evaluations: Evaluations
     classes: list[int] | None
     guidance: Guidance | None
+    seconds: float
 
 
 def open_models(job: PlannedRun, device: str) -> Ensemble:
@@ -139,7 +141,6 @@ class _Maker:
         self.job = job
         self.batch_size = settings.batch_size or job.entry.batch_size
         self.progress = progress
-        self.seconds = 0.0
         self.warm = False
         self._coefficients: dict[str, Coefficients | None] = {}
 
@@ -153,22 +154,21 @@ class _Maker:
 
     def shard(
         self, spec: RunSpec, shard: Shard, scales: torch.Tensor | None = None
-    ) -> tuple[list[_Pictures], float]:
-        """The shard's pictures, batch by batch, and the seconds that sampling took.
+    ) -> list[_Pictures]:
+        """The shard's pictures, batch by batch.
 
         `scales` [n] is each picture's own guidance, where it has one.
         """
         self.models.encode([prompt.text for prompt in shard.prompts], [spec.negative])
         if not self.warm:
             self._warm_up(spec, shard.prompts[0].text)
-        self.seconds = 0.0
         batches: list[_Pictures] = []
         at = 0
         while at < len(shard.prompts):  # the batch may shrink on the way
             stop = min(at + self.batch_size, len(shard.prompts))
             batches += self._batch(spec, shard, at, stop, scales)
             at = stop
-        return batches, self.seconds
+        return batches
 
     def _batch(
         self, spec: RunSpec, shard: Shard, start: int, stop: int, scales: torch.Tensor | None
@@ -201,11 +201,12 @@ class _Maker:
                 ) from None
             middle = (start + stop) // 2
         else:
-            self.seconds += perf_counter() - began
+            seconds = perf_counter() - began
             self.progress(len(prompts))
             failed = failures(batch.native, pixels)
             guidance = self._guidance(spec, batch.applied)
-            return [_Pictures(pixels, failed, batch.evaluations, batch.classes, guidance)]
+            made = (batch.evaluations, batch.classes, guidance, seconds)
+            return [_Pictures(pixels, failed, *made)]
         torch.cuda.empty_cache()
         self.batch_size = max(1, len(prompts) // 2)
         log.warning("out of memory at a batch of %d: going on with halves", len(prompts))
@@ -224,13 +225,15 @@ class _Maker:
         if applied is None or spec.guide is not None or not entry.unconditional:
             return None
         coefficients = self._coefficients_of(spec.sampler)
-        if coefficients is None:
+        if coefficients is None or len(coefficients.step) != len(applied.scales):
             return None
         curve = measured_guidance(coefficients, applied)
-        parts = [curve.sigma, curve.travel, curve.scale, curve.push, curve.mean]
+        parts = (curve.sigma, curve.travel, curve.scale, curve.push, curve.mean)
+        sigma, travel, scale, push, mean = (part.numpy() for part in parts)
+        estimate = None
         if isinstance(applied, GaEval):
-            parts.append(applied.scale(spec.sampler.params["guidance"]))
-        return Guidance(*[part.numpy() for part in parts])
+            estimate = applied.scale(spec.sampler.params["guidance"]).numpy()
+        return Guidance(sigma, travel, scale, push, mean, curve.evaluations, estimate)
 
     def _coefficients_of(self, call: Call) -> Coefficients | None:
         """A sampler's coefficients, computed once; None where it is not affine."""
@@ -243,9 +246,7 @@ class _Maker:
         return self._coefficients[key]
 
 
-def _write(
-    run: Run, shard: Shard, batches: Sequence[_Pictures], seconds: float, settings: Settings
-) -> None:
+def _write(run: Run, shard: Shard, batches: Sequence[_Pictures], settings: Settings) -> None:
     pngs: list[bytes | None] = []
     failed: list[str | None] = []
     classes: list[int | None] = []
@@ -256,7 +257,8 @@ def _write(
             failed.append(reason)
             classes.append(batch.classes[row] if batch.classes else None)
             evaluations.append({key: counts[row] for key, counts in batch.evaluations.items()})
-    timing = timing_table(shard, seconds, _device_name(settings.device), settings.threads)
+    timed = [(len(batch.failed), batch.seconds) for batch in batches]
+    timing = timing_table(shard, timed, _device_name(settings.device), settings.threads)
     run.write("timing", shard.name, timing, shard.items_key)
     size = (batches[0].pixels.shape[2], batches[0].pixels.shape[3])
     known = [batch.guidance for batch in batches if batch.guidance]

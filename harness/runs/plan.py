@@ -16,6 +16,7 @@ from harness.core.run_spec import RunSpec
 from harness.core.shards import Prompt
 from harness.engine.batch import variants_of
 from harness.engine.ensemble import check_guide, check_needs
+from harness.engine.needs import ModelClock
 from harness.engine.noise import NOISE_KEYS
 from harness.engine.policies.base import POLICIES
 from harness.engine.probes.coefficients import NotAffine, sampler_coefficients
@@ -60,6 +61,13 @@ class PlannedRun:
     def dry_run(self, call: Call) -> Rehearsal:
         """Another resolved sampler's ladder and evaluations on the same model."""
         return self.planner.dry_run(call, guided=self.spec.guide is not None)
+
+    @property
+    def remark(self) -> str | None:
+        """What becomes of the sampler's parameters on this ladder; None: what they say."""
+        clock = ModelClock(self.planner.ladders, self.entry.name)
+        call = self.spec.sampler
+        return SAMPLERS.get(call.name).remark(call.params, self.sigmas, clock)
 
     @property
     def folder(self) -> str:

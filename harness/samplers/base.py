@@ -144,8 +144,13 @@ LADDER: dict[str, Any] = {
     "sigma_min": Positive | None,
     "sigma_max": Positive | None,
     "rho": Positive | None,
+    "shift": Positive | None,
+    "sigmas": list[Annotated[float, Field(ge=0)]] | str | None,
 }
 """Parameters of the model's ladder, beside `steps`; a sampler declares which it exposes."""
+
+LADDER_NAMES = ("spacing", "sigma_min", "sigma_max", "rho", "shift", "sigmas")
+"""Those that most samplers expose."""
 
 
 @dataclass(frozen=True)
@@ -175,7 +180,8 @@ class Sampler:
     `check` raises HarnessError for parameters that contradict each other. `complete` adds to the
     parameters that are set those that follow from them. `variants` maps parameters to the networks
     that `variant(name)` must give, each with its settings (`lora`, `scale`, or
-    `model`); "main" replaces the model's own. `own` are the function's parameters.
+    `model`); "main" replaces the model's own. `own` are the function's parameters. `remark` says
+    what becomes of parameters on a ladder [N+1], where that is not what was asked for.
     """
 
     name: str
@@ -189,6 +195,7 @@ class Sampler:
     own: dict[str, tuple[Any, Any]]  # parameter: (annotation, default)
     needs: tuple[str, ...] = ()
     source: Source | None = None  # of one that comes from a user's file
+    remark: Callable[[dict[str, Any], torch.Tensor, Clock], str | None] = lambda *at: None
 
     @property
     def abilities(self) -> list[str]:
@@ -204,11 +211,12 @@ def sampler(
     *,
     title: str,
     paper: str,
-    ladder: tuple[str, ...] = ("spacing", "sigma_min", "sigma_max", "rho"),
+    ladder: tuple[str, ...] = LADDER_NAMES,
     check: Callable[[dict[str, Any]], None] | None = None,
     complete: Callable[[dict[str, Any]], dict[str, Any]] = lambda params: params,
     variants: Callable[[dict[str, Any]], dict[str, dict[str, Any]]] = lambda params: {},
     needs: tuple[str, ...] = (),
+    remark: Callable[[dict[str, Any], torch.Tensor, Clock], str | None] = lambda *at: None,
 ) -> Callable[[Callable[..., torch.Tensor]], Callable[..., torch.Tensor]]:
     """Register a function as the sampler `name`; see the module's docstring."""
 
@@ -228,7 +236,8 @@ def sampler(
         if missing := [key for key in own if own[key][1] is inspect.Parameter.empty]:
             hint = f", or needs=('{missing[0]}',)" if missing[0] in HANDED else ""
             raise TypeError(f"sampler {name}: parameter {missing[0]} needs a default{hint}")
-        entry = Sampler(name, title, paper, function, ladder, check, complete, variants, own, needs)
+        checked = (ladder, check, complete, variants, own, needs)
+        entry = Sampler(name, title, paper, function, *checked, remark=remark)
         SAMPLERS.add(name, entry, function)
         return function
 

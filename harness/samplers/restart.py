@@ -49,13 +49,29 @@ def _complete(params: dict[str, Any]) -> dict[str, Any]:
     return {**params, "intervals": intervals, "grid": grid, "solver": solver}
 
 
+def _remark(params: dict[str, Any], sigmas: torch.Tensor, clock: Clock) -> str | None:
+    """The intervals as snapped to the ladder; None where they are what was asked for."""
+    asked = params["intervals"]
+    if params["grid"] == "time":
+        found = restarts_in_time(clock, sigmas, asked)
+    else:
+        found = restarts_in_sigma(sigmas, asked, params["inner_rho"])
+    used = [[float(levels[-1]), float(levels[0])] for _, levels in found.values()]
+    pairs = [
+        f"[{low:g}, {high:g}] is [{lower:.4g}, {higher:.4g}]"
+        for (_, _, low, high), (lower, higher) in zip(asked, used, strict=True)
+        if abs(lower - low) > 0.01 * low or abs(higher - high) > 0.01 * high
+    ]
+    return f"intervals in sigma, snapped to levels: {', '.join(pairs)}" if pairs else None
+
+
 @sampler(
     "restart",
     title="Restart",
     paper="Xu et al. 2023, Restart Sampling for Improving Generative Processes, arXiv:2306.14878",
-    ladder=("spacing", "sigma_min", "sigma_max", "rho"),
     complete=_complete,
     needs=("clock", "renoise"),
+    remark=_remark,
 )
 def restart(
     denoise: Denoise,

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -19,13 +19,22 @@ from harness.core.call import Call
 from harness.core.errors import HarnessError
 from harness.core.run_spec import RunSpec
 from harness.store import files, results
-from harness.store.results import Direction, Estimate, Mean, Result, SetResult
+from harness.store.curve_rule import CurveRule
+from harness.store.looks import Look
+from harness.store.results import Agreement, Direction, Estimate, Mean, Result, SetResult
 from harness.store.run import Run
 
 CANDIDATE = "candidate"
 
+POPULATIONS = ("prompts", "categories")
+"""What a comparison's intervals over all categories speak of: prompts like these, in these
+categories; or categories like these, which are then a sample."""
+
 CURVE = "curve"
 """Folder, below the candidate's run, of its comparison with the baseline's guidance curve."""
+
+BEST_OF = "best of N"
+"""The comparison with the best of several pictures of a cheaper run, chosen by another metric."""
 
 _TABLES = {
     "pairs": results.PAIRS,
@@ -105,6 +114,8 @@ class Cost:
     shard, so that `timed_images` counts all images of the shards that hold some of the items.
     `macs` are multiply-accumulates of an image, without text encoder and decoder, `calls` those of
     the denoiser, `sigmas` the ladder's first and last level; null where they are not known.
+    `nfe_least` and `nfe_most` are those of an image, `rehearsed` is what was planned for each. Of
+    the `timed_batches`, `seconds_quartiles` are those of an image's seconds.
     """
 
     nfe: float | None
@@ -116,6 +127,20 @@ class Cost:
     macs: float | None = None
     calls: int | None = None
     sigmas: tuple[float, float] | None = None
+    nfe_least: int | None = None
+    nfe_most: int | None = None
+    rehearsed: int | None = None
+    seconds_quartiles: tuple[float, float, float] | None = None
+    timed_batches: int = 0
+
+    @property
+    def differs(self) -> bool:
+        """Whether images were evaluated otherwise than planned, or not all as often."""
+        return (
+            self.nfe is not None
+            and self.rehearsed is not None
+            and {self.nfe_least, self.nfe_most} != {self.rehearsed}
+        )
 
 
 @dataclass(frozen=True)
@@ -130,8 +155,30 @@ class NominalScale:
 
 
 @dataclass(frozen=True)
+class Choice:
+    """How the pictures of a BEST_OF comparison were chosen from those of a run.
+
+    Of every `n` pictures of a prompt the one that `verifier`, a metric by its label, scores best is
+    kept. `left_over` pictures were in no group of `n`; `unranked` groups had no picture with a
+    score. `macs` are the verifier's multiply-accumulates for one picture, without its text encoder;
+    null with a `reason`.
+    """
+
+    n: int
+    verifier: str
+    left_over: int
+    unranked: int
+    macs: float | None
+    reason: str | None = None
+
+
+@dataclass(frozen=True)
 class RunFacts:
-    """A run in a comparison: its specification, its numbers of prompts and images, and its cost."""
+    """A run in a comparison: its specification, its numbers of prompts and images, and its cost.
+
+    With `choice` it stands for the pictures that were chosen from the run's: the cost is that of
+    all pictures which one was chosen from, and `images` are those that were kept.
+    """
 
     path: str
     run_id: str
@@ -150,6 +197,7 @@ class RunFacts:
     failed: dict[str, int]  # reason to count
     cost: Cost
     guidance: NominalScale
+    choice: Choice | None = None
 
     @property
     def columns(self) -> dict[str, Any]:
@@ -199,7 +247,12 @@ class ComparisonTables:
     `absent` names the comparisons that were not made, with the reason; `same` those whose baseline
     is the very run of another one, which alone is in the tables. `commands` reproduce the
     comparison. `primary` is what was declared to decide, `margin` how far from one half a
-    winning rate may be and still not matter.
+    winning rate may be and still not matter. `population` is what intervals over all categories
+    speak of, see POPULATIONS. `equal` names the baselines whose pictures are the
+    candidate's own. `curve` are the rules of the results called
+    GUIDANCE_CURVE, if there are any, a metric each; `looks` say how often what was asked before.
+    `agreements` are the metrics' with people's votes,
+    where there are any; `agreement` is the same as a DataFrame, see AGREEMENT.
     """
 
     runs: dict[str, RunFacts]
@@ -213,6 +266,11 @@ class ComparisonTables:
     primary: Primary | None = None
     margin: float | None = None
     same: dict[str, str] = field(default_factory=dict)
+    population: str = POPULATIONS[0]
+    equal: list[str] = field(default_factory=list)
+    curve: list[CurveRule] = field(default_factory=list)
+    looks: list[Look] = field(default_factory=list)
+    agreements: list[Agreement] = field(default_factory=list)
 
     @property
     def candidate(self) -> RunFacts:
@@ -238,6 +296,11 @@ class ComparisonTables:
         """The scores of whole sets as a table, see SET_SCORES: a row a run and metric."""
         return self._with_runs(self.set_results, results.SET_SCORES)
 
+    @cached_property
+    def agreement(self) -> pd.DataFrame:
+        """How often the metrics agree with people's votes as a table, see AGREEMENT."""
+        return results.typed(map(results.flat, self.agreements), results.AGREEMENT)
+
     def _with_runs(self, rows: Sequence[Mean | SetResult], columns: dict[str, str]) -> pd.DataFrame:
         flat = ({**results.flat(row), **self.runs[row.run].columns} for row in rows)
         return results.typed(flat, columns)
@@ -254,11 +317,44 @@ class ComparisonTables:
         """The result of one comparison on the first metric, which verdicts go by."""
         return self.rate(comparison, self.metrics[0].name)
 
+    def by_category(self, comparison: str, metric: str) -> list[Result]:
+        """The results of one comparison on one metric in each category."""
+        key = (self.same.get(comparison, comparison), metric)
+        return [r for r in self.results if r.category and (r.comparison, r.metric) == key]
+
+    def changing(self, comparison: str, metric: str) -> list[Result]:
+        """The categories, as their results, whose removal changes the verdict over all."""
+        verdict, parts = self.rate(comparison, metric).verdict, self.by_category(comparison, metric)
+        if verdict == "undefined" or len(parts) < 2:
+            return []
+        return [part for part in parts if part.without_verdict != verdict]
+
+    def look(self, comparison: str, metric: str) -> Look | None:
+        """Which look at one comparison on one metric this is; None where looks are not counted."""
+        asked = (self.same.get(comparison, comparison), metric)
+        return next((one for one in self.looks if (one.comparison, one.metric) == asked), None)
+
+    def curve_rule(self, metric: str) -> CurveRule | None:
+        """The rule of the result against the guidance curve on a metric; None without one."""
+        return next((rule for rule in self.curve if rule.metric == metric), None)
+
     @property
     def set_metrics(self) -> list[MetricInfo]:
         """The metrics of whole sets of images."""
         about = {row.metric: (row.direction, row.title, row.about) for row in self.set_results}
         return [MetricInfo(name, *rest) for name, rest in about.items()]
+
+    def without(self, comparison: str) -> ComparisonTables:
+        """The same without one comparison."""
+        return replace(
+            self,
+            runs={role: run for role, run in self.runs.items() if role != comparison},
+            pairs=self.pairs[self.pairs["comparison"] != comparison],
+            results=[row for row in self.results if row.comparison != comparison],
+            means=[row for row in self.means if row.run != comparison],
+            set_results=[row for row in self.set_results if row.run != comparison],
+            agreements=[row for row in self.agreements if row.comparison != comparison],
+        )
 
     def scores(self, run: str) -> dict[str, Estimate]:
         """A run's scores by metric, those of whole sets after the means."""
@@ -283,6 +379,11 @@ class ComparisonTables:
             "commands": self.commands,
             "primary": asdict(self.primary) if self.primary else None,
             "margin": self.margin,
+            "population": self.population,
+            "equal": self.equal,
+            "curve": [asdict(rule) for rule in self.curve],
+            "looks": [asdict(look) for look in self.looks],
+            "agreements": [asdict(row) for row in self.agreements],
         }
         files.write_json(files.join(folder, "comparison.json"), record)
 
@@ -323,6 +424,11 @@ def load_comparison(out: str) -> ComparisonTables:
         Primary(**record["primary"]) if record["primary"] else None,
         record["margin"],
         record.get("same", {}),
+        record.get("population", POPULATIONS[0]),
+        record.get("equal", []),
+        results.parsed(list[CurveRule], record.get("curve", []), folder),
+        results.parsed(list[Look], record.get("looks", []), folder),
+        results.parsed(list[Agreement], record.get("agreements", []), folder),
     )
 
 

@@ -38,6 +38,7 @@ LIGHT = [
 """Columns of images that are kept: all but pictures, sizes and notes."""
 
 _SCORES = ["value", "reason"]
+_TIMING = ["shard", "images", "seconds", "device", "threads"]
 _GROUP = 1024  # shards in a row group: Arrow reads no list column of over 2 GiB in one piece
 
 
@@ -127,7 +128,9 @@ def _schema(kind: str) -> pa.Schema:
         return pa.schema([schema.IMAGES.field(name) for name in LIGHT])
     if kind.startswith("scores/"):
         return pa.schema([schema.SCORES.field(name) for name in _SCORES])
-    return schema.TIMING if kind == "timing" else pa.schema([])
+    if kind == "timing":
+        return pa.schema([schema.TIMING.field(name) for name in _TIMING])
+    return pa.schema([])
 
 
 def _file(path: str, kind: str) -> str:

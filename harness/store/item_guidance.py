@@ -45,6 +45,6 @@ def image_scales(run: Run, shard: str, estimate: str = NOMINAL) -> dict[str, flo
 
 
 _WHY = {
-    NOMINAL: "at some of its steps it is not known how far guidance moves",
+    NOMINAL: "at some of its steps it is not known how far guidance moves, or they cancel",
     GA_EVAL: "that is for steps that are altered (zigzag, w2sd) and evaluate both branches",
 }

@@ -10,7 +10,7 @@ import pandas as pd
 
 from harness.store import files
 from harness.store.comparison_tables import MetricInfo
-from harness.store.results import Estimate, TableRow, flat, typed
+from harness.store.results import UNKNOWN, Estimate, TableRow, flat, typed
 
 MATRIX = {
     "metric": "string",
@@ -27,6 +27,12 @@ MATRIX = {
     "difference_low": "float64",
     "difference_high": "float64",
     "reason": "string",
+    "decided": "float64",  # wins over wins and losses
+    "decided_low": "float64",
+    "decided_high": "float64",
+    "decided_prompts": "int64",
+    "decided_share": "float64",  # of pairs that do not tie
+    "heterogeneity_p": "float64",  # of "all categories have one rate"
 }
 """`matrix.parquet`: one row an ordered pair of samplers, metric and category; columns as RATES."""
 
@@ -49,7 +55,11 @@ RANKING = {
 class Duel(TableRow):
     """Sampler `a` against sampler `b` on a metric, in a category or (null) in all."""
 
-    COUNTS: ClassVar[dict[str, str]] = {"winning_rate": "prompts", "difference": "prompts"}
+    COUNTS: ClassVar[dict[str, str]] = {
+        "winning_rate": "prompts",
+        "difference": "prompts",
+        "decided": "decided_prompts",
+    }
 
     metric: str
     category: str | None
@@ -59,6 +69,9 @@ class Duel(TableRow):
     p_value: float | None
     winning_rate: Estimate
     difference: Estimate
+    decided: Estimate = UNKNOWN
+    decided_share: float | None = None
+    heterogeneity_p: float | None = None
 
 
 @dataclass(frozen=True)

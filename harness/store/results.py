@@ -84,6 +84,31 @@ RATES = {
     "crossed_high": "float64",
     "crossed_prompts": "int64",
     "crossed_reason": "string",
+    "decided": "float64",  # wins over wins and losses: see comparison.decided_pairs
+    "decided_low": "float64",
+    "decided_high": "float64",
+    "decided_prompts": "int64",  # prompts with a pair that does not tie
+    "decided_reason": "string",
+    "heterogeneity_p": "float64",  # of "all categories have one rate"; null in one category
+    "heterogeneity_method": "string",
+    "clustered": "float64",  # winning rate with the interval over categories as a sample
+    "clustered_low": "float64",
+    "clustered_high": "float64",
+    "clustered_p": "float64",
+    "categories": "int64",  # categories with a pair that counts; 0 in one category
+    "clustered_reason": "string",
+    "shrunken": "float64",  # of one category: its rate drawn towards that of all
+    "shrunken_low": "float64",
+    "shrunken_high": "float64",
+    "shrunken_prompts": "int64",
+    "shrunken_reason": "string",
+    "without": "float64",  # of one category: the winning rate of all others together
+    "without_low": "float64",
+    "without_high": "float64",
+    "without_prompts": "int64",
+    "without_reason": "string",
+    "without_p": "float64",
+    "without_verdict": "string",
 }
 """`winning_rates.parquet`: one row a comparison, metric and category, and one over all."""
 
@@ -138,6 +163,27 @@ SET_SCORES = {
 }
 """`set_scores.parquet`: one row a run and set metric."""
 
+AGREEMENT = {
+    "comparison": "string",
+    "metric": "string",
+    "agreement": "float64",  # [0, 1]: share of pairs that metric and people decide alike
+    "low": "float64",
+    "high": "float64",
+    "effective": "float64",
+    "prompts": "int64",
+    "reason": "string",
+    "pairs": "int64",  # pairs with a vote that count
+    "people_tied": "int64",  # pairs on which people's votes tie: left out
+    "metric_tied": "int64",  # pairs that people decide and the metric does not: one half
+    "left_out": "int64",  # pairs with a vote and a failed image, or without a score
+    "p_value": "float64",  # of "it agrees in one half"
+    "p_method": "string",
+    "verdict": "string",  # the metric's, over all its pairs
+    "people": "string",  # the people's, over the pairs with a vote
+    "same": "boolean",  # whether the two are one; null where either decides nothing
+}
+"""A row a comparison with votes and metric."""
+
 
 @dataclass(frozen=True)
 class Estimate:
@@ -179,6 +225,10 @@ class Estimate:
         return replace(less, low=less.high, high=less.low)
 
 
+UNKNOWN = Estimate(None, None, None, 0)
+"""An estimate of nothing."""
+
+
 @dataclass(frozen=True)
 class WinningRate(Estimate):
     """A winning rate in [0, 1]; `effective` is how many coin flips have an interval this wide."""
@@ -207,6 +257,10 @@ class Result(TableRow):
         "effect": "difference_prompts",
         "correlation": "difference_prompts",
         "crossed": "crossed_prompts",
+        "decided": "decided_prompts",
+        "clustered": "categories",
+        "shrunken": "shrunken_prompts",
+        "without": "without_prompts",
     }
 
     comparison: str
@@ -239,6 +293,20 @@ class Result(TableRow):
     effect: Estimate
     correlation: Estimate
     crossed: Estimate
+    decided: Estimate = UNKNOWN
+    heterogeneity_p: float | None = None
+    heterogeneity_method: str | None = None
+    clustered: Estimate = UNKNOWN
+    clustered_p: float | None = None
+    shrunken: Estimate = UNKNOWN
+    without: Estimate = UNKNOWN
+    without_p: float | None = None
+    without_verdict: str | None = None
+
+    @property
+    def decided_share(self) -> float | None:
+        """The share of pairs that do not tie; null without pairs."""
+        return (self.wins + self.losses) / self.pairs if self.pairs else None
 
     @property
     def primary(self) -> bool:
@@ -282,6 +350,26 @@ class SetResult(TableRow):
     difference: Estimate
     corrected: Estimate
     verdict: str | None
+
+
+@dataclass(frozen=True)
+class Agreement(TableRow):
+    """How often a metric prefers the image of a pair that people prefer; see AGREEMENT."""
+
+    COUNTS: ClassVar[dict[str, str]] = {"agreement": "prompts"}
+
+    comparison: str
+    metric: str
+    agreement: WinningRate
+    pairs: int
+    people_tied: int
+    metric_tied: int
+    left_out: int
+    p_value: float | None
+    p_method: str
+    verdict: str
+    people: str
+    same: bool | None
 
 
 AnyRow = TypeVar("AnyRow", bound=TableRow)

@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from harness.core.nominal_scale import Evaluations
 from harness.core.shards import Prompt, Shard, item_id
 from harness.store import schema
 from harness.store.image_files import Entry
@@ -67,6 +68,7 @@ class Guidance:
     scale: NDArray[np.float64]  # [steps, B], as push
     push: NDArray[np.float64]
     mean: NDArray[np.float64]  # [B]
+    evaluations: Evaluations
     ga_eval: NDArray[np.float64] | None = None  # [B]
 
 
@@ -75,6 +77,7 @@ def guidance_table(shard: Shard, batches: Sequence[Guidance]) -> pa.Table:
     both = zip(shard.prompts, shard.seeds, strict=True)
     curves = [
         [batch.sigma, batch.travel, batch.scale[:, row], batch.push[:, row]]
+        + [part if part.ndim == 1 else part[:, row] for part in batch.evaluations]
         for batch in batches
         for row in range(batch.scale.shape[1])
     ]
@@ -83,7 +86,7 @@ def guidance_table(shard: Shard, batches: Sequence[Guidance]) -> pa.Table:
     ids = pa.array([item_id(prompt.id, seed) for prompt, seed in both])
     known = [np.full_like(b.mean, np.nan) if b.ga_eval is None else b.ga_eval for b in batches]
     estimates = pa.array(np.concatenate(known), pa.float64(), from_pandas=True)
-    return pa.table([ids, *lists, estimates], schema=schema.GUIDANCE)
+    return pa.table([ids, *lists[:4], estimates, *lists[4:]], schema=schema.GUIDANCE)
 
 
 @dataclass(frozen=True)
@@ -144,13 +147,17 @@ def imported_table(
     return pa.Table.from_pylist(rows, schema=schema.IMPORTED)
 
 
-def timing_table(shard: Shard, seconds: float, device: str, threads: int) -> pa.Table:
-    """The one timing row of a shard."""
+def timing_table(
+    shard: Shard, batches: Sequence[tuple[int, float]], device: str, threads: int
+) -> pa.Table:
+    """The one timing row of a shard, of its batches' images and seconds."""
     row = {
         "shard": shard.name,
         "images": len(shard.prompts),
-        "seconds": seconds,
+        "seconds": sum(seconds for _, seconds in batches),
         "device": device,
         "threads": threads,
+        "batch_images": [images for images, _ in batches],
+        "batch_seconds": [seconds for _, seconds in batches],
     }
     return pa.Table.from_pylist([row], schema=schema.TIMING)

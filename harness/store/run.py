@@ -26,6 +26,9 @@ MODEL_AT = "model read from"
 NO_GUIDANCE = "no guidance scale"
 """In a run's `environment`: why its sampler has none; absent where it has one."""
 
+AS_SAMPLED = "as sampled"
+"""In a run's `environment`: what a sampler made of its parameters on the ladder; absent mostly."""
+
 
 class Run:
     """An opened run folder (a local path or a URL).
@@ -114,14 +117,15 @@ class Run:
             for name in files.list_files(files.join(self.path, kind), ""):
                 files.remove(self.file(f"{kind}/{name}", shard))
 
-    def cost(self) -> dict[str, float] | None:
-        """`cost.json`, None if it was not counted: multiply-accumulates of a `picture`, and of one
-        `evaluation` of the main network on one sample; `calls` of the denoiser a picture; and the
-        ladder's first and last level, `sigma_max` and `sigma_min`."""
+    def cost(self) -> dict[str, Any] | None:
+        """`cost.json`, None if it was not counted: multiply-accumulates of one `picture`, and of
+        one `evaluation` of the main network on one sample; `calls` of the denoiser for the picture;
+        the ladder's first and last level, `sigma_max` and `sigma_min`; the picture's `evaluations`
+        by "network/branch"; and how many an image were planned, `rehearsed`."""
         where = files.join(self.path, "cost.json")
         return files.read_json(where) if files.exists(where) else None
 
-    def set_cost(self, cost: dict[str, float]) -> None:
+    def set_cost(self, cost: dict[str, Any]) -> None:
         """Write `cost.json`, see `cost`."""
         files.write_json(files.join(self.path, "cost.json"), cost)
 

@@ -65,6 +65,10 @@ GUIDANCE = pa.schema(
         ("scale", _CURVE),  # the step's nominal guidance scale
         ("push", _CURVE),  # the norm of c - u; null where it is unknown
         ("ga_eval", pa.float64()),  # that estimate, see ga_eval.py; null where no step is altered
+        ("level", _CURVE),  # of each evaluation, in order: the state's level,
+        ("coefficient", _CURVE),  # that of its noise prediction in the result,
+        ("weight", _CURVE),  # the scale applied to it,
+        ("distance", _CURVE),  # and the norm of its c - u; null where one branch was evaluated
     ]
 )
 """One row an item: `guidance/part-*.parquet`; none where guidance is no weight of c - u."""
@@ -76,6 +80,8 @@ TIMING = pa.schema(
         ("seconds", pa.float64()),  # sampling and decoding, without loading and writing
         ("device", pa.string()),
         ("threads", pa.int32()),
+        ("batch_images", pa.list_(pa.int32())),  # of each batch, in order
+        ("batch_seconds", _CURVE),
     ]
 )
 """One row a shard: `timing/part-*.parquet`; not in the images, whose bytes hold no timings."""

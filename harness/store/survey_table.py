@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -10,7 +11,9 @@ import pandas as pd
 
 from harness.core.errors import HarnessError
 from harness.store import files
-from harness.store.comparison_tables import MetricInfo
+from harness.store.comparison_tables import POPULATIONS, MetricInfo
+from harness.store.curve_rule import CurveRule
+from harness.store.looks import Look
 from harness.store.results import Estimate, Result, SetResult, parsed, typed
 
 FILE = "survey.json"
@@ -62,10 +65,12 @@ class Rate:
 
     `p_holm` is the p-value of a primary result among those of all candidates (Holm 1979), which the
     verdict goes by; null for exploratory ones. `difference` is that of the means, run minus
-    baseline, with its interval.
+    baseline, with its interval. `look` says how often the same was asked of the sample before.
+    `tries` is the N of a baseline that is the best of N, null of
+    others, `decided` the share of pairs that do not tie.
     """
 
-    setting: str  # own, matched cost
+    setting: str  # own, matched cost, ..., guidance curve
     metric: str
     value: float | None
     low: float | None
@@ -80,14 +85,41 @@ class Rate:
     difference: float | None = None
     difference_low: float | None = None
     difference_high: float | None = None
+    decided: float | None = None  # share of pairs that do not tie
+    decided_won: float | None = None  # share of wins among these
+    decided_low: float | None = None
+    decided_high: float | None = None
+    heterogeneity_p: float | None = None
+    changing: list[str] = field(
+        default_factory=list
+    )  # categories without which it would be another
+    look: Look | None = None
+    tries: int | None = None
 
     @classmethod
-    def of(cls, row: Result, setting: str, nfe: float | None, role: str) -> Rate:
+    def of(
+        cls,
+        row: Result,
+        setting: str,
+        nfe: float | None,
+        role: str,
+        changing: Sequence[Result] = (),
+    ) -> Rate:
         """A comparison's result as a survey keeps it: in this setting, with this role."""
         won, gap = row.winning_rate, row.difference
         about = (row.pairs, row.verdict, won.reason, nfe, role, row.p_value, None)
         ends = (gap.value, gap.low, gap.high)
-        return cls(setting, row.metric, won.value, won.low, won.high, *about, *ends)
+        among = row.decided
+        decided = (row.decided_share, among.value, among.low, among.high, row.heterogeneity_p)
+        names = [str(part.category) for part in changing]
+        return cls(
+            setting, row.metric, won.value, won.low, won.high, *about, *ends, *decided, names
+        )
+
+    @property
+    def wins_decided(self) -> Estimate:
+        """The share of wins among the decided pairs."""
+        return Estimate(self.decided_won, self.decided_low, self.decided_high, self.pairs)
 
     @property
     def winning_rate(self) -> Estimate:
@@ -168,8 +200,9 @@ class Row:
     figure that the run is a point of, `point` what of it was varied. `dominated_by`, by metric,
     names a run that is as cheap and as good or better: null on the Pareto front, absent where the
     run has no score or cost. `folder` holds its comparison, below the survey's; `curve` is the
-    baseline's, by guidance. `front_share`, by metric, is in which share of resamples of the prompts
-    the run is on the front, costs as they are; absent where nothing can be resampled.
+    baseline's, by guidance, and `curve_rules` how the run was judged against it, a metric each.
+    `front_share`, by metric, is in which share of resamples of the prompts the run is on the front,
+    costs as they are; absent where nothing can be resampled.
     """
 
     label: str
@@ -195,6 +228,8 @@ class Row:
     curve: list[Point] = field(default_factory=list)
     set_gaps: list[SetGap] = field(default_factory=list)
     front_share: dict[str, float] = field(default_factory=dict)
+    same_as: str | None = None  # an earlier row of the very same pictures
+    curve_rules: list[CurveRule] = field(default_factory=list)
 
     def cost(self, unit: str) -> float | None:
         """The cost of an image in a unit: `nfe`, `macs` or `seconds`."""
@@ -212,6 +247,8 @@ class SurveyTable:
 
     `headline` is the metric of the verdicts, None where nothing was paired; `notes` what was left
     out. `unit` is that of the cost which Pareto fronts go by, `varied` the parameters of a sweep.
+    `population` is what intervals over all categories speak of, see POPULATIONS, `categories` how
+    many there are, `margin` that of equivalence, `verifier` the metric that chose the best of N.
     """
 
     name: str
@@ -223,6 +260,10 @@ class SurveyTable:
     commands: list[str]
     unit: str = "nfe"
     varied: list[str] = field(default_factory=list)
+    population: str = POPULATIONS[0]
+    categories: int = 0
+    margin: float | None = None
+    verifier: str | None = None
 
     def metric(self, name: str) -> MetricInfo:
         return next((m for m in self.metrics if m.name == name), MetricInfo(name, "higher"))

@@ -302,6 +302,31 @@ def test_unpaired_images_meet_at_random_and_each_once(
     assert "without --fair and --matrix" in " ".join(capsys.readouterr().err.split())
 
 
+def test_a_metrics_agreement_with_votes_is_told_where_there_are_some(
+    runs: tuple[Run, Run],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+) -> None:
+    """A rater who sees contrast agrees with it throughout; the metric human need not be named."""
+    paths = [run.path for run in runs]
+    assert harness(monkeypatch, "evaluate", *paths, "--metrics", "contrast") == 0
+    ballot = Ballot(*runs, str(tmp_path), "ann")
+    command = ["compare", *paths, "--metrics", "contrast", "--out", str(tmp_path)]
+    assert harness(monkeypatch, *command) == 0
+    assert not load_comparison(str(tmp_path)).agreements
+    outcomes = load_comparison(str(tmp_path)).pairs.set_index("item_id")["outcome"]
+    for at, pair in enumerate(ballot.pairs[:7]):
+        ballot.vote(at, _side(pair, outcomes[pair.item_id] == 1))
+    capsys.readouterr()
+    assert harness(monkeypatch, *command) == 0
+    (row,) = load_comparison(str(tmp_path)).agreements
+    assert (row.metric, row.agreement.value, row.pairs) == ("contrast", 1.0, 7)
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "prefers the image that people prefer in 100.0" in shown
+    assert "of 7 pairs with votes" in shown
+
+
 @pytest.mark.parametrize("paired", [True, False])
 def test_a_ballot_has_the_images_of_a_text_once(tmp_path: Path, paired: bool) -> None:
     """Of a table that repeats each text; images made elsewhere meet those of their text."""

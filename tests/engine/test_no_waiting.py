@@ -53,6 +53,9 @@ class Nowhere:
     def perturbed(self, layers: tuple[str, ...]) -> Network:
         return self
 
+    def altered(self, change: object) -> Network:
+        return self
+
     @contextmanager
     def attention_maps(self, size: tuple[int, int], rows: slice) -> Iterator[Any]:
         yield SimpleNamespace(mean=torch.empty(ROWS, 5, 4, 4, device=META))
@@ -100,6 +103,10 @@ def test_a_sampler_never_waits_for_the_device(name: str) -> None:
 
 
 POLICIES_RUN = {
+    "cfg_zero_star": "cfg_zero_star=true, zero_init_steps=1",
+    "seg": "seg_scale=2",
+    "slg": "slg_scale=2, slg_layers=[1], slg_steps=[0, 2]",
+    "tcfg": "tcfg=true",
     "apg": "apg_eta=0, apg_threshold=2.5, apg_momentum=-0.5",
     "interval": "interval_steps=[1, 2]",
     "like": "guidance_like=heun-01234567",

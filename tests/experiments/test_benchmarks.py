@@ -14,12 +14,13 @@ from harness.core.call import parse_call
 from harness.core.errors import HarnessError
 from harness.engine.resolve import resolve
 from harness.experiments import benchmark
+from harness.experiments.order import make_order
 from harness.reporting.published import beside_published
-from harness.reporting.survey_curves import against_best, along_curves
+from harness.reporting.survey_curves import along_curves
 from harness.reporting.survey_page import SETTINGS, primaries, runs, verdicts
 from harness.reporting.words import NONE
 from harness.runs.plan import plan
-from harness.store.comparison_tables import MetricInfo
+from harness.store.comparison_tables import MetricInfo, load_comparison
 from harness.store.survey_table import PublishedNumber, Row, Score, SurveyTable, load_survey
 
 NAMES = benchmark.names()
@@ -78,10 +79,20 @@ def _file(folder: Path, text: str) -> str:
         ("candidate: heun\nprimary: {metric: clip, comparison: own}\n", "'clip' is none of fid"),
         ("candidate: heun\nprimary: {metric: fid, comparison: mine}\n", "primary: comparison"),
         (
+            "candidate: heun\nprimary: {metric: fid, comparison: guidance curves}\n",
+            "primary: comparison: .*did you mean 'guidance curve'",
+        ),
+        (
+            "candidates: [heun]\nprimary: {metric: fid, comparison: guidance curve}\n",
+            "give curve: weights",
+        ),
+        (
             "candidates: [heun]\nbaseline: null\nprimary: {metric: fid, comparison: own}\n",
             "needs a baseline",
         ),
         ("candidate: heun\nmargin: 0.6\n", "margin: Input should be less than 0.5"),
+        ("candidate: heun\npopulation: category\n", "population: Input should be 'prompts' or"),
+        ("candidate: heun\npopulatoin: prompts\n", "did you mean 'population'"),
         ("candidates: [heun]\ntiny: {seed: 3}\n", "did you mean 'seeds'"),
     ],
 )
@@ -100,6 +111,49 @@ def _bench(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
     with pytest.raises(SystemExit) as stop:
         cli.main()
     return int(stop.value.code or 0)
+
+
+@pytest.mark.parametrize(
+    ("limit", "noise", "words"),
+    [("4", "prompt", "takes 5 or more, and there are 4"), ("9", "seed", "take noise_key=prompt")],
+)
+def test_categories_that_are_no_population_are_refused_before_anything_is_made(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    limit: str,
+    noise: str,
+    words: str,
+) -> None:
+    file = tmp_path / "wide.yaml"
+    keys = {"model": "shapes", "prompts": "shapes", "candidate": "heun", "noise_key": noise}
+    lines = [f"{key}: {value}\n" for key, value in {**keys, "population": "categories"}.items()]
+    file.write_text("title: wide\nmetrics: [shapes-alignment]\n" + "".join(lines))
+    chosen = ["--bench", str(file), "--limit", limit, "--results", str(tmp_path / "results")]
+    assert _bench(monkeypatch, *chosen) == 2
+    assert words in " ".join(capsys.readouterr().err.split())
+    assert not list((tmp_path / "results").rglob("*.parquet"))
+
+
+@pytest.mark.slow
+def test_a_benchmark_of_categories_is_clustered_by_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "wide.yaml"
+    file.write_text(
+        "title: wide\nmodel: shapes\nprompts: shapes\nlimit: 10\nsteps: 2\ncurve: [2]\n"
+        "metrics: [shapes-alignment]\ncandidate: heun\npopulation: categories\n"
+    )
+    assert _bench(monkeypatch, "--bench", str(file), "--results", str(tmp_path / "results")) == 0
+    (stored,) = (tmp_path / "results").rglob("heun*/compare/comparison.json")
+    for folder in (stored.parent.parent, stored.parent.parent / "curve"):
+        found = load_comparison(str(folder))
+        assert found.population == "categories"
+        row = next(iter(found.results))
+        assert (row.p_method, row.clustered.n) == ("score test over categories", 5)
+        assert row.winning_rate.low == row.clustered.low
+    page = (stored.parent.parent / "report.md").read_text()
+    assert "speak of categories like these 5, a sample of others" in page
 
 
 def test_a_sweep_without_pairs_ends_in_a_table(
@@ -201,9 +255,56 @@ def test_equal_guidance_alone_is_compared_without_a_curve_where_it_decides(
     assert _bench(monkeypatch, "--bench", str(path), "--results", str(tmp_path / "r")) == 0
     (folder,) = (tmp_path / "r").glob("*/survey")
     rates = load_survey(str(folder)).rows[1].rates
-    shown = [*SETTINGS] if declared else [s for s in SETTINGS if s != "matched guidance"]
+    unasked = {"guidance curve"} if declared else {"guidance curve", "matched guidance"}
+    shown = [setting for setting in SETTINGS if setting not in unasked]
     assert [rate.setting for rate in rates] == shown
     assert [rate.setting for rate in rates if rate.role == "primary"] == [declared] * bool(declared)
+
+
+def test_the_declared_guidance_curve_decides_a_survey(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prompts, path = tmp_path / "p.txt", tmp_path / "one.yaml"
+    prompts.write_text("class 1\nclass 2\nclass 3\n")
+    path.write_text(
+        f"title: t\nmodel: gmm\nprompts: {prompts}\nmetrics: [contrast]\ncandidates: [zigzag, "
+        "heun]\nsteps: 3\nguidance: 3\ncurve: [1, 4]\nseeds: 0-1\n"
+        "primary: {metric: contrast, comparison: guidance curve}\n"
+    )
+    given = ["--bench", str(path), "--results", str(tmp_path / "r")]
+    assert _bench(monkeypatch, *given, "--seeds", "0") == 0
+    (folder,) = (tmp_path / "r").glob("*/survey")
+    survey = load_survey(str(folder))
+    for row in survey.rows[1:]:
+        (rate,) = [rate for rate in row.rates if rate.role == "primary"]
+        assert rate.setting == "guidance curve"
+        assert rate.p_holm is not None
+        assert rate.look is not None
+        assert (rate.look.number, rate.look.images, rate.look.planned) == (1, 3, 6)
+        (rule,) = row.curve_rules
+        assert rule.crossed
+        assert set(rule.against) <= {"guidance 1", "guidance 4"}
+    text = (folder / "report.md").read_text()
+    assert "Against the best guidance of the baseline at equal cost, on " in text
+    assert "first look at 3 of 6 images declared: p &lt; 0.0031 decides" in text
+    table = primaries(survey)
+    assert table is not None
+    assert "first look at 3 of 6 images declared" in table.groups[0].rows[0][1]
+    assert _bench(monkeypatch, *given, "--seeds", "0", "--curve", "none") == 0
+    text = (folder / "report.md").read_text()
+    assert "not compared against the best guidance of the baseline at equal cost: no" in text
+
+
+def test_what_a_benchmark_plans_is_its_prompts_by_its_seeds(tmp_path: Path) -> None:
+    def planned(**given: Any) -> int | None:
+        return make_order(None, bench="fair-shapes", **given).planned
+
+    assert planned() == planned(limit=3, seeds="0") == 1200
+    assert planned(split="dev") == 4 * 81  # all that there are
+    assert planned(tiny=True) == 4
+    (tmp_path / "p.txt").write_text("a red circle\n")
+    assert planned(prompts=str(tmp_path / "p.txt")) is None
+    assert make_order(None, bench="restart-shapes").planned is None
 
 
 def test_with_a_curve_each_candidate_meets_its_own_baseline_and_gets_a_report(
@@ -233,7 +334,10 @@ def test_with_a_curve_each_candidate_meets_its_own_baseline_and_gets_a_report(
     assert "(1-same-names/report.md)" in report
     assert "(2-same-names/report.md)" in report
     assert len(along_curves(survey).groups[0].rows) == 2
-    assert sum(rate is not None for _, rate in against_best(survey)) == 2
+    found = [row.rate("guidance curve", survey.headline) for row in survey.rows[-2:]]
+    assert all(
+        rate is not None and rate.verdict in ("wins", "loses", "undecided") for rate in found
+    )
     page = (folder / "index.html").read_text()
     assert 'href="1-same-names/report/index.html"' in page
     assert page.count("scale at each candidate") == 1

@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from harness.comparison.guidance_scales import guidance_scale, guided_run
 from harness.core.errors import HarnessError
 from harness.core.shards import Prompt, plan_shards
-from harness.experiments import fair_baselines as fairness
 from harness.experiments.fair_baselines import (
     BOTH,
     GUIDED,
@@ -18,13 +18,14 @@ from harness.experiments.fair_baselines import (
     OWN,
     Fair,
     Fairness,
-    FairPair,
     fair_baselines,
 )
+from harness.experiments.pricing import FairPair
 from harness.runs.folder import Settings, open_run
 from harness.runs.make import generate
 from harness.runs.plan import PlannedRun, plan
 from harness.store.run import Run
+from harness.store.schema import TIMING
 
 PROMPTS = [Prompt(f"p{i}", f"class {i}") for i in range(6)]
 
@@ -42,6 +43,16 @@ def _pair(folder: Path, candidate: str, baseline: str, guide: str | None = None)
 
 def _fair(pair: FairPair, unit: str = "macs") -> Fair:
     return fair_baselines(pair, lambda call: plan("gmm", call), Fairness(unit))
+
+
+def timed(run: Run, seconds: list[float]) -> None:
+    """Set the seconds of a run's batches, of one image each."""
+    for shard in run.shards("timing"):
+        table = run.read("timing", shard).to_pylist()[0]
+        table |= {"images": len(seconds), "seconds": sum(seconds), "batch_seconds": seconds}
+        table["batch_images"] = [1] * len(seconds)
+        key = str(run.items_key("timing", shard))
+        run.write("timing", shard, pa.Table.from_pylist([table], schema=TIMING), key)
 
 
 def test_a_zigzag_meets_its_baseline_at_its_cost_and_its_guidance(tmp_path: Path) -> None:
@@ -109,9 +120,7 @@ def test_guidance_by_another_network_is_never_matched_to_a_scale(tmp_path: Path)
     assert MATCHED in fair.jobs
 
 
-def test_cost_is_matched_in_the_unit_that_is_asked_for(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_cost_is_matched_in_the_unit_that_is_asked_for(tmp_path: Path) -> None:
     pair = _pair(tmp_path, "zigzag(steps=5, guidance=4)", "ddim(steps=5, guidance=4)")
     fair = _fair(pair)  # a closed form: there is nothing to count
     assert pair.candidate.nfe <= fair.jobs[MATCHED].nfe < pair.candidate.nfe + 2
@@ -123,7 +132,8 @@ def test_cost_is_matched_in_the_unit_that_is_asked_for(
     assert fair.notes == []
     assert 2 * pair.candidate.nfe <= fair.jobs[MATCHED].nfe < 2 * pair.candidate.nfe + 2
     assert _fair(pair, "nfe").jobs[MATCHED].nfe < pair.candidate.nfe + 2
-    monkeypatch.setattr(fairness, "_seconds", lambda run: 3.0 if run is ours else 1.0)
+    timed(ours, [3.0] * 4)
+    timed(theirs, [1.0] * 4)
     assert _fair(pair, "seconds").jobs[MATCHED].nfe == 3 * pair.baseline.nfe
     with pytest.raises(HarnessError, match=r"unit of cost 'mac'.*macs"):
         Fairness("mac")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from harness.comparison import ComparisonTables, MetricInfo, RunScore, compare
+from harness.comparison.guidance_curve import with_curve
 from harness.core.call import Call
 from tests.comparison.synthetic_runs import Item, make_run
 
@@ -50,6 +51,6 @@ def fair_comparison(folder: Path) -> ComparisonTables:
     }
     along = {f"guidance {w:g}": ddim(15, w, 0.02 * w) for w in (1.0, 4.0, 12.0)}
     scores = [RunScore(r, FD, 30.0, 24, 28.0, 33.0) for r in ("candidate", *along)]
-    compare(a, along, [GOOD, COST], str(folder / "a/curve"), scores)
+    compare(a, along, [GOOD, COST], str(folder / "a/curve"), scores, finish=with_curve)
     absent = {"matched cost and guidance": "ddim cannot"}
     return compare(a, grid, [GOOD, COST], str(folder / "a"), absent=absent)

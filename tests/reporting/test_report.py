@@ -9,6 +9,7 @@ import pytest
 from rich.console import Console
 
 from harness.comparison import ComparisonTables, RunScore, compare, load_comparison
+from harness.comparison.guidance_curve import with_curve
 from harness.core.call import Call
 from harness.core.errors import HarnessError
 from harness.reporting import (
@@ -21,7 +22,7 @@ from harness.reporting import (
     write_report,
 )
 from harness.reporting.best_guidance import best_by_metric
-from harness.reporting.curve import against_best, weight
+from harness.reporting.curve import against_best
 from harness.reporting.headline import headline
 from harness.reporting.markdown import escape
 from harness.store.comparison_tables import NominalScale, Primary
@@ -322,7 +323,9 @@ def test_the_two_by_two_has_everything_in_a_cell(fair):
     own, matched = table.groups[0].rows
     for cell in (own[1], own[2], matched[1]):
         assert re.fullmatch(
-            r"\d+\.\d\xa0% \[.+\]\n\d+ / \d+ / \d+, n 24 \(24\)\n(wins|undecided)", cell
+            r"\d+\.\d\xa0% \[.+\]\n\d+ / \d+ / \d+, n 24 \(24\)\n"
+            r"decided (all|\d+\.\d\xa0%: \d+\.\d\xa0%.*)\n(wins|undecided)",
+            cell,
         )
     assert matched[2] == "not compared: ddim cannot"
 
@@ -340,8 +343,8 @@ def test_a_run_that_is_matched_already_fills_two_cells_and_is_told_once(tmp_path
     assert (found.same, found.absent, len(found.baselines)) == (same, {}, 2)
     assert found.rate("matched cost", "good").primary
     for row in tables.two_by_two(found).groups[0].rows:
-        assert row[2].splitlines()[:3] == row[1].splitlines()
-        assert row[2].splitlines()[3].startswith("the same run as at ")
+        assert row[2].splitlines()[:4] == row[1].splitlines()
+        assert row[2].splitlines()[4].startswith("the same run as at ")
     write_report(found, str(tmp_path / "a"))
     text = (tmp_path / "a/report.md").read_text()
     assert "matched cost, also matched cost and guidance, primary result" in text
@@ -367,22 +370,48 @@ def test_the_guidance_curve_is_shown_and_written(fair, tmp_path):
 
 def test_no_point_of_the_curve_hides_its_best(fair, tmp_path):
     along = load_comparison(str(tmp_path / "a/curve"))
-    means = along.summary[along.summary["metric"] == "good"].set_index("run")["mean"]
-    best = means.drop("candidate").idxmax()
-    rate = along.rate(best, "good")
+    rates = {name: along.rate(name, "good").winning_rate for name in along.baselines}
+    least = min(rates, key=lambda name: rates[name].value)
     best_of_curve = against_best(along)
     verdict, line = best_of_curve.verdict, best_of_curve.line
-    assert verdict == rate.verdict
-    assert f"better than that in {words.rate(rate.winning_rate)} of pairs" in line
-    assert f"guidance {words.scale(weight(along, best))}: " in line
+    assert verdict == along.rate("guidance curve", "good").verdict
+    assert f"scores better in {words.rate(rates[least])} of pairs" in line
+    assert f" ({least}; " in line
     write_report(fair, str(tmp_path / "a"))
     report = (tmp_path / "a/report.md").read_text()
-    assert f"- **best of the guidance curve: {verdict}.** At matched cost" in report
-    assert "the best of the baseline's guidance curve" in report.splitlines()[0]
-    console = Console(width=400, record=True, file=open("/dev/null", "w"))  # noqa: SIM115
+    said = "gainst the best guidance of the baseline at equal cost"
+    assert f"- **best guidance at equal cost: {verdict}.** A{said}" in report
+    assert "the best guidance of the baseline at equal cost" in report.splitlines()[0]
+    assert "best guidance at equal cost (smallest rate)" in report
+    assert (
+        "best guidance at equal cost"
+        in (tmp_path / "a/report/tables/winning_rates.tex").read_text()
+    )
+    console = Console(width=900, record=True, file=open("/dev/null", "w"))  # noqa: SIM115
     for part in console_tables(fair, str(tmp_path / "a")):
         console.print(part)
-    assert f"best of the guidance curve: {verdict}. {line}" in console.export_text()
+    assert f"best guidance at equal cost: {verdict}. {line}" in console.export_text()
+
+
+def test_the_declared_guidance_curve_leads_the_report(fair, tmp_path):
+    along = load_comparison(str(tmp_path / "a/curve"))
+    rows = [r for r in along.results if r.comparison != "guidance curve"]
+    primary = Primary("good", "guidance curve")
+    with_curve(replace(along, results=rows, primary=primary)).save(str(tmp_path / "a/curve"))
+    write_report(replace(fair, primary=primary), str(tmp_path / "a"))
+    lines = (tmp_path / "a/report.md").read_text().splitlines()
+    assert re.match(r"# zigzag .* the best guidance of ddim at equal cost on Goodness", lines[0])
+    assert "**best guidance at equal cost, primary result: " in lines[2]
+    assert "judged on the other, both ways" in lines[2]
+    declared = "Declared as primary: Goodness ↑ against the best guidance of the baseline"
+    assert any(declared in line.replace("\N{NO-BREAK SPACE}", " ") for line in lines)
+
+
+def test_a_curve_that_an_earlier_version_judged_says_so(fair, tmp_path):
+    where = tmp_path / "a/curve/compare/comparison.json"
+    where.write_text(json.dumps(json.loads(where.read_text()) | {"curve": []}))
+    write_report(fair, str(tmp_path / "a"))
+    assert "without a verdict against the best guidance" in (tmp_path / "a/report.md").read_text()
 
 
 def test_each_metric_has_its_own_best_guidance_and_the_curve_its_set_differences(fair, tmp_path):

@@ -18,9 +18,9 @@ from harness.experiments.fair_baselines import (
     GUIDED,
     MATCHED,
     Fairness,
-    FairPair,
     fair_baselines,
 )
+from harness.experiments.pricing import FairPair
 from harness.runs.folder import Settings, open_run
 from harness.runs.make import generate
 from harness.runs.plan import PlannedRun, plan

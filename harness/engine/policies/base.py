@@ -60,6 +60,8 @@ class GuidancePolicy:
     """Whether the output stays u + w (c - u), with w of `scale`."""
     estimates = False
     """Whether it combines estimates of x0 rather than the network's outputs."""
+    outputs = False
+    """Whether it must combine the network's own outputs, noise or velocity."""
     conditional = False
     """Whether it needs the conditional output where w = 0, too."""
     branch: str | None = None
@@ -71,6 +73,10 @@ class GuidancePolicy:
 
     def acts(self, step: float) -> bool:
         """Whether guidance acts at a step; where not, the output is the conditional one alone."""
+        return True
+
+    def pushes(self, step: float) -> bool:
+        """Whether its further branch is evaluated at a step at which guidance acts."""
         return True
 
     def scale(self, scale: torch.Tensor, step: float) -> torch.Tensor:

@@ -20,6 +20,7 @@ class ClassifierFree:
         self.changes = changes
         self.linear = all(change.linear for change in changes)
         self.estimates = any(change.estimates for change in changes)
+        self.outputs = any(change.outputs for change in changes)
         self._conditional = any(change.conditional for change in changes)
 
     @property
@@ -32,7 +33,9 @@ class ClassifierFree:
 
     def further(self, step: float) -> list[GuidancePolicy]:
         """The policies whose further branch is evaluated at a step."""
-        return [one for one in self.changes if one.branch] if self.acts(step) else []
+        if not self.acts(step):
+            return []
+        return [one for one in self.changes if one.branch and one.pushes(step)]
 
     def scale(self, guidance: torch.Tensor, step: float) -> torch.Tensor:
         """The scale w [B] applied at a step that begins at level `step`; `guidance` [B] is the

@@ -3,7 +3,8 @@
 A sampler that works in sigma is affine in the network's noise predictions: what it returns is a
 sum of them with coefficients that do not depend on the picture. So a run with one-hot predictions
 in place of a network's tells every evaluation's coefficient a_j, and with w_j the guidance applied
-to it, the evaluations of a step amount to one prediction guided at
+to it, the run amounts to one guided at a signed mean of them, see core/nominal_scale.py. Step by
+step, for the eye and for schedules, that is
 
     sum_j a_j w_j / sum_j a_j,
 
@@ -25,6 +26,7 @@ import torch
 
 from harness.core.call import Call
 from harness.core.errors import HarnessError
+from harness.core.nominal_scale import Evaluations, run_scale
 from harness.engine.applied import Applied
 from harness.engine.denoiser import Denoiser, level_of
 from harness.engine.probes.independence import dry_images
@@ -46,21 +48,33 @@ class Coefficients:
     `step` [K]: the ladder level, in sigma, at which each one's step began. `coefficient` [K]: of
     its noise prediction in what the sampler returns; 0 where that does not depend on it.
     `guidance` [K]: the scale that the sampler's policy applies to it, where that is a plain weight.
+    `level` [K]: the level of the state that it is given.
     """
 
     step: torch.Tensor
     coefficient: torch.Tensor
     guidance: torch.Tensor
+    level: torch.Tensor
 
     @property
     def steps(self) -> list[slice]:
-        """The evaluations of each step: neighbours that began at one level.
+        """The evaluations of each step: neighbours that began at one level, and where some lead
+        back up to an earlier one, all until the step is made up for.
 
         Without those that cancel, or have no effect on the result.
         """
         starts = [0, *(torch.diff(self.step).nonzero()[:, 0] + 1).tolist(), len(self.step)]
         least = _NOTHING * float(self.step.max())
-        groups = [slice(a, b) for a, b in pairwise(starts)]
+        groups: list[slice] = []
+        behind = 0.0
+        for start, stop in pairwise(starts):
+            moved = float(self.coefficient[start:stop].sum())
+            again = stop < len(self.step) and bool(self.step[stop] > self.step[start])
+            if groups and (behind > least or (moved > least and again)):
+                groups[-1] = slice(groups[-1].start, stop)
+                behind += moved
+            else:
+                groups.append(slice(start, stop))
         return [g for g in groups if abs(float(self.coefficient[g].sum())) > least]
 
 
@@ -70,25 +84,16 @@ class GuidanceCurve:
 
     `sigma` [n], `travel` [n] (|d sigma|), `scale` [n, B], and `push` [n, B], the norm of c - u, NaN
     where that is unknown. Steps whose coefficients cancel, or have no effect on the result, are
-    left out.
+    left out. `mean` [B] are the scales of the whole runs, from all `evaluations` at once; NaN where
+    scales differ and a push is unknown, or the evaluations cancel.
     """
 
     sigma: torch.Tensor
     travel: torch.Tensor
     scale: torch.Tensor
     push: torch.Tensor
-
-    @property
-    def mean(self) -> torch.Tensor:
-        """The runs' scales [B]: steps weighted by |d sigma| * ||c - u||.
-
-        NaN where scales differ and a weight is unknown.
-        """
-        weight = self.travel[:, None] * self.push
-        mean = (weight * self.scale).sum(0) / weight.sum(0)
-        first = self.scale[0]
-        alike = torch.isclose(self.scale, first, rtol=1e-9).all(0)
-        return torch.where(alike, first, mean)
+    evaluations: Evaluations
+    mean: torch.Tensor
 
 
 def nominal_guidance(
@@ -99,11 +104,15 @@ def nominal_guidance(
     A step's push is the mean of those of its evaluations that are known.
     """
     a, groups = coefficients.coefficient, coefficients.steps
+    parts = (coefficients.level, a, scales, pushes)
+    evaluations = Evaluations(*(part.double().numpy() for part in parts))
     return GuidanceCurve(
         torch.stack([coefficients.step[g.start] for g in groups]),
         torch.stack([a[g].sum().abs() for g in groups]),
         torch.stack([(a[g, None] * scales[g]).sum(0) / a[g].sum() for g in groups]),
         torch.stack([pushes[g].nanmean(0) for g in groups]),
+        evaluations,
+        torch.from_numpy(run_scale(evaluations)[0]),
     )
 
 
@@ -120,8 +129,8 @@ def sampler_coefficients(ladders: Ladders, call: Call) -> Coefficients:
     """
     count = len(rehearsed(_OneHot, ladders, call)[0].calls)
     probe, _, result = rehearsed(_OneHot, ladders, call, count)
-    step, guidance = torch.tensor(probe.calls, dtype=torch.float64).T
-    found = Coefficients(step, result.mean((0, 2, 3)), guidance)
+    step, guidance, level = torch.tensor(probe.calls, dtype=torch.float64).T
+    found = Coefficients(step, result.mean((0, 2, 3)), guidance, level)
     _check_affine(ladders, call, found)
     return found
 
@@ -147,11 +156,11 @@ def _why_not(ladders: Ladders, call: Call) -> str:
 
 
 class _Answering(Denoiser):
-    """A denoiser of made-up noise predictions; `calls` holds each one's step and guidance."""
+    """A denoiser of made-up noise predictions; `calls` holds each one's step, guidance, level."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.calls: list[tuple[float, float]] = []
+        self.calls: list[tuple[float, float, float]] = []
 
     def prediction(self, like: torch.Tensor) -> torch.Tensor:
         """The noise prediction [B, ...] of the last call."""
@@ -168,7 +177,8 @@ class _Answering(Denoiser):
         super().__call__(x, sigma, guidance, time, step)
         began = level_of(sigma if step is None else step)
         asked = torch.as_tensor(guidance, dtype=torch.float64).reshape(1)
-        self.calls.append((began, float(self.policy.scale(asked, began))))
+        scale = float(self.policy.scale(asked, began))
+        self.calls.append((began, scale, level_of(sigma)))
         return x - torch.as_tensor(sigma).to(x) * self.prediction(x)
 
 

@@ -9,6 +9,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from harness.core.call import Call
 from harness.core.run_spec import RunSpec
 from harness.core.shards import Prompt
+from harness.engine.batch import Batch
 from harness.engine.ensemble import Ensemble
 from harness.engine.noise import NoiseStreams
 from harness.engine.policies.like import ANY_SCALE
@@ -22,24 +23,30 @@ class Ledger:
     `picture`: of all that its sampler evaluates, whatever the networks, with what it adds to them
     (AsynDM's time embeddings, say); without text encoder and decoder. `evaluation`: of the main
     network, once, on one sample. `calls`: of the denoiser, for the picture; codes that evaluate
-    both branches always would count two evaluations each.
+    both branches always would count two evaluations each. `evaluations` are the picture's by
+    "network/branch".
     """
 
     picture: int
     evaluation: int
     calls: int
+    evaluations: dict[str, int]
 
 
 def count_macs(models: Ensemble, spec: RunSpec, prompt: Prompt) -> Ledger:
     """The multiply-accumulates of one picture, by torch's flop counter while it is made."""
     once = resolve(Call("ddim", {"steps": 1, "guidance": 1.0}), {})
-    picture, calls = _count(models, spec, prompt, spec.sampler)
+    picture, batch = _count(models, spec, prompt, spec.sampler)
     evaluation, _ = _count(models, spec, prompt, once)
-    return Ledger(picture, evaluation, calls)
+    calls = len(batch.applied.scales) if batch.applied else 0
+    made = {f"{net}/{branch}": rows[0] for (net, branch), rows in batch.evaluations.items()}
+    return Ledger(
+        picture, evaluation, calls, {name: count for name, count in made.items() if count}
+    )
 
 
-def _count(models: Ensemble, spec: RunSpec, prompt: Prompt, call: Call) -> tuple[int, int]:
-    """Multiply-accumulates, and calls of the denoiser."""
+def _count(models: Ensemble, spec: RunSpec, prompt: Prompt, call: Call) -> tuple[int, Batch]:
+    """Multiply-accumulates, and the picture."""
     model = models.model
     shape = model.latent_shape(spec.pixels)
     noise = NoiseStreams([0], shape, dtype=model.state_dtype, device=model.device)
@@ -47,5 +54,4 @@ def _count(models: Ensemble, spec: RunSpec, prompt: Prompt, call: Call) -> tuple
     with FlopCounterMode(display=False) as counter:
         notes = [prompt.notes]
         batch = models.run(call, [prompt.text], [spec.negative], noise, notes, scales=ANY_SCALE)
-    calls = len(batch.applied.scales) if batch.applied else 0
-    return int(counter.get_total_flops()) // 2, calls
+    return int(counter.get_total_flops()) // 2, batch

@@ -13,7 +13,7 @@ from harness.models.base import Condition, SigmaSpaceModel, check_side
 from harness.models.class_labels import encode_classes
 from harness.models.edm.edm_network import EdmNetwork
 from harness.models.edm.grids import GRIDS, RANGES
-from harness.models.ladders import RHO, check_ladder, choose_spacing, rho_grid
+from harness.models.ladders import check_ladder, choose_spacing, grid_of_levels
 
 
 class EdmLevels:
@@ -32,8 +32,9 @@ class EdmLevels:
     ) -> torch.Tensor:
         """The sigmas [steps+1] of a run, cut to the network's range, then 0; float64.
 
-        Even in sigma^(1/rho), rho 7 (Karras et al. 2022, equation 5), or by the spacings of
-        grids.py, each of which has its own `sigma_min` and `sigma_max`; for pictures in [-1, 1].
+        Even in sigma^(1/rho), rho 7 (Karras et al. 2022, equation 5), by the other grids of levels
+        (ladders.py), or by the spacings of grids.py, each of which has its own `sigma_min` and
+        `sigma_max`; for pictures in [-1, 1].
         """
         spacing = choose_spacing(spacing, "karras", RANGES, rho, f"model {self.name}")
         low = max(sigma_min or RANGES[spacing][0], self.net.sigma_min)
@@ -43,7 +44,7 @@ class EdmLevels:
                 f"sigma_min {low:.6g} must lie below sigma_max {high:.6g}: {self.name} knows "
                 f"{self.net.sigma_min:.6g} to {self.net.sigma_max:.6g}"
             )
-        grid = partial(rho_grid, rho=rho or RHO) if spacing == "karras" else GRIDS[spacing]
+        grid = GRIDS.get(spacing) or partial(grid_of_levels, spacing, rho=rho)
         return check_ladder(F.pad(self.round(grid(steps, low, high)), (0, 1)))
 
     def round(self, sigma: torch.Tensor) -> torch.Tensor:

@@ -10,8 +10,10 @@ from math import expm1, log, pi, sqrt
 
 import torch
 
+from harness.models.ladders import GRIDS_OF_LEVELS
+
 RANGES = {
-    "karras": (0.002, 80.0),
+    **dict.fromkeys(GRIDS_OF_LEVELS, (0.002, 80.0)),
     "vp": (sqrt(expm1(19.9e-6 / 2 + 0.1e-3)), sqrt(expm1(19.9 / 2 + 0.1))),
     "ve": (0.02, 100.0),
     "iddpm": (0.002, 81.0),

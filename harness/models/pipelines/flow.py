@@ -7,7 +7,7 @@ section 5.3.2.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from math import exp
+from math import exp, isclose
 from typing import Annotated, Any, Literal
 
 import torch
@@ -15,10 +15,17 @@ from pydantic import Field
 from typing_extensions import Self
 
 from harness.core.errors import HarnessError
-from harness.models.ladders import check_ladder, check_range, choose_spacing, karras_ladder
+from harness.models.ladders import (
+    check_ladder,
+    check_range,
+    choose_spacing,
+    grid_of_levels,
+    ladder_of_levels,
+)
 from harness.models.pipelines.configurations import CheckpointSettings
 
-_SPACINGS = ("linspace", "trailing", "karras", "even")
+_IN_TIME = ("exponential", "polyexponential", "beta")
+_SPACINGS = ("linspace", "trailing", "karras", "even", *_IN_TIME)
 _FIRST = 1 - 1e-6
 """The time used in place of 1, where sigma is infinite; the network's input is 1."""
 
@@ -143,14 +150,18 @@ class FlowSchedule:
         sigma_min: float | None = None,
         sigma_max: float | None = None,
         rho: float | None = None,
+        shift: float | None = None,
     ) -> torch.Tensor:
-        """The sigmas [steps+1] of a run, from pure noise to 0; float64.
+        """The sigmas [steps+1] of a run, from pure noise to 0; float64. `shift` replaces its own.
 
         `linspace` (the pipeline's own, also called `even`) and `trailing` are even in the time
         before its shift: the first down to the lowest time that the checkpoint's scheduler takes
         and then 0, the second down to 0. `karras` is even in sigma^(1/rho) from `sigma_max`, which
-        it needs. With `sigma_max` or `sigma_min` the range is cut there.
+        it needs. `exponential`, `polyexponential` and `beta` are grids of the shifted times, as
+        diffusers has them. With `sigma_max` or `sigma_min` the range is cut there.
         """
+        if shift is not None:
+            return self._shifted_by(shift).ladder(steps, spacing, sigma_min, sigma_max, rho)
         spacing = choose_spacing(spacing, "linspace", _SPACINGS, rho, "a flow model")
         bottom = float(_sigma(_shifted(torch.tensor(self.lowest).double(), self.shift)))
         high, low = sigma_max or self.sigma_max, sigma_min or bottom
@@ -161,15 +172,27 @@ class FlowSchedule:
                     "spacing=karras of a flow model needs sigma_max, for its own is infinite: for "
                     "example sigma_max=80"
                 )
-            return karras_ladder(steps, low, high, rho, 0.0)
+            return ladder_of_levels(spacing, steps, low, high, rho, 0.0)
+        if spacing in _IN_TIME:
+            ends = low / (1 + low), high / (1 + high)
+            return self._to_zero(_sigma(grid_of_levels(spacing, steps, *ends, rho)), high)
         if spacing == "trailing" and sigma_min is None:
             low = 0.0
         first, last = (self._unshifted(level) for level in (high, low))
         levels = steps + 1 if spacing == "trailing" else steps
         times = torch.linspace(first, last, levels, dtype=torch.float64)[:steps]
-        sigmas = _sigma(_shifted(times, self.shift))
+        return self._to_zero(_sigma(_shifted(times, self.shift)), high)
+
+    def _to_zero(self, sigmas: torch.Tensor, high: float) -> torch.Tensor:
         sigmas[0] = high
         return check_ladder(torch.nn.functional.pad(sigmas, (0, 1)))
+
+    def _shifted_by(self, shift: float) -> FlowSchedule:
+        """The schedule with another shift, its lowest time shifted where its own is."""
+        first = torch.tensor(1 / self._times, dtype=torch.float64)
+        follows = isclose(self.lowest, float(_shifted(first, self.shift)))
+        lowest = float(_shifted(first, shift)) if follows else self.lowest
+        return FlowSchedule(shift, lowest, self._times)
 
     def _unshifted(self, sigma: float) -> float:
         """The unshifted time of a level; 1 at the first."""

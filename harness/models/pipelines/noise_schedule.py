@@ -17,17 +17,21 @@ from torch.nn import functional
 from typing_extensions import Self
 
 from harness.core.errors import HarnessError
+from harness.models.align_your_steps import TABLES, ays_levels
 from harness.models.ladders import (
+    GRIDS_OF_LEVELS,
     RHO,
     Spacing,
     check_ladder,
     check_range,
     choose_spacing,
     close_ladder,
-    karras_ladder,
+    ladder_of_levels,
     rho_grid,
 )
-from harness.models.pipelines.configurations import CheckpointSettings, read_scheduler
+from harness.models.pipelines.configurations import CheckpointSettings, read_json, read_scheduler
+
+_LCM_TIMES = 50
 
 
 class SchedulerSettings(CheckpointSettings):
@@ -87,17 +91,21 @@ class SchedulerSettings(CheckpointSettings):
 
 def read_schedule(folder: Path, overrides: Mapping[str, Any]) -> DiscreteSchedule:
     """The noise schedule of a pipeline folder, with the user's overrides of its settings."""
-    return SchedulerSettings.read(read_scheduler(folder), overrides).schedule()
+    schedule = SchedulerSettings.read(read_scheduler(folder), overrides).schedule()
+    schedule.ays = TABLES.get(str(read_json(folder / "model_index.json").get("_class_name")))
+    return schedule
 
 
 class DiscreteSchedule:
     """A checkpoint's schedule: sigma of every timestep, its ladders, and its parametrisation.
 
     `alphas_cumprod` [T] is the checkpoint's table. `last` is the level after the last step:
-    abar[0] (sigma 0.0292 for Stable Diffusion), or 0 where `set_alpha_to_one`.
+    abar[0] (sigma 0.0292 for Stable Diffusion), or 0 where `set_alpha_to_one`. `ays` names the
+    table of spacing=ays, if there is one.
     """
 
     double = False
+    ays: str | None = None
 
     def __init__(
         self,
@@ -172,13 +180,20 @@ class DiscreteSchedule:
         `leading` (also called `even`), `trailing` and `linspace` are even in the timestep, as
         diffusers names them, and end at the family's last level; with `sigma_max` or `sigma_min`
         the range of timesteps is cut there (`leading` then includes both ends). `karras` is even in
-        sigma^(1/rho), and `karras_rounded` the same at the nearest timesteps, nearest in log sigma.
+        sigma^(1/rho), and `karras_rounded` the same at the nearest timesteps, nearest in log sigma;
+        `exponential`, `polyexponential` and `beta` are the other grids of levels (ladders.py).
+        `ays` is a table, `lcm` are the timesteps of latent consistency models: neither has a range.
         """
-        spacing = choose_spacing(spacing, self.spacing, get_args(Spacing), rho)
+        known = [name for name in get_args(Spacing) if name != "ays" or self.ays]
+        spacing = choose_spacing(spacing, self.spacing, known, rho)
         low, high = sigma_min or self.sigma_min, sigma_max or self.sigma_max
         check_range(low, high, self.sigma_min, self.sigma_max)
-        if spacing == "karras":
-            return karras_ladder(steps, low, high, rho, self.last)
+        if spacing in ("ays", "lcm"):
+            if sigma_min is not None or sigma_max is not None:
+                raise HarnessError(f"spacing={spacing} takes no sigma_min and no sigma_max")
+            return self._fixed(spacing, steps)
+        if spacing in GRIDS_OF_LEVELS:
+            return ladder_of_levels(spacing, steps, low, high, rho, self.last)
         if spacing == "karras_rounded":
             return close_ladder(
                 lambda n: self._at(self.time_of(rho_grid(n, low, high, rho or RHO))),
@@ -213,6 +228,17 @@ class DiscreteSchedule:
             sigmas = functional.pad(sigmas, (0, 1), value=self.last)
         return check_ladder(sigmas)
 
+    def _fixed(self, spacing: str, steps: int) -> torch.Tensor:
+        """The sigmas [steps+1] of a ladder whose range is its own."""
+        if spacing == "lcm":
+            return functional.pad(
+                self._at(_lcm_times(len(self.sigmas), steps)), (0, 1), value=self.last
+            )
+        assert self.ays is not None
+        sigmas = ays_levels(self.ays, steps, self.sigma_min, self.sigma_max)
+        sigmas[-1] = self.last
+        return check_ladder(sigmas)
+
     def _at(self, times: torch.Tensor) -> torch.Tensor:
         """The sigmas of the nearest whole timesteps."""
         return self.sigmas[times.round().long()]
@@ -226,3 +252,12 @@ def _trailing(first: float, final: float, steps: int) -> torch.Tensor:
     """
     top = first + 1
     return torch.from_numpy(np.arange(top, final, -(top - final) / steps)[:steps].round() - 1)
+
+
+def _lcm_times(count: int, steps: int) -> torch.Tensor:
+    """The timesteps [steps] of latent consistency models, as diffusers skips through the 50 that
+    they were distilled at (Luo et al. 2023, arXiv:2310.04378)."""
+    if steps > _LCM_TIMES:
+        raise HarnessError(f"steps {steps}: spacing=lcm knows {_LCM_TIMES} timesteps")
+    times = torch.arange(_LCM_TIMES, 0, -1) * (count // _LCM_TIMES) - 1
+    return times[torch.linspace(0, _LCM_TIMES, steps + 1)[:-1].double().floor().long()]

@@ -10,6 +10,7 @@ import torch
 
 from harness.core.errors import HarnessError
 from harness.models.base import Condition, Ladders, Network, take
+from harness.models.pipelines.hooks.altered import Altered, Change
 from harness.models.pipelines.hooks.perturbed import Perturbed
 from harness.models.pipelines.lora import LoraScales
 
@@ -145,6 +146,10 @@ class PipelineModel:
         """The network with identity self-attention in the named layers."""
         return Perturbed(self, self.net, layers)
 
+    def altered(self, change: Change) -> Network:
+        """The network under a change of its layers, see hooks/altered.py."""
+        return Altered(self, self.net, change)
+
     @torch.inference_mode()
     def decode(self, native: torch.Tensor) -> torch.Tensor:
         vae, config, dtype = self.vae, self.vae.config, self.dtype
@@ -177,3 +182,6 @@ class _AtScale:
 
     def perturbed(self, layers: tuple[str, ...]) -> Network:
         return Perturbed(self, self._model.net, layers)
+
+    def altered(self, change: Change) -> Network:
+        return Altered(self, self._model.net, change)

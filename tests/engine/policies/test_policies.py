@@ -63,7 +63,7 @@ def test_one_more_policy_is_a_class(gmm: Model) -> None:
         policy("halved", title="Halved", paper="none")(Halved)
         found = run("heun(steps=4, guidance=5, halved=true)")
         names = list(parameters(SAMPLERS.get("ddim")))
-        assert names[names.index("pag_layers") + 1 :] == ["halved", "guidance", "eta"]
+        assert names[names.index("seg_layers") + 1 :] == ["halved", "guidance", "eta"]
         with pytest.raises(HarnessError, match="parameter halved=3"):
             run("heun(steps=4, halved=3)")
     torch.testing.assert_close(found, run("heun(steps=4, guidance=3)"))

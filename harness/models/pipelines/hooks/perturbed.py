@@ -40,10 +40,13 @@ def _identity(
     return dropout(project(attention.to_v(hidden)))
 
 
-def self_attentions(net: torch.nn.Module, layers: tuple[str, ...]) -> list[torch.nn.Module]:
+def self_attentions(
+    net: torch.nn.Module, layers: tuple[str, ...], setting: str = "pag_layers"
+) -> list[torch.nn.Module]:
     """The self-attention modules below the named layers: `mid`, `up_blocks.1`, ...
 
-    Raises HarnessError for a layer without self-attention; it lists the layers that have some.
+    Raises HarnessError, which names the `setting`, for a layer without self-attention; it lists the
+    layers that have some.
     """
     every = {name: m for name, m in net.named_modules() if name.split(".")[-1] == "attn1"}
     chosen: dict[str, torch.nn.Module] = {}
@@ -53,7 +56,7 @@ def self_attentions(net: torch.nn.Module, layers: tuple[str, ...]) -> list[torch
         if not below:
             blocks = sorted({re.sub(r"\.(attentions|attn1).*", "", name) for name in every})
             raise HarnessError(
-                f"pag_layers: the network has no self-attention in {layer!r}; it has some in "
+                f"{setting}: the network has no self-attention in {layer!r}; it has some in "
                 f"{', '.join(blocks) or 'no layer'}"
             )
         chosen |= below
