@@ -55,7 +55,7 @@ def evaluate(
 ) -> pd.DataFrame:
     """Score the images of runs, as far as scores are missing; one row a run and metric.
 
-    `run` is a run, its folder, or images made elsewhere (a folder, .zip, .tar, .npz, .parquet), or several
+    `run` is a run, its folder, or images made elsewhere (folder, .zip, .tar, .npz, .parquet), or several
     of these; images that are no run are scored where they are, as `import_images` describes them,
     and their scores lie in `out` or below `results`. Columns: `run`, `metric`, `direction`,
     `value` with its 95 % interval `low`, `high`, `n` images, and `reason` where there is none;
