@@ -25,7 +25,7 @@ class GuidanceScale(NominalScale):
 
     `curve` is the mean over images at each step: its sigma and its scale, [steps, 2]. `spread` is
     the range of the images' own scales, maximum less minimum. `declared`: the scale is an input of
-    a distilled network, not the sampler's.
+    a distilled network that has no guidance of the sampler's.
     """
 
     curve: Floats | None = None
@@ -78,9 +78,9 @@ def _scale(selection: Selection, reference: Run | None) -> GuidanceScale:
     run = selection.run
     if reason := run.record["environment"].get(NO_GUIDANCE):
         return GuidanceScale(None, 0, reason)
-    if (declared := run.spec.distilled_guidance) is not None:
-        return GuidanceScale(declared, len(selection.images), declared=True)
     if not run.shards("guidance"):
+        if (declared := run.spec.distilled_guidance) is not None:
+            return GuidanceScale(declared, len(selection.images), declared=True)
         why = (
             f"guidance leads away from another network ({run.spec.guide})"
             if run.spec.guide

@@ -46,7 +46,10 @@ class Rows:
         return tensor if self.index is None or tensor.ndim == 0 else tensor[self.index]
 
     def conditions(self, condition: Condition) -> Condition:
-        return condition if self.index is None else take(condition, self.index)
+        if self.index is None:
+            return condition
+        on_cpu = all(value.device.type == "cpu" for value in condition.values())
+        return take(condition, self.need if on_cpu else self.index)
 
 
 def spread(one: torch.Tensor, rows: Rows, other: torch.Tensor, others: Rows) -> torch.Tensor:

@@ -90,7 +90,8 @@ class Ensemble:
 
     def _member(self, spec: str) -> _Member:
         if spec not in self._named:
-            other = load(spec, device=str(self.model.device), dtype=self._dtype)
+            device = str(self.model.device)
+            other = load(spec, device=device, dtype=self._dtype, size=self._size)
             self._named[spec] = self._fitting(other)
         return self._named[spec]
 
@@ -127,7 +128,7 @@ class _Member:
         return Conditioned(self.model, self.condition(texts), negative)
 
     def _batch(self, method: str, texts: Sequence[str | None]) -> Condition | None:
-        """Rows on the model's device; None where the model has no such branch."""
+        """Rows where the model keeps them; None where the model has no such branch."""
         parts: list[Condition] = []
         for text in texts:
             if (method, text) not in self._known:
@@ -137,7 +138,7 @@ class _Member:
             if part is None:
                 return None
             parts.append(part)
-        device = self.model.device
+        device = getattr(self.model, "condition_device", self.model.device)
         joined = {key: torch.cat([part[key] for part in parts]) for key in parts[0]}
         return {key: value.to(device, non_blocking=True) for key, value in joined.items()}
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
 from harness.comparison.comparing import tabulate
-from harness.comparison.decisions import holm
 from harness.comparison.resampling import resampled_set_scores
 from harness.comparison.statistics import Floats
 from harness.core.call import Call
@@ -26,6 +25,7 @@ from harness.experiments.scoring import (
     typed_commands,
     usable_metrics,
 )
+from harness.experiments.trials import decided_against, equal_rows, noted, with_holm
 from harness.experiments.varying import as_text, expand, series_of
 from harness.metrics.base import METRICS, ItemMetric, Metric, SetMetric
 from harness.store import files
@@ -37,7 +37,6 @@ from harness.store.comparison_tables import (
     RunScore,
 )
 from harness.store.curve_rule import GUIDANCE_CURVE
-from harness.store.equal_pictures import same_pictures
 from harness.store.results import Mean
 from harness.store.run import Run
 from harness.store.survey_table import (
@@ -188,13 +187,13 @@ def survey_of(benchmark: Benchmark, experiment: Experiment, notes: list[str]) ->
         }
         rows.append(_row(label, run, facts[key], scores, shown_contest, metrics))
     directions = {metric.label: metric.about.direction for metric in metrics}
-    firsts = _equal_rows([run for _, run, _ in shown.values()], rows, experiment.items)
-    rows = [_noted(row, first, notes) for row, first in zip(rows, firsts, strict=True)]
+    firsts = equal_rows([run for _, run, _ in shown.values()], rows, experiment.items)
+    rows = [noted(row, first, notes) for row, first in zip(rows, firsts, strict=True)]
     tried = [
-        (first.path, _decided_against(contest))
+        (first.path, decided_against(contest))
         for first, (_, _, contest) in zip(firsts, shown.values(), strict=True)
     ]
-    judged = _with_holm(rows, tried)
+    judged = with_holm(rows, tried)
     resampled |= {name: _resampled(scores) for name, scores in sets.items()}
     rows, unit = with_fronts(judged, directions, experiment.fairness.unit, resampled)
     headline = paired[0].name if any(row.rates for row in rows) else None
@@ -331,64 +330,6 @@ def _found(comparison: ComparisonTables, setting: str, metric: str, compared: st
     found = Rate.of(comparison.rate(setting, metric), setting, facts.cost.nfe, role, changing)
     tries = facts.choice.n if facts.choice else None
     return replace(found, look=comparison.look(setting, metric), tries=tries)
-
-
-def _equal_rows(runs: Sequence[Run], rows: list[Row], items: Collection[str]) -> list[Row]:
-    """For each row the first of the very same pictures; read where all scores are equal."""
-    firsts: list[Row] = []
-    for at, row in enumerate(rows):
-        before = (
-            k
-            for k in range(at)
-            if not rows[k].baseline and not row.baseline
-            if rows[k].path == row.path
-            or (rows[k].scores == row.scores and same_pictures(runs[k], runs[at], items))
-        )
-        firsts.append(rows[next(before, at)])
-    return firsts
-
-
-def _noted(row: Row, first: Row, notes: list[str]) -> Row:
-    """A row that says whose pictures it has, with a note; itself where they are its own."""
-    if row.path == first.path:
-        return row
-    notes.append(
-        f"{first.label} and {row.label} made the very same pictures, all {row.images:,}: "
-        "they are one candidate, and count once among those that were tried."
-    )
-    return replace(row, same_as=first.label)
-
-
-def _decided_against(contest: Contest | None) -> str | None:
-    """The baseline run of the declared comparison; of a guidance curve, the one as it is."""
-    compared = contest.comparison if contest else None
-    if compared is None or compared.primary is None:
-        return None
-    role = compared.primary.comparison
-    role = OWN if role == GUIDANCE_CURVE else role
-    run = compared.runs.get(compared.same.get(role, role))
-    return run.path if run else None
-
-
-def _with_holm(rows: list[Row], tried: Sequence[tuple[str, str | None]]) -> list[Row]:
-    """Verdicts on declared primary results take account of how many candidates were tried.
-
-    `tried` tells by row what was compared: the same pictures twice are tried once.
-    """
-    declared = {id(r): at for at, row in enumerate(rows) for r in row.rates if r.role == "primary"}
-    known = {id(rate): rate for row in rows for rate in row.rates}
-    distinct = {tried[at]: known[rate].p_value for rate, at in declared.items()}
-    by_trial = dict(zip(distinct, holm([*distinct.values()]), strict=True))
-    adjusted = {rate: by_trial[tried[at]] for rate, at in declared.items()}
-
-    def judged(rate: Rate) -> Rate:
-        if (p_value := adjusted.get(id(rate))) is None:
-            return rate
-        level = 0.05 if rate.look is None or rate.look.level is None else rate.look.level
-        lost = rate.verdict in ("wins", "loses") and p_value >= level
-        return replace(rate, p_holm=p_value, verdict="undecided" if lost else rate.verdict)
-
-    return [replace(row, rates=[judged(rate) for rate in row.rates]) for row in rows]
 
 
 def _published(candidate: Candidate, metrics: Sequence[Metric]) -> list[PublishedNumber]:

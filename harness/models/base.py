@@ -41,6 +41,13 @@ class Ladders(Protocol):
         """The sigmas [steps+1] of a run, float64 on the CPU; see models/ladders.py."""
 
 
+class SizedLadders(Ladders, Protocol):
+    """Ladders that depend on the picture's size; by themselves those of the model's own."""
+
+    def at(self, size: tuple[int, int]) -> Ladders:
+        """The ladders for pictures of `size` (height, width) in pixels."""
+
+
 class Network(Protocol):
     """A network and its parametrisation: what the denoiser needs of a model."""
 
@@ -171,15 +178,23 @@ class ModelEntry:
     # raises HarnessError for unknown prompts, of models that check them without weights
     known: Callable[[Sequence[str]], object] = field(default=lambda _: None, kw_only=True)
     guide: str | None = field(default=None, kw_only=True)  # its paper's second network
+    # its settings where a user gives none, which are written into the run's specification
+    settings: Mapping[str, Any] = field(default_factory=dict, kw_only=True)
+    # parameters of guidance policies that samplers have on it unless they say otherwise
+    defaults: Mapping[str, Any] = field(default_factory=dict, kw_only=True)
+    # whether a declared distilled guidance leaves guidance of its own possible
+    distils: bool = field(default=False, kw_only=True)
 
 
 @dataclass(frozen=True)
 class LoadRequest:
-    """How to load a model: overrides of its configuration, device and precision."""
+    """How to load a model: overrides of its configuration, device and precision; and the pictures'
+    size for models that are loaded for one, by default their own."""
 
     overrides: dict[str, Any]
     device: str
     dtype: str
+    size: tuple[int, int] | None = None
 
 
 MODELS: Registry[ModelEntry] = Registry("model", "harness.models")

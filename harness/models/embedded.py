@@ -8,8 +8,7 @@ from pathlib import Path
 from harness.models.base import MODELS, ModelEntry
 from harness.models.edm.entries import edm_entry, safetensors_entry
 from harness.models.pipelines.configurations import PIXEL_ABILITIES
-from harness.models.pipelines.families import load_pipeline
-from harness.models.pipelines.local import fingerprint, read_ladders
+from harness.models.pipelines.local import fingerprint, load_folder, read_ladders
 
 _FOLDER = Path(__file__).parent / "shapes" / "pipeline"
 _EDM = Path(__file__).parent / "shapes_edm"
@@ -29,7 +28,7 @@ MODELS.add(
         abilities=PIXEL_ABILITIES,
         revision=lambda: fingerprint(_FOLDER),
         ladders=lambda overrides: read_ladders(_FOLDER, overrides),
-        load=lambda request: load_pipeline(request, _FOLDER, "shapes"),
+        load=lambda request: load_folder(request, _FOLDER, "shapes"),
     ),
 )
 

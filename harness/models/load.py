@@ -14,7 +14,8 @@ from harness.models.base import DTYPES, MODELS, LoadRequest, Model, ModelEntry
 from harness.models.edm.entries import FILES, file_entry
 from harness.models.edm.presets import reconstruction
 from harness.models.pipelines.hub import any_hub_entry
-from harness.models.pipelines.local import folder_entry, network_revision
+from harness.models.pipelines.local import files_fingerprint, folder_entry, network_revision
+from harness.models.pipelines.single_file import check_single_file
 
 
 def find(spec: str | Call) -> ModelEntry:
@@ -23,12 +24,25 @@ def find(spec: str | Call) -> ModelEntry:
     Loads no weights. Raises HarnessError for what is none of them.
     """
     call = parse_call(spec) if isinstance(spec, str) else spec
-    return _distilled(_with_network(_entry(call.name), call.params), call.params)
+    entry = _with_network(_entry(call.name, call.params), call.params)
+    return _distilled(_with_lora(entry, call.params), call.params)
 
 
 def _distilled(entry: ModelEntry, overrides: dict[str, Any]) -> ModelEntry:
     """The entry of a guidance-distilled network, whose output samplers must not guide again."""
-    return replace(entry, guidance=1.0, unconditional=False) if DISTILLED in overrides else entry
+    if DISTILLED not in overrides or entry.distils:
+        return entry
+    return replace(entry, guidance=1.0, unconditional=False)
+
+
+def _with_lora(entry: ModelEntry, overrides: dict[str, Any]) -> ModelEntry:
+    """The entry whose revision also identifies the LoRA that is merged into its network."""
+    file, own = overrides.get("lora"), entry.revision
+    if not isinstance(file, str):
+        return entry
+    return replace(
+        entry, revision=lambda: f"{own()}+{files_fingerprint({Path(file).name: Path(file)})}"
+    )
 
 
 def _with_network(entry: ModelEntry, overrides: dict[str, Any]) -> ModelEntry:
@@ -40,16 +54,18 @@ def _with_network(entry: ModelEntry, overrides: dict[str, Any]) -> ModelEntry:
     return replace(entry, revision=lambda: f"{own()}+{network_revision(source, part)}")
 
 
-def _entry(name: str) -> ModelEntry:
+def _entry(name: str, overrides: dict[str, Any]) -> ModelEntry:
     if name in MODELS:
         return MODELS.get(name)
     path = Path(name).expanduser()
     if path.is_dir():
-        return folder_entry(path, path.resolve().name)
+        return folder_entry(path, path.resolve().name, overrides)
+    if path.suffix == ".safetensors" and path.is_file() and not path.with_suffix(".json").exists():
+        check_single_file(path)
     if path.is_file() or path.suffix in FILES:
         return file_entry(path)
     if is_hub_id(name) and not name.startswith("."):
-        return any_hub_entry(name)
+        return any_hub_entry(name, overrides)
     if published := reconstruction(name):
         return published
     if "/" in name:
@@ -57,9 +73,19 @@ def _entry(name: str) -> ModelEntry:
     raise unknown("model", name, MODELS.names())
 
 
-def load(spec: str | Call, *, device: str = "cpu", dtype: str = "float32") -> Model:
-    """The loaded model of `spec`, which may override settings: `PATH(prediction_type=...)`."""
+def load(
+    spec: str | Call,
+    *,
+    device: str = "cpu",
+    dtype: str = "float32",
+    size: tuple[int, int] | None = None,
+) -> Model:
+    """The loaded model of `spec`, which may override settings: `PATH(prediction_type=...)`.
+
+    `size` of the pictures, by default the model's own, matters to models that are loaded for one.
+    """
     call = parse_call(spec) if isinstance(spec, str) else spec
     if dtype not in DTYPES:
         raise unknown("dtype", dtype, DTYPES)
-    return find(call).load(LoadRequest(call.params, device, dtype))
+    entry = find(call)
+    return entry.load(LoadRequest(call.params, device, dtype, size or entry.size))

@@ -257,8 +257,8 @@ def _by_verdict(rates: Sequence[tuple[str, Rate | None]]) -> str:
     for verdict in sorted(verdicts, key=("wins", "loses", "equivalent").__contains__, reverse=True):
         labels = verdicts[verdict]
         named = verdict in ("wins", "loses", "equivalent") or len(labels) <= _NAMED
-        whom = ", ".join(labels) if named else f"{others} {len(labels)}"
-        parts.append(f"{verdict}: {whom}")
+        listed = ", ".join(f'"{one}"' if "," in one else one for one in labels)
+        parts.append(f"{verdict}: {listed if named else f'{others} {len(labels)}'}")
     return "; ".join(parts)
 
 

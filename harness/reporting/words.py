@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from math import floor, log10
 from typing import Any
 
 import pandas as pd
@@ -171,9 +172,13 @@ def plain_rate(estimated: Estimate) -> str:
 
 def bounds(estimated: Estimate) -> str:
     """The ends of a rate's interval, in percent; empty without one."""
-    return (
-        f"[{100 * estimated.ends[0]:.1f}, {100 * estimated.ends[1]:.1f}]" if estimated.ends else ""
-    )
+    return f"[{end(estimated.ends[0])}, {end(estimated.ends[1])}]" if estimated.ends else ""
+
+
+def end(bound: float) -> str:
+    """An end of a rate's interval, in percent: never 50.0 where it leaves out one half."""
+    shown, away = f"{100 * bound:.1f}", abs(100 * bound - 50)
+    return f"{100 * bound:.{-floor(log10(away))}f}" if shown == "50.0" and away > 1e-9 else shown
 
 
 def mcnemar(row: Result) -> str:
@@ -293,7 +298,7 @@ def verdict_line(comparison: ComparisonTables, role: str) -> str:
         return f"{names[CANDIDATE]} and {names[role]} cannot be compared: {won.reason}."
     sure = won.reason
     if won.ends:
-        sure = f"95{SPACE}% interval {100 * won.ends[0]:.1f} to {percent(won.ends[1])}"
+        sure = f"95{SPACE}% interval {end(won.ends[0])} to {end(won.ends[1])}{SPACE}%"
     return (
         f"{names[CANDIDATE]} scores better than {names[role]} in {percent(won.value)} of "
         f"pairs on {label(metric)}, {TIES_COUNTED} ({sure}; "

@@ -16,6 +16,7 @@ from harness.core.errors import HarnessError
 from harness.core.registry import code_digest
 from harness.core.shards import Shard
 from harness.engine.resolve import source_of
+from harness.models.pipelines.loading_options import PLACEMENT
 from harness.runs.devices import default_workers, pick_device
 from harness.runs.plan import PlannedRun, registered_here, unscaled
 from harness.store.run import AS_SAMPLED, MODEL_AT, NO_GUIDANCE, Run
@@ -63,6 +64,8 @@ def open_run(job: PlannedRun, folder: str, settings: Settings) -> Run:
     source, made_with = source_of(job.spec.sampler), environment() | _read_from(job)
     if reason := unscaled(job):
         made_with[NO_GUIDANCE] = reason
+    placed = {name: job.model.params.get(name) for name in PLACEMENT}
+    made_with |= {f"model {name}": str(value) for name, value in placed.items() if value}
     if job.remark:
         made_with[AS_SAMPLED] = job.remark
     if source:

@@ -73,6 +73,9 @@ def generate(
             if (guide := job.spec.guide) not in makers:
                 makers[guide] = _Maker(job, settings, progress)
             maker = makers[guide]
+            read = getattr(maker.model, "record", None)
+            if read and first(f"pipeline of {run.path}"):
+                run.set_pipeline(read)
             if run.cost() is None and first(f"cost of {run.path}"):
                 run.set_cost(_measured(maker.models, job, shard))
             pictures = maker.shard(job.spec, shard, scales)
@@ -125,8 +128,10 @@ class _Pictures:
 def open_models(job: PlannedRun, device: str) -> Ensemble:
     """The job's loaded model, with its guide. Raises HarnessError if they do not fit together."""
     exact_float32(device)
-    model = job.entry.load(LoadRequest(job.model.params, device, job.spec.dtype))
-    guide = job.spec.guide and load(job.spec.guide, device=device, dtype=job.spec.dtype)
+    model = job.entry.load(LoadRequest(job.model.params, device, job.spec.dtype, job.spec.size))
+    guide = job.spec.guide and load(
+        job.spec.guide, device=device, dtype=job.spec.dtype, size=job.spec.size
+    )
     return Ensemble(model, guide or None, job.spec.dtype, job.spec.pixels)
 
 

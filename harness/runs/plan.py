@@ -26,6 +26,7 @@ from harness.engine.resolve import resolve
 from harness.models.base import DTYPES, MODELS, Ladders, ModelEntry
 from harness.models.class_labels import encode_classes
 from harness.models.load import find
+from harness.models.pipelines.loading_options import PLACEMENT
 from harness.samplers.base import SAMPLERS
 
 log = logging.getLogger(__name__)
@@ -98,6 +99,7 @@ class Planner:
         none. `guide` is a second model that guidance leads away from."""
         self.model = parse_call(model) if isinstance(model, str) else model
         self.entry = entry = find(self.model)
+        self.model = Call(self.model.name, {**entry.settings, **self.model.params})
         self.noise_key = noise_key or ("prompt" if entry.classes is None else "seed")
         if self.noise_key not in NOISE_KEYS:
             raise unknown("noise key", self.noise_key, NOISE_KEYS)
@@ -120,7 +122,8 @@ class Planner:
     @cached_property
     def ladders(self) -> Ladders:
         """Builds the model's ladders without weights."""
-        return self.entry.ladders(self.model.params)
+        ladders = self.entry.ladders(self.model.params)
+        return ladders.at(self.size) if hasattr(ladders, "at") else ladders
 
     def plan(
         self, sampler: str | Call | PlannedRun, defaults: Mapping[str, Any] | None = None
@@ -138,7 +141,7 @@ class Planner:
             own: dict[str, Any] = {"steps": self.entry.steps}
             if self.entry.guidance is not None:
                 own["guidance"] = self.entry.guidance
-            call = resolve(asked, own | dict(defaults or {}))
+            call = resolve(asked, own | dict(self.entry.defaults) | dict(defaults or {}))
             if str(call) not in self._planned:
                 self._planned[str(call)] = self._checked(call)
             self._planned[key] = self._planned[str(call)]
@@ -172,7 +175,7 @@ class Planner:
         elif guide is not None and self._guide_entry:
             others[guide] = self._guide_entry
         spec = RunSpec(
-            model=str(Call(entry.name, self.model.params)),
+            model=str(Call(entry.name, _of_identity(self.model.params))),
             sampler=call,
             size=self.size,
             dtype=self.dtype,
@@ -210,6 +213,11 @@ def plan(
         guide=guide,
     )
     return planner.plan(sampler, defaults)
+
+
+def _of_identity(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """A model's settings without those of where its parts lie, which change no picture."""
+    return {name: value for name, value in settings.items() if name not in PLACEMENT}
 
 
 def _ours(call: Call) -> bool:

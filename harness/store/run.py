@@ -129,6 +129,13 @@ class Run:
         """Write `cost.json`, see `cost`."""
         files.write_json(files.join(self.path, "cost.json"), cost)
 
+    def set_pipeline(self, read: dict[str, Any]) -> None:
+        """Write into `run.json` what was read of a pipeline that is not written out here, and how
+        its self-check came out; the first to be written stays."""
+        if "pipeline" not in self.record:
+            self.record["pipeline"] = read
+            files.write_json(files.join(self.path, "run.json"), self.record)
+
     def keep(self, name: str, text: str) -> None:
         """Keep a copy of a file that the run was made with."""
         files.write_text(files.join(self.path, name), text)

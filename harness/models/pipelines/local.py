@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +12,17 @@ from harness.core.errors import HarnessError
 from harness.fetch.hub_files import held_variant
 from harness.fetch.hub_files import revision as hub_revision
 from harness.models.base import Ladders, LoadRequest, Model, ModelEntry
+from harness.models.pipelines.capture.captured_entry import (
+    CapturedLadders,
+    captured_about,
+    load_captured,
+    network_of,
+)
 from harness.models.pipelines.configurations import read_json
 from harness.models.pipelines.distilled import distilled_guidance
-from harness.models.pipelines.families import family_of, load_pipeline, network_folder, parts_of
+from harness.models.pipelines.families import Family, load_pipeline, written_out
+from harness.models.pipelines.loading import UNUSED, network_folder
+from harness.models.pipelines.loading_options import LoadingOptions
 
 _BLOCKS, _BLOCK = 64, 1 << 16
 
@@ -21,13 +30,32 @@ _BLOCKS, _BLOCK = 64, 1 << 16
 def folder_entry(
     folder: Path,
     name: str,
+    overrides: Mapping[str, Any] | None = None,
     *,
     source: str = "a local folder",
     revision: Callable[[], str] | None = None,
     load: Callable[[LoadRequest], Model] | None = None,
 ) -> ModelEntry:
-    """The model entry of a pipeline folder; reads its small configuration files only."""
-    family = family_of(folder)
+    """The model entry of a pipeline folder; reads its small configuration files only.
+
+    `overrides` are the user's settings, which may change what a captured pipeline's defaults are.
+    """
+    family = written_out(folder)
+    _, settings = LoadingOptions.split(overrides or {})
+    about = _written_out_about(folder, family) if family else captured_about(folder, settings)
+    return ModelEntry(
+        name=name,
+        title=name,
+        source=source,
+        licence="see its model card",
+        revision=revision or (lambda: fingerprint(folder)),
+        ladders=lambda overrides: read_ladders(folder, overrides),
+        load=load or (lambda request: load_folder(request, folder, name, held_variant(folder))),
+        **about,
+    )
+
+
+def _written_out_about(folder: Path, family: Family) -> dict[str, Any]:
     network = read_json(folder / family.network / "config.json")
     vae = read_json(folder / "vae" / "config.json")
     # AutoencoderTiny configures its encoder and decoder apart
@@ -36,27 +64,47 @@ def folder_entry(
         raise HarnessError(f"{folder} does not say its size: no sample_size or block_out_channels")
     scale = 2 ** (len(blocks) - 1)
     side = network["sample_size"] * scale
-    return ModelEntry(
-        name=name,
-        title=name,
-        source=source,
-        licence="see its model card",
-        size=(side, side),
-        size_multiple=scale * network.get("patch_size", 1),
-        steps=50,
-        guidance=None,
-        batch_size=8,
-        gpu_dtype=family.gpu_dtype,
-        abilities=family.abilities(network),
-        revision=revision or (lambda: fingerprint(folder)),
-        ladders=lambda overrides: read_ladders(folder, overrides),
-        load=load or (lambda request: load_pipeline(request, folder, name, held_variant(folder))),
-    )
+    return {
+        "size": (side, side),
+        "size_multiple": scale * network.get("patch_size", 1),
+        "steps": 50,
+        "guidance": None,
+        "batch_size": 8,
+        "gpu_dtype": family.gpu_dtype,
+        "abilities": family.abilities(network),
+    }
+
+
+def load_folder(request: LoadRequest, folder: Path, name: str, variant: str | None = None) -> Model:
+    """The loaded model of a pipeline folder: of a class that is written out, or captured."""
+    options, rest = LoadingOptions.split(request.overrides)
+    options.check_device(request.device)
+    load = load_pipeline if written_out(folder) else load_captured
+    return load(replace(request, overrides=rest), folder, name, variant, options)
+
+
+def parts_of(folder: Path, overrides: Mapping[str, Any]) -> list[str]:
+    """The component folders to load: those of the pipeline's index, less what is replaced, left out
+    or unused here."""
+    _, overrides = LoadingOptions.split(overrides)
+    family = written_out(folder)
+    skipped = {*UNUSED, *(family.left_out(overrides) if family else ())}
+    part = family.network if family else network_of(folder)
+    if family.other_network(overrides) if family else overrides.get(part):
+        skipped.add(part)
+    return [
+        name
+        for name, value in read_json(folder / "model_index.json").items()
+        if isinstance(value, list) and value[0] and name not in skipped
+    ]
 
 
 def read_ladders(folder: Path, overrides: dict[str, Any]) -> Ladders:
     """The checkpoint's noise schedule, from its small files alone."""
-    family = family_of(folder)
+    _, overrides = LoadingOptions.split(overrides)
+    family = written_out(folder)
+    if family is None:
+        return CapturedLadders(folder, overrides)
     parts_of(folder, overrides)  # raises for invalid components before weights load
     if family.other_network(overrides) is None:
         distilled_guidance(read_json(folder / family.network / "config.json"), overrides)

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import torch
 
-from harness.core.errors import HarnessError, first_line
-from harness.core.libraries import align, quiet
+from harness.core.libraries import align
+from harness.models.pipelines.loading_options import load_lora
 
 _ADAPTER = "harness"
 
@@ -21,7 +20,7 @@ class LoraScales:
     """
 
     def __init__(self, pipeline: Any, network: Any, file: str, scales: Mapping[str, float]) -> None:
-        _load(pipeline, file)
+        load_lora(pipeline, network, file, _ADAPTER)
         align(network)
         touched = {
             key.split(".lora_")[0] for key, _ in network.named_parameters() if ".lora_" in key
@@ -46,21 +45,3 @@ class LoraScales:
             for layer, weight in self._weights.items():
                 weight.data = self._sets[name][layer]
             self._used = name
-
-
-def _load(pipeline: Any, file: str) -> None:
-    try:
-        import peft  # noqa: F401
-    except ImportError:
-        raise HarnessError("a LoRA needs peft: pip install 'sampler-harness[lora]'") from None
-    if not hasattr(pipeline, "load_lora_weights"):
-        raise HarnessError(f"{type(pipeline).__name__} takes no LoRA")
-    if not Path(file).is_file():
-        raise HarnessError(f"there is no LoRA file {file}")
-    if Path(file).suffix != ".safetensors":
-        raise HarnessError(f"{file}: a LoRA must be a .safetensors file")
-    try:
-        with quiet():
-            pipeline.load_lora_weights(file, adapter_name=_ADAPTER)
-    except (ValueError, RuntimeError, OSError) as error:
-        raise HarnessError(f"cannot load the LoRA {file}: {first_line(error)}") from None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, Protocol
+from typing import Any, Protocol
 
 import torch
 
@@ -43,7 +43,7 @@ class PipelineModel:
     A family gives `part`, the name of its network in the pipeline, `encode` and `evaluate`.
     """
 
-    part: ClassVar[str]
+    part: str
     classes: int | None = None
     distilled: float | None = None
     """The guidance scale that the network takes as an input, if it does: see distilled.py."""
@@ -54,11 +54,16 @@ class PipelineModel:
             schedule.ladder, schedule.time_of, schedule.sigma_of,
         )  # fmt: skip
         self.native, self.denoised = schedule.native, schedule.denoised
-        self.net, self.vae = getattr(pipeline, self.part).eval(), pipeline.vae.eval()
-        self.device, self.dtype = self.net.device, self.net.dtype
+        self.net: Any = getattr(pipeline, self.part).eval()
+        self.vae: Any = getattr(pipeline, "vae", None)
+        # where it computes: of an offloaded pipeline, the parameters are elsewhere
+        self.device = torch.device(pipeline._execution_device)
+        self.dtype = self.net.dtype
         double = schedule.double or self.dtype == torch.float64
         self.state_dtype = torch.float64 if double else torch.float32
-        self.scale = int(pipeline.vae_scale_factor)
+        if self.vae is not None:
+            self.vae.eval()
+        self.scale = int(getattr(pipeline, "vae_scale_factor", 1))
         self._lora: LoraScales | None = None
         self._variants_of: Mapping[str, Mapping[str, Any]] = {}
 

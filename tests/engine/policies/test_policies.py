@@ -30,7 +30,7 @@ from harness.samplers.base import SAMPLERS
         ("apg_eta=2", "apg_eta=2"),
         ("apg_threshold=0", "apg_threshold=0"),
         ("apg_momentum=-1", "apg_momentum=-1"),
-        ("apg_norm=3", "did you mean 'apg_"),
+        ("apg_thresh=3", "did you mean 'apg_"),
     ],
 )
 def test_policies_that_contradict_or_make_no_sense_are_refused(policies: str, words: str) -> None:

@@ -1,0 +1,1 @@
+"""Diffusers pipelines of classes that are not written out, learnt from their own first steps."""
