@@ -48,7 +48,7 @@ def test_a_scheduler_of_another_family_is_refused_and_nothing_is_advised(pipelin
 @pytest.mark.parametrize(
     ("name", "words"),
     [
-        ("model.diffusion_model.conv_in.bias", r"checkpoint in one file.*from_single_file\("),
+        ("model.diffusion_model.conv_in.bias", r"single-file checkpoint.*from_single_file\("),
         ("down_blocks.0.attentions.0.norm.bias", "weights of a diffusers network alone"),
         ("unet.down_blocks.0.lora_A.weight", "is a LoRA, not a model"),
         ("enc.weight", "weights without their network: it needs w.json beside it"),
