@@ -18,9 +18,10 @@ from harness.comparison.cost import run_cost
 from harness.comparison.guidance_scales import run_guidance
 from harness.core.errors import HarnessError
 from harness.metrics.base import PromptMetric
-from harness.store.comparison_tables import BEST_OF, Choice, Cost, MetricInfo, RunFacts
+from harness.store.comparison_tables import BEST_OF, MetricInfo
 from harness.store.results import Result
 from harness.store.run import Run
+from harness.store.run_facts import Choice, Cost, RunFacts
 from harness.store.votes import HUMAN
 
 LEAST = 2

@@ -25,13 +25,13 @@ from harness.store.comparison_tables import (
     ComparisonTables,
     MetricInfo,
     Primary,
-    RunFacts,
     RunScore,
 )
 from harness.store.curve_rule import GUIDANCE_CURVE
 from harness.store.equal_pictures import same_pictures
 from harness.store.results import Agreement, Mean, Result
 from harness.store.run import Run
+from harness.store.run_facts import RunFacts
 from harness.store.votes import HUMAN, Votes
 
 

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from harness.store.comparison_tables import Cost
 from harness.store.run import Run
+from harness.store.run_facts import Cost
 from harness.store.scores import Selection, select
 
 _FEW_SHARDS = 64  # of more, each is a unit of time as good as a batch

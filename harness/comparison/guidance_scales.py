@@ -11,8 +11,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from harness.core.nominal_scale import Evaluations, Profile, profile, run_scale
-from harness.store.comparison_tables import NominalScale
 from harness.store.run import NO_GUIDANCE, Run
+from harness.store.run_facts import NominalScale
 from harness.store.scores import Selection, select
 
 Floats = NDArray[np.float64]

@@ -14,7 +14,8 @@ from harness.core.errors import HarnessError
 from harness.core.outcome import outcome
 from harness.metrics.base import PromptMetric
 from harness.store.comparison_tables import MetricInfo
-from harness.store.results import PAIRS, typed
+from harness.store.result_columns import PAIRS
+from harness.store.results import typed
 from harness.store.run import Run
 from harness.store.scores import Selection, select
 from harness.store.votes import HUMAN

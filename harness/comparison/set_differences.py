@@ -8,8 +8,9 @@ from functools import partial
 import numpy as np
 
 from harness.metrics.set_statistics import bias_corrected, jackknife
-from harness.store.comparison_tables import CANDIDATE, RunFacts, RunScore
+from harness.store.comparison_tables import CANDIDATE, RunScore
 from harness.store.results import Direction, Estimate, SetResult
+from harness.store.run_facts import RunFacts
 
 
 def set_results(runs: Mapping[str, RunFacts], scores: Sequence[RunScore]) -> list[SetResult]:

@@ -12,8 +12,9 @@ import pandas as pd
 from harness.comparison import statistics, two_way
 from harness.comparison.statistics import Codes, Floats
 from harness.comparison.with_best import told_worse
-from harness.store.comparison_tables import MetricInfo, RunFacts
+from harness.store.comparison_tables import MetricInfo
 from harness.store.results import Estimate, Mean
+from harness.store.run_facts import RunFacts
 
 BEST, TIED = "best", "tied"
 

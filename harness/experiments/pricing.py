@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from harness.comparison.cost import recorded_cost
 from harness.experiments.matching import Price
 from harness.runs.plan import PlannedRun
-from harness.store.comparison_tables import Cost
 from harness.store.run import Run
+from harness.store.run_facts import Cost
 
 _BATCHES = 4
 """Seconds of fewer batches do not tell how noisy they are."""

@@ -29,16 +29,11 @@ from harness.experiments.trials import decided_against, equal_rows, noted, with_
 from harness.experiments.varying import as_text, expand, series_of
 from harness.metrics.base import METRICS, ItemMetric, Metric, SetMetric
 from harness.store import files
-from harness.store.comparison_tables import (
-    CANDIDATE,
-    ComparisonTables,
-    Primary,
-    RunFacts,
-    RunScore,
-)
+from harness.store.comparison_tables import CANDIDATE, ComparisonTables, Primary, RunScore
 from harness.store.curve_rule import GUIDANCE_CURVE
 from harness.store.results import Mean
 from harness.store.run import Run
+from harness.store.run_facts import RunFacts
 from harness.store.survey_table import (
     Point,
     PublishedNumber,

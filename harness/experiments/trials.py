@@ -1,4 +1,4 @@
-"""How many candidates a survey tried: the same pictures count once, and Holm's correction over all."""
+"""How many candidates a survey tried: equal pictures count once, and Holm corrects for all."""
 
 from __future__ import annotations
 

@@ -21,6 +21,7 @@ from harness.reporting.headline import headline
 from harness.reporting.latex import latex_tables
 from harness.reporting.page import Page, Section, Table, Verdict, Viewer
 from harness.reporting.people import agreement_lines, agreement_table
+from harness.reporting.remarks import remarks
 from harness.store import files
 from harness.store.comparison_tables import (
     BEST_OF,
@@ -76,8 +77,8 @@ def brief(comparison: ComparisonTables, out: str) -> Page:
 
 
 def _lines(comparison: ComparisonTables) -> list[str]:
-    remarks = [*words.remarks(comparison), category_words.population(comparison)]
-    return [*remarks, *rival_lines(comparison), *agreement_lines(comparison)]
+    own = [*remarks(comparison), category_words.population(comparison)]
+    return [*own, *rival_lines(comparison), *agreement_lines(comparison)]
 
 
 def _curve(comparison: ComparisonTables, out: str) -> tuple[ComparisonTables | None, bool]:

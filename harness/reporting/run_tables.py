@@ -8,7 +8,8 @@ from harness.reporting import words
 from harness.reporting.official import NOTE, official_count
 from harness.reporting.page import RowGroup, Table
 from harness.reporting.tables import role_name
-from harness.store.comparison_tables import ComparisonTables, Cost, RunFacts
+from harness.store.comparison_tables import ComparisonTables
+from harness.store.run_facts import Cost, RunFacts
 
 
 def costs(comparison: ComparisonTables) -> Table:

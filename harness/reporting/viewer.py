@@ -12,9 +12,10 @@ import pandas as pd
 from harness.core.outcome import LOSS, TIE, WIN, balance
 from harness.core.shards import item_id
 from harness.reporting import words
-from harness.store.comparison_tables import CANDIDATE, ComparisonTables, MetricInfo, RunFacts
+from harness.store.comparison_tables import CANDIDATE, ComparisonTables, MetricInfo
 from harness.store.image_files import read_image
 from harness.store.run import Run
+from harness.store.run_facts import RunFacts
 
 MOST = 60
 _WORDS = {WIN: "win", TIE: "tie", LOSS: "loss"}

@@ -20,8 +20,9 @@ from harness.comparison.statistics import sign_flip_p, winning_rate
 from harness.core.call import Call
 from harness.core.errors import HarnessError
 from harness.core.outcome import outcome
-from harness.store.comparison_tables import BEST_OF, Cost
+from harness.store.comparison_tables import BEST_OF
 from harness.store.run import Run
+from harness.store.run_facts import Cost
 from tests.comparison.synthetic_runs import Item, make_run
 
 GOOD = MetricInfo("good", "higher", "Goodness")

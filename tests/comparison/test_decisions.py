@@ -7,7 +7,7 @@ from statsmodels.stats.multitest import multipletests
 from harness.comparison import MetricInfo, Primary, compare, load_comparison
 from harness.comparison.decisions import holm, verdict
 from harness.core.errors import HarnessError
-from harness.reporting import words
+from harness.reporting import remarks, words
 from harness.store.results import Estimate
 from tests.comparison.synthetic_runs import Item, make_run
 
@@ -56,7 +56,7 @@ def test_only_the_declared_result_is_primary_and_the_rest_exploratory(tmp_path):
     assert primary["category"].isna().all()
     assert set(rates["role"]) == {"primary", "exploratory"}
     assert result.rate("own", "good").verdict == "equivalent"
-    assert "Declared as primary: cost" in " ".join(words.remarks(result))
+    assert "Declared as primary: cost" in " ".join(remarks.remarks(result))
     read = load_comparison(str(tmp_path / "a"))
     assert (read.primary, read.margin) == (Primary("cost", "own"), 0.1)
 
@@ -64,7 +64,7 @@ def test_only_the_declared_result_is_primary_and_the_rest_exploratory(tmp_path):
 def test_nothing_declared_is_said(tmp_path):
     result = contest(tmp_path)
     assert set(result.rates["role"]) == {"exploratory"}
-    assert "No primary result is declared" in words.remarks(result)[-1]
+    assert "No primary result is declared" in remarks.remarks(result)[-1]
     assert "80\u00a0% of cases" in words.verdict_line(result, "own")
 
 

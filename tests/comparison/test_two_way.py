@@ -9,7 +9,7 @@ from harness.comparison import MetricInfo, compare
 from harness.comparison.decisions import verdict
 from harness.comparison.statistics import mean, winning_rate
 from harness.comparison.two_way import seed_warning, shared_mean, shared_rate
-from harness.reporting import tables, words
+from harness.reporting import remarks, tables, words
 from tests.comparison.synthetic_runs import Item, make_run
 
 
@@ -118,7 +118,7 @@ def test_few_seeds_are_warned_of_in_table_and_report(tmp_path):
     assert row.p_method == row.winning_rate.reason
     assert "needs at least 5 seeds" in words.verdict_line(shared, "own")
     assert pd.isna(own.rate("own", "good").warning)
-    assert any("2 seeds" in line for line in words.remarks(shared))
+    assert any("2 seeds" in line for line in remarks.remarks(shared))
     assert "share their noise" in tables.effects(shared).groups[0].rows[0][1]
 
 

@@ -8,7 +8,7 @@ import pytest
 
 import harness
 from harness.comparison.decisions import holm
-from harness.reporting import words
+from harness.reporting import remarks
 from harness.store.equal_pictures import same_pictures
 from harness.store.survey_table import load_survey
 
@@ -72,6 +72,6 @@ def test_two_runs_of_one_picture_are_said_to_be_one_sampler(tmp_path: Path, prom
         harness.evaluate(run, ["contrast"])
     twins = harness.compare(a, b, metrics=["contrast"], out=str(tmp_path / "one")).tables
     assert twins.equal == [b.spec.run_id]
-    assert any("made the very same pictures, all 8" in line for line in words.remarks(twins))
+    assert any("made the very same pictures, all 8" in line for line in remarks.remarks(twins))
     others = harness.compare(a, c, metrics=["contrast"], out=str(tmp_path / "two")).tables
     assert others.equal == []

@@ -14,7 +14,7 @@ from harness.experiments.fair_baselines import MATCHED, Fairness, fair_baselines
 from harness.experiments.pricing import FairPair, priced
 from harness.experiments.scoring import item_infos
 from harness.metrics.base import make_metrics
-from harness.reporting import run_tables, words
+from harness.reporting import remarks, run_tables, words
 from harness.runs.folder import Settings
 from harness.runs.plan import plan
 from harness.store.run import Run
@@ -78,9 +78,9 @@ def test_a_report_says_that_a_dry_run_was_otherwise(tmp_path: Path) -> None:
     for run in pair.runs:
         evaluate(run, [metric.call for metric in metrics])
     found = compare(pair.runs[0], {"own": pair.runs[1]}, item_infos(metrics), str(tmp_path / "out"))
-    remarks = "\n".join(words.remarks(found))
-    assert "4 times in its dry run: costs are those recorded" in remarks
-    assert "ddim" not in remarks
+    said = "\n".join(remarks.remarks(found))
+    assert "4 times in its dry run: costs are those recorded" in said
+    assert "ddim" not in said
     cost = found.candidate.cost
     cells = run_tables.costs(found).groups[0].rows
     assert f"({cost.nfe_least} to {cost.nfe_most}, n {len(PROMPTS)})" in cells[0][2]

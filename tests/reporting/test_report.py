@@ -25,7 +25,8 @@ from harness.reporting.best_guidance import best_by_metric
 from harness.reporting.curve import against_best
 from harness.reporting.headline import headline
 from harness.reporting.markdown import escape
-from harness.store.comparison_tables import NominalScale, Primary
+from harness.store.comparison_tables import Primary
+from harness.store.run_facts import NominalScale
 from tests.comparison.synthetic_runs import Item, make_run
 from tests.conftest import harness
 from tests.reporting.examples import ATTACK, COST, FD, GOOD, LONG, fair_comparison, items

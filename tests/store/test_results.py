@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from harness.comparison import MetricInfo, RunScore, compare, load_comparison
-from harness.store.results import RATES, Estimate, Result, WinningRate, flat, read_rows, typed
+from harness.store.result_columns import RATES
+from harness.store.results import Estimate, Result, WinningRate, flat, read_rows, typed
 from tests.comparison.synthetic_runs import Item, make_run
 
 GOOD = MetricInfo("good", "higher", "Goodness")
