@@ -99,7 +99,10 @@ def read_noise(path: str) -> tuple[torch.Tensor, torch.Tensor | None]:
     """`noise` [N, C, H, W] unit normal and `draws` [K, N, C, H, W] (or None) of an .npz file."""
     if not Path(path).is_file():
         raise HarnessError(f"there is no noise file {path}")
-    arrays = load_arrays(path, ("noise", "draws"))
+    try:
+        arrays = load_arrays(path, ("noise", "draws"))
+    except HarnessError as error:
+        raise HarnessError(f"cannot read {path} as .npz of noise: {error}") from None
     if "noise" not in arrays:
         raise HarnessError(f"{path} holds no array 'noise' [N,C,H,W]; it holds draws")
     noise, draws = arrays["noise"], arrays.get("draws")
