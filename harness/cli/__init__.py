@@ -79,6 +79,12 @@ def main() -> None:
     except HarnessError as error:
         print(f"harness: {error}", file=sys.stderr)
         sys.exit(1 if isinstance(error, NothingMade) else 2)
+    except OSError as error:
+        if error.errno is None or isinstance(error, BrokenPipeError):
+            raise
+        where = f"{error.filename}: " if error.filename else ""
+        print(f"harness: {where}{error.strerror or error}", file=sys.stderr)
+        sys.exit(2)
     except Exception as error:
         if type(error).__name__ != "OutOfMemoryError":  # torch's, which is not imported here
             raise

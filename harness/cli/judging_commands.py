@@ -41,7 +41,9 @@ def show_tables(found: Answer[Any]) -> None:
 def evaluate(
     run: Annotated[
         list[str],
-        typer.Argument(help="Run folders, or images of anybody: a folder, a .zip or .parquet."),
+        typer.Argument(
+            help="Run folders, or images of anybody: a folder, .zip, .tar, .npz or .parquet."
+        ),
     ],
     metrics: Metrics,
     prompts: options.ImagePrompts = None,

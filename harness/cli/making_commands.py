@@ -111,7 +111,7 @@ def sample(
 )
 @skin("import_images", say=say)
 def import_(
-    source: Annotated[str, typer.Argument(help="Images: a folder, a .zip or .parquet.")],
+    source: Annotated[str, typer.Argument(help="Images: a folder, .zip, .tar, .npz or .parquet.")],
     manifest: Annotated[
         str | None,
         typer.Option(help="Table with the columns file,prompt and, if known, seed, nfe, category."),

@@ -24,7 +24,9 @@ def _group() -> None:
     "then [bold]harness evaluate RUN --metrics 'fid(reference=coco)'[/bold]"
 )
 def build(
-    data: Annotated[str, typer.Argument(help="Images: folder, .zip, .parquet or folder of it.")],
+    data: Annotated[
+        str, typer.Argument(help="Images: folder, .zip, .tar, .npz, .parquet or folder of it.")
+    ],
     name: Annotated[str, typer.Option(help="What to call it: fid(reference=NAME).")],
     metrics: Annotated[
         str, typer.Option(help="Comma-separated: the metrics it is for, as fid,fd-dinov2,kid.")

@@ -89,8 +89,9 @@ def _pairs(comparison: ComparisonTables, row: Result) -> pd.DataFrame:
 
 def _hash(pairs: pd.DataFrame) -> str:
     """A hash of pairs and their outcomes, in whatever order."""
-    cells = pairs["comparison"] + "/" + pairs["item_id"] + "=" + pairs["outcome"].astype(str)
-    return hashlib.sha256("\n".join(sorted(cells)).encode()).hexdigest()[:16]
+    columns = [pairs[name] for name in ("comparison", "item_id", "b_seed", "outcome")]
+    cells = sorted(map(str, zip(*(column.astype(object) for column in columns), strict=True)))
+    return hashlib.sha256("\n".join(cells).encode()).hexdigest()[:16]
 
 
 def _look(

@@ -23,6 +23,9 @@ _LIBRARIES = ("diffusers",)
 
 _CLOSERS = {"(": ")", "[": "]", "{": "}"}
 
+_DEEPEST = 50
+"""Brackets within brackets."""
+
 
 @dataclass(frozen=True)
 class Call:
@@ -83,6 +86,10 @@ def _split(body: str, whole: str) -> list[str]:
             quote = char
         elif char in _CLOSERS:
             stack.append(_CLOSERS[char])
+            if len(stack) > _DEEPEST:
+                raise HarnessError(
+                    f"more than {_DEEPEST} brackets in brackets in {whole[:60]!r}..."
+                )
         elif stack and char == stack[-1]:
             stack.pop()
         elif char in ")]}":
@@ -104,7 +111,7 @@ def _value(text: str, whole: str) -> Any:
     if text[0] in "'\"":
         try:
             return ast.literal_eval(text)
-        except (SyntaxError, ValueError):
+        except (SyntaxError, ValueError, MemoryError, RecursionError):
             raise HarnessError(f"cannot read the text {text} in {whole!r}") from None
     if text.lower() in _BARE:
         return _BARE[text.lower()]
@@ -113,8 +120,10 @@ def _value(text: str, whole: str) -> Any:
             value = number(text)
         except ValueError:
             continue
+        if isinstance(value, int) and abs(value) >= 1 << 63:
+            raise HarnessError(f"{text[:30]} is too large a number in {whole[:60]!r}")
         if not math.isfinite(value):
-            raise HarnessError(f"{text} is not a finite number in {whole!r}")
+            raise HarnessError(f"{text[:30]} is not a finite number in {whole[:60]!r}")
         return value
     return text
 
@@ -125,8 +134,14 @@ def show_value(value: Any) -> str:
         return "[" + ", ".join(show_value(item) for item in value) + "]"
     if isinstance(value, bool) or value is None:
         return str(value).lower()
-    if isinstance(value, str) and not (
-        re.fullmatch(r"[\w./:@-]+", value) and _value(value, value) == value
-    ):
+    if isinstance(value, str) and not _bare(value):
         return json.dumps(value, ensure_ascii=False)
     return str(value)
+
+
+def _bare(text: str) -> bool:
+    """Whether a text reads as itself without quotes."""
+    try:
+        return bool(re.fullmatch(r"[\w./:@-]+", text)) and _value(text, text) == text
+    except HarnessError:  # inf, nan and numbers of many digits are no texts without quotes
+        return False

@@ -10,6 +10,9 @@ from typing import Any
 
 from harness.core.errors import HarnessError
 
+_MOST_SEEDS = 10_000_000
+_DIGITS = 100  # of a seed as it is written, zeros before it included
+
 
 def parse_seeds(text: str) -> list[int]:
     """Seeds from `0-3`, `7` or `0,2,5-8`: increasing, without repeats, each in [0, 2**32)."""
@@ -18,14 +21,20 @@ def parse_seeds(text: str) -> list[int]:
         match = re.fullmatch(r"\s*(\d+)\s*(?:-\s*(\d+)\s*)?", piece)
         if not match:
             raise HarnessError(f"cannot read seeds {text!r}: expected for example 0-3 or 0,2,5-8")
+        if max(len(match[1]), len(match[2] or "")) > _DIGITS:
+            raise HarnessError(f"seeds {piece.strip()[:40]!r} are above {2**32 - 1}")
         first, last = int(match[1]), int(match[2] or match[1])
+        if max(first, last) >= 2**32:
+            raise HarnessError(f"seed {max(first, last)} is above {2**32 - 1}")
         if last < first:
             raise HarnessError(f"seeds {piece.strip()!r} run backwards: write {last}-{first}")
+        if len(seeds) + last - first >= _MOST_SEEDS:
+            raise HarnessError(
+                f"seeds {text[:40]!r} are more than {_MOST_SEEDS:,}: a run has fewer"
+            )
         seeds.extend(range(first, last + 1))
     if len(set(seeds)) != len(seeds):
         raise HarnessError(f"seeds {text!r} name a seed twice")
-    if max(seeds) >= 2**32:
-        raise HarnessError(f"seed {max(seeds)} is above {2**32 - 1}")
     return sorted(seeds)
 
 

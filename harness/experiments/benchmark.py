@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -23,6 +25,8 @@ PUBLIC_DEFAULT = "drawbench"
 """The benchmark of models without a benchmark of their name."""
 
 M = TypeVar("M", bound=BaseModel)
+
+_MOST_BYTES, _DEEPEST, _MOST_ALIASES = 1 << 18, 30, 16
 
 
 class PublishedNumbers(BaseModel):
@@ -103,6 +107,16 @@ def _candidate(given: Any) -> Any:
     return {"sampler": given} if isinstance(given, str) else given
 
 
+def _plain_name(name: str) -> str:
+    """A benchmark's name, which is that of its folder of results."""
+    if not re.fullmatch(r"\w[^/\\:\x00-\x1f]{0,99}", name):
+        raise ValueError(
+            f"{name[:60]!r} is no name: it begins with a letter or digit, holds no / \\ or :, and "
+            "has at most 100 characters. The folder of the results is --results"
+        )
+    return name
+
+
 class Benchmark(BaseModel):
     """A benchmark, of one `candidate` or of several `candidates` with one table for all.
 
@@ -129,7 +143,7 @@ class Benchmark(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    name: str
+    name: Annotated[str, AfterValidator(_plain_name)]
     title: str
     description: str = ""
     model: str
@@ -197,6 +211,8 @@ def load(name: str, tiny: bool = False) -> Benchmark:
             raise unknown("benchmark", name, names())
         path = data_path("benchmarks") / f"{name}.yaml"
     data = _read(path)
+    if not isinstance(data.get("tiny") or {}, dict):
+        raise HarnessError(f"benchmark {path}: tiny must hold keys and values, such as 'limit: 4'")
     for key in [*data, *(data.get("tiny") or {})]:
         if key not in Benchmark.model_fields:
             raise unknown("key", str(key), Benchmark.model_fields, where=f"benchmark {path}")
@@ -221,16 +237,39 @@ def load_published(name: str) -> PublishedNumbers:
 def _read(path: Path) -> dict[str, Any]:
     import yaml
 
+    if path.exists() and not path.is_file():
+        raise HarnessError(f"{path} is no file: expected a benchmark's YAML")
     try:
-        data = yaml.safe_load(path.read_text())
+        if path.stat().st_size > _MOST_BYTES:
+            raise HarnessError(f"{path} has more than {_MOST_BYTES:,} bytes: it is no benchmark")
+        text = path.read_text(encoding="utf-8")
+        _check_tokens(yaml.scan(text), path)
+        data = yaml.safe_load(text)
     except FileNotFoundError:
         raise HarnessError(f"there is no benchmark file {path}") from None
-    except (yaml.YAMLError, OSError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, OSError, ValueError) as error:  # ValueError: bad dates, long numbers
         line = " ".join(str(error).split())
         raise HarnessError(f"cannot read {path}: {line}") from None
     if not isinstance(data, dict):
         raise HarnessError(f"{path} must hold keys and values, such as 'model: shapes'")
     return data
+
+
+def _check_tokens(tokens: Iterable[Any], path: Path) -> None:
+    """Raise HarnessError for YAML nested too deeply, or whose aliases may stand for any amount."""
+    import yaml
+
+    depth = aliases = 0
+    flow = yaml.FlowSequenceStartToken, yaml.FlowMappingStartToken
+    block = yaml.BlockSequenceStartToken, yaml.BlockMappingStartToken
+    ends = yaml.FlowSequenceEndToken, yaml.FlowMappingEndToken, yaml.BlockEndToken
+    for token in tokens:
+        depth += isinstance(token, (*flow, *block)) - isinstance(token, ends)
+        aliases += isinstance(token, yaml.AliasToken)
+        if depth > _DEEPEST:
+            raise HarnessError(f"{path}: more than {_DEEPEST} levels of keys and lists")
+        if aliases > _MOST_ALIASES:
+            raise HarnessError(f"{path}: more than {_MOST_ALIASES} aliases (*NAME): write them out")
 
 
 def _checked(kind: type[M], data: Any, where: str) -> M:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import product
+from math import prod
 from typing import Any
 
 from harness.core.call import Call, parse_call, split_list
@@ -12,6 +13,9 @@ from harness.core.errors import HarnessError
 
 Vary = Mapping[str, Sequence[Any]]
 """Values by parameter; `interval[0]` is the first entry of a parameter that is a list."""
+
+MOST_POINTS = 10_000
+"""Combinations of the values of one sampler."""
 
 _ENTRY = re.compile(r"(\w+)\[(\d+)\]")
 
@@ -45,8 +49,13 @@ def expand(call: Call, vary: Vary) -> list[tuple[dict[str, Any], Call]]:
     """Every combination of the values, the last parameter's fastest, with the call it makes.
 
     Values of entries, `interval[0]`, go into the list that the call has; without one, all entries
-    must be varied.
+    must be varied. Raises HarnessError for more than MOST_POINTS combinations.
     """
+    if (count := prod(len(values) for values in vary.values())) > MOST_POINTS:
+        raise HarnessError(
+            f"vary makes {count:,} combinations of {call.name}, at most {MOST_POINTS:,} are run: "
+            "name fewer values"
+        )
     points = [dict(zip(vary, values, strict=True)) for values in product(*vary.values())]
     return [(point, Call(call.name, _set(call, point))) for point in points]
 

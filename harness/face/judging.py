@@ -55,9 +55,9 @@ def evaluate(
 ) -> pd.DataFrame:
     """Score the images of runs, as far as scores are missing; one row a run and metric.
 
-    `run` is a run, its folder, or images made elsewhere (a folder, a .zip or .parquet), or several
-    of these; images that are no run are scored where they are, as `import_images` describes them,
-    and their scores lie in `out` or below `results`. Columns: `run`, `metric`, `direction`,
+    `run` is a run, its folder, or images made elsewhere (folder, .zip, .tar, .npz, .parquet), or
+    several of these; images that are no run are scored where they are, as `import_images` describes
+    them, and their scores lie in `out` or below `results`. Columns: `run`, `metric`, `direction`,
     `value` with its 95 % interval `low`, `high`, `n` images, and `reason` where there is none;
     `run.scores()` has a row an image. `seed_ranges`, as "0-49;50-99;100-149", also reports set
     metrics over each range. On other ranks than the first the table is empty.

@@ -257,9 +257,10 @@ def import_images(
 ) -> Run:
     """Make a run of images made elsewhere, which stay where they are; repeat it after changes.
 
-    `source` is a folder, a .zip or .parquet. `manifest` is a table with the columns `file,prompt`
-    and, if known, `seed`, `nfe`, `category`; `prompts` the prompt set that its prompts are of, or,
-    without a manifest, such a table, a prompt set or a file of prompts in the images' order.
+    `source` is a folder, .zip, .tar, .npz or .parquet. `manifest` is a table with the columns
+    `file,prompt` and, if known, `seed`, `nfe`, `category`, whose files are matched by the end of
+    their path; `prompts` the prompt set that its prompts are of, or, without a manifest, such a
+    table, a prompt set or a file of prompts in the images' order.
     `paired` declares that the images start from the same noise as the other runs' at the same
     prompt and seed; otherwise they are compared with all images of their prompt.
     """

@@ -93,6 +93,16 @@ _FULL = ("*.safetensors", "*.safetensors.index.json")
 _NOT_FULL = ["*fp16*", "*non_ema*"]
 
 
+def held_variant(folder: Path) -> str | None:
+    """The variant of a local pipeline's, or network's, weights: "fp16" where a part has these
+    alone, as `save_pretrained(variant="fp16")` leaves it; else None."""
+    for place in [folder, *(inner for inner in folder.iterdir() if inner.is_dir())]:
+        halves = {path.name for path in place.glob(_FP16[0])}
+        if halves and not {path.name for path in place.glob(_FULL[0])} - halves:
+            return "fp16"
+    return None
+
+
 def _fetch_tensors(repo: str, root: Path, folders: Sequence[str], half: bool) -> str | None:
     """Download the weights in folders (`unet/`) below `root`; returns "fp16" if some are that."""
 

@@ -7,7 +7,6 @@ import logging
 import mmap
 import re
 import shlex
-import zipfile
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -26,6 +25,7 @@ from harness.fetch.pickles.machine import Budget, Machine, Refused
 from harness.metrics.base import USUAL, SetMetric
 from harness.metrics.encoders import Encoder
 from harness.metrics.set_statistics import Moments, Reference
+from harness.store.image_arrays import load_arrays
 
 log = logging.getLogger(__name__)
 
@@ -37,6 +37,7 @@ _CLEAN_FID = {
     "legacy_pytorch": "inception-pytorch",
 }
 _STEPS = 10_000
+_ARRAYS = ("mu", "sigma", "n", "features", "feats")
 
 
 class ReferenceMetric(SetMetric):
@@ -219,16 +220,15 @@ def _read(path: Path, convention: str | None, changed: int, size: int) -> Refere
 
 
 def _read_npz(path: Path, convention: str | None) -> Reference:
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            # guided-diffusion's also hold gigabytes of images
-            held = {name: file[name] for name in file.files if not name.startswith("arr_")}
-    except (OSError, ValueError, zipfile.BadZipFile, EOFError) as error:
+    try:  # guided-diffusion's also hold gigabytes of images
+        held = load_arrays(str(path), _ARRAYS, numbers=True)
+    except HarnessError as error:
         raise HarnessError(f"{path} is no .npz of statistics: {error}") from None
-    mu, sigma, n = (held.pop(name, None) for name in ("mu", "sigma", "n"))
+    mu, sigma = held.pop("mu", None), held.pop("sigma", None)
+    n = _count(path, held.pop("n", None))
     features = held.pop("features", held.pop("feats", None))
     if mu is None and sigma is None and features is not None and features.ndim == 2:
-        moments = Moments.of(features)
+        moments = Moments.of(_numbers(path, features))
         mu, sigma, n = moments.mean, moments.covariance, moments.n
     if mu is None or sigma is None:
         missing = ", ".join(
@@ -238,7 +238,21 @@ def _read_npz(path: Path, convention: str | None) -> Reference:
     meta = {name: str(value) for name, value in held.items() if value.ndim == 0}
     if named := _clean_fid_encoder(path.name):
         meta.setdefault("encoder", named)
-    return _reference(path, mu, sigma, None if n is None else int(n), meta, features)
+    return _reference(path, mu, sigma, n, meta, features)
+
+
+def _count(path: Path, n: NDArray[Any] | None) -> int | None:
+    if n is None:
+        return None
+    if n.size != 1 or n.dtype.kind not in "iuf" or not np.isfinite(n).all():
+        raise HarnessError(f"{path} is no reference: its n is no number of images")
+    return int(n.item())
+
+
+def _numbers(path: Path, array: NDArray[Any]) -> NDArray[Any]:
+    if array.dtype.kind not in "iuf":
+        raise HarnessError(f"{path} is no reference: it holds {array.dtype}, not numbers")
+    return array
 
 
 def _clean_fid_encoder(name: str) -> str | None:
@@ -286,11 +300,11 @@ def _reference(
     meta: dict[str, str],
     features: NDArray[Any] | None,
 ) -> Reference:
-    mu, sigma = np.asarray(mu, np.float64), np.asarray(sigma, np.float64)
+    mu, sigma = (np.asarray(_numbers(path, a), np.float64) for a in (mu, sigma))
     if mu.ndim != 1 or sigma.shape != (len(mu), len(mu)):
         raise HarnessError(f"{path}: sigma is {sigma.shape}, but mu has {mu.size} features")
     if not (np.isfinite(mu).all() and np.isfinite(sigma).all()):
         raise HarnessError(f"{path} holds numbers that are not finite")
-    if features is not None and (features.ndim != 2 or features.shape[1] != len(mu)):
+    if features is not None and _numbers(path, features).shape[1:] != mu.shape:
         raise HarnessError(f"{path}: features are {features.shape}, but mu has {len(mu)}")
     return Reference(mu, sigma, n, meta, features)

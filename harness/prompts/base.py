@@ -18,10 +18,11 @@ from harness.core.errors import HarnessError, unknown
 from harness.core.registry import Registry
 from harness.core.shards import Prompt
 from harness.fetch.download import Obtained, PublicFile, read_url
-from harness.prompts.columns import build_prompts
+from harness.prompts.columns import build_prompts, columns_read
 from harness.prompts.items import read_items, with_items
-from harness.prompts.merging import merged
-from harness.prompts.readers import READERS, read_rows, reader_of, suffix_of
+from harness.prompts.merging import differing_notes, merged
+from harness.prompts.readers import READERS, Rows, read_rows, reader_of, suffix_of
+from harness.prompts.settings import warn_settings, warn_unread
 from harness.prompts.split import in_split
 
 log = logging.getLogger(__name__)
@@ -236,13 +237,26 @@ def _from_file(call: Call, column: str | None, folder: str | None) -> PromptSet:
         raise HarnessError(f"a prompts folder is for registered prompt sets; {path} is a file")
     rows = reader(read_url(path) if is_url else _read_path(path), name)
     stem = PurePosixPath(name).stem
-    notes = suffix_of(name) in (".json", ".jsonl")
+    notes = suffix_of(name) in (".json", ".jsonl", ".jsonlines", ".ndjson")
     built = build_prompts(rows, name=path, stem=stem, column=column, notes=True)
+    _warn_of_columns(rows, path, column, () if notes else differing_notes(built), notes)
     prompts = merged(built, path, notes=notes)
     beside = Path(path).expanduser().with_name(f"{stem}_item.json")
     if not is_url and beside.is_file():
         prompts = with_items(prompts, read_items(beside.read_bytes(), str(beside)), str(beside))
     return PromptSet(stem, prompts, path, rows=tuple(prompt.text for prompt in built))
+
+
+def _warn_of_columns(
+    rows: Rows, path: str, column: str | None, told: Iterable[str], notes: bool
+) -> None:
+    """Name the columns that say how a row's picture is made, and those that nothing reads, but for
+    those that are `told` of elsewhere."""
+    columns = list(dict.fromkeys(key for row in rows for key in row))
+    read = warn_settings(path, columns)
+    if columns and not notes:
+        used = [name for name in columns_read(columns, path, column) if name is not None]
+        warn_unread(path, columns, {*read, *told, *used})
 
 
 def _read_path(path: str) -> bytes:

@@ -32,9 +32,7 @@ def build_prompts(
     columns = list(dict.fromkeys(key for row in rows for key in row))
     if not columns:
         return ()
-    text_column = _prompt_column(columns, name, column)
-    id_column = _first(columns, ID_COLUMNS, text_column)
-    category_column = _first(columns, CATEGORY_COLUMNS, text_column)
+    text_column, id_column, category_column = columns_read(columns, name, column)
     used = {text_column, id_column, category_column}
     prompts = []
     for at, row in enumerate(rows):
@@ -55,6 +53,14 @@ def build_prompts(
     if len(prompts) < len(rows):
         log.info("%s: %d rows without a prompt left out", name, len(rows) - len(prompts))
     return tuple(prompts)
+
+
+def columns_read(
+    columns: list[str], name: str, column: str | None
+) -> tuple[str, str | None, str | None]:
+    """The columns of prompt, id and category; errors as of `build_prompts`."""
+    text = _prompt_column(columns, name, column)
+    return text, _first(columns, ID_COLUMNS, text), _first(columns, CATEGORY_COLUMNS, text)
 
 
 def _prompt_column(columns: list[str], name: str, column: str | None) -> str:

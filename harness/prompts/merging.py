@@ -32,13 +32,21 @@ def merged(prompts: Iterable[Prompt], name: str, *, notes: bool = True) -> tuple
     for prompt in prompts:
         rows.setdefault(prompt.text, []).append(prompt)
     repeated = [same for same in rows.values() if len(same) > 1]
-    differ = list(dict.fromkeys(key for same in repeated for key in _differing(same)))
+    differ = differing_notes(prompts)
     if notes:
         _check(repeated, name)
     if repeated:
         log.warning("%s", _message(name, len(prompts), len(rows), repeated, differ, notes))
     distinct = (_one(same) for same in rows.values())
     return tuple(prompt if notes else replace(prompt, notes={}) for prompt in distinct)
+
+
+def differing_notes(prompts: Iterable[Prompt]) -> list[str]:
+    """The notes that are not the same in all rows of some text, in order: `merged` names them."""
+    rows: dict[str, list[Prompt]] = {}
+    for prompt in prompts:
+        rows.setdefault(prompt.text, []).append(prompt)
+    return list(dict.fromkeys(key for same in rows.values() for key in _differing(same)))
 
 
 def _one(rows: Sequence[Prompt]) -> Prompt:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import PurePosixPath
@@ -59,7 +60,34 @@ def _text_lines(data: bytes, name: str) -> Rows:
 
 
 def _delimited(data: bytes, name: str, delimiter: str) -> Rows:
-    text = io.StringIO(decode(data, name), newline="")
+    """Rows of a table with its quoting; or, where that fails, without any."""
+    text = decode(data, name)
+    try:
+        return _quoted(text, name, delimiter)
+    except HarnessError:
+        if (plain := _unquoted(text, name, delimiter)) is None:
+            raise
+        return plain
+
+
+_WHOLE = re.compile(r'"([^"]|"")*"')
+
+
+def _unquoted(text: str, name: str, delimiter: str) -> Rows | None:
+    """Rows of a table whose quotes are part of its texts; None where that is not plain: a field is
+    quoted as a whole, or a line has more or fewer fields than the first."""
+    lines = [line for line in io.StringIO(text, newline=None).read().split("\n") if line]
+    fields = [line.split(delimiter) for line in lines]
+    if len({len(row) for row in fields}) > 1 or len(fields[0]) < 2:
+        return None
+    if any(_WHOLE.fullmatch(field.strip()) for row in fields for field in row):
+        return None
+    header = _header(fields[0], name)
+    return [dict(zip(header, row, strict=True)) for row in fields[1:]]
+
+
+def _quoted(content: str, name: str, delimiter: str) -> Rows:
+    text = io.StringIO(content, newline="")
     reader = csv.reader(text, delimiter=delimiter, strict=True)
     rows: Rows = []
     header: list[str] = []
@@ -102,11 +130,25 @@ def _json(data: bytes, name: str) -> Rows:
     if not text.strip():
         return []
     content = parse_json(text, name)
+    if isinstance(content, dict) and (rows := _by_key(content)):
+        return rows
     if not isinstance(content, list):
         raise HarnessError(
-            f"{name} holds {_kind(content)}: expected a list of texts or of objects with a prompt"
+            f"{name} holds {_kind(content)}: expected a list of texts or of objects with a prompt, "
+            "or an object with one for each id"
         )
     return [_row(value, f"{name}, entry {at}") for at, value in enumerate(content, start=1)]
+
+
+def _by_key(content: dict[str, Any]) -> Rows:
+    """Rows of an object that has a text, or an object, for each id; none of any other."""
+    if not content or {"prompt", "prompts", "caption", "text"} & content.keys():
+        return []  # one prompt's own object, or lists
+    if all(isinstance(value, str) for value in content.values()):
+        return [{"id": key, "prompt": value} for key, value in content.items()]
+    if all(isinstance(value, dict) for value in content.values()):
+        return [{"id": key, **value} for key, value in content.items()]
+    return []
 
 
 def _jsonl(data: bytes, name: str) -> Rows:
@@ -127,6 +169,8 @@ def parse_json(text: str, where: str) -> Any:
         raise HarnessError(f"{where}: not JSON: {error.msg}{place}") from None
     except RecursionError:
         raise HarnessError(f"{where}: JSON nested too deeply") from None
+    except ValueError as error:  # a number of thousands of digits
+        raise HarnessError(f"{where}: not JSON that can be read: {error}") from None
 
 
 def _row(value: Any, where: str) -> dict[str, Any]:
@@ -147,8 +191,8 @@ def _parquet(data: bytes, name: str) -> Rows:
 
     try:
         frame = pd.read_parquet(io.BytesIO(data))
-    except (ValueError, OSError) as error:
-        reason = str(error).splitlines()[0]
+    except Exception as error:  # pyarrow's and pandas's own errors have no common base
+        reason = (str(error) or type(error).__name__).splitlines()[0]
         raise HarnessError(f"{name} is not a readable Parquet file: {reason}") from None
     frame = frame.astype(object).where(frame.notna(), None)
     return [{str(key): value for key, value in row.items()} for row in frame.to_dict("records")]
@@ -158,7 +202,10 @@ READERS: dict[str, Callable[[bytes, str], Rows]] = {
     ".txt": _text_lines,
     ".csv": partial(_delimited, delimiter=","),
     ".tsv": partial(_delimited, delimiter="\t"),
+    ".tab": partial(_delimited, delimiter="\t"),
     ".json": _json,
     ".jsonl": _jsonl,
+    ".jsonlines": _jsonl,
+    ".ndjson": _jsonl,
     ".parquet": _parquet,
 }

@@ -80,7 +80,9 @@ def _absolute(path: str) -> str:
 
 
 def _spec(source: str, name: str | None) -> RunSpec:
-    name = name or re.sub(r"\.(zip|parquet)$", "", PurePosixPath(source).name, flags=re.IGNORECASE)
+    name = name or re.sub(
+        r"\.(zip|parquet|tar|npz|npy)$", "", PurePosixPath(source).name, flags=re.IGNORECASE
+    )
     name = re.sub(r"[^\w.-]+", "-", name).strip(".-") or "images"
     return RunSpec("imported", Call(name, {"source": source}), None, "unknown", "unknown")
 

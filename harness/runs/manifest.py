@@ -17,13 +17,16 @@ from harness.core.errors import HarnessError, unknown
 from harness.core.shards import Prompt
 from harness.prompts.base import load_prompts
 from harness.prompts.columns import CATEGORY_COLUMNS, PROMPT_COLUMNS, label_of, text_of
-from harness.prompts.readers import READERS, read_rows, suffix_of
+from harness.prompts.readers import READERS, decode, read_rows, suffix_of
+from harness.prompts.settings import warn_unread
+from harness.runs.file_names import FILE_COLUMNS, FileNames, file_column, id_column
+from harness.runs.prompt_names import named_prompts
 from harness.store import files
 from harness.store.image_files import Entry, Images
 from harness.store.rows import ImportedItem
 
-FILE_COLUMNS = ("file", "file_name", "filename", "image", "path")
 COST_COLUMNS = ("nfe", "cost")
+_IDS = ("prompt_id",)
 
 log = logging.getLogger(__name__)
 
@@ -57,7 +60,7 @@ def describe(images: Images, declared: Declared) -> Iterator[ImportedItem]:
     images of a prompt. Without any, an image is its own prompt, whose text is empty.
     """
     prompts, manifest = declared.prompts, declared.manifest
-    if prompts is not None and manifest is None and _is_manifest(prompts, images):
+    if prompts is not None and manifest is None and _names_files(prompts, images):
         prompts, manifest = None, prompts
     rows = _table(images, manifest)
     if rows is not None and (manifest or _prompt_column(rows, None) or declared.column):
@@ -69,34 +72,12 @@ def describe(images: Images, declared: Declared) -> Iterator[ImportedItem]:
     return (ImportedItem(Prompt(entry.name, ""), 0, entry) for entry in images.entries)
 
 
-def _is_manifest(path: str, images: Images) -> bool:
-    """Whether a file of prompts names the images."""
+def _names_files(path: str, images: Images) -> bool:
+    """Whether a file of prompts names files: then it is matched by them, never by its order."""
     if suffix_of(path) not in READERS or not os.path.isfile(path):
         return False
     rows = read_rows(files.read_bytes(path), path)
-    column = _column(rows, FILE_COLUMNS)
-    names = _Names(images)
-    return column is not None and any(names.find(row.get(column)) for row in rows)
-
-
-class _Names:
-    """Looks images up by the name in a table: their path in the collection, or the file's alone."""
-
-    def __init__(self, images: Images) -> None:
-        self._by_name = {entry.name: entry for entry in images.entries}
-        bases = Counter(PurePosixPath(entry.name).name for entry in images.entries)
-        self._by_base = {
-            base: entry
-            for entry in images.entries
-            if bases[base := PurePosixPath(entry.name).name] == 1
-        }
-
-    def find(self, text: Any) -> Entry | None:
-        if not isinstance(text, str):
-            return None
-        name = text.replace("\\", "/").removeprefix("./")
-        base = PurePosixPath(name).name
-        return self._by_name.get(name) or self._by_base.get(base if base == name else "")
+    return file_column(rows) is not None or id_column(rows, images.entries) is not None
 
 
 def _table(images: Images, manifest: str | None) -> list[dict[str, Any]] | None:
@@ -105,19 +86,27 @@ def _table(images: Images, manifest: str | None) -> list[dict[str, Any]] | None:
         rows = read_rows(files.read_bytes(_existing(manifest)), manifest)
         if not rows:
             raise HarnessError(f"{manifest} has no rows: expected one for each image")
-        column = _column(rows, FILE_COLUMNS)
+        column = file_column(rows) or id_column(rows, images.entries)
         if column is None:
             listed = ", ".join(dict.fromkeys(key for row in rows for key in row)) or "none"
             raise HarnessError(
                 f"{manifest} does not say which image is whose: expected a column "
-                f"{' or '.join(FILE_COLUMNS)}, found {listed}"
+                f"{' or '.join(FILE_COLUMNS[:5])}, found {listed}"
             )
-        return [{**row, "file": row.get(column)} for row in rows]
+        return [_with_file(row, column) for row in rows]
     sidecars = [row for name, data in images.sidecars() for row in _beside(images, name, data)]
     if sidecars:
         return sidecars
+    if captions := dict(images.captions()):
+        return _captioned(images, captions)
     columns = [{**entry.columns, "file": entry.name} for entry in images.entries]
     return columns if any(entry.columns for entry in images.entries) else None
+
+
+def _with_file(row: dict[str, Any], column: str) -> dict[str, Any]:
+    """A row whose file's name stands under "file"; a column of ids stays under its own, too."""
+    kept = row if column.strip().lower() in _IDS else {k: v for k, v in row.items() if k != column}
+    return {**kept, "file": row.get(column)}
 
 
 def _existing(path: str) -> str:
@@ -129,15 +118,39 @@ def _existing(path: str) -> str:
 def _beside(images: Images, name: str, data: bytes) -> Iterator[dict[str, Any]]:
     """Rows of one of SIDECARS, whose file names are relative to its own folder."""
     folder = PurePosixPath(name).parent
-    for row in read_rows(data, f"{images.path}: {name}"):
+    rows = read_rows(data, f"{images.path}: {name}")
+    if len(rows) == 1 and file_column(rows) is None:  # of a folder of one prompt's images
+        inside = "" if str(folder) == "." else f"{folder}/"
+        here = [entry.name for entry in images.entries if entry.name.startswith(inside)]
+        yield from ({**rows[0], "file": name} for name in here)
+        return
+    for row in rows:
         if "file_name" not in row:
             raise HarnessError(f"{images.path}: {name} has no column file_name")
         yield {**row, "file": str(folder / str(row["file_name"]))}
 
 
+def _captioned(images: Images, captions: Mapping[str, bytes]) -> list[dict[str, Any]]:
+    """A row for each image, with the text that lies beside it."""
+    texts = {
+        str(PurePosixPath(name).with_suffix("")): decode(data, f"{images.path}: {name}").strip()
+        for name, data in captions.items()
+    }
+    rows = []
+    for entry in images.entries:
+        stem = str(PurePosixPath(entry.name).with_suffix(""))
+        if stem not in texts:
+            raise HarnessError(
+                f"{images.path}: {entry.name} has no {PurePosixPath(stem).name}.txt beside it, as "
+                "other images have: write it, or give a table with the columns file,prompt,seed"
+            )
+        rows.append({"file": entry.name, "prompt": texts[stem]})
+    return rows
+
+
 def _column(rows: Sequence[Mapping[str, Any]], names: Sequence[str]) -> str | None:
     """The first of the usual names that the rows have as a column, in any case."""
-    held = {key.strip().lower(): key for row in rows[:1] for key in row}
+    held = {key.strip().lower(): key for row in reversed(rows) for key in row}
     return next((held[name] for name in names if name in held), None)
 
 
@@ -171,13 +184,14 @@ def _from_table(
             f"{listed}. Name it with --column"
         )
     columns = {
-        "id": _column(rows, ("prompt_id",)),
+        "id": _column(rows, _IDS),
         "category": _column(rows, CATEGORY_COLUMNS),
         "seed": _column(rows, ("seed",)),
         "nfe": _column(rows, COST_COLUMNS),
     }
     read = ["file", text_column, *(name for name in columns.values() if name)]
-    names, counts = _Names(images), Counter[str]()
+    warn_unread(where, (key for row in rows for key in row), read)
+    names, counts = FileNames(images.entries), Counter[str]()
     items: list[ImportedItem] = []
     absent: list[str] = []
     for at, row in _once(rows, read, where):
@@ -189,7 +203,7 @@ def _from_table(
         counted = text if by_text else key
         seed = counts[counted] if seed is None else seed
         counts[counted] += 1
-        if (entry := names.find(row["file"])) is None:
+        if (entry := _named(names, row["file"], place)) is None:
             absent.append(f"{row['file']}")
         items.append(
             ImportedItem(
@@ -199,7 +213,7 @@ def _from_table(
                 _whole(row.get(columns["nfe"] or ""), f"{place}: the cost"),
             )
         )
-    ordered = _ordered(images, items, where)
+    ordered = _ordered(images, items, where, absent)
     if absent:
         log.warning(
             "%d of %d images that %s names are not in %s, and count as failed: %s",
@@ -225,6 +239,13 @@ def _once(
     return [*distinct.values()]
 
 
+def _named(names: FileNames, given: Any, place: str) -> Entry | None:
+    try:
+        return names.find(given)
+    except HarnessError as error:
+        raise HarnessError(f"{place}: {error}") from None
+
+
 def _first(names: Sequence[str], most: int = 5) -> str:
     return ", ".join(map(repr, names[:most])) + (", ..." if len(names) > most else "")
 
@@ -242,7 +263,9 @@ def _whole(value: Any, what: str) -> int | None:
     return int(str(value)) if str(value).strip().isdigit() else int(number)
 
 
-def _ordered(images: Images, items: list[ImportedItem], where: str) -> list[ImportedItem]:
+def _ordered(
+    images: Images, items: list[ImportedItem], where: str, absent: Sequence[str]
+) -> list[ImportedItem]:
     """The items in the images' order, then those without an image; warns of images left out."""
     by_name: dict[str, ImportedItem] = {}
     for item in items:
@@ -251,8 +274,9 @@ def _ordered(images: Images, items: list[ImportedItem], where: str) -> list[Impo
     left = [entry.name for entry in images.entries if entry.name not in by_name]
     if not by_name:
         raise HarnessError(
-            f"{where} names none of the images of {images.path} ({left[0]!r}, ...): "
-            "file names are relative to it"
+            f"{where} names none of the images of {images.path}: there is no {absent[0]!r}, there "
+            f"is {left[0]!r}. Files are matched by the end of their path. If its rows are in the "
+            "images' order, leave the column of files out"
         )
     if left:
         log.warning(
@@ -306,6 +330,8 @@ def _in_order(images: Images, spec: str, declared: Declared) -> list[ImportedIte
     """One prompt of a set, or row of its table, for each image, by the number in its name."""
     call = parse_call(spec) if not os.path.isfile(spec) else Call(spec)
     prompts = load_prompts(spec, column=declared.column)
+    if named := named_prompts(images.entries, prompts.prompts, call.name):
+        return _counted(images, named)
     by_text = {prompt.text: prompt for prompt in prompts.prompts}
     rows = [text for text in prompts.rows if text in by_text]
     texts = [*by_text] if len(images) == len(by_text) else rows
@@ -321,11 +347,18 @@ def _in_order(images: Images, spec: str, declared: Declared) -> list[ImportedIte
             "a table with the columns file,prompt,seed instead"
         )
     ordered = sorted(images.entries, key=lambda entry: _as_counted(entry.name))
+    both = zip(ordered, texts, strict=True)
+    return _counted(images, {entry.name: by_text[text] for entry, text in both})
+
+
+def _counted(images: Images, prompts: Mapping[str, Prompt]) -> list[ImportedItem]:
+    """The images with their prompts; seeds count the images of a text, as people count."""
     counts = Counter[str]()
     items: dict[str, ImportedItem] = {}
-    for entry, text in zip(ordered, texts, strict=True):
-        items[entry.name] = ImportedItem(by_text[text], counts[text], entry)
-        counts[text] += 1
+    for entry in sorted(images.entries, key=lambda entry: _as_counted(entry.name)):
+        prompt = prompts[entry.name]
+        items[entry.name] = ImportedItem(prompt, counts[prompt.text], entry)
+        counts[prompt.text] += 1
     return [items[entry.name] for entry in images.entries]
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +19,7 @@ from harness.models.base import Model, ModelEntry
 from harness.runs.folder import Settings
 from harness.runs.make import open_models
 from harness.runs.plan import PlannedRun
+from harness.store.image_arrays import load_arrays
 
 
 @dataclass(frozen=True)
@@ -97,17 +97,14 @@ def check_outputs(folder: str | None, latents: str | None) -> None:
 
 def read_noise(path: str) -> tuple[torch.Tensor, torch.Tensor | None]:
     """`noise` [N, C, H, W] unit normal and `draws` [K, N, C, H, W] (or None) of an .npz file."""
+    if not Path(path).is_file():
+        raise HarnessError(f"there is no noise file {path}")
     try:
-        with np.load(path, allow_pickle=False) as data:
-            arrays = {name: data[name] for name in data.files}
-    except FileNotFoundError:
-        raise HarnessError(f"there is no noise file {path}") from None
-    except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
-        raise HarnessError(f"cannot read {path} as .npz: {error}") from None
+        arrays = load_arrays(path, ("noise", "draws"))
+    except HarnessError as error:
+        raise HarnessError(f"cannot read {path} as .npz of noise: {error}") from None
     if "noise" not in arrays:
-        raise HarnessError(
-            f"{path} holds no array 'noise' [N,C,H,W]; it holds {', '.join(arrays) or 'nothing'}"
-        )
+        raise HarnessError(f"{path} holds no array 'noise' [N,C,H,W]; it holds draws")
     noise, draws = arrays["noise"], arrays.get("draws")
     for name, array, axes in (("noise", noise, 4), ("draws", draws, 5)):
         if array is not None and (array.ndim != axes or array.dtype.kind != "f"):

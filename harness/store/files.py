@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import glob as globbing
-import inspect
 import json
 import os
 import re
@@ -20,6 +19,7 @@ import pyarrow as pa
 
 from harness.core.errors import HarnessError
 from harness.store import leftovers, sealing
+from harness.store.uploads import upload, upload_new
 
 T = TypeVar("T")
 
@@ -66,6 +66,10 @@ def same_place(path: str, other: str) -> bool:
     return os.path.realpath(path) == os.path.realpath(other)
 
 
+class Unreachable(HarnessError, OSError):
+    """Raised where a store behind a URL does not answer, or refuses."""
+
+
 def _remote(path: str) -> tuple[Any, str]:
     import fsspec
 
@@ -77,7 +81,15 @@ def _remote(path: str) -> tuple[Any, str]:
 
 def _on(path: str, local: Callable[[str], T], remote: Callable[[Any, str], T]) -> T:
     """A function of a local path, or the same of an fsspec file system and a path in it."""
-    return remote(*_remote(path)) if _is_url(path) else local(path)
+    if not _is_url(path):
+        return local(path)
+    fs, inner = _remote(path)
+    try:
+        return remote(fs, inner)
+    except (OSError, HarnessError):
+        raise
+    except Exception as error:  # each store's client has its own errors: no network, no rights
+        raise Unreachable(f"cannot reach {path}: {error or type(error).__name__}") from None
 
 
 def exists(path: str) -> bool:
@@ -217,9 +229,7 @@ def write_bytes(path: str, data: bytes, keeper: Keeper | None = None) -> None:
     if keeper:
         keeper.check()
     if _is_url(path):
-        fs, inner = _remote(path)
-        fs.makedirs(os.path.dirname(inner), exist_ok=True)
-        fs.pipe_file(inner, data)  # object stores publish a key only when its upload is complete
+        _on(path, _not_local, partial(upload, data=data))
         return
     temporary = _temporary(path, data, keeper)
     try:
@@ -235,20 +245,17 @@ def write_bytes(path: str, data: bytes, keeper: Keeper | None = None) -> None:
         raise
 
 
+def _not_local(path: str) -> bool:
+    raise AssertionError(path)
+
+
 def write_new(path: str, data: bytes) -> bool:
     """`write_bytes` of a file that must not be there yet; False, and nothing done, if it is.
 
     Of several processes that try at once, one writes it, as far as its store knows how.
     """
     if _is_url(path):
-        fs, inner = _remote(path)
-        fs.makedirs(os.path.dirname(inner), exist_ok=True)
-        only_new = "mode" in inspect.signature(fs.pipe_file).parameters
-        try:
-            fs.pipe_file(inner, data, **({"mode": "create"} if only_new else {}))
-        except FileExistsError:
-            return False
-        return True
+        return _on(path, _not_local, partial(upload_new, data=data))
     temporary = _temporary(path, data)
     try:
         os.link(temporary, path)
@@ -278,6 +285,9 @@ def _temporary(path: str, data: bytes, keeper: Keeper | None = None) -> str:
             file.flush()
             os.fsync(file.fileno())
         os.chmod(temporary, 0o644)
+    except OSError as error:
+        Path(temporary).unlink(missing_ok=True)
+        raise HarnessError(f"cannot write {path}: {error.strerror or error}") from None
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise
@@ -315,7 +325,7 @@ def read_json(path: str) -> Any:
     """The content of a JSON file; raises HarnessError for one that is damaged."""
     try:
         return json.loads(read_bytes(path))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise HarnessError(f"{path} is damaged: {error}") from None
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import struct
 import zipfile
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
@@ -19,6 +20,7 @@ from numpy.typing import NDArray
 
 from harness.core.errors import HarnessError
 from harness.store import files
+from harness.store.boundary import not_regular
 from harness.store.pictures import MOST_BYTES, Broken, Unread, decode
 
 
@@ -70,6 +72,10 @@ class Images(ABC):
         """Name and bytes of the tables beside the images (SIDECARS), in any folder of it."""
         yield from ()
 
+    def captions(self) -> Iterator[tuple[str, bytes]]:
+        """Name and bytes of the texts that lie beside images under the same name (`3.txt`)."""
+        yield from ()
+
 
 def read_image(url: str) -> bytes | Broken:
     """The bytes of a file that `Entry.url` names, or why they cannot be had."""
@@ -77,11 +83,13 @@ def read_image(url: str) -> bytes | Broken:
         if url.startswith("zip://"):
             member, _, archive = url.removeprefix("zip://").partition("::")
             return read_member(open_zip(archive, files.stamp(archive)), member)
+        if reason := None if "://" in url else not_regular(url):
+            return Broken(f"not read: {reason}")
         if files.size(url) > MOST_BYTES:
             return Broken(f"too large: its file is longer than {MOST_BYTES:,} bytes")
         return files.read_bytes(url)
-    except OSError as error:
-        return Unread(f"cannot read {url}: {error.strerror or error}")
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the name
+        return Unread(f"cannot read {url}: {getattr(error, 'strerror', None) or error}")
 
 
 def current_stamp(url: str) -> str | None:
@@ -100,7 +108,7 @@ def open_zip(path: str, stamp: str) -> zipfile.ZipFile:
     """The opened zip; its table of contents is read once for each state of the file."""
     try:
         return zipfile.ZipFile(files.open_binary(path))
-    except (zipfile.BadZipFile, NotImplementedError, OSError) as error:
+    except (zipfile.BadZipFile, NotImplementedError, OSError, ValueError, struct.error) as error:
         raise HarnessError(f"{path} does not open as a zip: {error}") from None
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any
@@ -11,10 +13,13 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from harness.core.errors import HarnessError, unknown
+from harness.core.errors import HarnessError, first_line, unknown
 from harness.store import files
+from harness.store.boundary import Boundary
 from harness.store.image_files import Entry, Images, read_image
 from harness.store.pictures import MOST_BYTES, Broken
+
+log = logging.getLogger(__name__)
 
 _IMAGE_COLUMNS = ("image", "img", "png", "jpg", "picture")
 _ROWS = 32  # of a Parquet file, held in memory at once
@@ -46,7 +51,7 @@ class _Table:
     rows: int
 
     def read(self, start: int, stop: int) -> Iterator[bytes | Broken]:
-        with _parquet(self.path) as file:
+        with _parquet(self.path) as file, _damage(self.path):
             first, groups = 0, []
             for group in range(file.num_row_groups):
                 count = file.metadata.row_group(group).num_rows
@@ -72,21 +77,33 @@ class _Table:
         return Broken("too large") if len(value) > MOST_BYTES else value
 
     def _beside(self, path: str) -> bytes | Broken:
-        """The file that a row names: in the table's folder, a local path, or in a local zip."""
-        _, _, place = path.rpartition("::")
-        if "://" in place or ("://" in path and not path.startswith("zip://")):
+        """The file that a row names, or a file in a zip: below the table's folder, nowhere else."""
+        member, inside, place = path.rpartition("::")
+        if "://" in place or (inside and not member.startswith("zip://")):
             return Broken(f"its file is not read from elsewhere: {path}")
-        if "::" in path or os.path.isabs(path) or "://" in self.path:
-            return read_image(path)
-        return read_image(files.join(os.path.dirname(os.path.abspath(self.path)), path))
+        if "://" in self.path:
+            if inside or os.path.isabs(place) or ".." in PurePosixPath(place).parts:
+                return Broken(f"its file is not read from elsewhere: {path}")
+            return read_image(files.join(files.parent(self.path), place))
+        folder = os.path.dirname(os.path.abspath(self.path))
+        whole = os.path.join(folder, place)
+        if reason := Boundary(folder).problem(whole):
+            return Broken(f"its file {place} is not read: {reason}")
+        return read_image(f"{member}::{whole}" if inside else whole)
 
 
 def _parquet(path: str) -> pq.ParquetFile:
-    try:
+    with _damage(path):
         return pq.ParquetFile(files.open_binary(path))
-    except (pa.ArrowInvalid, OSError) as error:
-        reason = str(error).splitlines()[0]
-        raise HarnessError(f"{path} is not a readable Parquet file: {reason}") from None
+
+
+@contextmanager
+def _damage(path: str) -> Iterator[None]:
+    """Errors of reading a Parquet file as a HarnessError that names it."""
+    try:
+        yield
+    except (pa.ArrowException, OSError, ValueError, KeyError, OverflowError) as error:
+        raise HarnessError(f"{path} is not a readable Parquet file: {first_line(error)}") from None
 
 
 def open_tables(path: str, paths: Sequence[str], column: str | None) -> Images:
@@ -101,10 +118,13 @@ def open_tables(path: str, paths: Sequence[str], column: str | None) -> Images:
     tables: list[_Table] = []
     entries: list[Entry] = []
     for one in paths:
-        with _parquet(one) as file:
+        with _parquet(one) as file, _damage(one):
             schema = file.schema_arrow
             image = _image_column(schema, one, column)
             others = [f.name for f in schema if f.name != image and _plain(f.type)]
+            unread = [f.name for f in schema if f.name not in (image, *others)]
+            if unread and one == paths[0]:
+                log.warning("%s: columns of types that are not read: %s", one, ", ".join(unread))
             rows = file.read(columns=others).to_pylist() if others else []
             names = _paths(file, schema, image)
             count = file.metadata.num_rows
@@ -123,9 +143,13 @@ def open_tables(path: str, paths: Sequence[str], column: str | None) -> Images:
 
 
 def _plain(kind: pa.DataType) -> bool:
-    """Whether a column holds text or numbers."""
+    """Whether a column holds text or numbers, as they are or as categories."""
+    if pa.types.is_dictionary(kind):
+        return _plain(kind.value_type)
     return (
         pa.types.is_string(kind)
+        or pa.types.is_string_view(kind)
+        or pa.types.is_boolean(kind)
         or pa.types.is_large_string(kind)
         or pa.types.is_integer(kind)
         or pa.types.is_floating(kind)

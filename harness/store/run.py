@@ -52,10 +52,11 @@ class Run:
         if not files.exists(where):
             check_free(path)
             raise HarnessError(f"{path} holds no run: there is no run.json in it")
+        record = files.read_json(where)
         try:
-            return cls(path, files.read_json(where))
-        except (KeyError, TypeError) as error:
-            raise HarnessError(f"{where} is damaged: it does not say its {error}") from None
+            return cls(path, record)
+        except (KeyError, TypeError, AttributeError, ValueError) as error:
+            raise HarnessError(f"{where} is damaged: no record of a run ({error!r})") from None
 
     @classmethod
     def find(cls, path: str, run_id: str) -> Run | None:

@@ -313,7 +313,7 @@ def test_doctor_says_why_a_file_cannot_be_run(
     assert harness("doctor", str(path)) == 0
     printed = capsys.readouterr().out
     assert "network net: class unknown" in printed
-    assert "holds tensors without the class of their network" in printed
+    assert "holds weights without their network" in printed
     assert "beside it step: 9" in printed
     snapshot = published.snapshot("edm", "x")
     snapshot["ema"].name = "StyleGAN"

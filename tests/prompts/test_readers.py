@@ -99,7 +99,7 @@ def test_parquet_missing_values_are_none():
         ("a.csv", b"prompt,n\na,1\na cat, a dog,2\n", "line 3: 3 fields, but .* 2 columns"),
         ("a.csv", b"prompt,n\na\n", "line 2: 1 fields"),
         ("a.csv", b'prompt\n"never closed\n', "line 2: .*end of data"),
-        ("a.tsv", b'prompt\tn\n"G" painted\t1\n', "line 2: .*expected after"),
+        ("a.tsv", b'prompt\tn\n"G" painted\t1\n"a"\t2\n', "line 2: .*expected after"),
         ("a.csv", b"prompt,prompt\na,b\n", "'prompt' twice"),
         ("a.txt", "caf\u00e9".encode("latin-1"), "not UTF-8 .*0xe9 on line 1.*Save it as UTF-8"),
         ("a.txt", b"fine\nnot \xff\n", "0xff on line 2"),

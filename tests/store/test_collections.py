@@ -101,6 +101,20 @@ def test_a_changed_image_has_another_stamp(tmp_path: Path) -> None:
     assert [current_stamp(str(e.url)) for e in new.entries] == [e.stamp for e in new.entries]
 
 
+def test_categories_are_read_and_columns_of_other_types_are_named(tmp_path, caplog):
+    table = pa.table(
+        {
+            "image": [{"bytes": picture(1), "path": None}],
+            "prompt": pa.array(["a ring"]).dictionary_encode(),
+            "boxes": [[1, 2]],
+        }
+    )
+    pq.write_table(table, tmp_path / "t.parquet")
+    (entry,) = open_images(str(tmp_path / "t.parquet")).entries
+    assert entry.columns == {"prompt": "a ring"}
+    assert "columns of types that are not read: boxes" in caplog.text
+
+
 def test_links_in_a_circle_are_entered_once(tmp_path: Path) -> None:
     path = folder(tmp_path, {"a/1.png": picture(1)})
     os.symlink(tmp_path, tmp_path / "a" / "up")

@@ -308,7 +308,8 @@ def test_a_comparison_is_the_same_bytes_with_and_without(tmp_path: Path, opened:
         one.update_index()
     opened.clear()
     compare(run, {"own": own}, [GOOD], str(tmp_path / "fast"))
-    assert opened == []
+    # Seconds of batches, which only a run of few shards needs, are not in the index.
+    assert [path for path in opened if "/timing/" not in path] == []
     tables = sorted((tmp_path / "plain/compare").glob("*.parquet"))
     assert len(tables) == 4
     for table in tables:

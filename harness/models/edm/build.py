@@ -23,6 +23,17 @@ CLASSES: dict[str, Callable[..., EdmNetwork]] = {
 }
 """Networks by the published class name."""
 
+_MOST = {
+    "num_blocks": 64,
+    "channel_mult": 16,
+    "attn_resolutions": 64,
+    "model_channels": 1 << 16,
+    "img_resolution": 1 << 16,
+    "img_channels": 1 << 16,
+    "label_dim": 1 << 24,
+}
+"""The largest counts, or lengths of lists, that a description may ask for."""
+
 
 def build(class_name: str, init_kwargs: Mapping[str, Any]) -> EdmNetwork:
     """The untrained network that a checkpoint's class name and arguments describe.
@@ -45,10 +56,26 @@ def build(class_name: str, init_kwargs: Mapping[str, Any]) -> EdmNetwork:
     for name in init_kwargs:
         if name not in known:
             raise unknown("argument", name, known, where=class_name)
+    _check_sizes(class_name, init_kwargs)
     try:
         return make(**init_kwargs)
-    except (TypeError, ValueError, ArithmeticError, RuntimeError) as error:
+    except (
+        TypeError, ValueError, ArithmeticError, RuntimeError, LookupError, AttributeError,
+        AssertionError, MemoryError,
+    ) as error:  # fmt: skip
         raise HarnessError(f"cannot build {class_name} from its arguments: {error}") from None
+
+
+def _check_sizes(class_name: str, init_kwargs: Mapping[str, Any]) -> None:
+    """Raise HarnessError for more blocks, levels or channels than any network has."""
+    for name, most in _MOST.items():
+        value = init_kwargs.get(name, 0)
+        size = len(value) if isinstance(value, Sequence) else value
+        if isinstance(size, int) and size > most:
+            raise HarnessError(
+                f"cannot build {class_name} from its arguments: {name} is {str(size)[:20]}, at "
+                f"most {most:,} are built"
+            )
 
 
 def load_weights(net: nn.Module, state: Mapping[str, torch.Tensor], source: str) -> nn.Module:

@@ -81,10 +81,14 @@ def _check(path: Path, network: _Summary) -> None:
     """Raise HarnessError unless the network can be built and its tensors fit."""
     if network.chosen:
         file_entry(path)
-    if network.class_name is None:
+    name, kwargs = network.class_name, network.init_kwargs
+    if network.chosen and name is None:  # described beside it, as file_entry found
+        about = read_description(path)
+        name, kwargs = about["class_name"], about["init_kwargs"]
+    if name is None:
         raise HarnessError("its class is not known")
     with torch.device("meta"):
-        net = build(network.class_name, network.init_kwargs)
+        net = build(name, kwargs)
     check_weights(net, {name: shape for name, (shape, _) in network.tensors.items()}, str(path))
 
 

@@ -19,6 +19,7 @@ from harness.models.edm.build import build, load_weights
 from harness.models.edm.checkpoints import read_checkpoint
 from harness.models.edm.edm_model import EdmLevels, EdmModel
 from harness.models.edm.edm_network import EdmNetwork
+from harness.models.edm.foreign_weights import foreign_weights
 from harness.models.edm.latent_model import LatentModel
 from harness.models.edm.latents import find_vae
 from harness.models.edm.pfgmpp import PfgmLevels, PfgmModel
@@ -75,12 +76,19 @@ def safetensors_entry(path: Path, name: str | None = None) -> ModelEntry:
 
 
 def checkpoint_entry(path: Path) -> ModelEntry:
-    """The model entry of a published `.pkl` or `.pt`: its network `ema`, or the only one."""
+    """The model entry of a published `.pkl` or `.pt`: its network `ema`, or the only one.
+
+    Weights alone, a state_dict, are described by `PATH.json` beside them.
+    """
     network = read_checkpoint(path).network()
+    class_name, init_kwargs = network.class_name, network.init_kwargs
+    if class_name is None:
+        about = read_description(path)
+        class_name, init_kwargs = about["class_name"], about["init_kwargs"]
     stored = NetworkFile(
         source=str(path),
-        class_name=network.known_class(str(path)),
-        init_kwargs=network.init_kwargs,
+        class_name=class_name,
+        init_kwargs=init_kwargs,
         weights=network.state_dict,
         revision=lambda: files_fingerprint({"weights": path}),
     )
@@ -170,10 +178,13 @@ def read_description(path: Path) -> dict[str, Any]:
     try:
         about = json.loads(description.read_text())
     except FileNotFoundError:
+        known = foreign_weights(path) if path.suffix == ".safetensors" and path.is_file() else None
         raise HarnessError(
-            f"{path} needs {description.name} beside it, which holds {wanted}"
+            known
+            or f"{path} holds weights without their network: it needs {description.name} "
+            f"beside it, which holds {wanted}"
         ) from None
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, RecursionError) as error:
         raise HarnessError(f"cannot read {description}: {error}") from None
     if (
         not isinstance(about, dict)

@@ -22,7 +22,7 @@ def read_json(path: Path) -> dict[str, Any]:
         return dict(json.loads(path.read_text()))
     except FileNotFoundError:
         raise HarnessError(f"{path.parent} is not a diffusers pipeline: no {path.name}") from None
-    except (ValueError, OSError) as error:
+    except (ValueError, TypeError, OSError, RecursionError) as error:
         raise HarnessError(f"cannot read {path}: {error}") from None
 
 

@@ -11,7 +11,7 @@ import torch
 
 from harness.core.errors import HarnessError, first_line
 from harness.core.libraries import align, quiet
-from harness.fetch.hub_files import fetch_network, is_hub_id
+from harness.fetch.hub_files import fetch_network, held_variant, is_hub_id
 from harness.models.base import LoadRequest
 from harness.models.pipelines.configurations import read_json
 from harness.models.pipelines.loading_options import LoadingOptions
@@ -87,7 +87,7 @@ def network_folder(source: str, part: str, half: bool = False) -> tuple[Path, st
         return fetch_network(source, part, half)
     inner = path / part if (path / part).is_dir() else path
     read_json(inner / "config.json")
-    return inner, None
+    return inner, held_variant(inner)
 
 
 def other_network(source: str, base: Path, part: str, dtype: str) -> Any:

@@ -9,6 +9,7 @@ from typing import Any
 
 from harness.core.errors import HarnessError
 from harness.fetch.fingerprints import files_fingerprint
+from harness.fetch.hub_files import held_variant
 from harness.fetch.hub_files import revision as hub_revision
 from harness.models.base import Ladders, LoadRequest, Model, ModelEntry
 from harness.models.pipelines.capture.captured_entry import (
@@ -47,7 +48,7 @@ def folder_entry(
         licence="see its model card",
         revision=revision or (lambda: fingerprint(folder)),
         ladders=lambda overrides: read_ladders(folder, overrides),
-        load=load or (lambda request: load_folder(request, folder, name)),
+        load=load or (lambda request: load_folder(request, folder, name, held_variant(folder))),
         **about,
     )
 

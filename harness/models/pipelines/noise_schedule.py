@@ -56,13 +56,20 @@ class SchedulerSettings(CheckpointSettings):
 
     @classmethod
     def read(cls, config: Mapping[str, Any], overrides: Mapping[str, Any]) -> Self:
+        if "sigma_data" in config or "sigma_max" in config:  # as Playground v2.5
+            raise HarnessError(
+                f"the checkpoint's scheduler, {config.get('_class_name')}, is of the continuous "
+                "family of sigma: pipelines of this class are run on a discrete noise schedule, "
+                "and on another one its pictures would be wrong. This checkpoint cannot be run"
+            )
         settings = super().read(config, overrides)
         if settings.trained_betas is None:
             for key in ("beta_start", "beta_end", "beta_schedule"):
                 if getattr(settings, key) is None:
                     raise HarnessError(
-                        f"the checkpoint's scheduler_config.json has no {key}: it is not of a "
-                        f"discrete noise schedule; give it as MODEL({key}=...)"
+                        f"the checkpoint's scheduler_config.json "
+                        f"({config.get('_class_name', 'of no class')}) has no {key}. If it is of a "
+                        f"discrete noise schedule, give it as MODEL({key}=...) from its authors"
                     )
         return settings
 

@@ -48,8 +48,8 @@ class StoredNetwork:
         """The name of its class. Raises HarnessError, which names `source`, if it is unknown."""
         if self.class_name is None:
             raise HarnessError(
-                f"{source} holds tensors without the class of their network: write a .safetensors "
-                "with a .json beside it that holds class_name and init_kwargs"
+                f"{source} holds weights without their network: what it was is not in it. To run "
+                "it, write a .json of its name beside it that holds class_name and init_kwargs"
             )
         return self.class_name
 
@@ -178,6 +178,8 @@ class _Assembly:
     def checkpoint(self, path: Path, form: str, value: Any) -> Checkpoint:
         if type(value) is not dict or not all(isinstance(key, str) for key in value):
             raise Refused(f"it holds a {_kind(value)}, not networks by name")
+        if weights := self._weights(value):
+            return Checkpoint(path, form, {"weights": weights}, {})
         networks, others = {}, {}
         for key, part in value.items():
             if not _MODULE_NAME.fullmatch(key):
@@ -189,15 +191,19 @@ class _Assembly:
                 others[key] = None if plain is _MISSING else plain
         return Checkpoint(path, form, networks, others)
 
+    def _weights(self, value: dict[str, Any]) -> StoredNetwork | None:
+        """Tensors by name, a network's without the network; None for anything else."""
+        if not value or not all(isinstance(tensor, StoredTensor) for tensor in value.values()):
+            return None
+        for part in ".".join(value).split("."):
+            self._check_name(part)
+        self._check_size(value)
+        return StoredNetwork(None, {}, {}, dict(value))
+
     def _network(self, value: Any) -> StoredNetwork | None:
         """The value as a network, if it has parameters, else None."""
         if type(value) is dict and value and all(isinstance(k, str) for k in value):
-            if not all(isinstance(tensor, StoredTensor) for tensor in value.values()):
-                return None
-            for part in ".".join(value).split("."):
-                self._check_name(part)
-            self._check_size(value)
-            return StoredNetwork(None, {}, {}, dict(value))
+            return self._weights(value)
         if not isinstance(value, Instance):
             return None
         tensors: dict[str, StoredTensor] = {}

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from harness.core.errors import HarnessError
 from harness.models.edm.checkpoints.checkpoint import read_checkpoint
+from harness.models.edm.foreign_weights import foreign_weights
 
 
 def convert(path: Path, out: Path | None = None, network: str | None = None) -> tuple[Path, Path]:
@@ -18,6 +19,9 @@ def convert(path: Path, out: Path | None = None, network: str | None = None) -> 
     """
     from safetensors.torch import save_file
 
+    if path.suffix == ".safetensors" and path.is_file():
+        known = foreign_weights(path)
+        raise HarnessError(known or f"{path} is a .safetensors already: only .pkl and .pt convert")
     chosen = read_checkpoint(path).network(network)
     about = {
         "class_name": chosen.known_class(str(path)),
