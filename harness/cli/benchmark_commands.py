@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 def bench(
     sampler: Sampler = None,
     typed: Typed = None,
+    verbose: options.Verbose = False,
     **shared: Any,
 ) -> None:
     """Does a sampler beat the baseline? Generate, evaluate, compare, report: what is missing."""
@@ -54,6 +55,7 @@ def sweep(
     cost: Annotated[
         str, typer.Option(help="What the Pareto front is against: nfe, macs or seconds.")
     ] = "nfe",
+    verbose: options.Verbose = False,
     **shared: Any,
 ) -> None:
     """Samplers with varied parameters: score and cost of each, and the Pareto front.
@@ -63,8 +65,8 @@ def sweep(
     """
 
 
-def _show_choice(tuned: Tuned) -> None:
-    show(tuned)
+def _show_choice(tuned: Tuned, verbose: bool = False) -> None:
+    show(tuned, verbose)
     for side, sampler in (("candidate", tuned.candidate), ("baseline", tuned.baseline)):
         typer.echo(f"{side}, best of {tuned.trials} on the dev split: {sampler}")
 
@@ -83,6 +85,7 @@ def tune(
         list[str] | None,
         typer.Option(help="Instead for the baseline: as many combinations of other parameters."),
     ] = None,
+    verbose: options.Verbose = False,
     **shared: Any,
 ) -> None:
     """Both sides at their best: tuned alike on the dev prompts, compared on the test prompts.
@@ -104,6 +107,7 @@ def ablate(
     ],
     sampler: Sampler = None,
     typed: Typed = None,
+    verbose: options.Verbose = False,
     **shared: Any,
 ) -> None:
     """What does each part of a sampler do? Each change against the sampler as it is.

@@ -16,18 +16,18 @@ if TYPE_CHECKING:
 Metrics = Annotated[str, typer.Option(help="Comma-separated; see 'harness list metrics'.")]
 
 
-def show(found: Answer[Any]) -> None:
-    """Write the report of a comparison and print its tables."""
+def show(found: Answer[Any], verbose: bool = False) -> None:
+    """Write the report of a comparison and print its result."""
     found.report()
-    show_tables(found)
+    show_tables(found, verbose)
 
 
-def show_tables(found: Answer[Any]) -> None:
-    """Print a comparison's tables, as wide as the terminal allows, and the report's path."""
+def show_tables(found: Answer[Any], verbose: bool = False) -> None:
+    """Print the result, as wide as the terminal allows, and the report's path."""
     from rich.console import Console
 
     console = Console(highlight=False)
-    for table in found.terminal():
+    for table in found.terminal(verbose):
         console.print(table)
     console.print(f"report: {found.page}", markup=False, soft_wrap=True)
 
@@ -119,6 +119,7 @@ def compare(
             "first of --metrics."
         ),
     ] = None,
+    verbose: options.Verbose = False,
 ) -> None:
     """Winning rates of one run over others, on the scores that `harness evaluate` stored."""
 
@@ -127,6 +128,7 @@ def compare(
 @skin("report", then=show_tables, say=say)
 def report(
     folder: Annotated[str, typer.Argument(help="A folder that holds compare/ or survey.json.")],
+    verbose: options.Verbose = False,
 ) -> None:
     """Write the report of a stored comparison again and print its tables.
 

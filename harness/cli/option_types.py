@@ -77,6 +77,10 @@ Part = Annotated[
     str | None,
     typer.Option("--shard", help="i/n: only this part, for machines without a common launcher."),
 ]
+Verbose = Annotated[
+    bool,
+    typer.Option("--verbose", "-v", help="Print all tables and sentences."),
+]
 Match = Annotated[str, typer.Option(help="What equal cost is equal in: macs, nfe or seconds.")]
 MatchGuidance = Annotated[
     str,

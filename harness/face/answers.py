@@ -55,11 +55,11 @@ class Answer(Generic[T]):
             write_catalogue(self.root)
         return page
 
-    def terminal(self) -> list[RenderableType]:
-        """Tables for a terminal, for rich's Console."""
+    def terminal(self, verbose: bool = True) -> list[RenderableType]:
+        """For rich's Console: all tables; of a comparison that is not `verbose`, a dozen lines."""
         from harness.reporting import console_tables
 
-        return console_tables(self.tables, self.folder)
+        return console_tables(self.tables, self.folder, verbose)
 
     def _repr_html_(self) -> str:
         from harness.reporting import brief

@@ -46,10 +46,17 @@ def write_report(tables: Reported, out: str) -> str:
     return files.join(out, page.html)
 
 
-def console_tables(tables: Reported, out: str) -> list[RenderableType]:
-    """Tables and verdicts to print in a terminal. `out` as of `write_report`."""
+def console_tables(tables: Reported, out: str, verbose: bool = True) -> list[RenderableType]:
+    """Tables and verdicts to print in a terminal; of a comparison not `verbose`, a dozen lines.
+
+    `out` as of `write_report`.
+    """
+    from harness.reporting.comparison_page import stored_curve
+    from harness.reporting.short_form import short_form
     from harness.reporting.terminal import terminal
 
+    if isinstance(tables, ComparisonTables) and not verbose:
+        return short_form(tables, stored_curve(tables, out)[0])
     return terminal(brief(tables, out))
 
 

@@ -43,7 +43,7 @@ _EARLIER = (
 
 def full(comparison: ComparisonTables, out: str) -> Page:
     """The whole report: guidance curve from `curve/` below `out`, pictures from the runs."""
-    along, stale = _curve(comparison, out)
+    along, stale = stored_curve(comparison, out)
     return replace(
         _summary(comparison, along),
         lines=[*_lines(comparison), *_about_curve(along, stale)],
@@ -71,7 +71,7 @@ def brief(comparison: ComparisonTables, out: str) -> Page:
     shown += category_tables.across(comparison).apart(", across categories")[:1]
     if sets := tables.set_scores(comparison):
         shown += sets.apart(" of the whole run")
-    page = _summary(comparison, _curve(comparison, out)[0])
+    page = _summary(comparison, stored_curve(comparison, out)[0])
     shown += [one for one in (rival_table(comparison), agreement_table(comparison)) if one]
     return replace(page, sections=[Section("", shown)], lines=_lines(comparison))
 
@@ -81,7 +81,7 @@ def _lines(comparison: ComparisonTables) -> list[str]:
     return [*own, *rival_lines(comparison), *agreement_lines(comparison)]
 
 
-def _curve(comparison: ComparisonTables, out: str) -> tuple[ComparisonTables | None, bool]:
+def stored_curve(comparison: ComparisonTables, out: str) -> tuple[ComparisonTables | None, bool]:
     """The stored comparison with the baseline's guidance curve, None unless it is of these images;
     and whether one of other images was left out."""
     folder = files.join(out, CURVE)

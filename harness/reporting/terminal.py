@@ -10,7 +10,7 @@ from rich.text import Text
 from harness.reporting import page
 
 _SHORT = {"wins / ties / losses": "W / T / L", "pairs (prompts)": "n (prompts)"}
-_STYLES = {
+STYLES = {
     "wins": "bold green",
     "loses": "bold red",
     "undecided": "bold yellow",
@@ -18,6 +18,7 @@ _STYLES = {
     "better": "bold green",
     "worse": "bold red",
 }
+"""Of verdicts."""
 
 
 def terminal(shown: page.Page) -> list[RenderableType]:
@@ -28,7 +29,7 @@ def terminal(shown: page.Page) -> list[RenderableType]:
         parts.append(_table(table))
     parts += [Text(shown.title, style="bold")] if shown.title else []
     for one in shown.verdicts:
-        style = _STYLES.get(one.verdict, "bold")
+        style = STYLES.get(one.verdict, "bold")
         line = Text(f"{one.setting}: {one.verdict}. ", style=style)
         parts.append(line.append(one.line, style="not bold default"))
     return parts + [Text(line, style="dim" if shown.verdicts else "") for line in shown.lines]
@@ -43,6 +44,6 @@ def _table(source: page.Table) -> Table:
         name = _SHORT.get(source.columns[at], source.columns[at])
         table.add_column(name, justify="right" if at else "left", overflow="fold")
     for row in (row for group in source.groups for row in group.rows):
-        style = "" if verdict is None else _STYLES.get(row[verdict], "")
+        style = "" if verdict is None else STYLES.get(row[verdict], "")
         table.add_row(*[Text(row[at], style=style if at == 1 else "") for at in kept])
     return table

@@ -300,7 +300,7 @@ def test_a_candidate_that_costs_and_guides_as_the_baseline_gets_its_declared_res
 ) -> None:
     asked = ["heun(steps=2)", "--baseline", "edm(steps=2)", "--metrics", "shapes-alignment"]
     results = ["--results", str(tmp_path), "--workers", "1", "--limit", "2", "--curve", "none"]
-    assert harness(monkeypatch, "bench", *asked, *results) == 0
+    assert harness(monkeypatch, "bench", *asked, *results, "--verbose") == 0
     printed = capsys.readouterr().out
     assert "own settings = matched cost and guidance" in " ".join(printed.split())
     assert "Declared as primary" in printed

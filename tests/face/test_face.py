@@ -344,7 +344,7 @@ def test_commands_have_the_parameters_of_their_functions(command: str) -> None:
     group = get_command(app)
     known = {p.name for p in group.commands[command].params}  # type: ignore[attr-defined]
     function = inspect.signature(getattr(harness, COMMANDS.get(command, command)))
-    assert known - {"help", "typed"} == set(function.parameters) - {"say", "note"}
+    assert known - {"help", "typed", "verbose"} == set(function.parameters) - {"say", "note"}
 
 
 @pytest.mark.usefixtures("_registries")

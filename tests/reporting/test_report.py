@@ -240,6 +240,30 @@ def test_the_terminal_shows_rate_counts_cost_and_verdict(comparison):
     assert "Failed: 1 of 24 images of zigzag (20 steps)" in text
 
 
+def _short(comparison, out="", width=80):
+    console = Console(width=width, record=True, file=open("/dev/null", "w"))  # noqa: SIM115
+    for part in console_tables(comparison, str(out), verbose=False):
+        console.print(part)
+    return [line.rstrip() for line in console.export_text().splitlines() if line.strip()]
+
+
+def test_a_comparison_is_told_in_a_dozen_lines(fair, tmp_path):
+    lines = _short(fair)
+    assert len(lines) <= 13
+    assert max(map(len, lines)) <= 80
+    (own,) = [line for line in lines if line.startswith(" own settings")]
+    row = fair.decided("own")
+    assert f"{100 * row.winning_rate.value:.1f} [" in own
+    assert own.endswith(row.verdict)
+    assert f"{100 * row.decided_share:.0f} %" in own
+    assert "\N{BLACK CIRCLE}" in own
+    assert "Nothing is declared: all is exploratory" in " ".join(lines)
+
+
+def test_failed_images_are_told_there_too(comparison):
+    assert any("1 of 24 images of candidate failed" in line for line in _short(comparison))
+
+
 def test_a_null_says_why_everywhere(tmp_path):
     one = [Item("p0", 0, {"good": None, "cost": 1.0}, category="c")]
     run, own = (make_run(str(tmp_path / name), one, seconds=None) for name in "ab")
