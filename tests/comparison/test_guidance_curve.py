@@ -208,9 +208,7 @@ def simulated(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("k", "s", "levels"), [(7, 1, 0), (7, 4, 0.4), (3, 4, 0)], ids=str
-)
+@pytest.mark.parametrize(("k", "s", "levels"), [(7, 1, 0), (7, 4, 0.4), (3, 4, 0)], ids=str)
 def test_between_equals(k, s, levels):
     """Picked by its mean, the best of equal weights beats an equal in 5 to 9 %, not 2.5 %.
 

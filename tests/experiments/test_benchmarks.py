@@ -299,8 +299,8 @@ def test_what_a_benchmark_plans_is_its_prompts_by_its_seeds(tmp_path: Path) -> N
     def planned(**given: Any) -> int | None:
         return make_order(None, bench="fair-shapes", **given).planned
 
-    assert planned() == planned(limit=3, seeds="0") == 1200
-    assert planned(split="dev") == 4 * 81  # all that there are
+    assert planned() == planned(limit=3, seeds="0") == 600
+    assert planned(split="dev") == 2 * 81  # all that there are
     assert planned(tiny=True) == 4
     (tmp_path / "p.txt").write_text("a red circle\n")
     assert planned(prompts=str(tmp_path / "p.txt")) is None

@@ -344,4 +344,4 @@ def test_doctor_reads_safetensors(tmp_path: Path, capsys: pytest.CaptureFixture[
     alone.write_bytes(b"nothing")
     assert harness("doctor", str(alone)) == 2
     assert harness("doctor", str(tmp_path)) == 2
-    assert "is a folder" in capsys.readouterr().err
+    assert "holds no run: there is no run.json in it" in capsys.readouterr().err

@@ -107,7 +107,7 @@ def test_workers_take_the_text_from_the_list_of_work(
 ) -> None:
     """What a benchmark hands to torchrun names the file and its text, and makes the same run."""
     _file(tmp_path, EULER + "# for workers")
-    (tmp_path / "p.txt").write_text("".join(f"class {i % 5} \n" for i in range(140)))
+    (tmp_path / "p.txt").write_text("".join(f"class {i} \n" for i in range(5)))
     monkeypatch.chdir(tmp_path)
     seen: list[str] = []
 
@@ -120,7 +120,7 @@ def test_workers_take_the_text_from_the_list_of_work(
     known = dict(SAMPLERS)
     monkeypatch.setattr(stages, "launch", worker)
     command = ["bench", "./mine.py:sample(steps=2)", "--model", "gmm", "--baseline", "heun"]
-    command += ["--prompts", "p.txt", "--limit", "140", "--metrics", "contrast", "--workers", "2"]
+    command += ["--prompts", "p.txt", "--seeds", "0-27", "--metrics", "contrast", "--workers", "2"]
     assert harness(monkeypatch, *command) == 0
     assert "/mine.py:sample@" in seen[0]
     run = next(run for name, run in _runs(tmp_path).items() if name == "mine.py:sample")

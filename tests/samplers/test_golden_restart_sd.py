@@ -49,7 +49,8 @@ def _unet() -> torch.nn.Module:
 
 def model_of(net: str) -> StableDiffusion:
     unet = ToyUnet() if net == "toy" else _unet()
-    pipeline = SimpleNamespace(unet=unet, vae=torch.nn.Identity(), vae_scale_factor=8)
+    where = {"vae_scale_factor": 8, "_execution_device": "cpu"}
+    pipeline = SimpleNamespace(unet=unet, vae=torch.nn.Identity(), **where)
     return StableDiffusion(net, pipeline, SchedulerSettings.read(NETS, {}).schedule())
 
 
