@@ -75,6 +75,10 @@ def _notes(comparison: ComparisonTables, along: ComparisonTables | None) -> Iter
     whose = words.run_names(comparison)[CANDIDATE]
     counted = f"{words.plural(row.pairs, 'pair')} of {words.plural(row.winning_rate.n, 'prompt')}"
     yield Text(f"{words.label(metric)}: {whose}, {counted}, {words.TIES}.", style="dim")
+    first = words.primary_first(comparison)[0]
+    if others := words.other_metrics(comparison, first):
+        where = words.place(first)
+        yield Text(f"{where[0].upper()}{where[1:]}, {others[0].lower()}{others[1:]}", style="dim")
     primary = comparison.primary or (along.primary if along is not None else None)
     declared = "* declared to decide; the others are" if primary else "Nothing is declared: all is"
     yield Text(f"{declared} exploratory. More: --verbose, and the report.", style="dim")
