@@ -312,7 +312,7 @@ def test_a_metrics_agreement_with_votes_is_told_where_there_are_some(
     paths = [run.path for run in runs]
     assert harness(monkeypatch, "evaluate", *paths, "--metrics", "contrast") == 0
     ballot = Ballot(*runs, str(tmp_path), "ann")
-    command = ["compare", *paths, "--metrics", "contrast", "--out", str(tmp_path)]
+    command = ["compare", *paths, "--metrics", "contrast", "--out", str(tmp_path), "-v"]
     assert harness(monkeypatch, *command) == 0
     assert not load_comparison(str(tmp_path)).agreements
     outcomes = load_comparison(str(tmp_path)).pairs.set_index("item_id")["outcome"]
