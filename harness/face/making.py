@@ -17,7 +17,6 @@ from harness.runs.devices import pick_device
 from harness.runs.failures import all_failed, failures, told
 from harness.runs.importing import imported
 from harness.runs.manifest import Declared
-from harness.runs.progress import Progress
 from harness.runs.ranks import Ranks, parse_part
 from harness.runs.workers import run_copies
 from harness.store.rows import MISSING
@@ -70,8 +69,8 @@ def generate(
     NothingMade where every picture of a run failed (NaN or blank).
     """
     from harness.runs.folder import Settings, missing, open_run
-    from harness.runs.make import generate as make_shards
     from harness.runs.plan import Planner
+    from harness.runs.work import make_work
 
     texts = [sampler] if isinstance(sampler, str) else list(sampler)
     if not texts:
@@ -106,8 +105,7 @@ def generate(
     def make() -> None:
         here = Ranks.from_environment(device)
         mine = replace(settings, device=pick_device(device, here.local_rank))
-        with Progress(here, "generate", total) as progress:
-            make_shards(here.share(work), mine, progress.add, here.first)
+        make_work(work, mine, here, total)
 
     if workers and workers > 1 and total:
         run_copies(make, workers)

@@ -36,11 +36,15 @@ class Listed:
     report: str | None
     folder: str
 
+    @property
+    def contents(self) -> list[str]:
+        """How many images, and what they are scored on, as text."""
+        return [f"{self.images:,}", ", ".join(self.scored) or "-"]
+
     def cells(self) -> list[str]:
         """The run as a row of COLUMNS."""
-        scored, report = ", ".join(self.scored) or "-", self.report or "-"
-        about = [self.name, self.sampler, self.model, self.prompts, f"{self.images:,}"]
-        return [*about, scored, report, self.folder]
+        about = [self.name, self.sampler, self.model, self.prompts]
+        return [*about, *self.contents, self.report or "-", self.folder]
 
 
 def run_name(spec: RunSpec) -> str:
@@ -82,7 +86,7 @@ def _table(caption: str, runs: Sequence[Listed]) -> Table:
     return Table(
         caption,
         ["run", "images", "scored on", "folder"],
-        [RowGroup("", [[one.name, f"{one.images:,}", *one.cells()[5:8:2]] for one in runs])],
+        [RowGroup("", [[one.name, *one.contents, one.folder] for one in runs])],
         prose=frozenset({"scored on", "folder"}),
         links={one.name: one.report for one in runs if one.report},
     )

@@ -20,10 +20,16 @@ Work = Sequence[tuple[PlannedRun, Run, Shard]]
 """Shards that are missing, of runs of one model."""
 
 
-def make_work(work: Work, settings: Settings, ranks: Ranks | None = None) -> None:
-    """Make all shards of the list, shared with the other `ranks` if there are any."""
+def make_work(
+    work: Work, settings: Settings, ranks: Ranks | None = None, images: int | None = None
+) -> None:
+    """Make all shards of the list, shared with the other `ranks` if there are any.
+
+    `images` are still to be made; None: those of all the shards.
+    """
     ranks = ranks or Ranks()
-    images = sum(len(shard.prompts) for _, _, shard in work)
+    if images is None:
+        images = sum(len(shard.prompts) for _, _, shard in work)
     with Progress(ranks, "generate", images) as progress:
         generate(ranks.share(work), settings, progress.add, ranks.first)
 
