@@ -80,7 +80,10 @@ def test_two_processes_make_the_bytes_of_one(
     assert "Launching training" not in done.stdout
 
 
+# One write a line: the processes share one pipe, and print writes its words one by one.
 RANKS = """
+import sys
+
 from accelerate import PartialState
 from harness.core.errors import HarnessError
 from harness.runs.ranks import Ranks
@@ -88,9 +91,11 @@ from harness.runs.ranks import Ranks
 {before}
 try:
     ranks = Ranks.from_environment("cpu")
-    print("rank", ranks.rank, ranks.local_rank, "of", ranks.world, ranks.add("here", 1))
+    here = ranks.add("here", 1)
+    line = f"rank {{ranks.rank}} {{ranks.local_rank}} of {{ranks.world}} {{here}}"
 except HarnessError as error:
-    print("refused:", error)
+    line = f"refused: {{error}}"
+sys.stdout.write(line + "\\n")
 """
 
 
