@@ -47,6 +47,7 @@ def generate(
     batch_size: options.BatchSize = None,
     workers: options.Copies = None,
     shard: options.Part = None,
+    claim: options.Claim = False,
 ) -> None:
     """Make a run's images: what is missing of them, on one process or under torchrun."""
 
