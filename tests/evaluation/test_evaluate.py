@@ -16,8 +16,8 @@ from PIL import Image
 
 from harness.core.call import Call
 from harness.core.errors import HarnessError
-from harness.core.run_spec import RunSpec
 from harness.core.layout import Layout
+from harness.core.run_spec import RunSpec
 from harness.core.shards import Prompt, Shard, item_id, plan_shards
 from harness.evaluation import by_seed_range, evaluate, pending, set_score
 from harness.metrics.base import METRICS, ItemMetric, Metric, SetMetric, metric

@@ -14,8 +14,8 @@ from PIL import Image
 
 from harness.core.call import Call
 from harness.core.errors import HarnessError
-from harness.core.run_spec import RunSpec
 from harness.core.layout import Layout
+from harness.core.run_spec import RunSpec
 from harness.core.shards import Prompt, item_id, plan_shards
 from harness.evaluation import evaluate, set_score
 from harness.metrics import shapes_clip, shapes_judge
