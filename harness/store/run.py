@@ -135,11 +135,12 @@ class Run:
         the ladder's first and last level, `sigma_max` and `sigma_min`; the picture's `evaluations`
         by "network/branch"; and how many an image were planned, `rehearsed`."""
         where = files.join(self.path, "cost.json")
-        return files.read_json(where) if files.exists(where) else None
+        return self.owner.opened(where, files.read_json(where)) if files.exists(where) else None
 
     def set_cost(self, cost: dict[str, Any]) -> None:
         """Write `cost.json`, see `cost`."""
-        files.write_json(files.join(self.path, "cost.json"), cost, self.owner)
+        where = files.join(self.path, "cost.json")
+        files.write_json(where, self.owner.marked(cost), self.owner)
 
     def set_pipeline(self, read: dict[str, Any]) -> None:
         """Write into `run.json` what was read of a pipeline that is not written out here, and how
