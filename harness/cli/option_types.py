@@ -81,6 +81,14 @@ Verbose = Annotated[
     bool,
     typer.Option("--verbose", "-v", help="Print all tables and sentences."),
 ]
+DryRun = Annotated[
+    bool,
+    typer.Option(
+        "--dry-run",
+        help="Make and download nothing: say how many images and evaluations, what time and room "
+        "they take, and what is missing here (exit code 1 if anything is).",
+    ),
+]
 Match = Annotated[str, typer.Option(help="What equal cost is equal in: macs, nfe or seconds.")]
 MatchGuidance = Annotated[
     str,

@@ -13,7 +13,13 @@ from harness.core.call import Call
 from harness.core.errors import HarnessError
 from harness.engine.resolve import Mistyped
 from harness.experiments.benchmark import Benchmark, Candidate, load_published
-from harness.experiments.experiment import Contest, Experiment, declared, planned_pair
+from harness.experiments.experiment import (
+    Contest,
+    Experiment,
+    declared,
+    origins_of,
+    planned_pair,
+)
 from harness.experiments.fair_baselines import GUIDED, OWN
 from harness.experiments.inputs import Say
 from harness.experiments.order import Order
@@ -47,10 +53,15 @@ from harness.store.survey_table import (
 
 def survey(order: Order, say: Say) -> tuple[SurveyTable, str]:
     """All candidates of the order's benchmark against its baseline; the table and its folder."""
+    return run_survey(order, candidates_of(order), say)
+
+
+def candidates_of(order: Order) -> list[tuple[Candidate, Call]]:
+    """The candidates of the order's benchmark; HarnessError where it has one alone."""
     candidates = order.benchmark.candidates
     if not candidates:
         raise HarnessError(f"benchmark {order.benchmark.name} has one candidate: make a bench")
-    return run_survey(order, [(one, order.read(one.sampler)) for one in candidates], say)
+    return [(one, order.read(one.sampler)) for one in candidates]
 
 
 def run_survey(
@@ -71,11 +82,7 @@ def run_survey(
         notes.append(text[:1].upper() + text[1:] + ".")
         say(text)
 
-    contests = [
-        contest
-        for candidate, call in candidates
-        for contest in _contests(order, candidate, call, remark)
-    ]
+    contests = contests_of(order, candidates, remark)
     metrics = _metrics(order, remark)
     folder = f"{order.root}/{name}"
     for at, contest in enumerate(contests):
@@ -83,7 +90,6 @@ def run_survey(
         where = f"{at + 1}-{files.file_name(contest.candidate.name)}".rstrip("-")[:60]
         contest.out = f"{folder}/{where}"
     benchmark, curve = order.benchmark, order.fairness.curve or []
-    decides_guided = benchmark.primary is not None and benchmark.primary.comparison == GUIDED
     experiment = Experiment(
         contests,
         metrics,
@@ -93,7 +99,7 @@ def run_survey(
         replace(order.fairness, curve=curve),
         declared(benchmark, metrics),
         benchmark.margin,
-        alone=bool(curve) or decides_guided,
+        alone=meets_guidance_alone(order),
         population=benchmark.population,
         planned=order.planned,
         verifier=order.verifier(metrics),
@@ -102,6 +108,23 @@ def run_survey(
     table = survey_of(benchmark, experiment, notes)
     table.save(folder)
     return table, folder
+
+
+def meets_guidance_alone(order: Order) -> bool:
+    """Whether candidates meet the baseline at matched guidance alone, too, not at matched cost."""
+    primary = order.benchmark.primary
+    return bool(order.fairness.curve) or (primary is not None and primary.comparison == GUIDED)
+
+
+def contests_of(
+    order: Order, candidates: Sequence[tuple[Candidate, Call]], remark: Say
+) -> list[Contest]:
+    """The contests of all candidates, planned; `remark` gets what was left out."""
+    return [
+        contest
+        for candidate, call in candidates
+        for contest in _contests(order, candidate, call, remark)
+    ]
 
 
 def _contests(order: Order, candidate: Candidate, call: Call, remark: Say) -> list[Contest]:
@@ -138,10 +161,11 @@ def _contest(order: Order, candidate: Candidate, call: Call, point: dict[str, An
     try:
         planner = order.planner(candidate.model, candidate.guide)
         planned = planned_pair(planner, call, baseline, order.benchmark.defaults)
+        origins = origins_of(planner, call, None, order.benchmark)
     except HarnessError as error:
         kind = Mistyped if isinstance(error, Mistyped) else HarnessError
         raise kind(f"candidate {candidate.name!r}: {error}") from None
-    return Contest(planned, order.place, candidate, point)
+    return Contest(planned, order.place, candidate, point, origins=origins)
 
 
 def _metrics(order: Order, say: Say) -> list[Metric]:

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness.core.errors import HarnessError, NothingMade
-from harness.core.shards import plan_shards
 from harness.experiments.inputs import Names, Say, Seeds, Size, path_of, quiet, seeds_of, size_of
-from harness.prompts.base import PromptSet, load_prompts
-from harness.prompts.split import with_split
+from harness.fetch.download import without_downloads
 from harness.runs.devices import pick_device
 from harness.runs.failures import all_failed, failures, told
 from harness.runs.importing import imported
@@ -25,8 +24,9 @@ from harness.store.run import Run
 if TYPE_CHECKING:
     from PIL.Image import Image
 
+    from harness.core.shards import Shard
     from harness.engine.batch import Batch
-    from harness.runs.plan import PlannedRun
+    from harness.runs.forecast import Forecast
 
 log = logging.getLogger(__name__)
 
@@ -53,8 +53,9 @@ def generate(
     batch_size: int | None = None,
     workers: int | None = None,
     shard: str | None = None,
+    dry_run: bool = False,
     say: Say = quiet,
-) -> Run | list[Run]:
+) -> Run | list[Run] | Forecast:
     """Make the images of a sampler over prompts and seeds, as far as they are missing.
 
     `sampler` is a text such as `zigzag(steps=20)`, or a list of them for one run each; one sampler
@@ -63,11 +64,12 @@ def generate(
     `<model>/<sampler>-<hash>`, or, of one sampler, in `out`. `size` is in pixels. Under torchrun or
     `accelerate launch` all processes share the work; `workers` starts as many from here, a
     notebook, say; `shard="i/n"` is one part of it, for machines without a common launcher. Progress
-    goes to `say`.
+    goes to `say`. With `dry_run` nothing is made or downloaded: a Forecast says what would be.
 
     Raises HarnessError for anything that is wrong with the request, before weights are loaded, and
     NothingMade where every picture of a run failed (NaN or blank).
     """
+    from harness.experiments.image_order import ImageOrder
     from harness.runs.folder import Settings, missing, open_run
     from harness.runs.plan import Planner
     from harness.runs.work import make_work
@@ -76,31 +78,45 @@ def generate(
     if not texts:
         raise HarnessError("no sampler is named: see `harness list samplers`")
     chosen = seeds_of(seeds)
-    part = parse_part(shard) if shard else (0, 1)
     if out and len(texts) > 1:
         raise HarnessError("--out is one run's folder: give one sampler, or --results")
     ranks = Ranks.from_environment(device)
     if workers and ranks.world > 1:
         raise HarnessError(f"--workers: a launcher has started {ranks.world} processes already")
     where = pick_device(device, ranks.local_rank)
-    settings = Settings(where, threads, batch_size)
-    planner = Planner(
-        model,
-        size=size_of(size),
-        dtype=dtype,
-        device=where,
-        noise_key=noise_key,
-        negative=negative,
-        guide=guide,
+    settings = Settings(where, threads, batch_size, workers or 1)
+    with without_downloads() if dry_run else nullcontext():
+        planner = Planner(
+            model,
+            size=size_of(size),
+            dtype=dtype,
+            device=where,
+            noise_key=noise_key,
+            negative=negative,
+            guide=guide,
+        )
+    order = ImageOrder(
+        planner,
+        texts,
+        chosen,
+        settings,
+        prompts=path_of(prompts),
+        split=split,
+        limit=limit,
+        column=column,
+        folder=path_of(prompts_folder),
+        results=path_of(results),
+        out=path_of(out),
+        part=parse_part(shard) if shard else (0, 1),
     )
-    planned = {id(job): job for job in map(planner.plan, texts)}
-    jobs = list(planned.values())  # texts that mean the same are one run
-    prompt_set = _prompts(jobs[0], path_of(prompts), split, limit, column, path_of(prompts_folder))
-    root = path_of(results) or f"results/{prompt_set.name}"
-    runs = [open_run(job, path_of(out) or f"{root}/{job.folder}", settings) for job in jobs]
-    shards = plan_shards(list(prompt_set.prompts), chosen)[part[0] :: part[1]]
+    if dry_run:
+        return order.forecast()
+    jobs, shards = order.jobs, order.shards
+    runs = [open_run(job, order.place(job), settings) for job in jobs]
     work = [(job, run, s) for s in shards for job, run in zip(jobs, runs, strict=True)]
     total = sum(len(s.prompts) for run in runs for s in missing(run, shards))
+    if ranks.rank == 0:
+        order.announce(runs, say)
 
     def make() -> None:
         here = Ranks.from_environment(device)
@@ -112,35 +128,20 @@ def generate(
     else:
         make()
     if ranks.rank == 0:
-        for run in runs:
-            run.update_card()
-            left = len(missing(run, shards))
-            say(f"{run.path}: {len(shards) - left} of {len(shards)} shards complete")
-        if failed := [run.path for run in runs if all_failed(run)]:
-            raise NothingMade(f"every picture of {', '.join(failed)} failed (see above)")
+        _tell(runs, shards, say)
     return runs[0] if isinstance(sampler, str) else runs
 
 
-def _prompts(
-    job: PlannedRun,
-    prompts: str | None,
-    split: str | None,
-    limit: int | None,
-    column: str | None,
-    folder: str | None,
-) -> PromptSet:
-    """The requested prompts; by default the embedded set, or none for a class-conditional model."""
-    from harness.runs.plan import check_prompts
+def _tell(runs: Sequence[Run], shards: Sequence[Shard], say: Say) -> None:
+    """Say what is complete; NothingMade where every picture of a run failed."""
+    from harness.runs.folder import missing
 
-    chosen = prompts or ("shapes" if job.entry.classes is None else "unprompted")
-    chosen = with_split(chosen, split) if split else chosen
-    prompt_set = load_prompts(chosen, limit=limit, column=column, folder=folder)
-    try:
-        check_prompts(job.entry, prompt_set.prompts)
-    except HarnessError as error:
-        hint = f"; {prompt_set.name} is the default, name a set or a file with --prompts"
-        raise HarnessError(f"{error}{'' if prompts else hint}") from None
-    return prompt_set
+    for run in runs:
+        run.update_card()
+        left = len(missing(run, shards))
+        say(f"{run.path}: {len(shards) - left} of {len(shards)} shards complete")
+    if failed := [run.path for run in runs if all_failed(run)]:
+        raise NothingMade(f"every picture of {', '.join(failed)} failed (see above)")
 
 
 def sample(
@@ -206,6 +207,7 @@ def sample(
     settings = Settings(where, threads, batch_size)
     loaded, batch = single.draw(job, request, settings, recorded)
     say(f"{job.spec.sampler}: {job.nfe} evaluations an image ({_cost(batch)})")
+    say(f"  {job.planner.origins(sampler)}")
     if job.remark:
         say(job.remark)
     if latents_file:

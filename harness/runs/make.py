@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import io
 import logging
-import platform
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass
@@ -38,6 +37,7 @@ from harness.engine.probes.macs import count_macs
 from harness.engine.resolve import resolve
 from harness.models.base import LoadRequest
 from harness.models.load import load
+from harness.runs.devices import device_name
 from harness.runs.failures import failures, told
 from harness.runs.folder import Settings
 from harness.runs.plan import PlannedRun
@@ -263,7 +263,7 @@ def _write(run: Run, shard: Shard, batches: Sequence[_Pictures], settings: Setti
             classes.append(batch.classes[row] if batch.classes else None)
             evaluations.append({key: counts[row] for key, counts in batch.evaluations.items()})
     timed = [(len(batch.failed), batch.seconds) for batch in batches]
-    timing = timing_table(shard, timed, _device_name(settings.device), settings.threads)
+    timing = timing_table(shard, timed, device_name(settings.device), settings.threads)
     run.write("timing", shard.name, timing, shard.items_key)
     size = (batches[0].pixels.shape[2], batches[0].pixels.shape[3])
     known = [batch.guidance for batch in batches if batch.guidance]
@@ -281,9 +281,3 @@ def _png(pixels: torch.Tensor) -> bytes:
     buffer = io.BytesIO()
     Image.fromarray(pixels.permute(1, 2, 0).contiguous().numpy()).save(buffer, "PNG")
     return buffer.getvalue()
-
-
-def _device_name(device: str) -> str:
-    if torch.device(device).type == "cuda":
-        return torch.cuda.get_device_name(device)
-    return f"{platform.machine()} CPU"
