@@ -32,7 +32,10 @@ def bench(
     verbose: options.Verbose = False,
     **shared: Any,
 ) -> None:
-    """Does a sampler beat the baseline? Generate, evaluate, compare, report: what is missing."""
+    """Does a sampler beat the baseline? Makes, scores and compares what is missing, and reports.
+
+    Without a sampler: the benchmark's candidate, or all its candidates in one table.
+    """
 
 
 @app.command(

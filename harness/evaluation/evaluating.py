@@ -19,7 +19,7 @@ from harness.core.call import Call
 from harness.core.errors import HarnessError
 from harness.evaluation.batches import batches
 from harness.evaluation.jobs import MetricJob, ShardResults, make_jobs
-from harness.metrics.base import ItemMetric, Metric, checks, make_metrics
+from harness.metrics.base import ItemMetric, Metric, checks, make_metrics, named
 from harness.store import scores
 from harness.store.run import Run
 
@@ -157,7 +157,8 @@ def _usable(run: Run, texts: Sequence[str | Call]) -> tuple[list[Metric], dict[s
             "say which image is whose with --prompts, a table with the columns file,prompt,seed"
             for metric in prompted
         }
-    return [metric for metric in metrics if metric.label not in missing], missing
+    told = {label: named(label, problem) for label, problem in missing.items()}
+    return [metric for metric in metrics if metric.label not in missing], told
 
 
 def _has_prompts(run: Run) -> bool:

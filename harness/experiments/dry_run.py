@@ -82,9 +82,7 @@ def _surveyed(order: Order, candidates: Sequence[tuple[Candidate, Call]], say: S
     return _of_order(order, _stage(contests, order, alone=meets_guidance_alone(order)))
 
 
-def _stage(
-    contests: Sequence[Contest], order: Order, *, alone: bool = True
-) -> list[ForeseenRun]:
+def _stage(contests: Sequence[Contest], order: Order, *, alone: bool = True) -> list[ForeseenRun]:
     """The runs of contests over an order's prompts and seeds."""
     shards, images, _ = _work(order)
     return runs_of(contests, order.fairness, shards, images, alone=alone)

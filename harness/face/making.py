@@ -13,7 +13,7 @@ from harness.core.errors import HarnessError, NothingMade
 from harness.experiments.inputs import Names, Say, Seeds, Size, path_of, quiet, seeds_of, size_of
 from harness.fetch.download import without_downloads
 from harness.runs.devices import pick_device
-from harness.runs.failures import all_failed, failures, told
+from harness.runs.failures import all_failed, failures, lost_first, told
 from harness.runs.importing import imported
 from harness.runs.manifest import Declared
 from harness.runs.ranks import Ranks, parse_part
@@ -124,7 +124,8 @@ def generate(
         make_work(work, mine, here, total)
 
     if workers and workers > 1 and total:
-        run_copies(make, workers)
+        with lost_first(runs):
+            run_copies(make, workers)
     else:
         make()
     if ranks.rank == 0:

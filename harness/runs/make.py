@@ -53,13 +53,15 @@ def generate(
     settings: Settings,
     progress: Callable[[int], object] = lambda images: None,
     first: Callable[[str], bool] = lambda name: True,
+    texts: Iterable[str] = (),
 ) -> None:
     """Make the shards of `work` that are missing; the jobs are of one model and precision.
 
     Weights are loaded at the first missing shard, and once more for runs of another guide, or
     without one. `progress` is called with the number of images as they are made.
     What a picture costs is counted once a run, by making one more: where several processes share
-    the work, by the one that is `first` to ask for a name, while the others go on.
+    the work, by the one that is `first` to ask for a name, while the others go on. That one also
+    warns of those of the `texts`, all prompts of the work, that the model cuts.
     """
     torch.set_num_threads(settings.threads)
     makers: dict[str | None, _Maker] = {}
@@ -72,6 +74,8 @@ def generate(
             scales = _scales(job.spec.sampler, run, shard)
             if (guide := job.spec.guide) not in makers:
                 makers[guide] = _Maker(job, settings, progress)
+                if first("prompts that are cut"):
+                    makers[guide].models.warn_of_cut([*texts, job.spec.negative])
             maker = makers[guide]
             read = getattr(maker.model, "record", None)
             if read and first(f"pipeline of {run.path}"):

@@ -30,8 +30,9 @@ def make_work(
     ranks = ranks or Ranks()
     if images is None:
         images = sum(len(shard.prompts) for _, _, shard in work)
+    texts = dict.fromkeys(prompt.text for _, _, shard in work for prompt in shard.prompts)
     with Progress(ranks, "generate", images) as progress:
-        generate(ranks.share(work), settings, progress.add, ranks.first)
+        generate(ranks.share(work), settings, progress.add, ranks.first, texts)
 
 
 def write_work(path: str | Path, work: Work) -> None:

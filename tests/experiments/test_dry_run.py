@@ -64,7 +64,9 @@ def test_a_bench_makes_what_its_dry_run_said(asked: dict[str, Any], tmp_path: Pa
     more = _forecast(harness.bench("zigzag(steps=3)", dry_run=True, **{**asked, "seeds": "0-2"}))
     assert more.runs[0].done == 16
     assert more.runs[0].due == 8
-    assert f"to make: about {said.images} images in 6 runs, {said.evaluations:,} evaluations" in told
+    assert (
+        f"to make: about {said.images} images in 6 runs, {said.evaluations:,} evaluations" in told
+    )
 
 
 def test_time_and_room_are_as_recorded(asked: dict[str, Any]) -> None:
