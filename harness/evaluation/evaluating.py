@@ -104,7 +104,7 @@ def evaluate(
         raise HarnessError(f"{run.path} holds no images to evaluate: generate them first")
     usable, missing = _usable(run, metrics)
     if not usable:
-        raise HarnessError("\n".join(missing.values()))
+        raise HarnessError("\n".join(named(label, why) for label, why in missing.items()))
     jobs = make_jobs(usable)
     outcomes = [
         Outcome(str(metric.call), "scored" if isinstance(metric, ItemMetric) else "encoded")
@@ -157,8 +157,7 @@ def _usable(run: Run, texts: Sequence[str | Call]) -> tuple[list[Metric], dict[s
             "say which image is whose with --prompts, a table with the columns file,prompt,seed"
             for metric in prompted
         }
-    told = {label: named(label, problem) for label, problem in missing.items()}
-    return [metric for metric in metrics if metric.label not in missing], told
+    return [metric for metric in metrics if metric.label not in missing], missing
 
 
 def _has_prompts(run: Run) -> bool:

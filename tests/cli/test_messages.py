@@ -19,7 +19,6 @@ from harness.metrics.base import METRICS, ItemMetric, metric
 from harness.prompts.base import load_prompts
 from harness.runs import make
 from harness.store.run import Run
-from tests.conftest import TINY_SDXL
 from tests.conftest import harness as command
 
 
@@ -110,9 +109,8 @@ def test_long_prompts_are_warned_of_once(tmp_path: Path, caplog: pytest.LogCaptu
     long = " ".join(["red"] * 90)
     (tmp_path / "p.txt").write_text(f"a cat\n{long} cat\n{long} small red cat\n")
     how = {
-        "model": str(TINY_SDXL),
+        "model": "shapes",
         "prompts": tmp_path / "p.txt",
-        "size": 64,
         "out": tmp_path / "r",
     }
     with caplog.at_level(logging.WARNING):
@@ -178,5 +176,5 @@ def test_steps_and_guidance_say_where_they_come_from(
     bench = ["bench", "zigzag(guidance=2)", "--bench", "shapes", "--metrics", "contrast", "--tiny"]
     assert command(monkeypatch, *bench, *gmm, "--curve", "none", "--workers", "1") == 0
     said = capsys.readouterr().err
-    assert "  guidance 2 (as typed), steps 4 (benchmark shapes-tiny)\n" in said
-    assert "  guidance 2 (as the candidate), steps 4 (as the candidate)\n" in said
+    assert "  guidance 2.0 (as typed), steps 4 (benchmark shapes-tiny)\n" in said
+    assert "  guidance 2.0 (as the candidate), steps 4 (as the candidate)\n" in said
