@@ -99,6 +99,16 @@ Curve = Annotated[
 Workers = Annotated[
     int | None, typer.Option(min=1, help="Processes; default: one a GPU, else one a core.")
 ]
+Track = Annotated[
+    str | None,
+    typer.Option(help="Progress and final tables also to tensorboard, wandb or mlflow."),
+]
+Log = Annotated[
+    str | None,
+    typer.Option(
+        help="Folder for a log of each process; default: of several, logs/ beside what they make."
+    ),
+]
 
 
 SHARED = {
@@ -135,5 +145,7 @@ SHARED = {
     "threads": Threads,
     "batch_size": BatchSize,
     "workers": Workers,
+    "track": Track,
+    "log": Log,
 }
 """The fields of experiments.options.Options as options of the command line."""

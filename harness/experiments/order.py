@@ -20,6 +20,7 @@ from harness.prompts.base import PromptSet, load_prompts
 from harness.prompts.split import with_split
 from harness.runs.folder import Settings
 from harness.runs.plan import PlannedRun, Planner
+from harness.runs.tracking import make_tracker
 
 T = TypeVar("T")
 
@@ -156,4 +157,7 @@ def make_order(sampler: str | None = None, **given: Any) -> Order:
         fairness=Fairness(options.match, options.match_guidance, curve),
         as_declared=options.prompts in (None, benchmark.prompts),
     )
+    if options.track or options.log:
+        tracker = make_tracker(options.track, options.log, [f"{options.results}/{benchmark.name}"])
+        order = replace(order, settings=replace(settings, log=options.log, tracker=tracker))
     return replace(order, baseline=order.read(baseline)) if baseline else order

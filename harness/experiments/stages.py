@@ -17,6 +17,7 @@ from harness.metrics.base import METRICS
 from harness.runs.folder import Settings, missing
 from harness.runs.plan import PlannedRun, registered_here
 from harness.runs.progress import Progress
+from harness.runs.rank_log import log_folder
 from harness.runs.ranks import Ranks
 from harness.runs.work import Work, make_work, write_work
 from harness.runs.workers import run_child
@@ -79,7 +80,8 @@ def launch(command: Sequence[str], workers: int, settings: Settings) -> None:
     launcher += ["--threads", str(settings.threads)]
     launcher += ["--device", settings.asked] if settings.asked else []
     environment = {**os.environ, "OMP_NUM_THREADS": str(settings.threads)}
-    if run_child(launcher, environment):
+    launcher += ["--log", settings.log] if settings.log else []
+    if run_child(launcher, environment, settings.tracker.progress):
         raise HarnessError(
             f"harness {command[0]} stopped (see above); what is complete is kept: run it again"
         )
@@ -110,8 +112,9 @@ def _evaluate(
     images = sum(
         run.read("images", shard, ["item_id"]).num_rows for run in runs for shard in due[run.path]
     )
-    with Progress(Ranks(), "evaluate", images) as progress:
-        for run in runs:
+    log = log_folder(settings.log, list(due), 1)
+    with Progress(Ranks(), "evaluate", images, log, settings.tracker) as progress:
+        for run in progress.each(runs, lambda one: one.path):
             evaluation.evaluate(
                 run,
                 metrics,

@@ -18,11 +18,13 @@ from harness.runs.failures import all_failed, failures, told
 from harness.runs.importing import imported
 from harness.runs.manifest import Declared
 from harness.runs.ranks import Ranks, parse_part
+from harness.runs.tracking import make_tracker
 from harness.runs.workers import run_copies
 from harness.store.rows import MISSING
 from harness.store.run import Run
 
 if TYPE_CHECKING:
+    import pandas as pd
     from PIL.Image import Image
 
     from harness.engine.batch import Batch
@@ -53,6 +55,8 @@ def generate(
     batch_size: int | None = None,
     workers: int | None = None,
     shard: str | None = None,
+    track: str | None = None,
+    log: str | Path | None = None,
     say: Say = quiet,
 ) -> Run | list[Run]:
     """Make the images of a sampler over prompts and seeds, as far as they are missing.
@@ -62,8 +66,10 @@ def generate(
     `"0-3"`, a number or several. Runs lie in `results` (default: `results/<prompt set>`) as
     `<model>/<sampler>-<hash>`, or, of one sampler, in `out`. `size` is in pixels. Under torchrun or
     `accelerate launch` all processes share the work; `workers` starts as many from here, a
-    notebook, say; `shard="i/n"` is one part of it, for machines without a common launcher. Progress
-    goes to `say`.
+    notebook, say; `shard="i/n"` is one part of it, for machines without a common launcher. `track`
+    is a tracker for progress and the final table: tensorboard, wandb or mlflow. `log` is a folder
+    for a log of each process; where there are several, by default `logs` in the folder that holds
+    the runs at work. Progress goes to `say`.
 
     Raises HarnessError for anything that is wrong with the request, before weights are loaded, and
     NothingMade where every picture of a run failed (NaN or blank).
@@ -83,7 +89,7 @@ def generate(
     if workers and ranks.world > 1:
         raise HarnessError(f"--workers: a launcher has started {ranks.world} processes already")
     where = pick_device(device, ranks.local_rank)
-    settings = Settings(where, threads, batch_size)
+    settings = Settings(where, threads, batch_size, log=path_of(log))
     planner = Planner(
         model,
         size=size_of(size),
@@ -101,11 +107,15 @@ def generate(
     shards = plan_shards(list(prompt_set.prompts), chosen)[part[0] :: part[1]]
     work = [(job, run, s) for s in shards for job, run in zip(jobs, runs, strict=True)]
     total = sum(len(s.prompts) for run in runs for s in missing(run, shards))
+    tracker = make_tracker(track, settings.log, [run.path for run in runs])
 
     def make() -> None:
         here = Ranks.from_environment(device)
-        mine = replace(settings, device=pick_device(device, here.local_rank))
-        make_work(work, mine, here, total)
+        where = pick_device(device, here.local_rank)
+        make_work(work, replace(settings, device=where, tracker=tracker), here, total)
+        if track and here.rank == 0:
+            tracker.table("runs", _counts(runs), ["run"])
+            tracker.close()
 
     if workers and workers > 1 and total:
         run_copies(make, workers)
@@ -119,6 +129,17 @@ def generate(
         if failed := [run.path for run in runs if all_failed(run)]:
             raise NothingMade(f"every picture of {', '.join(failed)} failed (see above)")
     return runs[0] if isinstance(sampler, str) else runs
+
+
+def _counts(runs: Sequence[Run]) -> pd.DataFrame:
+    """A row a run: its images, and how many of them failed."""
+    import pandas as pd
+
+    failed = [run.frame("images", ["failed"])["failed"] for run in runs]
+    counts = [(len(one), int(one.notna().sum())) for one in failed]
+    names = [run.spec.run_id for run in runs]
+    rows = [(name, *count) for name, count in zip(names, counts, strict=True)]
+    return pd.DataFrame(rows, columns=["run", "images", "failed"])
 
 
 def _prompts(

@@ -51,13 +51,13 @@ log = logging.getLogger(__name__)
 def generate(
     work: Iterable[tuple[PlannedRun, Run, Shard]],
     settings: Settings,
-    progress: Callable[[int], object] = lambda images: None,
+    progress: Callable[[int, int], object] = lambda images, failed: None,
     first: Callable[[str], bool] = lambda name: True,
 ) -> None:
     """Make the shards of `work` that are missing; the jobs are of one model and precision.
 
     Weights are loaded at the first missing shard, and once more for runs of another guide, or
-    without one. `progress` is called with the number of images as they are made.
+    without one. `progress` is called with the numbers of images made, and of those that failed.
     What a picture costs is counted once a run, by making one more: where several processes share
     the work, by the one that is `first` to ask for a name, while the others go on.
     """
@@ -139,7 +139,7 @@ class _Maker:
     """A loaded model that makes shards."""
 
     def __init__(
-        self, job: PlannedRun, settings: Settings, progress: Callable[[int], object]
+        self, job: PlannedRun, settings: Settings, progress: Callable[[int, int], object]
     ) -> None:
         self.models = open_models(job, settings.device)
         self.model = self.models.model
@@ -207,8 +207,8 @@ class _Maker:
             middle = (start + stop) // 2
         else:
             seconds = perf_counter() - began
-            self.progress(len(prompts))
             failed = failures(batch.native, pixels)
+            self.progress(len(prompts), len(failed) - failed.count(None))
             guidance = self._guidance(spec, batch.applied)
             made = (batch.evaluations, batch.classes, guidance, seconds)
             return [_Pictures(pixels, failed, *made)]
