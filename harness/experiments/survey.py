@@ -87,7 +87,7 @@ def run_survey(
     experiment = Experiment(
         contests,
         metrics,
-        order.shards,
+        order.grid,
         order.items,
         order.settings,
         replace(order.fairness, curve=curve),
@@ -203,7 +203,7 @@ def survey_of(benchmark: Benchmark, experiment: Experiment, notes: list[str]) ->
         unit,
         [*benchmark.vary],
         population=experiment.population,
-        categories=len({p.category for one in experiment.shards for p in one.prompts} - {""}),
+        categories=len({prompt.category for prompt in experiment.grid.prompts} - {""}),
         margin=experiment.margin,
         verifier=experiment.verifier.label if isinstance(experiment.verifier, ItemMetric) else None,
     )

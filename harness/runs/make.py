@@ -67,8 +67,9 @@ def generate(
     with ThreadPoolExecutor(1) as writer:
         pending: list[Future[None]] = []
         for job, run, shard in work:
-            if run.has_images(shard):
+            if (lacking := run.lacking(shard)) is None:
                 continue
+            shard = lacking
             scales = _scales(job.spec.sampler, run, shard)
             if (guide := job.spec.guide) not in makers:
                 makers[guide] = _Maker(job, settings, progress)
@@ -99,7 +100,10 @@ def _scales(call: Call, run: Run, shard: Shard) -> torch.Tensor | None:
     if like is None:
         return None
     estimate = call.params.get("guidance_estimate", NOMINAL)
-    known = image_scales(run_beside(run.path, like), shard.name, estimate)
+    other = run_beside(run.path, like)
+    # A run of an earlier version may have cut its images otherwise.
+    names = [shard.name] if other.layout == run.layout else [*other.places(shard.item_ids)]
+    known = {k: v for name in names for k, v in image_scales(other, name, estimate).items()}
     if missing := [item for item in shard.item_ids if item not in known]:
         raise HarnessError(f"{like} holds no image {missing[0]}: generate it first")
     own = call.params["guidance"]
@@ -183,8 +187,10 @@ class _Maker:
         texts = [prompt.text for prompt in prompts]
         noise = NoiseStreams(
             [
-                stream_key(spec.noise_key, text, seed, shard.first + start + at)
-                for at, (text, seed) in enumerate(zip(texts, shard.seeds[start:stop], strict=True))
+                stream_key(spec.noise_key, text, seed, place)
+                for text, seed, place in zip(
+                    texts, shard.seeds[start:stop], shard.places[start:stop], strict=True
+                )
             ],
             self.model.latent_shape(spec.pixels),
             dtype=self.model.state_dtype,
