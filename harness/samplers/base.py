@@ -17,9 +17,9 @@ What only some samplers need is declared, and comes as keyword arguments of the 
     @sampler("restart", ..., needs=("clock", "renoise"))
     def restart(denoise, x, sigmas, noise, *, clock, renoise, guidance: float = 1.0, ...):
 
-`clock` is a Clock, `variant` a Variant, `unadjusted` an Unadjusted, `renoise` a Renoise, `attention`
-an Attention and `targets` a FindTargets, see below; "pixel levels" declares that `denoise` is called
-with a map of levels.
+`clock` is a Clock, `variant` a Variant, `unadjusted` an Unadjusted, `renoise` a Renoise,
+`attention` an Attention and `targets` a FindTargets, see below; "pixel levels" declares that
+`denoise` is called with a map of levels.
 """
 
 from __future__ import annotations
