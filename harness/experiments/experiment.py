@@ -221,8 +221,9 @@ def planned_pair(
     candidate: Call | PlannedRun,
     baseline: Call | PlannedRun | None,
     defaults: Mapping[str, Any],
+    against: Planner | None = None,
 ) -> dict[str, PlannedRun]:
-    """The candidate's run and its baseline's, by role.
+    """The candidate's run and its baseline's, by role; that is planned by `against`, if given.
 
     The baseline has the candidate's steps and guidance, unless its text sets others. Raises
     HarnessError where the two are one.
@@ -232,12 +233,14 @@ def planned_pair(
     planner.entry.revision()
     if baseline is None:
         return {CANDIDATE: first}
-    second = planner.plan(baseline, {k: own[k] for k in ("steps", "guidance") if k in own})
+    other = against or planner
+    second = other.plan(baseline, {k: own[k] for k in ("steps", "guidance") if k in own})
     if first.spec == second.spec:
         raise HarnessError(
             f"{first.spec.sampler} would be compared with itself: choose another sampler or "
             "baseline"
         )
+    other.entry.revision()
     return {CANDIDATE: first, OWN: second}
 
 

@@ -12,6 +12,7 @@ from harness.reporting.differences import differences
 from harness.reporting.drawing import Drawing
 from harness.reporting.figures import rate_bars
 from harness.reporting.page import Page, RowGroup, Section, Table, by_metric
+from harness.reporting.picture_grid import picture_grids
 from harness.reporting.points import fronts, point_figures
 from harness.reporting.published import beside_published
 from harness.reporting.set_gaps import set_gaps, set_verdicts
@@ -51,7 +52,12 @@ def full(survey: SurveyTable, out: str) -> Page:
         beside_published(survey),
         samplers(survey),
     ]
-    drawings = [*winning_rates(survey), *curves(survey), *point_figures(survey)]
+    drawings = [
+        *winning_rates(survey),
+        *curves(survey),
+        *point_figures(survey),
+        *picture_grids(survey),
+    ]
     links = {
         label: folder
         for label, folder in _own(survey).items()
