@@ -140,7 +140,7 @@ class Experiment:
                 if not contest.candidate or role == CANDIDATE:
                     name = contest.label or f"{role}: "
                     remark = f" ({one.remark})" if one.remark else ""
-                    say(f"{name}{one.spec.sampler}, {one.nfe} evaluations an image{remark}")
+                    say(f"{name}{one.spec.sampler}, {one.cost_text}{remark}")
             for role, one in new.items():
                 where = contest.place(one)
                 if where not in made:
@@ -234,7 +234,8 @@ def planned_pair(
     if baseline is None:
         return {CANDIDATE: first}
     other = against or planner
-    second = other.plan(baseline, {k: own[k] for k in ("steps", "guidance") if k in own})
+    shared = {k: own.get(k, defaults.get(k)) for k in ("steps", "guidance")}
+    second = other.plan(baseline, {k: one for k, one in shared.items() if one is not None})
     if first.spec == second.spec:
         raise HarnessError(
             f"{first.spec.sampler} would be compared with itself: choose another sampler or "

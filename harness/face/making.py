@@ -200,6 +200,7 @@ def sample(
     .npz. `negative` and `objects` (what AsynDM holds back, "cat, hat") are one for all prompts or
     one each. Raises HarnessError as `generate` does, and NothingMade where every picture failed.
     """
+    from harness.engine.batch import decoded_pictures
     from harness.runs import single
     from harness.runs.folder import Settings
     from harness.runs.plan import plan
@@ -233,7 +234,7 @@ def sample(
     request = single.expand(prompts, _several(negative), chosen, rows, _several(objects))
     settings = Settings(where, threads, batch_size)
     loaded, batch = single.draw(job, request, settings, recorded)
-    say(f"{job.spec.sampler}: {job.nfe} evaluations an image ({_cost(batch)})")
+    say(f"{job.spec.sampler}: {job.cost_text} ({_cost(batch)})")
     if job.remark:
         say(job.remark)
     if latents_file:
@@ -241,7 +242,7 @@ def sample(
         say(f"latents: {latents_file}")
     if not decoded:
         return []
-    pixels = loaded.decode(batch.native)
+    pixels = decoded_pictures(loaded, batch)
     pictures = single.as_pictures(pixels)
     if folder:
         for path in single.save_pictures(folder, pictures, request.seeds):
