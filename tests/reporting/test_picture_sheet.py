@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from harness.reporting import write_report
-from harness.reporting.picture_grid import picture_grids
+from harness.reporting.picture_sheet import picture_sheet
 from harness.store.survey_table import load_survey
 from tests.conftest import harness
 
@@ -29,7 +29,7 @@ def test_every_run_is_a_line_and_every_image_a_column(
     page = (folder / "index.html").read_text()
     assert page.count("data:image/png") == 3 * 2
     assert "http:" not in page
-    (drawing,) = picture_grids(survey)
+    (drawing,) = picture_sheet(survey)
     assert "A line a run" in drawing.caption
     # a run that is gone leaves its line empty, one that another lies in place of, too
     (run,) = (row.path for row in survey.rows if "guidance=3" in row.sampler)
