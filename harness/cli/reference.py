@@ -31,7 +31,7 @@ For whoever calls the harness from a notebook or a script. Made from the docstri
 in use: [notebook.ipynb](notebook.ipynb).
 
 """
-_RESULTS = {
+_RESULTS: dict[str, dict[str, tuple[str, ...]]] = {
     "harness.store.run": {"Run": ("images", "scores", "frame", "shards", "paired")},
     "harness.face.answers": {
         "Answer": (),
@@ -44,7 +44,7 @@ _RESULTS = {
 """Classes by module, with those of their members that are for everybody; none named: all."""
 _HEAD = ["| | default | |", "|---|---|---|"]
 _KEYWORD = inspect.Parameter.KEYWORD_ONLY
-_PARTS = {
+_PARTS: dict[str, tuple[str, ...]] = {
     "Make": ("generate", "sample", "import_images", "load_run"),
     "Judge": ("evaluate", "compare", "report", "power", "as_torchmetric"),
     "Make and judge": ("bench", "survey", "sweep", "tune", "ablate"),
