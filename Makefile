@@ -4,7 +4,7 @@ VENV   ?= .venv
 PYTHON ?= python3
 BIN    := $(VENV)/bin
 
-.PHONY: bench test check certify report docs train-shapes train-shapes-edm clean
+.PHONY: bench test check certify report docs notebook train-shapes train-shapes-edm clean
 .DEFAULT_GOAL := bench
 
 $(VENV)/.installed: pyproject.toml
@@ -42,6 +42,9 @@ report: $(VENV)/.installed
 
 docs: $(VENV)/.installed
 	@$(BIN)/python -m harness.cli.reference
+
+notebook: $(VENV)/.installed-dev
+	@OMP_NUM_THREADS=1 $(BIN)/python -m docs.run_notebook
 
 train-shapes: $(VENV)/.installed
 	@OMP_NUM_THREADS=1 $(BIN)/python -m harness.training.shapes $(ARGS)
