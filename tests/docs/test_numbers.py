@@ -93,3 +93,11 @@ def test_policies_parameters_are_told_to_samplers() -> None:
     pages = " ".join(map(text_of, ("docs/own-sampler.md", "docs/solvers.md", "docs/models.md")))
     silent = [e.name for _, e in POLICIES if not any(name in pages for name in e.parameters)]
     assert silent == ["like"]
+
+
+def test_the_reports_picture_has_the_parts_that_are_told() -> None:
+    from docs.pictures.annotate_report import PARTS, PICTURE
+
+    told = [(row[0], row[1]) for row in rows_of("docs/reading-a-report.md", "| part")[2:]]
+    assert told == [(str(number), part) for number, part in enumerate(PARTS, 1)]
+    assert PICTURE.is_file()

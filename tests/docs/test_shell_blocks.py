@@ -114,7 +114,7 @@ def check_make(words: list[str]) -> None:
 
 
 def ours(words: list[str]) -> list[str] | None:
-    """The words behind `harness`, also behind a launcher's `-m harness`; None of another command."""
+    """The words behind `harness`, or a launcher's `-m harness`; None of another command."""
     if words[0] == "harness":
         return words[1:]
     at = [i for i in range(len(words) - 1) if words[i : i + 2] == ["-m", "harness"]]
