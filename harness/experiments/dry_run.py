@@ -8,15 +8,16 @@ from typing import Any
 
 from harness.core.call import Call, parse_call
 from harness.core.errors import HarnessError, NotHere
-from harness.core.shards import Shard, parse_seeds
+from harness.core.shards import Grid, Prompt, parse_seeds
 from harness.experiments.ablation import ablated
 from harness.experiments.bench import bench_contest
 from harness.experiments.benchmark import Candidate
+from harness.experiments.contenders import candidates_of, contests_of
 from harness.experiments.experiment import Contest
 from harness.experiments.foresight import runs_of
 from harness.experiments.inputs import Say
 from harness.experiments.order import Order, make_order
-from harness.experiments.survey import candidates_of, contests_of, meets_guidance_alone
+from harness.experiments.survey import meets_guidance_alone
 from harness.experiments.sweep import swept
 from harness.experiments.tuning import as_typed, trials_of
 from harness.experiments.varying import Vary
@@ -84,18 +85,18 @@ def _surveyed(order: Order, candidates: Sequence[tuple[Candidate, Call]], say: S
 
 def _stage(contests: Sequence[Contest], order: Order, *, alone: bool = True) -> list[ForeseenRun]:
     """The runs of contests over an order's prompts and seeds."""
-    shards, images, _ = _work(order)
-    return runs_of(contests, order.fairness, shards, images, alone=alone)
+    work, _ = _work(order)
+    return runs_of(contests, order.fairness, work, alone=alone)
 
 
-def _work(order: Order) -> tuple[Sequence[Shard], int | None, str | None]:
-    """The shards of an order's runs; where its prompts are not here, how many images a run has, and
+def _work(order: Order) -> tuple[Grid | int, str | None]:
+    """The work of an order's runs; where its prompts are not here, how many images each has, and
     what is missing."""
     try:
-        return order.shards, None, None
+        return order.grid, None
     except NotHere as error:
         images = published_count(order.prompts, order.limit) * len(parse_seeds(order.seeds))
-        return [], images, f"prompts {order.prompts}: {error}"
+        return images, f"prompts {order.prompts}: {error}"
 
 
 def published_count(prompts: str, limit: int | None) -> int:
@@ -108,23 +109,24 @@ def published_count(prompts: str, limit: int | None) -> int:
 
 def _of_order(order: Order, runs: Sequence[ForeseenRun]) -> Forecast:
     """The forecast of an order's runs, with what of its prompts, models and metrics is missing."""
-    shards, _, lacking = _work(order)
+    work, lacking = _work(order)
+    prompts = () if isinstance(work, int) else work.prompts
     missing = [*([lacking] if lacking else []), *_metrics_missing(order)]
-    return forecast_here(runs, order.settings, order.results, shards, missing)
+    return forecast_here(runs, order.settings, order.results, prompts, missing)
 
 
 def forecast_here(
     runs: Sequence[ForeseenRun],
     settings: Settings,
     results: str,
-    shards: Sequence[Shard],
+    prompts: Sequence[Prompt],
     missing: Sequence[str],
 ) -> Forecast:
     """A forecast that also says what the runs' models lack here, and times those without a rate."""
     jobs = {run.job.planner: run.job for run in runs}
     lacking = [reason for job in jobs.values() if (reason := _model_missing(job))]
     notes = [f"evaluations are {one.lent}" for one in jobs if one.lent]
-    text = next((shard.prompts[0].text for shard in shards), None)
+    text = prompts[0].text if prompts else None
     told = [*lacking, *missing]
     return forecast(runs, settings, results, missing=told, notes=notes, text=text)
 

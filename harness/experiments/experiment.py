@@ -16,7 +16,7 @@ from harness.comparison.best_of import Rival
 from harness.comparison.categories import check_population
 from harness.core.call import Call, parse_call
 from harness.core.errors import HarnessError, NotHere
-from harness.core.shards import Shard
+from harness.core.shards import Grid
 from harness.experiments.benchmark import Benchmark, Candidate
 from harness.experiments.fair_baselines import (
     BOTH,
@@ -78,7 +78,7 @@ class Contest:
 
 @dataclass
 class Experiment:
-    """Contests to conduct over `shards`, and to compare on the images `items` and `metrics`.
+    """Contests to conduct over `grid`, and to compare on the images `items` and `metrics`.
 
     `primary` is the declared result, `margin` the margin of equivalence: see `comparison.compare`.
     With `alone`, matched guidance alone is compared, too, without matched cost. `population` is
@@ -91,7 +91,7 @@ class Experiment:
 
     contests: list[Contest]
     metrics: Sequence[Metric]
-    shards: Sequence[Shard]
+    grid: Grid
     items: Collection[str]
     settings: Settings
     fairness: Fairness
@@ -105,7 +105,7 @@ class Experiment:
 
     def __post_init__(self) -> None:
         self.set_scores = SetScores(self.items)
-        named = {prompt.category for shard in self.shards for prompt in shard.prompts}
+        named = {prompt.category for prompt in self.grid.prompts}
         for contest in self.contests:
             noise_key = contest.planned[CANDIDATE].spec.noise_key
             check_population(self.population, named, noise_key, tables.POPULATIONS)
@@ -121,7 +121,7 @@ class Experiment:
         Progress goes to `say`, and what could not be done to `remark`.
         """
         self._name_new(say)
-        how = (self.contests, self.fairness, self.shards, self.settings)
+        how = (self.contests, self.fairness, self.grid, self.settings)
         for line in announced(*how, alone=self.alone):
             say(line)
         self._make()
@@ -150,7 +150,7 @@ class Experiment:
                     continue
                 name = contest.label or f"{role}: "
                 remark = f" ({one.remark})" if one.remark else ""
-                say(f"{name}{one.spec.sampler}, {one.nfe} evaluations an image{remark}")
+                say(f"{name}{one.spec.sampler}, {one.cost_text}{remark}")
                 if (origin := contest.origins.get(role)) and origin not in told:
                     say(f"  {origin}")
                     told.add(origin)
@@ -166,7 +166,7 @@ class Experiment:
                 if where not in made:
                     made[where] = (one, open_run(one, where, self.settings))
                 contest.runs[role] = made[where][1]
-        generate_missing(made.values(), self.shards, self.settings)
+        generate_missing(made.values(), self.grid, self.settings)
 
     def _derive(self, contest: Contest, remark: Say) -> None:
         """Plan the baseline at the candidate's cost and guidance, now that both are made."""
@@ -241,8 +241,9 @@ def planned_pair(
     candidate: Call | PlannedRun,
     baseline: Call | PlannedRun | None,
     defaults: Mapping[str, Any],
+    against: Planner | None = None,
 ) -> dict[str, PlannedRun]:
-    """The candidate's run and its baseline's, by role.
+    """The candidate's run and its baseline's, by role; that is planned by `against`, if given.
 
     The baseline has the candidate's steps and guidance, unless its text sets others. Raises
     HarnessError where the two are one.
@@ -252,19 +253,23 @@ def planned_pair(
         planner.entry.revision()
     if baseline is None:
         return {CANDIDATE: first}
-    second = planner.plan(baseline, _as(first))
+    other = against or planner
+    second = other.plan(baseline, _as(first, defaults))
     if first.spec == second.spec:
         raise HarnessError(
             f"{first.spec.sampler} would be compared with itself: choose another sampler or "
             "baseline"
         )
+    with suppress(NotHere):
+        other.entry.revision()
     return {CANDIDATE: first, OWN: second}
 
 
-def _as(candidate: PlannedRun) -> dict[str, Any]:
+def _as(candidate: PlannedRun, defaults: Mapping[str, Any]) -> dict[str, Any]:
     """The steps and guidance that a baseline has unless its text sets others."""
     own = candidate.spec.sampler.params
-    return {name: own[name] for name in ("steps", "guidance") if name in own}
+    shared = {name: own.get(name, defaults.get(name)) for name in ("steps", "guidance")}
+    return {name: value for name, value in shared.items() if value is not None}
 
 
 def origins_of(
@@ -278,7 +283,8 @@ def origins_of(
     found = {CANDIDATE: planner.origins(candidate, benchmark.defaults, source)}
     if baseline is not None:
         first = planner.plan(candidate, benchmark.defaults)
-        found[OWN] = planner.origins(baseline, _as(first), "as the candidate")
+        shared = _as(first, benchmark.defaults)
+        found[OWN] = planner.origins(baseline, shared, "as the candidate")
     return found
 
 

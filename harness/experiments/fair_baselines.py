@@ -122,7 +122,7 @@ def expected_baselines(
         return match_guidance(own, scale.value)
 
     jobs = (candidate, baseline)
-    return _further(jobs, planned, how.curve, Paid(float(candidate.nfe)), scale, guided)
+    return _further(jobs, planned, how.curve, Paid(float(candidate.nfe or 0)), scale, guided)
 
 
 def _dry_scale(job: PlannedRun) -> GuidanceScale:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from harness.core.errors import NotHere
-from harness.core.shards import Shard
+from harness.core.shards import Grid
 from harness.experiments.fair_baselines import (
     BOTH,
     GUIDED,
@@ -30,26 +30,26 @@ if TYPE_CHECKING:
 def runs_of(
     contests: Iterable[Contest],
     fairness: Fairness,
-    shards: Sequence[Shard],
-    images: int | None = None,
+    work: Grid | int,
     *,
     alone: bool = True,
 ) -> list[ForeseenRun]:
     """All runs of some contests, those at matched cost and guidance included, each once.
 
-    `images` are those of a run where the prompts, and so `shards`, are not here. `alone` as of
-    Experiment. Where candidate and baseline are made already the others are known, else estimated.
+    `work` is a number of images where the prompts are not here. `alone` as of Experiment. Where
+    candidate and baseline are made already the others are known, else estimated.
     """
     found: dict[str, ForeseenRun] = {}
+    asked = work if isinstance(work, int) else work.shards
     for contest in contests:
         name = contest.candidate.name if contest.candidate else CANDIDATE
-        further, known = _further(contest, fairness, shards, alone=alone)
+        further, known = _further(contest, fairness, work, alone=alone)
         for jobs, sure in ((contest.planned, True), (further, known)):
             for role, job in jobs.items():
                 where = _folder(contest, role, job)
                 if where not in found:
                     title = name if role == CANDIDATE else _TITLES.get(role, role)
-                    found[where] = foreseen(title, job, where, shards, images, sure=sure)
+                    found[where] = foreseen(title, job, where, asked, sure=sure)
     return list(found.values())
 
 
@@ -67,18 +67,20 @@ def _folder(contest: Contest, role: str, job: PlannedRun) -> str:
 
 
 def _further(
-    contest: Contest, fairness: Fairness, shards: Sequence[Shard], *, alone: bool
+    contest: Contest, fairness: Fairness, work: Grid | int, *, alone: bool
 ) -> tuple[dict[str, PlannedRun], bool]:
     """The further baselines of a contest, and whether they are known."""
     if OWN not in contest.planned:
         return {}, True
     candidate, own = contest.planned[CANDIDATE], contest.planned[OWN]
-    first, second = (_made(contest, role, shards) for role in (CANDIDATE, OWN))
+    first, second = (_made(contest, role, work) for role in (CANDIDATE, OWN))
     known = first is not None and second is not None
-    if first is not None and second is not None:
-        items = {item for shard in shards for item in shard.item_ids}
+    if first is not None and second is not None and isinstance(work, Grid):
+        items = {item for shard in work.shards(first.layout) for item in shard.item_ids}
         pair = FairPair(candidate, own, (first, second))
         fair = fair_baselines(pair, own.planner.plan, fairness, items)
+    elif candidate.nfe is None or own.nfe is None:
+        return {}, False  # functions of a pipeline, whose cost shows as they run
     else:
         fair = expected_baselines(candidate, own, own.planner.plan, fairness)
     if not alone:
@@ -86,19 +88,20 @@ def _further(
     return fair.all_jobs, known
 
 
-def _made(contest: Contest, role: str, shards: Sequence[Shard]) -> Run | None:
+def _made(contest: Contest, role: str, work: Grid | int) -> Run | None:
     """A run of a contest, where all its images are made."""
     job = contest.planned[role]
     run = contest.runs.get(role)
-    if run is None and shards:
-        run = Run.find(contest.place(job), job.spec.run_id)
-    return None if run is None or missing(run, shards) else run
+    if isinstance(work, int):
+        return None
+    run = run or Run.find(contest.place(job), job.spec.run_id)
+    return None if run is None or missing(run, work.shards(run.layout)) else run
 
 
 def announced(
     contests: Sequence[Contest],
     fairness: Fairness,
-    shards: Sequence[Shard],
+    grid: Grid,
     settings: Settings,
     *,
     alone: bool = True,
@@ -106,4 +109,4 @@ def announced(
     """What an experiment that begins will make, in four lines at most."""
     folder = _folder(contests[0], CANDIDATE, contests[0].planned[CANDIDATE])
     results = files.parent(files.parent(files.parent(folder)))
-    return forecast(runs_of(contests, fairness, shards, alone=alone), settings, results).lines
+    return forecast(runs_of(contests, fairness, grid, alone=alone), settings, results).lines

@@ -7,17 +7,17 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from harness.core.errors import HarnessError, NotHere
-from harness.core.shards import Shard, plan_shards
+from harness.core.layout import Layout
+from harness.core.shards import Grid, Shard
 from harness.experiments.dry_run import forecast_here, published_count
 from harness.experiments.inputs import Say
 from harness.fetch.download import without_downloads
 from harness.prompts.base import PromptSet, load_prompts
 from harness.prompts.split import with_split
 from harness.runs.folder import Settings
-from harness.runs.forecast import Forecast, forecast, foreseen
+from harness.runs.forecast import Forecast, ForeseenRun, Work, forecast, foreseen
 from harness.runs.plan import PlannedRun, Planner, check_prompts
 from harness.store import files
-from harness.store.run import Run
 
 
 @dataclass(frozen=True)
@@ -66,10 +66,14 @@ class ImageOrder:
             raise HarnessError(f"{error}{'' if self.prompts else hint}") from None
         return found
 
-    @property
-    def shards(self) -> list[Shard]:
-        """The work of a run, or this part of it."""
-        return plan_shards(list(self.prompt_set.prompts), self.seeds)[self.part[0] :: self.part[1]]
+    @cached_property
+    def grid(self) -> Grid:
+        """All prompts and seeds."""
+        return Grid(self.prompt_set.prompts, self.seeds)
+
+    def shards(self, layout: Layout) -> list[Shard]:
+        """The work of a run of this layout, or this part of it."""
+        return self.grid.shards(layout)[self.part[0] :: self.part[1]]
 
     @property
     def root(self) -> str:
@@ -80,41 +84,35 @@ class ImageOrder:
         """A run's folder."""
         return self.out or f"{self.root}/{job.folder}"
 
-    def announce(self, runs: Sequence[Run], say: Say) -> None:
+    def announce(self, say: Say) -> None:
         """Say what is made, where its settings come from, and what it takes."""
         for text in self.texts:
             job = self.planner.plan(text)
-            say(f"{job.spec.sampler}, {job.nfe} evaluations an image")
+            say(f"{job.spec.sampler}, {job.cost_text}")
             say(f"  {self.planner.origins(text)}")
-        shards, both = self.shards, zip(self.jobs, runs, strict=True)
-        found = [foreseen(job.spec.sampler.name, job, run.path, shards) for job, run in both]
-        for line in forecast(found, self.settings, self._beside).lines:
+        for line in forecast(self._runs(self.shards), self.settings, self._beside).lines:
             say(line)
+
+    @without_downloads()
+    def forecast(self) -> Forecast:
+        """What would be made, and what of it is not on this machine."""
+        try:
+            runs, prompts = self._runs(self.shards), self.grid.prompts
+            return forecast_here(runs, self.settings, self._beside, prompts, [])
+        except NotHere as error:
+            count = published_count(self.prompts_named, self.limit) * len(self.seeds)
+            runs = self._runs(count // self.part[1])
+            missing = [f"prompts {self.prompts_named}: {error}"]
+            return forecast_here(runs, self.settings, "results", [], missing)
+
+    def _runs(self, work: Work | int) -> list[ForeseenRun]:
+        here = not isinstance(work, int)
+        return [
+            foreseen(job.spec.sampler.name, job, self.place(job) if here else job.folder, work)
+            for job in self.jobs
+        ]
 
     @property
     def _beside(self) -> str:
         """Where other runs' records of time are looked for."""
         return files.parent(self.root) if self.out is None else "results"
-
-    @without_downloads()
-    def forecast(self) -> Forecast:
-        """What would be made, and what of it is not on this machine."""
-        shards: list[Shard] = []
-        images, missing, beside = None, [], "results"
-        try:
-            shards, beside = self.shards, self._beside
-        except NotHere as error:
-            prompts = published_count(self.prompts_named, self.limit)
-            images = prompts * len(self.seeds) // self.part[1]
-            missing = [f"prompts {self.prompts_named}: {error}"]
-        runs = [
-            foreseen(
-                job.spec.sampler.name,
-                job,
-                self.place(job) if shards else job.folder,
-                shards,
-                images,
-            )
-            for job in self.jobs
-        ]
-        return forecast_here(runs, self.settings, beside, shards, missing)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from harness.experiments import ablation, tuning
 from harness.experiments import survey as surveys
@@ -12,12 +12,13 @@ from harness.experiments.bench import run_bench
 from harness.experiments.dry_run import dry_ablation, dry_bench, dry_sweep, dry_tuning
 from harness.experiments.inputs import Names, Say, names_of, to_stderr
 from harness.experiments.options import OF_ABLATION, OF_SWEEP, OF_TUNING, OPTIONS, with_options
-from harness.experiments.order import make_order
+from harness.experiments.order import Order, make_order
 from harness.experiments.sweep import read_list, run_sweep
 from harness.experiments.varying import parse_vary
 from harness.face.answers import Comparison, Survey, Tuned
 from harness.runs.forecast import Forecast
 
+A = TypeVar("A", Comparison, Survey, Tuned)
 Vary = str | Sequence[str] | Mapping[str, Sequence[Any]]
 
 
@@ -37,16 +38,16 @@ def bench(
         return dry_bench(sampler, options, note)
     order = make_order(sampler, **options)
     if order.sampler is None:
-        return Survey(*surveys.survey(order, note), root=order.results)
+        return _told(Survey(*surveys.survey(order, note), root=order.results), order)
     found = run_bench(order, order.read(order.sampler), note)
-    return Comparison(*found, root=order.results)
+    return _told(Comparison(*found, root=order.results), order)
 
 
 @with_options(OPTIONS)
 def survey(*, note: Say = to_stderr, **options: Any) -> Survey:
     """All candidates of a benchmark, each against its baseline, in one table."""
     order = make_order(**options)
-    return Survey(*surveys.survey(order, note), root=order.results)
+    return _told(Survey(*surveys.survey(order, note), root=order.results), order)
 
 
 @with_options(OF_SWEEP)
@@ -72,7 +73,7 @@ def sweep(
         return dry_sweep(samplers, grid, given, note)
     order = make_order(**given)
     found = run_sweep(order, {text: order.read(text) for text in samplers}, grid, note)
-    return Survey(*found, root=order.results)
+    return _told(Survey(*found, root=order.results), order)
 
 
 @with_options(OF_TUNING)
@@ -96,7 +97,7 @@ def tune(
         return dry_tuning(sampler, grid, other, options, note)
     order = make_order(sampler, **options)
     found = tuning.tune(order, sampler, grid, other, note)
-    return Tuned(*found, root=order.results)
+    return _told(Tuned(*found, root=order.results), order)
 
 
 @with_options(OF_ABLATION)
@@ -118,4 +119,16 @@ def ablate(
     if dry_run:
         return dry_ablation(sampler, changes, options, note)
     order = make_order(sampler, **options)
-    return Survey(*ablation.ablate(order, sampler, changes, note), root=order.results)
+    return _told(Survey(*ablation.ablate(order, sampler, changes, note), root=order.results), order)
+
+
+def _told(answer: A, order: Order) -> A:
+    """The answer, whose tables the tracker has got, if the user named one."""
+    tracker = order.settings.tracker
+    if isinstance(answer, Comparison):
+        tracker.table("rates", answer.rates, ["comparison", "metric", "category"])
+        tracker.table("scores", answer.summary, ["run", "metric"])
+    elif isinstance(answer, Survey):
+        tracker.table("points", answer.points, ["run", "metric"])
+    tracker.close()
+    return answer

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import pandas as pd
 
 from harness.core.call import Call
 from harness.core.errors import HarnessError
+from harness.core.layout import Layout
 from harness.core.shards import Shard
 from harness.fetch.download import without_downloads
 from harness.runs.folder import Settings, missing
@@ -19,6 +20,10 @@ from harness.store.run import Run
 
 _IMAGES_A_PROCESS = 64  # fewer, and another process is not started
 _BYTES_A_PIXEL = 1.5  # a photograph as PNG, roughly
+
+
+Work = Callable[[Layout], Sequence[Shard]]
+"""The shards that a run of some layout is to have."""
 
 
 @dataclass(frozen=True)
@@ -53,17 +58,19 @@ def foreseen(
     name: str,
     job: PlannedRun,
     folder: str,
-    shards: Sequence[Shard],
-    images: int | None = None,
+    work: Work | int,
     *,
     sure: bool = True,
 ) -> ForeseenRun:
-    """A run in its folder, with what of `shards` is made already; `images` where these are not
-    known yet."""
-    total = sum(len(shard.prompts) for shard in shards) if images is None else images
-    held = Run.find(folder, job.spec.run_id) if shards else None
-    due = total if held is None else sum(len(one.prompts) for one in missing(held, shards))
-    return ForeseenRun(name, job, total, total - due, sure)
+    """A run in its folder, with what of its `work` is made already: shards by their layout, or a
+    number of images where the prompts are not here."""
+    if isinstance(work, int):
+        return ForeseenRun(name, job, work, 0, sure)
+    held = Run.find(folder, job.spec.run_id)
+    shards = work(held.layout if held else Layout.for_pictures(*job.spec.pixels))
+    total = sum(shard.count for shard in shards)
+    due = total if held is None else sum(one.count for one in missing(held, shards))
+    return ForeseenRun(name, job, total, max(0, total - due), sure)
 
 
 @dataclass(frozen=True)
@@ -92,12 +99,12 @@ class Forecast:
     @property
     def evaluations(self) -> int:
         """Evaluations of the network for them, each of one sample."""
-        return sum(run.due * run.job.nfe for run in self.runs)
+        return sum(run.due * (run.job.nfe or 0) for run in self.runs)
 
     @property
     def sure(self) -> bool:
         """Whether all runs are known before any is made."""
-        return all(run.sure for run in self.runs)
+        return all(run.sure and run.job.nfe is not None for run in self.runs)
 
     @property
     def table(self) -> pd.DataFrame:
@@ -213,7 +220,10 @@ def _of_model(
     job, due = runs[0].job, sum(run.due for run in runs)
     known = recorded(results, job, settings.device)
     each, rate, lacking = _rate(job, settings, known, text if due else None)
-    seconds = None if each is None else each * sum(run.due * run.job.nfe for run in runs)
+    counted = [run.due * run.job.nfe for run in runs if run.job.nfe is not None]
+    if len(counted) < len(runs):
+        each, rate = None, "no rate known: evaluations are counted as it runs"
+    seconds = None if each is None else each * sum(counted)
     picture, room = _room(job, known)
     return Forecast(runs, settings, seconds, rate, picture * due, room, lacking)
 
