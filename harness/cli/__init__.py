@@ -66,7 +66,10 @@ def load_commands() -> None:
         models,
         refs,
     )
+    from harness.cli.help_pages import arrange
 
+    for command in app.registered_commands:
+        arrange(command)
     app.registered_commands.sort(key=lambda command: _place(command.callback))
 
 

@@ -8,6 +8,7 @@ import typer
 
 from harness.cli import app
 from harness.cli import option_types as options
+from harness.cli.forecasts import shown_or
 from harness.cli.sampler_argument import Sampler, Samplers, Typed, needed, several, single
 from harness.cli.skin import Given, say, skin
 
@@ -17,7 +18,7 @@ from harness.cli.skin import Given, say, skin
     "[bold]torchrun --nproc-per-node=8 -m harness generate 'zigzag(steps=50)' --model sdxl "
     "--prompts drawbench[/bold]"
 )
-@skin("generate", needed(several), say=say)
+@skin("generate", needed(several), then=shown_or(lambda made: None), say=say)
 def generate(
     sampler: Samplers = None,
     typed: Typed = None,
@@ -50,6 +51,7 @@ def generate(
     track: options.Track = None,
     log: options.Log = None,
     claim: options.Claim = False,
+    dry_run: options.DryRun = False,
 ) -> None:
     """Make a run's images: what is missing of them, on one process or under torchrun."""
 
