@@ -127,6 +127,8 @@ def test_the_headline_goes_by_what_was_declared(survey: SurveyTable) -> None:
     best = "the best guidance of ddim (20 steps) at equal cost on Goodness"
     rest = "of the other 3 1 loses and 2 are undecided"
     assert headline(survey) == f"{ATTACK} beats {best}; {rest}"
+    other = [replace(rate("own", 0.6, "wins"), role="primary"), *survey.rows[1].rates[1:4]]
+    assert decisive(replace(survey, rows=[replace(survey.rows[1], rates=other)]), "good") == "own"
     nobody = replace(survey, rows=[r for r in survey.rows if r.label != ATTACK])
     said = "None of 3 candidates beats {}; 1 loses and 2 are undecided"
     assert headline(nobody) == said.format(best)
