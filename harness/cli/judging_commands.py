@@ -65,6 +65,8 @@ def evaluate(
             "with mean and minimum."
         ),
     ] = None,
+    track: options.Track = None,
+    log: options.Log = None,
 ) -> None:
     """Score the images of runs: what is missing, on one process or under torchrun.
 

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
-from harness.core.errors import HarnessError
 from harness.reporting import words
 from harness.reporting.board import PictureGrid, Pictures
+from harness.reporting.shown_runs import pictures_of, run_of_row
 from harness.reporting.viewer import data_address
-from harness.store import files
-from harness.store.image_files import read_image
 from harness.store.run import Run
 from harness.store.survey_table import Row, SurveyTable
 
@@ -28,7 +25,7 @@ def pictures(survey: SurveyTable) -> Pictures:
     Rows and columns are the two parameters that were varied (of more, the last one is across, the
     others are down); of one, and of none, there is a single row.
     """
-    held = {at: run for at, row in enumerate(survey.rows) if (run := _opened(row))}
+    held = {at: run for at, row in enumerate(survey.rows) if (run := run_of_row(row))}
     if not held or len(survey.rows) > _MOST_RUNS:
         return Pictures([], [])
     chosen = _chosen(list(held.values()), max(1, min(_CHOICES, MOST // len(held))))
@@ -37,17 +34,6 @@ def pictures(survey: SurveyTable) -> Pictures:
     missing = len(survey.rows) - len(held)
     note = f"{words.plural(missing, 'run')} not where it was." if missing else ""
     return Pictures([*chosen.values()], grids, note)
-
-
-def _opened(row: Row) -> Run | None:
-    """The run of a row, if it is still where it was."""
-    if not files.exists(files.join(row.path, "run.json")):
-        return None
-    try:
-        run = Run.open(row.path)
-    except HarnessError:
-        return None
-    return run if str(run.spec.sampler) == row.sampler else None
 
 
 def _chosen(runs: Sequence[Run], most: int) -> dict[str, str]:
@@ -63,21 +49,7 @@ def _chosen(runs: Sequence[Run], most: int) -> dict[str, str]:
 
 def _read(run: Run, items: Sequence[str]) -> dict[str, str]:
     """Data URLs of a run's pictures by item, of those that there are."""
-    found: dict[str, str] = {}
-    for shard, held in run.places(items).items():
-        images = run.read("images", shard, ["image"])["image"]
-        for item, at in held.items():
-            if (address := _address(images[at].as_py())) is not None:
-                found[item] = address
-    return found
-
-
-def _address(picture: Mapping[str, Any] | None) -> str | None:
-    if not picture:
-        return None
-    data = picture["bytes"]
-    read = read_image(picture["path"]) if data is None and picture["path"] else data
-    return data_address(read) if isinstance(read, bytes) else None
+    return {item: data_address(data) for item, data in pictures_of(run, items).items()}
 
 
 def _places(survey: SurveyTable) -> list[tuple[str, dict[int, Place]]]:

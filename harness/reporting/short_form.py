@@ -80,7 +80,8 @@ def _notes(comparison: ComparisonTables, along: ComparisonTables | None) -> Iter
     yield Text(f"{words.label(metric)}: {whose}, {counted}, {words.TIES}.", style="dim")
     first = words.primary_first(comparison)[0]
     if not words.paired(comparison, first):
-        yield Text("Images were imported as unpaired: each meets all of its prompt.", style="dim")
+        why = words.why_unpaired(comparison, first)
+        yield Text(f"I{why[1:]}: each meets all of its prompt.", style="dim")
     if others := words.other_metrics(comparison, first):
         where = words.place(first)
         yield Text(f"{where[0].upper()}{where[1:]}, {others[0].lower()}{others[1:]}", style="dim")

@@ -14,6 +14,7 @@ from harness.reporting.drawing import Drawing
 from harness.reporting.figures import rate_bars
 from harness.reporting.page import Page, RowGroup, Section, Table, by_metric
 from harness.reporting.picture_grid import pictures
+from harness.reporting.picture_sheet import picture_sheet
 from harness.reporting.points import fronts, point_figures
 from harness.reporting.published import beside_published
 from harness.reporting.set_gaps import set_gaps, set_verdicts
@@ -55,7 +56,12 @@ def full(survey: SurveyTable, out: str) -> BoardPage:
         beside_published(survey),
         samplers(survey),
     ]
-    drawings = [*curves(survey), *point_figures(survey), *winning_rates(survey)]
+    drawings = [
+        *curves(survey),
+        *point_figures(survey),
+        *winning_rates(survey),
+        *picture_sheet(survey),
+    ]
     links = {
         label: folder
         for label, folder in _own(survey).items()
