@@ -56,7 +56,7 @@ def generate(
     workers: int | None = None,
     shard: str | None = None,
     track: str | None = None,
-    log: str | Path | None = None,
+    log_folder: str | Path | None = None,
     say: Say = quiet,
 ) -> Run | list[Run]:
     """Make the images of a sampler over prompts and seeds, as far as they are missing.
@@ -67,7 +67,7 @@ def generate(
     `<model>/<sampler>-<hash>`, or, of one sampler, in `out`. `size` is in pixels. Under torchrun or
     `accelerate launch` all processes share the work; `workers` starts as many from here, a
     notebook, say; `shard="i/n"` is one part of it, for machines without a common launcher. `track`
-    is a tracker for progress and the final table: tensorboard, wandb or mlflow. `log` is a folder
+    is a tracker for progress and the final table: tensorboard, wandb or mlflow. `log_folder` is
     for a log of each process; where there are several, by default `logs` in the folder that holds
     the runs at work. Progress goes to `say`.
 
@@ -89,7 +89,7 @@ def generate(
     if workers and ranks.world > 1:
         raise HarnessError(f"--workers: a launcher has started {ranks.world} processes already")
     where = pick_device(device, ranks.local_rank)
-    settings = Settings(where, threads, batch_size, log=path_of(log))
+    settings = Settings(where, threads, batch_size, log_folder=path_of(log_folder))
     planner = Planner(
         model,
         size=size_of(size),
@@ -107,7 +107,7 @@ def generate(
     shards = plan_shards(list(prompt_set.prompts), chosen)[part[0] :: part[1]]
     work = [(job, run, s) for s in shards for job, run in zip(jobs, runs, strict=True)]
     total = sum(len(s.prompts) for run in runs for s in missing(run, shards))
-    tracker = make_tracker(track, settings.log, [run.path for run in runs])
+    tracker = make_tracker(track, settings.log_folder, [run.path for run in runs])
 
     def make() -> None:
         here = Ranks.from_environment(device)

@@ -18,7 +18,7 @@ events.addHandler(logging.NullHandler())
 _FORM = "%(asctime)s %(levelname)s %(message)s"
 
 
-def log_folder(asked: str | None, runs: Sequence[str], processes: int) -> str | None:
+def folder_of_logs(asked: str | None, runs: Sequence[str], processes: int) -> str | None:
     """The folder, made if it is new, for the logs of the processes that work on `runs` (paths).
 
     As asked; else the usual one where there are several processes. None of one process, and where
@@ -26,7 +26,7 @@ def log_folder(asked: str | None, runs: Sequence[str], processes: int) -> str | 
     """
     if asked:
         if "://" in asked:
-            raise HarnessError(f"--log {asked}: logs are appended to; name a local folder")
+            raise HarnessError(f"--log-folder {asked}: logs are appended to; name a local folder")
         Path(asked).mkdir(parents=True, exist_ok=True)
         return asked
     usual = usual_folder(runs) if processes > 1 else None

@@ -13,7 +13,7 @@ from harness.runs.folder import Settings
 from harness.runs.make import generate
 from harness.runs.plan import PlannedRun, Planner
 from harness.runs.progress import Progress
-from harness.runs.rank_log import log_folder
+from harness.runs.rank_log import folder_of_logs
 from harness.runs.ranks import Ranks
 from harness.store.run import Run
 
@@ -31,7 +31,7 @@ def make_work(
     ranks = ranks or Ranks()
     if images is None:
         images = sum(len(shard.prompts) for _, _, shard in work)
-    log = log_folder(settings.log, [run.path for _, run, _ in work], ranks.world)
+    log = folder_of_logs(settings.log_folder, [run.path for _, run, _ in work], ranks.world)
     with Progress(ranks, "generate", images, log, settings.tracker) as progress:
         shared = progress.each(ranks.share(work), lambda one: f"{one[2].name} of {one[1].path}")
         generate(shared, settings, progress.add, ranks.first)
