@@ -49,6 +49,7 @@ def generate(
     shard: options.Part = None,
     track: options.Track = None,
     log_folder: options.LogFolder = None,
+    claim: options.Claim = False,
 ) -> None:
     """Make a run's images: what is missing of them, on one process or under torchrun."""
 

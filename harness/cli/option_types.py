@@ -77,6 +77,13 @@ Part = Annotated[
     str | None,
     typer.Option("--shard", help="i/n: only this part, for machines without a common launcher."),
 ]
+Claim = Annotated[
+    bool,
+    typer.Option(
+        "--claim",
+        help="Share the work with other such processes on the same --out, or --results.",
+    ),
+]
 Verbose = Annotated[
     bool,
     typer.Option("--verbose", "-v", help="Print all tables and sentences."),

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from harness.core.call import Call, parse_call
-from harness.core.shards import Shard, asked_items, parse_seeds, plan_shards
+from harness.core.shards import Grid, asked_items, parse_seeds
 from harness.experiments import benchmark as benchmarks
 from harness.experiments.benchmark import Benchmark
 from harness.experiments.fair_baselines import Fairness
@@ -119,9 +119,9 @@ class Order:
         return f"{self.root}/{planned.folder}"
 
     @property
-    def shards(self) -> list[Shard]:
-        """The work of a run: all its prompts and seeds, in slices."""
-        return plan_shards(list(self.prompt_set.prompts), parse_seeds(self.seeds))
+    def grid(self) -> Grid:
+        """The work of a run: all its prompts and seeds."""
+        return Grid(self.prompt_set.prompts, parse_seeds(self.seeds))
 
     @property
     def items(self) -> set[str]:

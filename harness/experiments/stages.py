@@ -12,14 +12,14 @@ from pathlib import Path
 from harness import evaluation
 from harness.core.call import Call
 from harness.core.errors import HarnessError
-from harness.core.shards import Shard
+from harness.core.shards import Grid
 from harness.metrics.base import METRICS
 from harness.runs.folder import Settings, missing
 from harness.runs.plan import PlannedRun, registered_here
 from harness.runs.progress import Progress
 from harness.runs.rank_log import folder_of_logs
 from harness.runs.ranks import Ranks
-from harness.runs.work import Work, make_work, write_work
+from harness.runs.work import Work, in_turn, make_work, write_work
 from harness.runs.workers import run_child
 from harness.store.run import Run
 
@@ -29,7 +29,7 @@ _AT_LEAST = 2  # shards a process, below which starting another costs more than 
 
 
 def generate_missing(
-    runs: Iterable[tuple[PlannedRun, Run]], shards: Sequence[Shard], settings: Settings
+    runs: Iterable[tuple[PlannedRun, Run]], grid: Grid, settings: Settings
 ) -> None:
     """Make the missing shards of runs, loading weights once for each model and guide.
 
@@ -39,18 +39,12 @@ def generate_missing(
     for planned, run in runs:
         groups.setdefault((id(planned.planner), planned.spec.guide), []).append((planned, run))
     for group in groups.values():
-        due = [{shard.name for shard in missing(run, shards)} for _, run in group]
-        hand_out(
-            [
-                (*one, shard)
-                for shard in shards
-                for one, lacking in zip(group, due, strict=True)
-                if shard.name in lacking
-            ],
-            settings,
-        )
+        due = [
+            (*one, shard) for one in group for shard in missing(one[1], grid.shards(one[1].layout))
+        ]
+        hand_out(in_turn(due), settings)
         for _, run in group:
-            if left := len(missing(run, shards)):
+            if left := len(missing(run, grid.shards(run.layout))):
                 raise HarnessError(f"{left} shards of {run.path} were not made: run it again")
 
 

@@ -364,7 +364,7 @@ def report(folder: str | Path, *, say: Say = quiet) -> Comparison | Survey:
         found = Comparison(load_comparison(str(folder)), str(folder))
         if gone := absence(found.tables):
             say(gone)
-    found.report()
+    found.report(say)
     return found
 
 

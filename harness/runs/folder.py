@@ -110,8 +110,8 @@ def _read_from(job: PlannedRun) -> dict[str, str]:
 
 
 def missing(run: Run, shards: Iterable[Shard]) -> list[Shard]:
-    """The shards that the run does not hold yet."""
-    return [shard for shard in shards if not run.has_images(shard)]
+    """The shards to be made so that the run holds these; see `Run.lacking`."""
+    return [due for shard in shards if (due := run.lacking(shard)) is not None]
 
 
 def environment() -> dict[str, str]:

@@ -63,7 +63,7 @@ class Progress:
         self._task = self._bar.add_task(title, total=total, rate="")
 
     def __enter__(self) -> Progress:
-        self._open.enter_context(rank_log.kept(self._log, self.ranks.rank))
+        self._open.enter_context(rank_log.kept(self._log, self.ranks.label))
         self._open.enter_context(self.ranks.watched(self._tell_parent))
         self._open.enter_context(answering(lambda: self.status(told=True).whole()))
         self._bar.start()

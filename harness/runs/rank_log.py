@@ -1,4 +1,4 @@
-"""A log of what one process did: `rank-N.log`, appended to."""
+"""A log of what one process did: `rank-N.log`, and of one without a launcher `HOST-PID.log`."""
 
 from __future__ import annotations
 
@@ -47,12 +47,12 @@ def usual_folder(runs: Sequence[str]) -> str | None:
 
 
 @contextmanager
-def kept(folder: str | None, rank: int) -> Iterator[None]:
+def kept(folder: str | None, name: str) -> Iterator[None]:
     """While open, what this process does and warns of goes to its log, if there is a folder."""
     if folder is None:
         yield
         return
-    handler = logging.FileHandler(Path(folder) / f"rank-{rank}.log", encoding="utf-8")
+    handler = logging.FileHandler(Path(folder) / f"{name}.log", encoding="utf-8")
     handler.setFormatter(logging.Formatter(_FORM))
     root, level = logging.getLogger(), events.level
     root.addHandler(handler)

@@ -89,6 +89,12 @@ class Ranks:
         self._names += 1
         return f"{self._names}/{title}"
 
+    @property
+    def label(self) -> str:
+        """A name of this process that no other has, on whatever machine."""
+        alone = f"{platform.node()}-{os.getpid()}"
+        return alone if self._store is None else f"rank-{self.rank}"
+
     def tell(self, doing: str) -> None:
         """Let the other ranks know what this one does, until it says something else."""
         where = f"{platform.node()}, process {os.getpid()}"

@@ -170,7 +170,7 @@ def test_each_rank_has_a_log(tmp_path: Path) -> None:
         logging.getLogger("harness.elsewhere").warning("a picture is blank")
     logging.getLogger("harness.elsewhere").warning("later")
     stamps = re.compile(r"(?m)^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} ")
-    text = stamps.sub("", (tmp_path / "rank-0.log").read_text())
+    text = stamps.sub("", (next(tmp_path.glob("*.log"))).read_text())
     assert re.sub(r"\d+\.\d", "X", text).splitlines() == [
         f"INFO rank 0 of 1, process {os.getpid()}: generate, 4 images over all ranks",
         "INFO part-0: 2 images in X s",
@@ -186,7 +186,9 @@ def test_a_log_says_what_stopped_a_rank(tmp_path: Path) -> None:
         Progress(Ranks(), "generate", 4, str(tmp_path)),
     ):
         raise HarnessError("no room left")
-    assert "ERROR stopped: HarnessError no room left\n" in (tmp_path / "rank-0.log").read_text()
+    assert (
+        "ERROR stopped: HarnessError no room left\n" in (next(tmp_path.glob("*.log"))).read_text()
+    )
 
 
 def test_logs_lie_in_the_folder_of_the_runs_at_work(tmp_path: Path) -> None:
