@@ -65,7 +65,7 @@ class Progress:
     def __enter__(self) -> Progress:
         self._open.enter_context(rank_log.kept(self._log, self.ranks.label))
         self._open.enter_context(self.ranks.watched(self._tell_parent))
-        self._open.enter_context(answering(lambda: self.status(told=True).whole()))
+        self._open.enter_context(answering(self._answer))
         self._bar.start()
         self.ranks.tell(f"{self.title}: starts")
         place = f"rank {self.ranks.rank} of {self.ranks.world}, process {os.getpid()}"
@@ -165,6 +165,11 @@ class Progress:
         soon = not self._corrected and (status.left or 0.0) > _LINE
         self._corrected |= soon
         return 0.0 if soon else _LINE
+
+    def _answer(self) -> str:
+        """The status; of processes that are asked at once, as by a scheduler, one has it."""
+        moment = f"{self._name}/{time.time() // 2:.0f}"
+        return self.status(told=True).whole() if self.ranks.first(moment) else ""
 
     def _tell_parent(self) -> None:
         """Leave the status for the process that started this one and its others, if one did."""

@@ -148,7 +148,7 @@ def test_a_parent_reads_the_status_of_its_processes(
         progress.add(3, failed=1)
         second.tell("generate: part-5")
         began = time.monotonic()
-        while "part-5" not in str(found := Status.read(path)) and time.monotonic() - began < 20:
+        while "part-5" not in repr(found := Status.read(path)) and time.monotonic() - began < 20:
             time.sleep(0.02)
         threading.Thread(target=second.barrier, args=(progress._name,)).start()
     stop.set()
