@@ -73,6 +73,11 @@ def load_commands() -> None:
     app.registered_commands.sort(key=lambda command: _place(command.callback))
 
 
+def _interrupted() -> None:
+    if os.environ.get("RANK", "0") == "0":  # of many processes, one says it
+        _say("harness: interrupted; what is complete is kept")
+
+
 def _say(text: str) -> None:
     os.write(2, f"{text}\n".encode())
 
@@ -102,6 +107,9 @@ def main() -> None:
         print("harness: out of GPU memory: take a smaller --batch-size or --size", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
-        if os.environ.get("RANK", "0") == "0":  # of many processes, one says it
-            print("harness: interrupted; what is complete is kept", file=sys.stderr)
+        _interrupted()
         sys.exit(130)
+    except SystemExit as ended:
+        if ended.code == 130:  # what typer makes of Ctrl-C
+            _interrupted()
+        raise

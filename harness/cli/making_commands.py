@@ -49,7 +49,7 @@ def generate(
     workers: options.Copies = None,
     shard: options.Part = None,
     track: options.Track = None,
-    log: options.Log = None,
+    log_folder: options.LogFolder = None,
     claim: options.Claim = False,
     dry_run: options.DryRun = False,
 ) -> None:
@@ -156,7 +156,7 @@ def make_shards(
     device: options.Device = None,
     threads: options.Threads = 1,
     batch_size: options.BatchSize = None,
-    log: options.Log = None,
+    log_folder: options.LogFolder = None,
 ) -> None:
     """Make the shards that a file lists, shared with the other processes."""
     from harness.runs.devices import pick_device
@@ -165,5 +165,6 @@ def make_shards(
     from harness.runs.work import make_work, read_work
 
     ranks = Ranks.from_environment(device)
-    settings = Settings(pick_device(device, ranks.local_rank), threads, batch_size, log=log)
+    where = pick_device(device, ranks.local_rank)
+    settings = Settings(where, threads, batch_size, log_folder=log_folder)
     make_work(read_work(work), settings, ranks)

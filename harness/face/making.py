@@ -56,7 +56,7 @@ def generate(
     workers: int | None = None,
     shard: str | None = None,
     track: str | None = None,
-    log: str | Path | None = None,
+    log_folder: str | Path | None = None,
     claim: bool = False,
     dry_run: bool = False,
     say: Say = quiet,
@@ -70,7 +70,7 @@ def generate(
     `accelerate launch` all processes share the work; `workers` starts as many from here, a
     notebook, say. For machines without a common launcher, `shard="i/n"` is one part of it; with
     `claim` each process takes what no other has, and what one that died had. `track` is a tracker
-    for progress and the final table: tensorboard, wandb or mlflow. `log` is a folder for a log of
+    for progress and the final table: tensorboard, wandb or mlflow. `log_folder` is for a log of
     each process; where there are several, by default `logs` in the folder that holds the runs at
     work. Progress goes to `say`. With `dry_run` nothing is made or downloaded: a Forecast says what
     would be.
@@ -95,7 +95,7 @@ def generate(
     if workers and ranks.world > 1:
         raise HarnessError(f"--workers: a launcher has started {ranks.world} processes already")
     where = pick_device(device, ranks.local_rank)
-    settings = Settings(where, threads, batch_size, workers or 1, log=path_of(log))
+    settings = Settings(where, threads, batch_size, workers or 1, log_folder=path_of(log_folder))
     with without_downloads() if dry_run else nullcontext():
         planner = Planner(
             model,
@@ -129,7 +129,7 @@ def generate(
     each = zip(jobs, runs, shares, strict=True)
     work = in_turn([(job, run, shard) for job, run, shards in each for shard in shards])
     total = sum(shard.count for shards in due for shard in shards)
-    tracker = make_tracker(track, settings.log, [run.path for run in runs])
+    tracker = make_tracker(track, settings.log_folder, [run.path for run in runs])
     if ranks.rank == 0:
         order.announce(say)
 

@@ -92,7 +92,7 @@ def speed_in_words(rate: float) -> str:
 
 @contextmanager
 def answering(text: Callable[[], str]) -> Iterator[None]:
-    """While open, SIGUSR1 prints `text()` to standard error, and nothing stops.
+    """While open, SIGUSR1 prints `text()` to standard error, unless it is empty; nothing stops.
 
     By a thread, as the signal may come while this one holds what printing needs.
     """
@@ -101,7 +101,7 @@ def answering(text: Callable[[], str]) -> Iterator[None]:
         return
 
     def answer(number: int, frame: object) -> None:
-        threading.Thread(target=lambda: say(text()), daemon=True).start()
+        threading.Thread(target=lambda: (told := text()) and say(told), daemon=True).start()
 
     previous = signal.signal(signal.SIGUSR1, answer)
     try:
