@@ -59,6 +59,7 @@ def load_commands() -> None:
         arena,
         benchmark_commands,
         doctor,
+        export,
         guidance,
         information,
         judging_commands,
