@@ -79,7 +79,9 @@ def sample(
     guide: options.Guide = None,
     seed: Annotated[
         list[str] | None,
-        typer.Option(help="0-3, or 0,2,5-8, may be repeated: every prompt with each; default: 0."),
+        typer.Option(
+            help="0-3, or 9,2,5-8 in that order; repeatable: every prompt with each; default: 0."
+        ),
     ] = None,
     negative: Annotated[
         list[str] | None,
@@ -95,7 +97,8 @@ def sample(
         str | None, typer.Option(help="Replay recorded noise: .npz with 'noise' and 'draws'.")
     ] = None,
     latents: Annotated[
-        str | None, typer.Option(help="Write final latents and evaluation counts to this .npz.")
+        str | None,
+        typer.Option(help="Write final latents, seeds and evaluation counts to this .npz."),
     ] = None,
     noise_key: Annotated[
         str | None,
