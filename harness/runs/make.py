@@ -156,9 +156,7 @@ class _Maker:
         self.warm = False
         self._coefficients: dict[str, Coefficients | None] = {}
 
-    def try_out(
-        self, run: Run, spec: RunSpec, shard: Shard, first: Callable[[str], bool]
-    ) -> None:
+    def try_out(self, run: Run, spec: RunSpec, shard: Shard, first: Callable[[str], bool]) -> None:
         """Try a function of a pipeline on a few of its prompts, unless the run knows the result."""
         known, trials = run.trial(), self.models.trials
         if known is None and str(spec.sampler) not in trials:

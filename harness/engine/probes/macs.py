@@ -61,9 +61,7 @@ def _count(models: Ensemble, spec: RunSpec, prompt: Prompt, call: Call) -> tuple
     return _within_networks(counter, models, call, batch) // 2, batch
 
 
-def _within_networks(
-    counter: FlopCounterMode, models: Ensemble, call: Call, batch: Batch
-) -> int:
+def _within_networks(counter: FlopCounterMode, models: Ensemble, call: Call, batch: Batch) -> int:
     """Operations; of a function of a pipeline, which encodes and decodes by itself, those within
     the networks that were evaluated."""
     if not SAMPLERS.get(call.name).whole:

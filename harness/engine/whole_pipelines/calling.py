@@ -68,7 +68,9 @@ def run_pipeline(
     """
     count = len(asked.texts)
     requests = [asked] if together else [asked.one(at) for at in range(count)]
-    parts = [made(model, call, one, size, NetworkRows(model, one, unconditional)) for one in requests]
+    parts = [
+        made(model, call, one, size, NetworkRows(model, one, unconditional)) for one in requests
+    ]
     keys = dict.fromkeys(key for part in parts for key in part.evaluations)
     none = [0] * (len(asked.texts) // len(parts))
     pixels = [part.pixels for part in parts if part.pixels is not None]

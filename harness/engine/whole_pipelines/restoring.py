@@ -32,7 +32,9 @@ def restored(pipeline: Any) -> Iterator[None]:
 def weight_sums(pipeline: Any) -> list[float]:
     """A sum of each tensor of weights, by which changed numbers are seen."""
     with torch.no_grad():
-        sums = [p.sum(dtype=torch.float64) for part in _modules(pipeline) for p in part.parameters()]
+        sums = [
+            p.sum(dtype=torch.float64) for part in _modules(pipeline) for p in part.parameters()
+        ]
     return [float(one) for one in sums]
 
 
