@@ -35,6 +35,7 @@ from harness.store.results import Mean
 from harness.store.run import Run
 from harness.store.run_facts import RunFacts
 from harness.store.survey_table import (
+    Pictured,
     Point,
     PublishedNumber,
     Rate,
@@ -87,7 +88,7 @@ def run_survey(
     experiment = Experiment(
         contests,
         metrics,
-        order.shards,
+        order.grid,
         order.items,
         order.settings,
         replace(order.fairness, curve=curve),
@@ -137,7 +138,9 @@ def _contest(order: Order, candidate: Candidate, call: Call, point: dict[str, An
     baseline = order.read(candidate.baseline) if candidate.baseline else order.baseline
     try:
         planner = order.planner(candidate.model, candidate.guide)
-        planned = planned_pair(planner, call, baseline, order.benchmark.defaults)
+        other = candidate.baseline_model
+        against = order.planner(other, candidate.guide) if other else None
+        planned = planned_pair(planner, call, baseline, order.benchmark.defaults, against)
     except HarnessError as error:
         kind = Mistyped if isinstance(error, Mistyped) else HarnessError
         raise kind(f"candidate {candidate.name!r}: {error}") from None
@@ -158,12 +161,9 @@ def survey_of(benchmark: Benchmark, experiment: Experiment, notes: list[str]) ->
     """The table of a finished experiment: baselines first, then the candidates."""
     contests, metrics = experiment.contests, experiment.metrics
     paired = item_infos(metrics)
-    shown: dict[str, tuple[str, Run, Contest | None]] = {}
-    for contest in contests:
-        if own := contest.runs.get(OWN):
-            call = own.spec.sampler
-            steps = call.params.get("steps")
-            shown.setdefault(own.path, (f"baseline {call.name} ({steps} steps)", own, None))
+    shown: dict[str, tuple[str, Run, Contest | None]] = {
+        run.path: (label, run, None) for label, run in _baselines(contests)
+    }
     for at, contest in enumerate(contests):
         assert contest.candidate is not None
         shown[f"{at}"] = (contest.candidate.name, contest.runs[CANDIDATE], contest)
@@ -181,6 +181,12 @@ def survey_of(benchmark: Benchmark, experiment: Experiment, notes: list[str]) ->
             name: Score.of(of_runs[at].estimate, of_runs[at].n) for name, of_runs in sets.items()
         }
         rows.append(_row(label, run, facts[key], scores, shown_contest, metrics))
+    if (own := _benchmarks_own(contests)) is not None:
+        numbers = _published(benchmark.baseline_published, metrics)
+        rows = [
+            replace(row, published=numbers) if row.baseline and row.path == own else row
+            for row in rows
+        ]
     directions = {metric.label: metric.about.direction for metric in metrics}
     firsts = equal_rows([run for _, run, _ in shown.values()], rows, experiment.items)
     rows = [noted(row, first, notes) for row, first in zip(rows, firsts, strict=True)]
@@ -203,10 +209,44 @@ def survey_of(benchmark: Benchmark, experiment: Experiment, notes: list[str]) ->
         unit,
         [*benchmark.vary],
         population=experiment.population,
-        categories=len({p.category for one in experiment.shards for p in one.prompts} - {""}),
+        categories=len({prompt.category for prompt in experiment.grid.prompts} - {""}),
         margin=experiment.margin,
+        pictures=_pictured(benchmark, experiment),
         verifier=experiment.verifier.label if isinstance(experiment.verifier, ItemMetric) else None,
     )
+
+
+def _baselines(contests: Sequence[Contest]) -> list[tuple[str, Run]]:
+    """The contests' baselines as they are, each once, by label; where their models differ, with
+    these."""
+    runs = [contest.runs[OWN] for contest in contests if OWN in contest.runs]
+    several = len({run.spec.model for run in runs}) > 1
+    named = []
+    for run in {run.path: run for run in runs}.values():
+        call, model = run.spec.sampler, f" on {run.spec.model}" if several else ""
+        named.append((f"baseline {call.name} ({call.params.get('steps')} steps){model}", run))
+    return named
+
+
+def _benchmarks_own(contests: Sequence[Contest]) -> str | None:
+    """The path of the baseline of candidates that replace neither it nor its model."""
+    for contest in contests:
+        one = contest.candidate
+        if one and OWN in contest.runs and not (one.model or one.baseline or one.baseline_model):
+            return contest.runs[OWN].path
+    return None
+
+
+def _pictured(benchmark: Benchmark, experiment: Experiment) -> list[Pictured]:
+    """The first images of which the report shows every run's picture."""
+    run = next(run for contest in experiment.contests for run in contest.runs.values())
+    listed = [
+        Pictured(prompt.text, seed, item)
+        for shard in experiment.grid.shards(run.layout)
+        for prompt, seed, item in zip(shard.prompts, shard.seeds, shard.item_ids, strict=True)
+        if item in experiment.items
+    ]
+    return listed[: benchmark.pictures]
 
 
 def _set_scores(experiment: Experiment, runs: Sequence[Run]) -> dict[str, list[RunScore]]:
@@ -266,7 +306,7 @@ def _row(
             *(_curve_rates(along) if along else []),
         ],
         absent=compared.absent if compared else {},
-        published=_published(candidate, metrics) if candidate else [],
+        published=_published(candidate.published if candidate else None, metrics),
         seconds=facts.cost.seconds,
         macs=facts.cost.macs,
         guidance=(compared.candidate if compared else facts).guidance.value,
@@ -327,11 +367,11 @@ def _found(comparison: ComparisonTables, setting: str, metric: str, compared: st
     return replace(found, look=comparison.look(setting, metric), tries=tries)
 
 
-def _published(candidate: Candidate, metrics: Sequence[Metric]) -> list[PublishedNumber]:
-    """The candidate's published numbers, under the names that its scores have here."""
-    if candidate.published is None:
+def _published(name: str | None, metrics: Sequence[Metric]) -> list[PublishedNumber]:
+    """The published numbers of this name, if any, under the names that scores have here."""
+    if name is None:
         return []
-    published = load_published(candidate.published)
+    published = load_published(name)
     labels = {metric.call.name: metric.label for metric in reversed(metrics)}
     about = (published.source, published.n, published.nfe, published.differs)
     return [
