@@ -100,8 +100,12 @@ def answering(text: Callable[[], str]) -> Iterator[None]:
         yield
         return
 
+    def answer_aside() -> None:
+        if told := text():
+            say(told)
+
     def answer(number: int, frame: object) -> None:
-        threading.Thread(target=lambda: (told := text()) and say(told), daemon=True).start()
+        threading.Thread(target=answer_aside, daemon=True).start()
 
     previous = signal.signal(signal.SIGUSR1, answer)
     try:

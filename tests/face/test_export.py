@@ -113,7 +113,7 @@ def test_items_without_a_picture_are_left_out_and_told(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for name in ("a", "b"):
-        Image.new("RGB", (8, 8), name == "a" and "red" or "blue").save(tmp_path / f"{name}.png")
+        Image.new("RGB", (8, 8), (name == "a" and "red") or "blue").save(tmp_path / f"{name}.png")
     (tmp_path / "c.png").write_bytes(b"none")
     imported = harness.import_images(tmp_path, out=tmp_path / "run")
     harness.evaluate(imported, "contrast", device="cpu")
