@@ -81,4 +81,4 @@ def _notes(comparison: ComparisonTables, along: ComparisonTables | None) -> Iter
 def _beside_half(result: Result) -> bool:
     """Whether the interval leaves out one half, and yet there is no verdict."""
     ends = result.winning_rate.ends
-    return bool(ends) and result.verdict == "undecided" and not ends[0] <= 0.5 <= ends[1]
+    return ends is not None and result.verdict == "undecided" and not ends[0] <= 0.5 <= ends[1]
