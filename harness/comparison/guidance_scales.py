@@ -76,6 +76,8 @@ def guidance_scale(
 
 def _scale(selection: Selection, reference: Run | None) -> GuidanceScale:
     run = selection.run
+    if (declared := run.spec.declared_guidance) is not None:
+        return GuidanceScale(declared, len(selection.images))
     if reason := run.record["environment"].get(NO_GUIDANCE):
         return GuidanceScale(None, 0, reason)
     if not run.shards("guidance"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Generic, TypeVar
@@ -44,12 +45,13 @@ class Answer(Generic[T]):
 
         return _place(files.join(self.folder, brief(self.tables, self.folder).html))
 
-    def report(self) -> Path | str:
+    def report(self, say: Callable[[str], object] = lambda text: None) -> Path | str:
         """Write the report (a page that opens without a network, Markdown, figures, LaTeX, CSV);
-        the page's path, or its URL as a text."""
+        the page's path, or its URL as a text. Each of several parts is told to `say` as it begins.
+        """
         from harness.reporting import write_report
 
-        page = _place(write_report(self.tables, self.folder))
+        page = _place(write_report(self.tables, self.folder, say))
         if self.root:
             from harness.runs.catalogue import write_catalogue
 
@@ -57,7 +59,7 @@ class Answer(Generic[T]):
         return page
 
     def terminal(self, verbose: bool = True) -> list[RenderableType]:
-        """For rich's Console: all tables; of a comparison that is not `verbose`, a dozen lines."""
+        """For rich's Console: all tables; if not `verbose`, a dozen lines or two."""
         from harness.reporting import console_tables
 
         return console_tables(self.tables, self.folder, verbose)

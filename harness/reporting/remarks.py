@@ -13,6 +13,7 @@ from harness.reporting.words import (
     plural,
     run_names,
     setting,
+    why_unpaired,
 )
 from harness.store.comparison_tables import ComparisonTables
 from harness.store.run import AS_SAMPLED
@@ -30,16 +31,7 @@ def _reasons(counts: Mapping[str, int], most: int = 3) -> str:
 
 def remarks(comparison: ComparisonTables) -> list[str]:
     """Sentences on failed, unpaired and left-out images, and on the primary result."""
-    lines = []
-    names = run_names(comparison)
-    failed = [
-        f"{sum(run.failed.values()):,} of {plural(run.images, 'image')} of {names[role]} "
-        f"({_reasons(run.failed)})"
-        for role, run in comparison.runs.items()
-        if run.failed
-    ]
-    if failed:
-        lines.append(f"Failed: {', '.join(failed)}. A failed image loses its pair.")
+    lines, names = failures(comparison), run_names(comparison)
     lines += [
         f"{names[role]} was evaluated {evaluations(run.cost)} times an image, and "
         f"{run.cost.rehearsed:,} times in its dry run: costs are those recorded."
@@ -65,12 +57,24 @@ def remarks(comparison: ComparisonTables) -> list[str]:
     return [*lines, declared(comparison)]
 
 
+def failures(comparison: ComparisonTables) -> list[str]:
+    """A sentence on failed images; none without any."""
+    names = run_names(comparison)
+    failed = [
+        f"{sum(run.failed.values()):,} of {plural(run.images, 'image')} of {names[role]} "
+        f"({_reasons(run.failed)})"
+        for role, run in comparison.runs.items()
+        if run.failed
+    ]
+    return [f"Failed: {', '.join(failed)}. A failed image loses its pair."] if failed else []
+
+
 def _left_out(comparison: ComparisonTables, role: str) -> Iterator[str]:
     """Remarks on one comparison's pairs: noise, unpaired and left-out images."""
     row = comparison.decided(role)
     if not paired(comparison, role):
         yield (
-            "images were imported as unpaired: each is compared with every image of its prompt on "
+            f"{why_unpaired(comparison, role)}: each is compared with every image of its prompt on "
             "the other side. Their noise differs, so it takes more prompts to be as sure as with "
             "pairs of one noise"
         )

@@ -11,6 +11,7 @@ from harness.core.layout import Layout
 from harness.core.shards import Prompt, Shard, unprompted
 from harness.runs.folder import Settings
 from harness.runs.plan import PlannedRun, Planner
+from harness.samplers.pipeline_function import kept_in
 from harness.store.run import MODEL_AT, Run
 
 ROWS = ["prompt_id", "prompt", "category", "notes", "seed"]
@@ -31,7 +32,7 @@ def planned_again(run: Run, settings: Settings) -> PlannedRun:
         guide=spec.guide,
     )
     return planner.plan(
-        Call(f"{run.path}/{call.name}", call.params) if "sampler file" in about else call
+        Call(kept_in(run.path, call.name), call.params) if "sampler file" in about else call
     )
 
 

@@ -115,7 +115,8 @@ class Run:
     @property
     def paired(self) -> bool:
         """Whether its images start from the same noise as others' at the same prompt and seed."""
-        return self.imported is None or bool(self.imported["paired"])
+        about = self.trial() if self.imported is None else self.imported
+        return about is None or bool(about["paired"])
 
     def declare(self, imported: dict[str, Any]) -> None:
         """Replace the record of where imported images come from."""
@@ -141,6 +142,16 @@ class Run:
         """Write `cost.json`, see `cost`."""
         where = files.join(self.path, "cost.json")
         files.write_json(where, self.owner.marked(cost), self.owner)
+
+    def trial(self) -> dict[str, Any] | None:
+        """`trial.json` of a run by a function of a pipeline: whether it takes our noise (`paired`),
+        and whether a batch's pictures are made `together` or one by one, and `why`."""
+        where = files.join(self.path, "trial.json")
+        return files.read_json(where) if files.exists(where) else None
+
+    def set_trial(self, trial: dict[str, Any]) -> None:
+        """Write `trial.json`, see `trial`."""
+        files.write_json(files.join(self.path, "trial.json"), trial, self.owner)
 
     def set_pipeline(self, read: dict[str, Any]) -> None:
         """Write into `run.json` what was read of a pipeline that is not written out here, and how
