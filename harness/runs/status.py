@@ -100,8 +100,12 @@ def answering(text: Callable[[], str]) -> Iterator[None]:
         yield
         return
 
+    def tell() -> None:
+        if told := text():
+            say(told)
+
     def answer(number: int, frame: object) -> None:
-        threading.Thread(target=lambda: (told := text()) and say(told), daemon=True).start()
+        threading.Thread(target=tell, daemon=True).start()
 
     previous = signal.signal(signal.SIGUSR1, answer)
     try:
