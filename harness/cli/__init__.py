@@ -59,6 +59,7 @@ def load_commands() -> None:
         arena,
         benchmark_commands,
         doctor,
+        export,
         guidance,
         information,
         judging_commands,
@@ -66,7 +67,10 @@ def load_commands() -> None:
         models,
         refs,
     )
+    from harness.cli.help_pages import arrange
 
+    for command in app.registered_commands:
+        arrange(command)
     app.registered_commands.sort(key=lambda command: _place(command.callback))
 
 

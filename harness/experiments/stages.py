@@ -14,6 +14,7 @@ from harness.core.call import Call
 from harness.core.errors import HarnessError
 from harness.core.shards import Grid
 from harness.metrics.base import METRICS
+from harness.runs.failures import lost_first
 from harness.runs.folder import Settings, missing
 from harness.runs.plan import PlannedRun, registered_here
 from harness.runs.progress import Progress
@@ -64,7 +65,8 @@ def hand_out(work: Work, settings: Settings) -> None:
         listed = str(Path(folder, "work.json"))
         write_work(listed, work)
         batch = [] if settings.batch_size is None else ["--batch-size", str(settings.batch_size)]
-        launch(["make-shards", listed, *batch], workers, settings)
+        with lost_first(run for _, run, _ in work):
+            launch(["make-shards", listed, *batch], workers, settings)
 
 
 def launch(command: Sequence[str], workers: int, settings: Settings) -> None:
@@ -101,7 +103,8 @@ def _evaluate(
     if shared and settings.workers > 1 and settings.device.startswith("cuda"):
         paths = [path for path, shards in due.items() if shards]
         command = ["evaluate", *paths, "--metrics", ",".join(map(str, metrics))]
-        launch(command, settings.workers, settings)
+        with lost_first(runs):
+            launch(command, settings.workers, settings)
         return
     images = sum(
         run.read("images", shard, ["item_id"]).num_rows for run in runs for shard in due[run.path]

@@ -23,7 +23,7 @@ from harness.experiments.inputs import (
     to_stderr,
 )
 from harness.face.answers import Comparison, Matrix, Survey
-from harness.metrics.base import METRICS, SetMetric, make_metrics
+from harness.metrics.base import METRICS, SetMetric, make_metrics, named
 from harness.runs.devices import pick_device
 from harness.runs.importing import imported, is_run
 from harness.runs.manifest import Declared
@@ -161,8 +161,8 @@ def _rows(run: Run, report: EvaluationReport, say: Say, note: Say) -> list[dict[
     say(run.path)
     for outcome in report.outcomes.values():
         say(f"  {outcome}")
-    for problem in report.missing.values():
-        note(f"  left out: {problem}")
+    for label, problem in report.missing.items():
+        note(f"  left out: {named(label, problem)}")
     rows: list[dict[str, object]] = []
     scores = scores_of(run, [outcome.metric for outcome in report.outcomes.values()])
     for outcome, (label, score) in zip(report.outcomes.values(), scores.items(), strict=True):

@@ -100,12 +100,12 @@ def answering(text: Callable[[], str]) -> Iterator[None]:
         yield
         return
 
-    def tell() -> None:
+    def answer_aside() -> None:
         if told := text():
             say(told)
 
     def answer(number: int, frame: object) -> None:
-        threading.Thread(target=tell, daemon=True).start()
+        threading.Thread(target=answer_aside, daemon=True).start()
 
     previous = signal.signal(signal.SIGUSR1, answer)
     try:

@@ -38,18 +38,20 @@ def make_work(
     if images is None:
         images = sum(shard.count for _, _, shard in work)
     log = folder_of_logs(settings.log_folder, [run.path for _, run, _ in work], ranks.world)
+    texts = dict.fromkeys(prompt.text for _, _, shard in work for prompt in shard.part)
 
     def named(one: tuple[PlannedRun, Run, Shard]) -> str:
         return f"{one[2].name} of {one[1].path}"
 
     with Progress(ranks, "generate", images, log, settings.tracker) as progress:
         if not claim:
-            generate(progress.each(ranks.share(work), named), settings, progress.add, ranks.first)
+            shared = progress.each(ranks.share(work), named)
+            generate(shared, settings, progress.add, ranks.first, texts)
             return
         elsewhere = progress.add if ranks.world == 1 else lambda images: None
         with Claims() as claims:
-            shared = progress.each(claims.share(work, elsewhere), named)
-            generate(shared, settings, progress.add)
+            claimed = progress.each(claims.share(work, elsewhere), named)
+            generate(claimed, settings, progress.add, texts=texts)
 
 
 def in_turn(work: Work) -> Work:
