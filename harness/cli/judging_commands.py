@@ -66,7 +66,7 @@ def evaluate(
         ),
     ] = None,
     track: options.Track = None,
-    log: options.Log = None,
+    log_folder: options.LogFolder = None,
 ) -> None:
     """Score the images of runs: what is missing, on one process or under torchrun.
 

@@ -49,7 +49,7 @@ def generate(
     workers: options.Copies = None,
     shard: options.Part = None,
     track: options.Track = None,
-    log: options.Log = None,
+    log_folder: options.LogFolder = None,
     claim: options.Claim = False,
     dry_run: options.DryRun = False,
 ) -> None:
@@ -79,7 +79,9 @@ def sample(
     guide: options.Guide = None,
     seed: Annotated[
         list[str] | None,
-        typer.Option(help="0-3, or 0,2,5-8, may be repeated: every prompt with each; default: 0."),
+        typer.Option(
+            help="0-3, or 9,2,5-8 in that order; repeatable: every prompt with each; default: 0."
+        ),
     ] = None,
     negative: Annotated[
         list[str] | None,
@@ -95,7 +97,8 @@ def sample(
         str | None, typer.Option(help="Replay recorded noise: .npz with 'noise' and 'draws'.")
     ] = None,
     latents: Annotated[
-        str | None, typer.Option(help="Write final latents and evaluation counts to this .npz.")
+        str | None,
+        typer.Option(help="Write final latents, seeds and evaluation counts to this .npz."),
     ] = None,
     noise_key: Annotated[
         str | None,
@@ -156,7 +159,7 @@ def make_shards(
     device: options.Device = None,
     threads: options.Threads = 1,
     batch_size: options.BatchSize = None,
-    log: options.Log = None,
+    log_folder: options.LogFolder = None,
 ) -> None:
     """Make the shards that a file lists, shared with the other processes."""
     from harness.runs.devices import pick_device
@@ -165,5 +168,6 @@ def make_shards(
     from harness.runs.work import make_work, read_work
 
     ranks = Ranks.from_environment(device)
-    settings = Settings(pick_device(device, ranks.local_rank), threads, batch_size, log=log)
+    where = pick_device(device, ranks.local_rank)
+    settings = Settings(where, threads, batch_size, log_folder=log_folder)
     make_work(read_work(work), settings, ranks)

@@ -132,7 +132,7 @@ Track = Annotated[
     str | None,
     typer.Option(help="Progress and final tables also to tensorboard, wandb or mlflow."),
 ]
-Log = Annotated[
+LogFolder = Annotated[
     str | None,
     typer.Option(
         help="Folder for a log of each process; default: of several, logs/ beside what they make."
@@ -194,6 +194,6 @@ SHARED = {
     "batch_size": BatchSize,
     "workers": Workers,
     "track": Track,
-    "log": Log,
+    "log_folder": LogFolder,
 }
 """The fields of experiments.options.Options as options of the command line."""

@@ -18,7 +18,7 @@ from harness.runs.failures import lost_first
 from harness.runs.folder import Settings, missing
 from harness.runs.plan import PlannedRun, registered_here
 from harness.runs.progress import Progress
-from harness.runs.rank_log import log_folder
+from harness.runs.rank_log import folder_of_logs
 from harness.runs.ranks import Ranks
 from harness.runs.work import Work, in_turn, make_work, write_work
 from harness.runs.workers import run_child
@@ -71,12 +71,12 @@ def hand_out(work: Work, settings: Settings) -> None:
 
 def launch(command: Sequence[str], workers: int, settings: Settings) -> None:
     """Run a `harness` command under torchrun: one process a device or core."""
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+    launcher = [sys.executable, "-m", "harness.runs.torchrun", "--standalone"]
     launcher += [f"--nproc-per-node={workers}", "-m", "harness", *command]
     launcher += ["--threads", str(settings.threads)]
     launcher += ["--device", settings.asked] if settings.asked else []
     environment = {**os.environ, "OMP_NUM_THREADS": str(settings.threads)}
-    launcher += ["--log", settings.log] if settings.log else []
+    launcher += ["--log-folder", settings.log_folder] if settings.log_folder else []
     if run_child(launcher, environment, settings.tracker.progress):
         raise HarnessError(
             f"harness {command[0]} stopped (see above); what is complete is kept: run it again"
@@ -109,7 +109,7 @@ def _evaluate(
     images = sum(
         run.read("images", shard, ["item_id"]).num_rows for run in runs for shard in due[run.path]
     )
-    log = log_folder(settings.log, list(due), 1)
+    log = folder_of_logs(settings.log_folder, list(due), 1)
     with Progress(Ranks(), "evaluate", images, log, settings.tracker) as progress:
         for run in progress.each(runs, lambda one: one.path):
             evaluation.evaluate(

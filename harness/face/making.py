@@ -10,7 +10,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness.core.errors import HarnessError, NothingMade
-from harness.experiments.inputs import Names, Say, Seeds, Size, path_of, quiet, seeds_of, size_of
+from harness.experiments.inputs import (
+    Names,
+    Say,
+    Seeds,
+    Size,
+    path_of,
+    quiet,
+    seeds_in_order,
+    seeds_of,
+    size_of,
+)
 from harness.fetch.download import without_downloads
 from harness.runs.devices import pick_device
 from harness.runs.failures import all_failed, failures, lost_first, told
@@ -56,7 +66,7 @@ def generate(
     workers: int | None = None,
     shard: str | None = None,
     track: str | None = None,
-    log: str | Path | None = None,
+    log_folder: str | Path | None = None,
     claim: bool = False,
     dry_run: bool = False,
     say: Say = quiet,
@@ -70,7 +80,7 @@ def generate(
     `accelerate launch` all processes share the work; `workers` starts as many from here, a
     notebook, say. For machines without a common launcher, `shard="i/n"` is one part of it; with
     `claim` each process takes what no other has, and what one that died had. `track` is a tracker
-    for progress and the final table: tensorboard, wandb or mlflow. `log` is a folder for a log of
+    for progress and the final table: tensorboard, wandb or mlflow. `log_folder` is for a log of
     each process; where there are several, by default `logs` in the folder that holds the runs at
     work. Progress goes to `say`. With `dry_run` nothing is made or downloaded: a Forecast says what
     would be.
@@ -78,6 +88,7 @@ def generate(
     Raises HarnessError for anything that is wrong with the request, before weights are loaded, and
     NothingMade where every picture of a run failed (NaN or blank).
     """
+    from harness.engine.noise import check_seeds
     from harness.experiments.image_order import ImageOrder
     from harness.runs.folder import Settings, missing, open_run
     from harness.runs.plan import Planner
@@ -95,7 +106,7 @@ def generate(
     if workers and ranks.world > 1:
         raise HarnessError(f"--workers: a launcher has started {ranks.world} processes already")
     where = pick_device(device, ranks.local_rank)
-    settings = Settings(where, threads, batch_size, workers or 1, log=path_of(log))
+    settings = Settings(where, threads, batch_size, workers or 1, log_folder=path_of(log_folder))
     with without_downloads() if dry_run else nullcontext():
         planner = Planner(
             model,
@@ -106,6 +117,7 @@ def generate(
             negative=negative,
             guide=guide,
         )
+    check_seeds(chosen, planner.noise_key)
     order = ImageOrder(
         planner,
         texts,
@@ -129,7 +141,7 @@ def generate(
     each = zip(jobs, runs, shares, strict=True)
     work = in_turn([(job, run, shard) for job, run, shards in each for shard in shards])
     total = sum(shard.count for shards in due for shard in shards)
-    tracker = make_tracker(track, settings.log, [run.path for run in runs])
+    tracker = make_tracker(track, settings.log_folder, [run.path for run in runs])
     if ranks.rank == 0:
         order.announce(say)
 
@@ -197,11 +209,12 @@ def sample(
 ) -> list[Image]:
     """Draw pictures for prompts (or classes), or replay recorded noise exactly.
 
-    Gives a picture for every seed and prompt, seeds outermost; none where `latents` alone is asked
-    for. `out` is a folder for them as PNG. `noise` replays an .npz with `noise` [N, C, H, W] and
-    perhaps `draws` [K, N, C, H, W]; `latents` writes final latents and evaluation counts to an
-    .npz. `negative` and `objects` (what AsynDM holds back, "cat, hat") are one for all prompts or
-    one each. Raises HarnessError as `generate` does, and NothingMade where every picture failed.
+    Gives a picture for every seed, in the order named, and prompt, seeds outermost; none where
+    `latents` alone is asked for. `out` is a folder for them as PNG. `noise` replays an .npz with
+    `noise` [N, C, H, W] and perhaps `draws` [K, N, C, H, W]; `latents` writes final latents, seeds
+    and evaluation counts to an .npz. `negative` and `objects` (what AsynDM holds back, "cat, hat")
+    are one for all prompts or one each. Raises HarnessError as `generate` does, also for two
+    pictures of one prompt and noise, and NothingMade where every picture failed.
     """
     from harness.engine.batch import decoded_pictures
     from harness.runs import single
@@ -233,8 +246,10 @@ def sample(
     rows = None if recorded is None else len(recorded[0])
     if objects and "objects" not in SAMPLERS.get(job.spec.sampler.name).own:
         raise HarnessError(f"--objects is for asyndm; sampler {job.spec.sampler.name} has none")
-    chosen = seeds_of("0" if seed is None else seed)
+    chosen = seeds_in_order("0" if seed is None else seed)
     request = single.expand(prompts, _several(negative), chosen, rows, _several(objects))
+    if recorded is None:
+        single.check_noise(job.spec.noise_key, request)
     settings = Settings(where, threads, batch_size)
     loaded, batch = single.draw(job, request, settings, recorded)
     say(f"{job.spec.sampler}: {job.cost_text} ({_cost(batch)})")
@@ -242,7 +257,7 @@ def sample(
     if job.remark:
         say(job.remark)
     if latents_file:
-        single.save_latents(latents_file, batch)
+        single.save_latents(latents_file, batch, request.seeds if recorded is None else None)
         say(f"latents: {latents_file}")
     if not decoded:
         return []

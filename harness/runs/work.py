@@ -14,7 +14,7 @@ from harness.runs.folder import Settings
 from harness.runs.make import generate
 from harness.runs.plan import PlannedRun, Planner
 from harness.runs.progress import Progress
-from harness.runs.rank_log import log_folder
+from harness.runs.rank_log import folder_of_logs
 from harness.runs.ranks import Ranks
 from harness.store.run import Run
 
@@ -37,7 +37,7 @@ def make_work(
     ranks = ranks or Ranks()
     if images is None:
         images = sum(shard.count for _, _, shard in work)
-    log = log_folder(settings.log, [run.path for _, run, _ in work], ranks.world)
+    log = folder_of_logs(settings.log_folder, [run.path for _, run, _ in work], ranks.world)
     texts = dict.fromkeys(prompt.text for _, _, shard in work for prompt in shard.part)
 
     def named(one: tuple[PlannedRun, Run, Shard]) -> str:
