@@ -30,9 +30,8 @@ def _built(kind: Any, options: str) -> Any:
 
     ours = {"data_range": 1.0, "normalize": True}
     taken = inspect.signature(kind.__init__).parameters
-    given: dict[str, Any] = {
-        key: value for key, value in ours.items() if key in taken and "feature" not in taken
-    }
+    of_sets = "feature" in taken  # which are given features
+    given: dict[str, Any] = {k: v for k, v in ours.items() if k in taken and not of_sets}
     try:
         with quiet(), warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -78,7 +77,7 @@ def digest_of(module: Any) -> str:
         found = hashlib.sha256(torchmetrics.__version__.encode())
         for name, tensor in [*module.named_parameters(), *module.named_buffers()]:
             found.update(name.encode())
-            found.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+            found.update(tensor.detach().cpu().float().numpy().tobytes())
         module._harness_digest = found.hexdigest()
     digest: str = module._harness_digest
     return digest
