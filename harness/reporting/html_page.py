@@ -18,25 +18,29 @@ def html_page(page: Page) -> str:
     folder = resources("harness.reporting")
     data = page.viewer and page.viewer.data
     return (
-        _environment()
+        environment()
         .get_template("page.html.j2")
         .render(
             page=page,
             style=Markup((folder / "page.css").read_text(encoding="utf-8")),
+            first_style=Markup((folder / "first_screen.css").read_text(encoding="utf-8")),
             script=Markup((folder / "page.js").read_text(encoding="utf-8")),
             data=Markup(embedded_json(data)) if data else None,
             drawn={drawing.name: Markup(drawing.inline()) for drawing in page.drawings},
             ties=words.TIES,
+            percent=words.percent,
+            bounds=words.bounds,
+            rate=words.rate,
         )
     )
 
 
 def html_fragment(page: Page) -> str:
     """Title, verdicts, sentences and tables, to be shown inside another page (a notebook's)."""
-    return _environment().get_template("fragment.html.j2").render(page=page)
+    return environment().get_template("fragment.html.j2").render(page=page)
 
 
-def _environment() -> Environment:
+def environment() -> Environment:
     return Environment(
         loader=PackageLoader("harness.reporting", "."),
         autoescape=True,

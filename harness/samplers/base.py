@@ -17,8 +17,9 @@ What only some samplers need is declared, and comes as keyword arguments of the 
     @sampler("restart", ..., needs=("clock", "renoise"))
     def restart(denoise, x, sigmas, noise, *, clock, renoise, guidance: float = 1.0, ...):
 
-`clock` is a Clock, `variant` a Variant, `renoise` a Renoise, `attention` an Attention and `targets`
-a FindTargets, see below; "pixel levels" declares that `denoise` is called with a map of levels.
+`clock` is a Clock, `variant` a Variant, `unadjusted` an Unadjusted, `renoise` a Renoise,
+`attention` an Attention and `targets` a FindTargets, see below; "pixel levels" declares that
+`denoise` is called with a map of levels.
 """
 
 from __future__ import annotations
@@ -86,6 +87,9 @@ Variant = Callable[[str], Denoise]
 """`denoise` with the network that the sampler's `variants` declares by this name, or with the
 model's own where it declares none."""
 
+Unadjusted = Callable[[Denoise], Denoise]
+"""A `denoise`, or a variant's, without what rescales the guided output: guidance_rescale, norm."""
+
 
 class Renoise(Protocol):
     """The state x of level `low` raised to `high` by fresh noise, `scale` times as strong."""
@@ -130,7 +134,7 @@ class Targets(NamedTuple):
 FindTargets = Callable[[ObjectRequest], Targets]
 """The target objects of the batch's prompts: see engine/targets.py."""
 
-HANDED = ("clock", "variant", "renoise", "attention", "targets")
+HANDED = ("clock", "variant", "unadjusted", "renoise", "attention", "targets")
 """Needs that come as keyword arguments."""
 
 PIPELINE = "pipeline"
