@@ -255,6 +255,7 @@ def _metrics() -> None:
         ],
         wide=("range", "model", "paper", "licence"),
     )
+    typer.echo("And any image metric of torchmetrics: torchmetrics(NAME), see docs/torchmetrics.md")
 
 
 def _prompts() -> None:
