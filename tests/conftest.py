@@ -21,6 +21,7 @@ import torch
 from harness.core.libraries import ALIGNMENT
 from harness.models.base import Model
 from harness.models.load import load
+from tests.browser import browser as browser
 
 TINY_SDXL = Path(__file__).parent / "golden" / "zigzag" / "model"
 

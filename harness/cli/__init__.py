@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import os
+import signal
 import sys
 from collections.abc import Callable
 from typing import Annotated
@@ -68,9 +70,15 @@ def load_commands() -> None:
     app.registered_commands.sort(key=lambda command: _place(command.callback))
 
 
+def _say(text: str) -> None:
+    os.write(2, f"{text}\n".encode())
+
+
 def main() -> None:
     """Run the command line: a user's mistake is one message and exit code 2, no traceback."""
     load_commands()
+    if hasattr(signal, "SIGUSR1"):  # while images are made or scored it has a better answer
+        signal.signal(signal.SIGUSR1, lambda *_: _say("harness: starting, or between two stages"))
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s", force=True)
     for noisy in ("httpx", "diffusers", "transformers", "matplotlib"):
         logging.getLogger(noisy).setLevel(logging.ERROR)
@@ -91,5 +99,6 @@ def main() -> None:
         print("harness: out of GPU memory: take a smaller --batch-size or --size", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
-        print("harness: interrupted; what is complete is kept", file=sys.stderr)
+        if os.environ.get("RANK", "0") == "0":  # of many processes, one says it
+            print("harness: interrupted; what is complete is kept", file=sys.stderr)
         sys.exit(130)

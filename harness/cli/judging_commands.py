@@ -18,7 +18,7 @@ Metrics = Annotated[str, typer.Option(help="Comma-separated; see 'harness list m
 
 def show(found: Answer[Any], verbose: bool = False) -> None:
     """Write the report of a comparison and print its result."""
-    found.report()
+    found.report(note)
     show_tables(found, verbose)
 
 
@@ -65,6 +65,8 @@ def evaluate(
             "with mean and minimum."
         ),
     ] = None,
+    track: options.Track = None,
+    log: options.Log = None,
 ) -> None:
     """Score the images of runs: what is missing, on one process or under torchrun.
 

@@ -47,6 +47,9 @@ def generate(
     batch_size: options.BatchSize = None,
     workers: options.Copies = None,
     shard: options.Part = None,
+    track: options.Track = None,
+    log: options.Log = None,
+    claim: options.Claim = False,
 ) -> None:
     """Make a run's images: what is missing of them, on one process or under torchrun."""
 
@@ -154,6 +157,7 @@ def make_shards(
     device: options.Device = None,
     threads: options.Threads = 1,
     batch_size: options.BatchSize = None,
+    log: options.Log = None,
 ) -> None:
     """Make the shards that a file lists, shared with the other processes."""
     from harness.runs.devices import pick_device
@@ -162,5 +166,5 @@ def make_shards(
     from harness.runs.work import make_work, read_work
 
     ranks = Ranks.from_environment(device)
-    settings = Settings(pick_device(device, ranks.local_rank), threads, batch_size)
+    settings = Settings(pick_device(device, ranks.local_rank), threads, batch_size, log=log)
     make_work(read_work(work), settings, ranks)

@@ -77,6 +77,13 @@ Part = Annotated[
     str | None,
     typer.Option("--shard", help="i/n: only this part, for machines without a common launcher."),
 ]
+Claim = Annotated[
+    bool,
+    typer.Option(
+        "--claim",
+        help="Share the work with other such processes on the same --out, or --results.",
+    ),
+]
 Verbose = Annotated[
     bool,
     typer.Option("--verbose", "-v", help="Print all tables and sentences."),
@@ -98,6 +105,16 @@ Curve = Annotated[
 ]
 Workers = Annotated[
     int | None, typer.Option(min=1, help="Processes; default: one a GPU, else one a core.")
+]
+Track = Annotated[
+    str | None,
+    typer.Option(help="Progress and final tables also to tensorboard, wandb or mlflow."),
+]
+Log = Annotated[
+    str | None,
+    typer.Option(
+        help="Folder for a log of each process; default: of several, logs/ beside what they make."
+    ),
 ]
 
 
@@ -135,5 +152,7 @@ SHARED = {
     "threads": Threads,
     "batch_size": BatchSize,
     "workers": Workers,
+    "track": Track,
+    "log": Log,
 }
 """The fields of experiments.options.Options as options of the command line."""

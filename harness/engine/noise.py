@@ -61,6 +61,11 @@ class NoiseStreams:
         self._dtype, self._device = dtype, device
         self._draws = self._skipped = 0
 
+    @property
+    def generators(self) -> list[torch.Generator]:
+        """Each sample's own generator, after what was drawn so far."""
+        return self._generators
+
     def __call__(self, shape: Sequence[int] | None = None) -> torch.Tensor:
         """The next unit normals [B, *shape]; `shape` defaults to the sample's own."""
         self._catch_up()

@@ -10,15 +10,15 @@ from collections.abc import Sequence
 from harness.core.call import Call
 from harness.core.errors import HarnessError
 from harness.core.run_spec import RunSpec
-from harness.core.shards import Shard
 from harness.experiments.experiment import Contest, Experiment, declared, planned_pair
 from harness.experiments.fair_baselines import OWN, Fairness
+from harness.experiments.held_grid import HeldGrid
 from harness.experiments.inputs import Say, to_stderr
 from harness.experiments.options import curve_weights
 from harness.experiments.order import Order
 from harness.experiments.rivals import make_verifier
 from harness.experiments.scoring import usable_metrics
-from harness.runs.existing import ROWS, planned_again, shard_of_rows
+from harness.runs.existing import planned_again
 from harness.runs.folder import Settings
 from harness.runs.plan import PlannedRun
 from harness.store import files
@@ -41,7 +41,7 @@ def run_bench(order: Order, candidate: Call | PlannedRun, say: Say) -> tuple[Com
     experiment = Experiment(
         [contest],
         metrics,
-        order.shards,
+        order.grid,
         order.items,
         order.settings,
         order.fairness,
@@ -82,7 +82,7 @@ def compare_fairly(
 ) -> ComparisonTables:
     """Compare two runs of one model, and the baseline at the candidate's cost and guidance.
 
-    The further runs lie beside the baseline's. They are of the shards that both runs hold. With a
+    The further runs lie beside the baseline's. They are of the images that both runs hold. With a
     `verifier`, the best of several pictures of the baseline is compared, too. The
     comparison is written into `out`, the candidate's folder where that is None. Raises HarnessError
     for runs of two models or settings, and for imported images, which cannot be made.
@@ -91,7 +91,7 @@ def compare_fairly(
     settings = Settings.chosen(device, threads, batch_size, workers)
     _check(candidate.spec, baseline.spec)
     usable = usable_metrics(metrics, say)
-    shards = _shared_shards(candidate, baseline)
+    grid = HeldGrid(candidate, baseline)
     runs = {CANDIDATE: candidate, OWN: baseline}
     folder = files.parent(baseline.path)
 
@@ -100,8 +100,7 @@ def compare_fairly(
 
     planned = {role: planned_again(run, settings) for role, run in runs.items()}
     contest = Contest(planned, place, runs=runs, out=out)
-    items = {item for shard in shards for item in shard.item_ids}
-    experiment = Experiment([contest], usable, shards, items, settings, fairness)
+    experiment = Experiment([contest], usable, grid, grid.items, settings, fairness)
     if verifier is not None:
         experiment.verifier = make_verifier(verifier, usable)
     return compared(experiment, say)
@@ -119,13 +118,3 @@ def _check(a: RunSpec, b: RunSpec) -> None:
                 f"a fair comparison is of two samplers on one model: {name} is {one!r} in the "
                 f"candidate and {two!r} in the baseline"
             )
-
-
-def _shared_shards(candidate: Run, baseline: Run) -> list[Shard]:
-    """The shards that both runs hold, as they were planned, from the candidate's rows."""
-    held, names = set(baseline.shards()), candidate.shards()
-    if not held.intersection(names):
-        raise HarnessError(f"{candidate.path} and {baseline.path} hold no shard in common")
-    rows = {name: candidate.read("images", name, ROWS).to_pylist() for name in names}
-    size = max(map(len, rows.values()))
-    return [shard_of_rows(name, rows[name], size) for name in names if name in held]

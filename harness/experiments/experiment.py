@@ -15,7 +15,7 @@ from harness.comparison.best_of import Rival
 from harness.comparison.categories import check_population
 from harness.core.call import Call, parse_call
 from harness.core.errors import HarnessError
-from harness.core.shards import Shard
+from harness.core.shards import Grid
 from harness.experiments.benchmark import Benchmark, Candidate
 from harness.experiments.fair_baselines import (
     BOTH,
@@ -74,7 +74,7 @@ class Contest:
 
 @dataclass
 class Experiment:
-    """Contests to conduct over `shards`, and to compare on the images `items` and `metrics`.
+    """Contests to conduct over `grid`, and to compare on the images `items` and `metrics`.
 
     `primary` is the declared result, `margin` the margin of equivalence: see `comparison.compare`.
     With `alone`, matched guidance alone is compared, too, without matched cost. `population` is
@@ -87,7 +87,7 @@ class Experiment:
 
     contests: list[Contest]
     metrics: Sequence[Metric]
-    shards: Sequence[Shard]
+    grid: Grid
     items: Collection[str]
     settings: Settings
     fairness: Fairness
@@ -101,7 +101,7 @@ class Experiment:
 
     def __post_init__(self) -> None:
         self.set_scores = SetScores(self.items)
-        named = {prompt.category for shard in self.shards for prompt in shard.prompts}
+        named = {prompt.category for prompt in self.grid.prompts}
         for contest in self.contests:
             noise_key = contest.planned[CANDIDATE].spec.noise_key
             check_population(self.population, named, noise_key, tables.POPULATIONS)
@@ -140,13 +140,13 @@ class Experiment:
                 if not contest.candidate or role == CANDIDATE:
                     name = contest.label or f"{role}: "
                     remark = f" ({one.remark})" if one.remark else ""
-                    say(f"{name}{one.spec.sampler}, {one.nfe} evaluations an image{remark}")
+                    say(f"{name}{one.spec.sampler}, {one.cost_text}{remark}")
             for role, one in new.items():
                 where = contest.place(one)
                 if where not in made:
                     made[where] = (one, open_run(one, where, self.settings))
                 contest.runs[role] = made[where][1]
-        generate_missing(made.values(), self.shards, self.settings)
+        generate_missing(made.values(), self.grid, self.settings)
 
     def _derive(self, contest: Contest, remark: Say) -> None:
         """Plan the baseline at the candidate's cost and guidance, now that both are made."""
@@ -234,7 +234,8 @@ def planned_pair(
     if baseline is None:
         return {CANDIDATE: first}
     other = against or planner
-    second = other.plan(baseline, {k: own[k] for k in ("steps", "guidance") if k in own})
+    shared = {k: own.get(k, defaults.get(k)) for k in ("steps", "guidance")}
+    second = other.plan(baseline, {k: one for k, one in shared.items() if one is not None})
     if first.spec == second.spec:
         raise HarnessError(
             f"{first.spec.sampler} would be compared with itself: choose another sampler or "

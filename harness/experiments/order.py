@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from harness.core.call import Call, parse_call
-from harness.core.shards import Shard, asked_items, parse_seeds, plan_shards
+from harness.core.shards import Grid, asked_items, parse_seeds
 from harness.engine.noise import check_seeds
 from harness.experiments import benchmark as benchmarks
 from harness.experiments.benchmark import Benchmark
@@ -21,6 +21,7 @@ from harness.prompts.base import PromptSet, load_prompts
 from harness.prompts.split import with_split
 from harness.runs.folder import Settings
 from harness.runs.plan import PlannedRun, Planner
+from harness.runs.tracking import make_tracker
 
 T = TypeVar("T")
 
@@ -122,9 +123,9 @@ class Order:
         return f"{self.root}/{planned.folder}"
 
     @property
-    def shards(self) -> list[Shard]:
-        """The work of a run: all its prompts and seeds, in slices."""
-        return plan_shards(list(self.prompt_set.prompts), parse_seeds(self.seeds))
+    def grid(self) -> Grid:
+        """The work of a run: all its prompts and seeds."""
+        return Grid(self.prompt_set.prompts, parse_seeds(self.seeds))
 
     @property
     def items(self) -> set[str]:
@@ -160,4 +161,7 @@ def make_order(sampler: str | None = None, **given: Any) -> Order:
         fairness=Fairness(options.match, options.match_guidance, curve),
         as_declared=options.prompts in (None, benchmark.prompts),
     )
+    if options.track or options.log:
+        tracker = make_tracker(options.track, options.log, [f"{options.results}/{benchmark.name}"])
+        order = replace(order, settings=replace(settings, log=options.log, tracker=tracker))
     return replace(order, baseline=order.read(baseline)) if baseline else order

@@ -12,13 +12,14 @@ from pathlib import Path
 from harness import evaluation
 from harness.core.call import Call
 from harness.core.errors import HarnessError
-from harness.core.shards import Shard
+from harness.core.shards import Grid
 from harness.metrics.base import METRICS
 from harness.runs.folder import Settings, missing
 from harness.runs.plan import PlannedRun, registered_here
 from harness.runs.progress import Progress
+from harness.runs.rank_log import log_folder
 from harness.runs.ranks import Ranks
-from harness.runs.work import Work, make_work, write_work
+from harness.runs.work import Work, in_turn, make_work, write_work
 from harness.runs.workers import run_child
 from harness.store.run import Run
 
@@ -28,7 +29,7 @@ _AT_LEAST = 2  # shards a process, below which starting another costs more than 
 
 
 def generate_missing(
-    runs: Iterable[tuple[PlannedRun, Run]], shards: Sequence[Shard], settings: Settings
+    runs: Iterable[tuple[PlannedRun, Run]], grid: Grid, settings: Settings
 ) -> None:
     """Make the missing shards of runs, loading weights once for each model and guide.
 
@@ -38,18 +39,12 @@ def generate_missing(
     for planned, run in runs:
         groups.setdefault((id(planned.planner), planned.spec.guide), []).append((planned, run))
     for group in groups.values():
-        due = [{shard.name for shard in missing(run, shards)} for _, run in group]
-        hand_out(
-            [
-                (*one, shard)
-                for shard in shards
-                for one, lacking in zip(group, due, strict=True)
-                if shard.name in lacking
-            ],
-            settings,
-        )
+        due = [
+            (*one, shard) for one in group for shard in missing(one[1], grid.shards(one[1].layout))
+        ]
+        hand_out(in_turn(due), settings)
         for _, run in group:
-            if left := len(missing(run, shards)):
+            if left := len(missing(run, grid.shards(run.layout))):
                 raise HarnessError(f"{left} shards of {run.path} were not made: run it again")
 
 
@@ -79,7 +74,8 @@ def launch(command: Sequence[str], workers: int, settings: Settings) -> None:
     launcher += ["--threads", str(settings.threads)]
     launcher += ["--device", settings.asked] if settings.asked else []
     environment = {**os.environ, "OMP_NUM_THREADS": str(settings.threads)}
-    if run_child(launcher, environment):
+    launcher += ["--log", settings.log] if settings.log else []
+    if run_child(launcher, environment, settings.tracker.progress):
         raise HarnessError(
             f"harness {command[0]} stopped (see above); what is complete is kept: run it again"
         )
@@ -110,8 +106,9 @@ def _evaluate(
     images = sum(
         run.read("images", shard, ["item_id"]).num_rows for run in runs for shard in due[run.path]
     )
-    with Progress(Ranks(), "evaluate", images) as progress:
-        for run in runs:
+    log = log_folder(settings.log, list(due), 1)
+    with Progress(Ranks(), "evaluate", images, log, settings.tracker) as progress:
+        for run in progress.each(runs, lambda one: one.path):
             evaluation.evaluate(
                 run,
                 metrics,

@@ -88,7 +88,7 @@ def run_survey(
     experiment = Experiment(
         contests,
         metrics,
-        order.shards,
+        order.grid,
         order.items,
         order.settings,
         replace(order.fairness, curve=curve),
@@ -209,7 +209,7 @@ def survey_of(benchmark: Benchmark, experiment: Experiment, notes: list[str]) ->
         unit,
         [*benchmark.vary],
         population=experiment.population,
-        categories=len({p.category for one in experiment.shards for p in one.prompts} - {""}),
+        categories=len({prompt.category for prompt in experiment.grid.prompts} - {""}),
         margin=experiment.margin,
         pictures=_pictured(benchmark, experiment),
         verifier=experiment.verifier.label if isinstance(experiment.verifier, ItemMetric) else None,
@@ -239,9 +239,10 @@ def _benchmarks_own(contests: Sequence[Contest]) -> str | None:
 
 def _pictured(benchmark: Benchmark, experiment: Experiment) -> list[Pictured]:
     """The first images of which the report shows every run's picture."""
+    run = next(run for contest in experiment.contests for run in contest.runs.values())
     listed = [
         Pictured(prompt.text, seed, item)
-        for shard in experiment.shards
+        for shard in experiment.grid.shards(run.layout)
         for prompt, seed, item in zip(shard.prompts, shard.seeds, shard.item_ids, strict=True)
         if item in experiment.items
     ]
@@ -305,7 +306,7 @@ def _row(
             *(_curve_rates(along) if along else []),
         ],
         absent=compared.absent if compared else {},
-        published=_published(candidate and candidate.published, metrics),
+        published=_published(candidate.published if candidate else None, metrics),
         seconds=facts.cost.seconds,
         macs=facts.cost.macs,
         guidance=(compared.candidate if compared else facts).guidance.value,

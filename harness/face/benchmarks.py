@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from harness.experiments import ablation, tuning
 from harness.experiments import survey as surveys
 from harness.experiments.bench import run_bench
 from harness.experiments.inputs import Names, Say, names_of, to_stderr
 from harness.experiments.options import OF_ABLATION, OF_SWEEP, OF_TUNING, OPTIONS, with_options
-from harness.experiments.order import make_order
+from harness.experiments.order import Order, make_order
 from harness.experiments.sweep import read_list, run_sweep
 from harness.experiments.varying import parse_vary
 from harness.face.answers import Comparison, Survey, Tuned
 
+A = TypeVar("A", Comparison, Survey, Tuned)
 Vary = str | Sequence[str] | Mapping[str, Sequence[Any]]
 
 
@@ -32,16 +33,16 @@ def bench(
     """
     order = make_order(sampler, **options)
     if order.sampler is None:
-        return Survey(*surveys.survey(order, note), root=order.results)
+        return _told(Survey(*surveys.survey(order, note), root=order.results), order)
     found = run_bench(order, order.read(order.sampler), note)
-    return Comparison(*found, root=order.results)
+    return _told(Comparison(*found, root=order.results), order)
 
 
 @with_options(OPTIONS)
 def survey(*, note: Say = to_stderr, **options: Any) -> Survey:
     """All candidates of a benchmark, each against its baseline, in one table."""
     order = make_order(**options)
-    return Survey(*surveys.survey(order, note), root=order.results)
+    return _told(Survey(*surveys.survey(order, note), root=order.results), order)
 
 
 @with_options(OF_SWEEP)
@@ -63,7 +64,7 @@ def sweep(
     samplers = names_of(sampler) + (read_list(str(list_)) if list_ else [])
     grid, order = parse_vary(vary), make_order(**options, match=cost)
     found = run_sweep(order, {text: order.read(text) for text in samplers}, grid, note)
-    return Survey(*found, root=order.results)
+    return _told(Survey(*found, root=order.results), order)
 
 
 @with_options(OF_TUNING)
@@ -83,7 +84,7 @@ def tune(
     order = make_order(sampler, **options)
     other = None if baseline_vary is None else parse_vary(baseline_vary)
     found = tuning.tune(order, sampler, parse_vary(vary), other, note)
-    return Tuned(*found, root=order.results)
+    return _told(Tuned(*found, root=order.results), order)
 
 
 @with_options(OF_ABLATION)
@@ -95,4 +96,16 @@ def ablate(sampler: str, *, change: Names, note: Say = to_stderr, **options: Any
     """
     changes = [change] if isinstance(change, str) else list(change)
     order = make_order(sampler, **options)
-    return Survey(*ablation.ablate(order, sampler, changes, note), root=order.results)
+    return _told(Survey(*ablation.ablate(order, sampler, changes, note), root=order.results), order)
+
+
+def _told(answer: A, order: Order) -> A:
+    """The answer, whose tables the tracker has got, if the user named one."""
+    tracker = order.settings.tracker
+    if isinstance(answer, Comparison):
+        tracker.table("rates", answer.rates, ["comparison", "metric", "category"])
+        tracker.table("scores", answer.summary, ["run", "metric"])
+    elif isinstance(answer, Survey):
+        tracker.table("points", answer.points, ["run", "metric"])
+    tracker.close()
+    return answer

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness.core.errors import HarnessError, NothingMade
-from harness.core.shards import plan_shards
+from harness.core.shards import Grid
 from harness.experiments.inputs import (
     Names,
     Say,
@@ -28,11 +28,13 @@ from harness.runs.failures import all_failed, failures, told
 from harness.runs.importing import imported
 from harness.runs.manifest import Declared
 from harness.runs.ranks import Ranks, parse_part
+from harness.runs.tracking import make_tracker
 from harness.runs.workers import run_copies
 from harness.store.rows import MISSING
 from harness.store.run import Run
 
 if TYPE_CHECKING:
+    import pandas as pd
     from PIL.Image import Image
 
     from harness.engine.batch import Batch
@@ -63,6 +65,9 @@ def generate(
     batch_size: int | None = None,
     workers: int | None = None,
     shard: str | None = None,
+    track: str | None = None,
+    log: str | Path | None = None,
+    claim: bool = False,
     say: Say = quiet,
 ) -> Run | list[Run]:
     """Make the images of a sampler over prompts and seeds, as far as they are missing.
@@ -72,8 +77,11 @@ def generate(
     `"0-3"`, a number or several. Runs lie in `results` (default: `results/<prompt set>`) as
     `<model>/<sampler>-<hash>`, or, of one sampler, in `out`. `size` is in pixels. Under torchrun or
     `accelerate launch` all processes share the work; `workers` starts as many from here, a
-    notebook, say; `shard="i/n"` is one part of it, for machines without a common launcher. Progress
-    goes to `say`.
+    notebook, say. For machines without a common launcher, `shard="i/n"` is one part of it; with
+    `claim` each process takes what no other has, and what one that died had. `track` is a tracker
+    for progress and the final table: tensorboard, wandb or mlflow. `log` is a folder for a log of
+    each process; where there are several, by default `logs` in the folder that holds the runs at
+    work. Progress goes to `say`.
 
     Raises HarnessError for anything that is wrong with the request, before weights are loaded, and
     NothingMade where every picture of a run failed (NaN or blank).
@@ -81,20 +89,22 @@ def generate(
     from harness.engine.noise import check_seeds
     from harness.runs.folder import Settings, missing, open_run
     from harness.runs.plan import Planner
-    from harness.runs.work import make_work
+    from harness.runs.work import in_turn, make_work
 
     texts = [sampler] if isinstance(sampler, str) else list(sampler)
     if not texts:
         raise HarnessError("no sampler is named: see `harness list samplers`")
     chosen = seeds_of(seeds)
     part = parse_part(shard) if shard else (0, 1)
+    if shard and claim:
+        raise HarnessError("--shard is a part that is fixed, --claim any that is free: give one")
     if out and len(texts) > 1:
         raise HarnessError("--out is one run's folder: give one sampler, or --results")
     ranks = Ranks.from_environment(device)
     if workers and ranks.world > 1:
         raise HarnessError(f"--workers: a launcher has started {ranks.world} processes already")
     where = pick_device(device, ranks.local_rank)
-    settings = Settings(where, threads, batch_size)
+    settings = Settings(where, threads, batch_size, log=path_of(log))
     planner = Planner(
         model,
         size=size_of(size),
@@ -110,27 +120,45 @@ def generate(
     prompt_set = _prompts(jobs[0], path_of(prompts), split, limit, column, path_of(prompts_folder))
     root = path_of(results) or f"results/{prompt_set.name}"
     runs = [open_run(job, path_of(out) or f"{root}/{job.folder}", settings) for job in jobs]
-    shards = plan_shards(list(prompt_set.prompts), chosen)[part[0] :: part[1]]
-    work = [(job, run, s) for s in shards for job, run in zip(jobs, runs, strict=True)]
-    total = sum(len(s.prompts) for run in runs for s in missing(run, shards))
+    grid = Grid(prompt_set.prompts, chosen)
+    shares = [grid.shards(run.layout)[part[0] :: part[1]] for run in runs]
+    due = [missing(run, shards) for run, shards in zip(runs, shares, strict=True)]
+    each = zip(jobs, runs, shares, strict=True)
+    work = in_turn([(job, run, shard) for job, run, shards in each for shard in shards])
+    total = sum(shard.count for shards in due for shard in shards)
+    tracker = make_tracker(track, settings.log, [run.path for run in runs])
 
     def make() -> None:
         here = Ranks.from_environment(device)
-        mine = replace(settings, device=pick_device(device, here.local_rank))
-        make_work(work, mine, here, total)
+        where = pick_device(device, here.local_rank)
+        make_work(work, replace(settings, device=where, tracker=tracker), here, total, claim)
+        if track and here.rank == 0:
+            tracker.table("runs", _counts(runs), ["run"])
+            tracker.close()
 
     if workers and workers > 1 and total:
         run_copies(make, workers)
     else:
         make()
     if ranks.rank == 0:
-        for run in runs:
+        for run, shards in zip(runs, shares, strict=True):
             run.update_card()
             left = len(missing(run, shards))
             say(f"{run.path}: {len(shards) - left} of {len(shards)} shards complete")
         if failed := [run.path for run in runs if all_failed(run)]:
             raise NothingMade(f"every picture of {', '.join(failed)} failed (see above)")
     return runs[0] if isinstance(sampler, str) else runs
+
+
+def _counts(runs: Sequence[Run]) -> pd.DataFrame:
+    """A row a run: its images, and how many of them failed."""
+    import pandas as pd
+
+    failed = [run.frame("images", ["failed"])["failed"] for run in runs]
+    counts = [(len(one), int(one.notna().sum())) for one in failed]
+    names = [run.spec.run_id for run in runs]
+    rows = [(name, *count) for name, count in zip(names, counts, strict=True)]
+    return pd.DataFrame(rows, columns=["run", "images", "failed"])
 
 
 def _prompts(
@@ -185,6 +213,7 @@ def sample(
     are one for all prompts or one each. Raises HarnessError as `generate` does, also for two
     pictures of one prompt and noise, and NothingMade where every picture failed.
     """
+    from harness.engine.batch import decoded_pictures
     from harness.runs import single
     from harness.runs.folder import Settings
     from harness.runs.plan import plan
@@ -220,7 +249,7 @@ def sample(
         single.check_noise(job.spec.noise_key, request)
     settings = Settings(where, threads, batch_size)
     loaded, batch = single.draw(job, request, settings, recorded)
-    say(f"{job.spec.sampler}: {job.nfe} evaluations an image ({_cost(batch)})")
+    say(f"{job.spec.sampler}: {job.cost_text} ({_cost(batch)})")
     if job.remark:
         say(job.remark)
     if latents_file:
@@ -228,7 +257,7 @@ def sample(
         say(f"latents: {latents_file}")
     if not decoded:
         return []
-    pixels = loaded.decode(batch.native)
+    pixels = decoded_pictures(loaded, batch)
     pictures = single.as_pictures(pixels)
     if folder:
         for path in single.save_pictures(folder, pictures, request.seeds):

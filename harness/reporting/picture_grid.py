@@ -1,125 +1,95 @@
-"""Every run's pictures of the same prompts and seeds, side by side."""
+"""Pictures of one prompt and seed by run: of a sweep a grid over what was varied, else a row."""
 
 from __future__ import annotations
 
-import io
-import textwrap
-from collections.abc import Collection
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
 
-from harness.core.errors import HarnessError
 from harness.reporting import words
-from harness.reporting.drawing import SOFT, WIDTH, Drawing, cut, new_figure
-from harness.store.image_files import read_image
+from harness.reporting.board import PictureGrid, Pictures
+from harness.reporting.shown_runs import pictures_of, run_of_row
+from harness.reporting.viewer import data_address
 from harness.store.run import Run
-from harness.store.survey_table import Pictured, Row, SurveyTable
+from harness.store.survey_table import Row, SurveyTable
 
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from PIL.Image import Image
+MOST = 360
+"""Pictures of a page; so many as fit of at most `_CHOICES` prompts."""
+_CHOICES = 12
+_MOST_RUNS = 120
 
-_LARGEST_SIDE = 192
-_NAMES = 1.5  # inches for the runs' names
-_CELL = 1.05  # inches, of the widest cell
-_SAID = 6
+Place = tuple[str, str]  # row and column of a grid
 
 
-def picture_grids(survey: SurveyTable) -> list[Drawing]:
-    """A line a run and a column a prompt and seed; none where the benchmark asks for no pictures,
-    or no run is where it was."""
-    wanted = {one.item for one in survey.pictures}
-    drawn = {row.label: _pictures(row, wanted) for row in survey.rows} if wanted else {}
-    if not any(drawn.values()):
-        return []
-    across, down = len(survey.pictures), len(survey.rows)
-    several = len({_candidate(row) for row in survey.rows}) > 1
-    cell = min(_CELL, (WIDTH - _NAMES) / across)
-    with new_figure(0.45 + cell * down, _NAMES + cell * across) as figure:
-        grid = figure.subplots(down, across, squeeze=False)
-        for row, line in zip(survey.rows, grid, strict=True):
-            for shown, axes in zip(survey.pictures, line, strict=True):
-                _show(axes, drawn[row.label].get(shown.item))
-            line[0].set_ylabel(
-                _name(row, several),
-                rotation=0,
-                ha="right",
-                va="center",
-                size=8,
-                multialignment="right",
-            )
-        for shown, axes in zip(survey.pictures, grid[0], strict=True):
-            axes.set_title(_heading(shown), size=7, color=SOFT)
-    return [Drawing("pictures", figure, f"Pictures. {_spoken(survey)}", _spoken(survey))]
+def pictures(survey: SurveyTable) -> Pictures:
+    """Grids of a survey's pictures; empty where the runs are not where they were.
+
+    Rows and columns are the two parameters that were varied (of more, the last one is across, the
+    others are down); of one, and of none, there is a single row.
+    """
+    held = {at: run for at, row in enumerate(survey.rows) if (run := run_of_row(row))}
+    if not held or len(survey.rows) > _MOST_RUNS:
+        return Pictures([], [])
+    chosen = _chosen(list(held.values()), max(1, min(_CHOICES, MOST // len(held))))
+    found = {at: _read(run, list(chosen)) for at, run in held.items()}
+    grids = [_grid(survey, title, places, found, list(chosen)) for title, places in _places(survey)]
+    missing = len(survey.rows) - len(held)
+    note = f"{words.plural(missing, 'run')} not where it was." if missing else ""
+    return Pictures([*chosen.values()], grids, note)
 
 
-def _candidate(row: Row) -> str:
-    """The label without what was varied."""
-    return row.label.rsplit(": ", 1)[0] if row.point else row.label
+def _chosen(runs: Sequence[Run], most: int) -> dict[str, str]:
+    """Labels by item that all runs have, the prompts of the first seed first."""
+    if not all(run.shards() for run in runs):
+        return {}
+    frame = runs[0].frame("images", ["item_id", "prompt", "seed"])
+    for run in runs[1:]:
+        frame = frame[frame["item_id"].isin(run.frame("images", ["item_id"])["item_id"])]
+    frame = frame.sort_values("seed", kind="stable").head(most)
+    return {row.item_id: f"{row.prompt} (seed {row.seed})" for row in frame.itertuples()}
 
 
-def _name(row: Row, several: bool) -> str:
-    """The label on short lines; of varied runs of one candidate, what was varied."""
-    name = textwrap.fill(cut(_candidate(row), 48), 20)
-    varied = "\n".join(cut(f"{key} {value}", 24) for key, value in row.point.items())
-    if not varied:
-        return name
-    return f"{name}\n{varied}" if several else varied
+def _read(run: Run, items: Sequence[str]) -> dict[str, str]:
+    """Data URLs of a run's pictures by item, of those that there are."""
+    return {item: data_address(data) for item, data in pictures_of(run, items).items()}
 
 
-def _show(axes: Axes, picture: Image | None) -> None:
-    """One picture, or a word where there is none."""
-    axes.set(xticks=[], yticks=[])
-    axes.spines[:].set_visible(False)
-    if picture is None:
-        axes.text(0.5, 0.5, words.NONE, ha="center", va="center", color=SOFT)
-    else:
-        axes.imshow(picture, interpolation="nearest")
+def _places(survey: SurveyTable) -> list[tuple[str, dict[int, Place]]]:
+    """The grids: a title, and the rows of the survey by their place in it."""
+    if not survey.varied:
+        named = {at: ("", row.label) for at, row in enumerate(survey.rows)}
+        return [("", named)]
+    grids: dict[str, dict[int, Place]] = {}
+    *down, across = sorted(survey.varied, key=lambda name: _count(survey, name))
+    for at, row in enumerate(survey.rows):
+        if not row.point:
+            grids.setdefault("", {})[at] = ("", row.label)
+            continue
+        values = [f"{name} {_value(row, name)}" for name in down]
+        place = ", ".join(values), f"{across} {_value(row, across)}"
+        grids.setdefault(row.label.rpartition(": ")[0], {})[at] = place
+    return [*grids.items()]
 
 
-def _heading(shown: Pictured) -> str:
-    named = textwrap.fill(cut(shown.prompt, 36), 18)
-    return f"{named}\nseed {shown.seed}".strip()
+def _count(survey: SurveyTable, name: str) -> int:
+    return len({_value(row, name) for row in survey.rows if row.point})
 
 
-def _spoken(survey: SurveyTable) -> str:
-    prompts = list(dict.fromkeys(f"'{one.prompt}'" for one in survey.pictures if one.prompt))
-    named = f" of {words.joined([cut(text, 60) for text in prompts[:_SAID]])}" if prompts else ""
-    many = f" and {len(prompts) - _SAID} more" if len(prompts) > _SAID else ""
-    return (
-        f"A line a run, a column a prompt and seed{named}{many}. The first of the benchmark's, not "
-        "chosen; a column is of one noise where the runs are of one model."
-    )
+def _value(row: Row, name: str) -> str:
+    value = row.point.get(name, words.NONE)
+    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
-def _pictures(row: Row, wanted: Collection[str]) -> dict[str, Image]:
-    """A run's readable pictures by item, downsized; none where the run is gone."""
-    found: dict[str, Image] = {}
-    try:
-        run = Run.open(row.path)
-    except HarnessError:
-        return found
-    if (str(run.spec.sampler), run.spec.model) != (row.sampler, row.model):
-        return found  # another run lies there by now
-    for shard, held in run.places(wanted).items():
-        images = run.read("images", shard, ["image"])["image"]
-        for item, at in held.items():
-            if (picture := _opened(images[at].as_py())) is not None:
-                found[item] = picture
-    return found
-
-
-def _opened(stored: dict[str, bytes | str | None] | None) -> Image | None:
-    """A stored picture; None for one that is missing or broken."""
-    from PIL import Image, UnidentifiedImageError
-
-    if not stored:
-        return None
-    data = stored["bytes"] or (read_image(str(stored["path"])) if stored["path"] else None)
-    if not isinstance(data, bytes):
-        return None
-    try:
-        picture = Image.open(io.BytesIO(data)).convert("RGB")
-    except (UnidentifiedImageError, OSError):
-        return None
-    picture.thumbnail((_LARGEST_SIDE, _LARGEST_SIDE))
-    return picture
+def _grid(
+    survey: SurveyTable,
+    title: str,
+    places: Mapping[int, Place],
+    found: Mapping[int, Mapping[str, str]],
+    items: Sequence[str],
+) -> PictureGrid:
+    down = list(dict.fromkeys(place[0] for place in places.values()))
+    across = list(dict.fromkeys(place[1] for place in places.values()))
+    runs = {place: found.get(at, {}) for at, place in places.items()}
+    shown = [
+        [[runs.get((one, other), {}).get(item) for other in across] for one in down]
+        for item in items
+    ]
+    return PictureGrid(title or survey.title, down, across, shown)

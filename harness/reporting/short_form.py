@@ -12,13 +12,13 @@ from rich.text import Text
 
 from harness.reporting import words
 from harness.reporting.headline import headline
+from harness.reporting.interval_bar import interval_bar, reach
 from harness.reporting.terminal import STYLES
 from harness.store.comparison_tables import CANDIDATE, ComparisonTables
 from harness.store.curve_rule import GUIDANCE_CURVE
-from harness.store.results import Estimate, Result
+from harness.store.results import Result
 
 _NAME = 24  # characters of the longest usual name
-_BAR = 7  # characters, the middle one at 50 %
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ def short_form(
     tie.
     """
     lines = sorted(_lines(comparison, along), key=lambda line: not line.result.primary)
-    most = max((_reach(line.result.winning_rate) for line in lines), default=0.0)
+    most = reach([line.result.winning_rate for line in lines])
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
     scale = f"50 ± {100 * most:.0f}"
     for name in ("baseline at", scale, "wins, %", "decided", "NFE", "verdict"):
@@ -53,7 +53,10 @@ def short_form(
         shown = words.NONE if rate.value is None else f"{100 * rate.value:.1f} {words.bounds(rate)}"
         share = words.NONE if row.decided_share is None else f"{100 * row.decided_share:.0f} %"
         nfe = f"{words.count(own)}:{words.count(line.nfe)}"
-        name, bar = line.name + (" *" if row.primary else ""), Text(_bar(rate, most), style)
+        name, bar = (
+            line.name + (" *" if row.primary else ""),
+            Text(interval_bar(rate, (0.5 - most, 0.5 + most)), style),
+        )
         table.add_row(name, bar, shown, share, nfe, Text(row.verdict, style))
     return [Text(headline(comparison, along), style="bold"), table, *_notes(comparison, along)]
 
@@ -77,7 +80,8 @@ def _notes(comparison: ComparisonTables, along: ComparisonTables | None) -> Iter
     yield Text(f"{words.label(metric)}: {whose}, {counted}, {words.TIES}.", style="dim")
     first = words.primary_first(comparison)[0]
     if not words.paired(comparison, first):
-        yield Text("Images were imported as unpaired: each meets all of its prompt.", style="dim")
+        why = words.why_unpaired(comparison, first)
+        yield Text(f"I{why[1:]}: each meets all of its prompt.", style="dim")
     if others := words.other_metrics(comparison, first):
         where = words.place(first)
         yield Text(f"{where[0].upper()}{where[1:]}, {others[0].lower()}{others[1:]}", style="dim")
@@ -88,25 +92,3 @@ def _notes(comparison: ComparisonTables, along: ComparisonTables | None) -> Iter
         if run.failed:
             count = f"{sum(run.failed.values()):,} of {run.images:,}"
             yield Text(f"{count} images of {name} failed: they lose their pairs.", style="bold red")
-
-
-def _reach(rate: Estimate) -> float:
-    """How far a rate or its interval goes from one half."""
-    ends = [end for end in (rate.value, rate.low, rate.high) if end is not None]
-    return max((abs(end - 0.5) for end in ends), default=0.0)
-
-
-def _bar(rate: Estimate, most: float) -> str:
-    """An interval as a line about 50 %, the rate a dot."""
-    middle = _BAR // 2
-    cells = ["\N{MIDDLE DOT}" if at == middle else " " for at in range(_BAR)]
-
-    def place(value: float) -> int:
-        return middle + round(middle * (value - 0.5) / most) if most else middle
-
-    if rate.ends:
-        for at in range(place(rate.ends[0]), place(rate.ends[1]) + 1):
-            cells[at] = "\N{BOX DRAWINGS LIGHT HORIZONTAL}"
-    if rate.value is not None:
-        cells[place(rate.value)] = "\N{BLACK CIRCLE}"
-    return "".join(cells)

@@ -186,10 +186,12 @@ def _recorded(
 
 def _joined(parts: list[Batch]) -> Batch:
     keys = parts[0].evaluations
+    pixels = [part.pixels for part in parts if part.pixels is not None]
     return Batch(
         torch.cat([part.native for part in parts]),
         {key: [n for part in parts for n in part.evaluations[key]] for key in keys},
         [c for part in parts for c in part.classes or []] or None,
+        pixels=torch.cat(pixels) if pixels else None,
     )
 
 
@@ -197,6 +199,8 @@ def save_latents(path: str, batch: Batch, seeds: Sequence[int] | None) -> None:
     """`latents` [N, C, H, W] in the model's own variables, and evaluations [N] of each branch:
     `nfe_cond` and `nfe_uncond`; a guide's count as unconditional, those under perturbed attention
     are `nfe_perturbed`. `seeds` [N], without recorded noise, and `classes` [N] where there are."""
+    if batch.pixels is not None:
+        raise HarnessError(f"--latents {path}: the sampler returns pictures, not latents")
     arrays: dict[str, Any] = {"latents": batch.native.cpu().numpy()}
     counts = {"cond": np.zeros(len(batch.native), int), "uncond": np.zeros(len(batch.native), int)}
     for (network, branch), evaluations in batch.evaluations.items():

@@ -137,6 +137,9 @@ FindTargets = Callable[[ObjectRequest], Targets]
 HANDED = ("clock", "variant", "unadjusted", "renoise", "attention", "targets")
 """Needs that come as keyword arguments."""
 
+PIPELINE = "pipeline"
+"""The need of a sampler that is a function of a diffusers pipeline, see pipeline_function.py."""
+
 _ABILITIES = {"pixel levels": "pixel levels", "attention": "attention maps"}
 """The ability of a model (models/base.py) that a need requires."""
 
@@ -159,22 +162,29 @@ LADDER_NAMES = ("spacing", "sigma_min", "sigma_max", "rho", "shift", "sigmas")
 
 @dataclass(frozen=True)
 class Source:
-    """The user's file with a sampler's function; `path` is absolute, `digest` that of the text."""
+    """The user's file with a sampler's function; `path` is absolute, `digest` that of the text.
+
+    `prefix` stands before the path in what the user types.
+    """
 
     path: str
     text: str
     digest: str
     function: str
+    prefix: str = ""
 
     @property
     def name(self) -> str:
         """The sampler's name in a run, which does not depend on the file's folder."""
-        return f"{Path(self.path).name}:{self.function}@{self.digest}"
+        return self._text(Path(self.path).name)
 
     @property
     def location(self) -> str:
         """The sampler's text for another process on this machine."""
-        return f"{self.path}:{self.function}@{self.digest}"
+        return self._text(self.path)
+
+    def _text(self, path: str) -> str:
+        return f"{self.prefix}{path}:{self.function}@{self.digest}"
 
 
 @dataclass(frozen=True)
@@ -200,6 +210,11 @@ class Sampler:
     needs: tuple[str, ...] = ()
     source: Source | None = None  # of one that comes from a user's file
     remark: Callable[[dict[str, Any], torch.Tensor, Clock], str | None] = lambda *at: None
+
+    @property
+    def whole(self) -> bool:
+        """Whether it runs a pipeline by itself, without a ladder or a denoiser of ours."""
+        return PIPELINE in self.needs
 
     @property
     def abilities(self) -> list[str]:

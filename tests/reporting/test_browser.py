@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,11 +9,18 @@ from typing import Any
 import pytest
 
 from harness.reporting import write_report
+from tests.browser import (
+    HEIGHT,
+    WIDTHS,
+    first_screen,
+    needs_browser,
+    open_all,
+    opened,
+    too_wide,
+)
 from tests.reporting.examples import ATTACK, LONG, fair_comparison
 
-playwright = pytest.importorskip("playwright.sync_api")
-CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium is installed")
+pytestmark = needs_browser
 
 
 @pytest.fixture(scope="module")
@@ -23,28 +29,11 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> str:
     return Path(write_report(fair_comparison(folder), str(folder / "a"))).as_uri()
 
 
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    with playwright.sync_playwright() as started:
-        found = started.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield found
-        found.close()
-
-
 @pytest.fixture
 def page(browser: Any, address: str) -> Iterator[Any]:
     """The opened page; what it complains of, and asks the network for, fails the test."""
-    opened = browser.new_page(viewport={"width": 1400, "height": 900})
-    opened.set_default_timeout(20_000)
-    heard: list[str] = []
-    opened.on("console", lambda message: heard.append(message.text))
-    opened.on("pageerror", lambda error: heard.append(str(error)))
-    opened.on("dialog", lambda dialog: (heard.append(dialog.message), dialog.dismiss()))
-    opened.on("request", lambda request: heard.append(request.url))
-    opened.goto(address)
-    yield opened
-    opened.close()
-    assert [text for text in heard if text != address and not text.startswith("data:")] == []
+    with opened(browser, address) as page:
+        yield page
 
 
 def prompts(page: Any) -> list[str]:
@@ -119,9 +108,29 @@ def test_two_sides_are_shown_or_all(page: Any) -> None:
     assert sides.count() == 4
 
 
-@pytest.mark.parametrize("width", [360, 420, 1400])
+@pytest.mark.parametrize("width", WIDTHS)
 def test_nothing_is_wider_than_the_window(page: Any, width: int) -> None:
-    page.set_viewport_size({"width": width, "height": 800})
-    page.evaluate("document.querySelectorAll('details').forEach(e => { e.open = true })")
+    page.set_viewport_size({"width": width, "height": HEIGHT})
+    open_all(page)
     page.check("#every")
-    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    assert too_wide(page) == []
+
+
+def test_what_does_not_fit_and_what_complains_is_found(browser: Any, tmp_path: Path) -> None:
+    page = tmp_path / "page.html"
+    wide = "<p id=b style='width:900px'>wide</p>"
+    head = "<!doctype html><body style='margin:0'>"
+    scrolling = f"<div style='overflow-x:auto'>{wide}</div>"
+    page.write_text(f"{head}{scrolling}<p id=cut style='overflow:hidden'>{'x' * 300}</p>")
+    with opened(browser, page.as_uri(), 500) as shown:
+        (found,) = too_wide(shown)
+        assert found.startswith("p cut")
+        assert first_screen(shown, "div, #cut") == [True, True]
+    page.write_text(f"{head}{wide}<p style='margin-top:2000px'>far</p>")
+    with opened(browser, page.as_uri(), 500) as shown:
+        assert len(too_wide(shown)) == 2
+        assert first_screen(shown, "p") == [True, False]
+    for bad in ("<script>console.log(1)</script>", "<img src='other.png'>"):
+        page.write_text(f"{head}{bad}")
+        with pytest.raises(AssertionError), opened(browser, page.as_uri()):
+            pass

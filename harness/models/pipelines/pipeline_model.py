@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
@@ -81,6 +82,23 @@ class PipelineModel:
     def latent_shape(self, size: tuple[int, int]) -> tuple[int, int, int]:
         channels = int(self.net.config.in_channels)
         return (channels, size[0] // self.scale, size[1] // self.scale)
+
+    def lent(self) -> Any:
+        """A copy of the pipeline for code that is not ours, with the checkpoint's own weights."""
+        if self._lora is not None:
+            self._lora.use(None)
+        pipeline = copy.copy(self.pipeline)
+        pipeline.scheduler = copy.deepcopy(pipeline.scheduler)
+        pipeline.set_progress_bar_config(disable=True)
+        return pipeline
+
+    def as_latents(self, noise: torch.Tensor) -> torch.Tensor:
+        """Unit noise [B, *latent_shape] as the pipeline takes it for `latents`."""
+        return noise.to(self.device, self.dtype)
+
+    def latents_shape(self, size: tuple[int, int]) -> tuple[int, ...]:
+        """The shape of a picture's final latents, as the pipeline returns them."""
+        return self.latent_shape(size)
 
     def start(self, noise: torch.Tensor, sigma: torch.Tensor) -> torch.Tensor:
         """noise * sqrt(1 + sigma^2), which is unit noise in the family's own scaling."""
