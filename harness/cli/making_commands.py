@@ -8,6 +8,7 @@ import typer
 
 from harness.cli import app
 from harness.cli import option_types as options
+from harness.cli.forecasts import shown_or
 from harness.cli.sampler_argument import Sampler, Samplers, Typed, needed, several, single
 from harness.cli.skin import Given, say, skin
 
@@ -17,7 +18,7 @@ from harness.cli.skin import Given, say, skin
     "[bold]torchrun --nproc-per-node=8 -m harness generate 'zigzag(steps=50)' --model sdxl "
     "--prompts drawbench[/bold]"
 )
-@skin("generate", needed(several), say=say)
+@skin("generate", needed(several), then=shown_or(lambda made: None), say=say)
 def generate(
     sampler: Samplers = None,
     typed: Typed = None,
@@ -48,8 +49,9 @@ def generate(
     workers: options.Copies = None,
     shard: options.Part = None,
     track: options.Track = None,
-    log: options.Log = None,
+    log_folder: options.LogFolder = None,
     claim: options.Claim = False,
+    dry_run: options.DryRun = False,
 ) -> None:
     """Make a run's images: what is missing of them, on one process or under torchrun."""
 
@@ -157,7 +159,7 @@ def make_shards(
     device: options.Device = None,
     threads: options.Threads = 1,
     batch_size: options.BatchSize = None,
-    log: options.Log = None,
+    log_folder: options.LogFolder = None,
 ) -> None:
     """Make the shards that a file lists, shared with the other processes."""
     from harness.runs.devices import pick_device
@@ -166,5 +168,6 @@ def make_shards(
     from harness.runs.work import make_work, read_work
 
     ranks = Ranks.from_environment(device)
-    settings = Settings(pick_device(device, ranks.local_rank), threads, batch_size, log=log)
+    where = pick_device(device, ranks.local_rank)
+    settings = Settings(where, threads, batch_size, log_folder=log_folder)
     make_work(read_work(work), settings, ranks)

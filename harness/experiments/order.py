@@ -140,6 +140,8 @@ def make_order(sampler: str | None = None, **given: Any) -> Order:
     options = Options(**plain)
     benchmark = benchmarks.chosen(options.bench, options.model, options.tiny)
     settings = Settings.chosen(options.device, options.threads, options.batch_size, options.workers)
+    logs, root = options.log_folder, f"{options.results}/{benchmark.name}"
+    settings = replace(settings, log_folder=logs, tracker=make_tracker(options.track, logs, [root]))
     prompts, baseline = options.prompts or benchmark.prompts, options.baseline or benchmark.baseline
     curve = benchmark.curve if options.curve == "auto" else curve_weights(options.curve)
     order = Order(
@@ -161,7 +163,4 @@ def make_order(sampler: str | None = None, **given: Any) -> Order:
         fairness=Fairness(options.match, options.match_guidance, curve),
         as_declared=options.prompts in (None, benchmark.prompts),
     )
-    if options.track or options.log:
-        tracker = make_tracker(options.track, options.log, [f"{options.results}/{benchmark.name}"])
-        order = replace(order, settings=replace(settings, log=options.log, tracker=tracker))
     return replace(order, baseline=order.read(baseline)) if baseline else order

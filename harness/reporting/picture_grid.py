@@ -49,7 +49,8 @@ def _chosen(runs: Sequence[Run], most: int) -> dict[str, str]:
 
 def _read(run: Run, items: Sequence[str]) -> dict[str, str]:
     """Data URLs of a run's pictures by item, of those that there are."""
-    return {item: data_address(data) for item, data in pictures_of(run, items).items()}
+    found = {item: data_address(data) for item, data in pictures_of(run, items).items()}
+    return {item: address for item, address in found.items() if address is not None}
 
 
 def _places(survey: SurveyTable) -> list[tuple[str, dict[int, Place]]]:

@@ -73,7 +73,7 @@ def full(survey: SurveyTable, out: str) -> BoardPage:
     return BoardPage(
         headline(survey),
         [section],
-        lines=[*verdicts(survey), *remarks(survey)],
+        lines=[f"{over(survey)}.", *verdicts(survey), *remarks(survey)],
         links=links,
         over=over(survey),
         lead=lead(survey, bool(links)),
@@ -176,7 +176,9 @@ def runs(survey: SurveyTable) -> Table:
             "matched is equal already, it is the same run that is told again."
         )
     note += "".join(f" Undefined ({words.NONE}): {reason}." for reason in reasons(survey))
-    return Table(survey.title, [*columns, "images"], [RowGroup("", body)], note, wide=wide)
+    return Table(
+        "All runs: costs and scores", [*columns, "images"], [RowGroup("", body)], note, wide=wide
+    )
 
 
 def every_rate(survey: SurveyTable) -> Table:

@@ -141,6 +141,7 @@ def draw(
     check_alone(job.spec.sampler)
     torch.set_num_threads(settings.threads)
     models = open_models(job, settings.device)
+    models.warn_of_cut([*request.prompts, *request.negatives])
     model = models.model
     size = settings.batch_size or job.entry.batch_size
     parts = []

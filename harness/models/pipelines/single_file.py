@@ -45,7 +45,7 @@ def read_single_file(file: str, folder: Path, dtype: torch.dtype, given: Mapping
     import diffusers
 
     name = str(read_json(folder / "model_index.json")["_class_name"])
-    kind = getattr(diffusers, name, None)
+    kind: Any = getattr(diffusers, name, None)
     if not hasattr(kind, "from_single_file"):
         raise HarnessError(f"diffusers reads no single file as {name}: take a pipeline's folder")
     about = {"config": str(folder), "local_files_only": True, "dtype": dtype}
