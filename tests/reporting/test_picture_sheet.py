@@ -27,7 +27,7 @@ def test_every_run_is_a_line_and_every_image_a_column(
     survey = load_survey(str(folder))
     assert [(one.seed, one.item) for one in survey.pictures] == [(0, "none/0"), (1, "none/1")]
     page = (folder / "index.html").read_text()
-    assert page.count("data:image/png") == 3 * 2
+    assert page.count('href="data:image/png') == 3 * 2
     assert "http:" not in page
     (drawing,) = picture_sheet(survey)
     assert "A line a run" in drawing.caption
@@ -35,7 +35,7 @@ def test_every_run_is_a_line_and_every_image_a_column(
     (run,) = (row.path for row in survey.rows if "guidance=3" in row.sampler)
     (Path(run) / "run.json").unlink()
     write_report(survey, str(folder))
-    assert (folder / "index.html").read_text().count("data:image/png") == 2 * 2
+    assert (folder / "index.html").read_text().count('href="data:image/png') == 2 * 2
 
 
 def test_a_single_candidate_has_no_grid(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
