@@ -11,7 +11,7 @@ import shutil
 import sys
 from pathlib import Path
 
-PICTURE = Path(__file__).parent / "report.png"
+PICTURE = Path(__file__).parent / "report-parts.png"
 WIDTH, HEIGHT = 1400, 900
 
 PARTS = {

@@ -59,6 +59,7 @@ def load_commands() -> None:
         arena,
         benchmark_commands,
         doctor,
+        export,
         guidance,
         information,
         judging_commands,
@@ -66,8 +67,16 @@ def load_commands() -> None:
         models,
         refs,
     )
+    from harness.cli.help_pages import arrange
 
+    for command in app.registered_commands:
+        arrange(command)
     app.registered_commands.sort(key=lambda command: _place(command.callback))
+
+
+def _interrupted() -> None:
+    if os.environ.get("RANK", "0") == "0":  # of many processes, one says it
+        _say("harness: interrupted; what is complete is kept")
 
 
 def _say(text: str) -> None:
@@ -99,6 +108,9 @@ def main() -> None:
         print("harness: out of GPU memory: take a smaller --batch-size or --size", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
-        if os.environ.get("RANK", "0") == "0":  # of many processes, one says it
-            print("harness: interrupted; what is complete is kept", file=sys.stderr)
+        _interrupted()
         sys.exit(130)
+    except SystemExit as ended:
+        if ended.code == 130:  # what typer makes of Ctrl-C
+            _interrupted()
+        raise

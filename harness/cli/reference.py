@@ -40,6 +40,7 @@ _RESULTS: dict[str, dict[str, tuple[str, ...]]] = {
         "Survey": (),
         "Matrix": (),
     },
+    "harness.runs.forecast": {"Forecast": ()},
 }
 """Classes by module, with those of their members that are for everybody; none named: all."""
 _HEAD = ["| | default | |", "|---|---|---|"]

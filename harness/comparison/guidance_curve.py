@@ -18,8 +18,6 @@ the best weight and others nearly do, that one is a little easier to beat: it wi
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import pandas as pd
@@ -29,7 +27,13 @@ from harness.comparison.decisions import holm, verdict
 from harness.comparison.pairs import Joined
 from harness.comparison.statistics import LEVEL
 from harness.store.comparison_tables import ComparisonTables, MetricInfo, Primary
-from harness.store.curve_rule import GUIDANCE_CURVE, CurveRule
+from harness.store.curve_rule import (
+    GUIDANCE_CURVE,
+    CurveRule,
+    halves,
+    judged_weights,
+    prompt_texts,
+)
 from harness.store.results import Result, WinningRate
 
 
@@ -132,35 +136,14 @@ def cross_fitted(pairs: pd.DataFrame, sign: int) -> tuple[list[str], pd.DataFram
     `pairs` are those of all weights on one metric, as PAIRS; `sign` is 1 where higher is better.
     No weight where a half has no scores.
     """
-    half = pairs["prompt_id"].map(halves(_texts(pairs))).rename("half")
+    half = pairs["prompt_id"].map(halves(prompt_texts(pairs))).rename("half")
     means = pairs.groupby(["comparison", half, "prompt_id"], sort=False)["b_value"].mean()
     scores = means.groupby(level=[0, 1], sort=False).mean().unstack() * sign
     if scores.shape[1] < 2 or scores.isna().all().any():
         return [], pairs.iloc[:0]
-    picked = {part: str(scores[part].idxmax()) for part in (0, 1)}
-    judged = pairs["comparison"] == half.map({0: picked[1], 1: picked[0]})
-    return [picked[0], picked[1]], pairs[judged].assign(comparison=GUIDANCE_CURVE)
-
-
-def _texts(pairs: pd.DataFrame) -> dict[str, str]:
-    """The prompts' texts by id; the id itself where there is none."""
-    known = pairs.drop_duplicates("prompt_id").set_index("prompt_id")["prompt"]
-    texts = known.where(known.fillna("") != "", known.index.to_series())
-    return {str(name): str(text) for name, text in texts.items()}
-
-
-def halves(texts: Mapping[str, str]) -> dict[str, int]:
-    """The half, 0 or 1, of each prompt by id: the lower and the upper half of their texts' hashes.
-
-    Equal in size (the first has one more of an odd number), and a function of the texts alone. The
-    hashes are of this purpose: prompt sets and splits are chosen by those of plain texts and ids.
-    """
-
-    def place(name: str) -> tuple[str, str]:
-        return hashlib.sha256(f"{GUIDANCE_CURVE}: {texts[name]}".encode()).hexdigest(), name
-
-    ranked = sorted(texts, key=place)
-    return {name: int(2 * at > len(ranked) - 1) for at, name in enumerate(ranked)}
+    picked = (str(scores[0].idxmax()), str(scores[1].idxmax()))
+    judged = pairs["comparison"] == judged_weights(pairs, picked)
+    return [*picked], pairs[judged].assign(comparison=GUIDANCE_CURVE)
 
 
 _SIDES = {

@@ -14,21 +14,30 @@ from harness.core.errors import HarnessError
 from harness.core.layout import SMALLEST, Layout
 
 _MOST_SEEDS = 10_000_000
+_LARGEST = 2**63 - 1
 _DIGITS = 100  # of a seed as it is written, zeros before it included
 
 
 def parse_seeds(text: str) -> list[int]:
-    """Seeds from `0-3`, `7` or `0,2,5-8`: increasing, without repeats, each in [0, 2**32)."""
+    """Seeds from `0-3`, `7` or `0,2,5-8`: increasing, without repeats, each in [0, 2**63).
+
+    Of those above 2**32 - 1 not every run has noise: see `engine.noise.check_seeds`.
+    """
+    return sorted(listed_seeds(text))
+
+
+def listed_seeds(text: str) -> list[int]:
+    """`parse_seeds` in the order in which they are written."""
     seeds: list[int] = []
     for piece in text.split(","):
         match = re.fullmatch(r"\s*(\d+)\s*(?:-\s*(\d+)\s*)?", piece)
         if not match:
             raise HarnessError(f"cannot read seeds {text!r}: expected for example 0-3 or 0,2,5-8")
         if max(len(match[1]), len(match[2] or "")) > _DIGITS:
-            raise HarnessError(f"seeds {piece.strip()[:40]!r} are above {2**32 - 1}")
+            raise HarnessError(f"seeds {piece.strip()[:40]!r} are above {_LARGEST}")
         first, last = int(match[1]), int(match[2] or match[1])
-        if max(first, last) >= 2**32:
-            raise HarnessError(f"seed {max(first, last)} is above {2**32 - 1}")
+        if max(first, last) > _LARGEST:
+            raise HarnessError(f"seed {max(first, last)} is above {_LARGEST}")
         if last < first:
             raise HarnessError(f"seeds {piece.strip()!r} run backwards: write {last}-{first}")
         if len(seeds) + last - first >= _MOST_SEEDS:
@@ -38,10 +47,10 @@ def parse_seeds(text: str) -> list[int]:
         seeds.extend(range(first, last + 1))
     if len(set(seeds)) != len(seeds):
         raise HarnessError(f"seeds {text!r} name a seed twice")
-    return sorted(seeds)
+    return seeds
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Prompt:
     """One prompt of a prompt set. `notes` are further data as JSON (target objects, class)."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any, cast
 
@@ -48,6 +48,11 @@ class Ensemble:
         self._main.conditioned(texts, negatives)
         if self._guide is not None:
             self._conditioned(self._guide, texts, negatives)
+
+    def warn_of_cut(self, texts: Iterable[str | None]) -> None:
+        """Warn once of the texts that the model's text encoder cuts, if it has one that tells."""
+        if warn := getattr(self.model, "warn_of_cut", None):
+            warn(text for text in texts if text)
 
     def run(
         self,

@@ -10,7 +10,13 @@ from collections.abc import Sequence
 from harness.core.call import Call
 from harness.core.errors import HarnessError
 from harness.core.run_spec import RunSpec
-from harness.experiments.experiment import Contest, Experiment, declared, planned_pair
+from harness.experiments.experiment import (
+    Contest,
+    Experiment,
+    declared,
+    origins_of,
+    planned_pair,
+)
 from harness.experiments.fair_baselines import OWN, Fairness
 from harness.experiments.held_grid import HeldGrid
 from harness.experiments.inputs import Say, to_stderr
@@ -33,10 +39,7 @@ def run_bench(order: Order, candidate: Call | PlannedRun, say: Say) -> tuple[Com
     planned when the candidate and the baseline as it is are made: their cost is measured, and the
     candidate's guidance scale weighs its steps by what was seen at them.
     """
-    if order.baseline is None:
-        raise HarnessError(f"benchmark {order.benchmark.name} has no baseline: give --baseline")
-    planned = planned_pair(order.planner(), candidate, order.baseline, order.benchmark.defaults)
-    contest = Contest(planned, order.place)
+    contest = bench_contest(order, candidate)
     metrics = usable_metrics([order.read(name) for name in order.metrics], say)
     experiment = Experiment(
         [contest],
@@ -52,6 +55,15 @@ def run_bench(order: Order, candidate: Call | PlannedRun, say: Say) -> tuple[Com
         verifier=order.verifier(metrics),
     )
     return compared(experiment, say), contest.runs[CANDIDATE].path
+
+
+def bench_contest(order: Order, candidate: Call | PlannedRun) -> Contest:
+    """The candidate and the order's baseline, planned."""
+    if order.baseline is None:
+        raise HarnessError(f"benchmark {order.benchmark.name} has no baseline: give --baseline")
+    pair, benchmark = (order.planner(), candidate, order.baseline), order.benchmark
+    planned = planned_pair(*pair, benchmark.defaults)
+    return Contest(planned, order.place, origins=origins_of(*pair, benchmark))
 
 
 def compared(experiment: Experiment, say: Say) -> ComparisonTables:

@@ -49,7 +49,7 @@ class Options:
     batch_size: int | None = None
     workers: int | None = None
     track: str | None = None  # tensorboard, wandb or mlflow
-    log: str | None = None  # a folder for a log of each process; None: `logs` beside the runs
+    log_folder: str | None = None  # for a log of each process; None: logs/ with the runs
 
 
 def _without(*names: str) -> tuple[str, ...]:

@@ -14,10 +14,11 @@ from harness.core.call import Call
 from harness.core.errors import HarnessError
 from harness.core.shards import Grid
 from harness.metrics.base import METRICS
+from harness.runs.failures import lost_first
 from harness.runs.folder import Settings, missing
 from harness.runs.plan import PlannedRun, registered_here
 from harness.runs.progress import Progress
-from harness.runs.rank_log import log_folder
+from harness.runs.rank_log import folder_of_logs
 from harness.runs.ranks import Ranks
 from harness.runs.work import Work, in_turn, make_work, write_work
 from harness.runs.workers import run_child
@@ -64,17 +65,18 @@ def hand_out(work: Work, settings: Settings) -> None:
         listed = str(Path(folder, "work.json"))
         write_work(listed, work)
         batch = [] if settings.batch_size is None else ["--batch-size", str(settings.batch_size)]
-        launch(["make-shards", listed, *batch], workers, settings)
+        with lost_first(run for _, run, _ in work):
+            launch(["make-shards", listed, *batch], workers, settings)
 
 
 def launch(command: Sequence[str], workers: int, settings: Settings) -> None:
     """Run a `harness` command under torchrun: one process a device or core."""
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+    launcher = [sys.executable, "-m", "harness.runs.torchrun", "--standalone"]
     launcher += [f"--nproc-per-node={workers}", "-m", "harness", *command]
     launcher += ["--threads", str(settings.threads)]
     launcher += ["--device", settings.asked] if settings.asked else []
     environment = {**os.environ, "OMP_NUM_THREADS": str(settings.threads)}
-    launcher += ["--log", settings.log] if settings.log else []
+    launcher += ["--log-folder", settings.log_folder] if settings.log_folder else []
     if run_child(launcher, environment, settings.tracker.progress):
         raise HarnessError(
             f"harness {command[0]} stopped (see above); what is complete is kept: run it again"
@@ -101,12 +103,13 @@ def _evaluate(
     if shared and settings.workers > 1 and settings.device.startswith("cuda"):
         paths = [path for path, shards in due.items() if shards]
         command = ["evaluate", *paths, "--metrics", ",".join(map(str, metrics))]
-        launch(command, settings.workers, settings)
+        with lost_first(runs):
+            launch(command, settings.workers, settings)
         return
     images = sum(
         run.read("images", shard, ["item_id"]).num_rows for run in runs for shard in due[run.path]
     )
-    log = log_folder(settings.log, list(due), 1)
+    log = folder_of_logs(settings.log_folder, list(due), 1)
     with Progress(Ranks(), "evaluate", images, log, settings.tracker) as progress:
         for run in progress.each(runs, lambda one: one.path):
             evaluation.evaluate(

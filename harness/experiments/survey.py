@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from typing import Any
 
 from harness.comparison.comparing import tabulate
 from harness.comparison.resampling import resampled_set_scores
 from harness.comparison.statistics import Floats
 from harness.core.call import Call
-from harness.core.errors import HarnessError
-from harness.engine.resolve import Mistyped
 from harness.experiments.benchmark import Benchmark, Candidate, load_published
-from harness.experiments.experiment import Contest, Experiment, declared, planned_pair
+from harness.experiments.contenders import candidates_of, contests_of
+from harness.experiments.experiment import Contest, Experiment, declared
 from harness.experiments.fair_baselines import GUIDED, OWN
 from harness.experiments.inputs import Say
 from harness.experiments.order import Order
@@ -26,7 +24,6 @@ from harness.experiments.scoring import (
     usable_metrics,
 )
 from harness.experiments.trials import decided_against, equal_rows, noted, with_holm
-from harness.experiments.varying import as_text, expand, series_of
 from harness.metrics.base import METRICS, ItemMetric, Metric, SetMetric
 from harness.store import files
 from harness.store.comparison_tables import CANDIDATE, ComparisonTables, Primary, RunScore
@@ -48,10 +45,7 @@ from harness.store.survey_table import (
 
 def survey(order: Order, say: Say) -> tuple[SurveyTable, str]:
     """All candidates of the order's benchmark against its baseline; the table and its folder."""
-    candidates = order.benchmark.candidates
-    if not candidates:
-        raise HarnessError(f"benchmark {order.benchmark.name} has one candidate: make a bench")
-    return run_survey(order, [(one, order.read(one.sampler)) for one in candidates], say)
+    return run_survey(order, candidates_of(order), say)
 
 
 def run_survey(
@@ -72,11 +66,7 @@ def run_survey(
         notes.append(text[:1].upper() + text[1:] + ".")
         say(text)
 
-    contests = [
-        contest
-        for candidate, call in candidates
-        for contest in _contests(order, candidate, call, remark)
-    ]
+    contests = contests_of(order, candidates, remark)
     metrics = _metrics(order, remark)
     folder = f"{order.root}/{name}"
     for at, contest in enumerate(contests):
@@ -84,7 +74,6 @@ def run_survey(
         where = f"{at + 1}-{files.file_name(contest.candidate.name)}".rstrip("-")[:60]
         contest.out = f"{folder}/{where}"
     benchmark, curve = order.benchmark, order.fairness.curve or []
-    decides_guided = benchmark.primary is not None and benchmark.primary.comparison == GUIDED
     experiment = Experiment(
         contests,
         metrics,
@@ -94,7 +83,7 @@ def run_survey(
         replace(order.fairness, curve=curve),
         declared(benchmark, metrics),
         benchmark.margin,
-        alone=bool(curve) or decides_guided,
+        alone=meets_guidance_alone(order),
         population=benchmark.population,
         planned=order.planned,
         verifier=order.verifier(metrics),
@@ -105,46 +94,10 @@ def run_survey(
     return table, folder
 
 
-def _contests(order: Order, candidate: Candidate, call: Call, remark: Say) -> list[Contest]:
-    """The candidate, or with the parameters that the benchmark varies, its points.
-
-    Points that are impossible, a guidance interval upside down perhaps, are left out; all of them
-    is a mistake, and so is a value of the wrong kind.
-    """
-    vary = order.benchmark.vary
-    if not vary:
-        return [_contest(order, candidate, call, {})]
-    contests: list[Contest] = []
-    refused: list[HarnessError] = []
-    for point, asked in expand(call, vary):
-        series = series_of(candidate.series or candidate.label or str(call), point)
-        label = f"{candidate.name}: {as_text(point)}"
-        named = candidate.model_copy(update={"label": label, "series": series})
-        try:
-            contests.append(_contest(order, named, asked, point))
-        except Mistyped:
-            raise
-        except HarnessError as error:
-            refused.append(error)
-    if not contests:
-        raise refused[0]
-    for reason in refused:
-        remark(f"left out: {reason}")
-    return contests
-
-
-def _contest(order: Order, candidate: Candidate, call: Call, point: dict[str, Any]) -> Contest:
-    """A candidate and its baseline, planned; errors name the candidate."""
-    baseline = order.read(candidate.baseline) if candidate.baseline else order.baseline
-    try:
-        planner = order.planner(candidate.model, candidate.guide)
-        other = candidate.baseline_model
-        against = order.planner(other, candidate.guide) if other else None
-        planned = planned_pair(planner, call, baseline, order.benchmark.defaults, against)
-    except HarnessError as error:
-        kind = Mistyped if isinstance(error, Mistyped) else HarnessError
-        raise kind(f"candidate {candidate.name!r}: {error}") from None
-    return Contest(planned, order.place, candidate, point)
+def meets_guidance_alone(order: Order) -> bool:
+    """Whether candidates meet the baseline at matched guidance alone, too, not at matched cost."""
+    primary = order.benchmark.primary
+    return bool(order.fairness.curve) or (primary is not None and primary.comparison == GUIDED)
 
 
 def _metrics(order: Order, say: Say) -> list[Metric]:

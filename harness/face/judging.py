@@ -23,12 +23,12 @@ from harness.experiments.inputs import (
     to_stderr,
 )
 from harness.face.answers import Comparison, Matrix, Survey
-from harness.metrics.base import METRICS, SetMetric, make_metrics
+from harness.metrics.base import METRICS, SetMetric, make_metrics, named
 from harness.runs.devices import pick_device
 from harness.runs.importing import imported, is_run
 from harness.runs.manifest import Declared
 from harness.runs.progress import Progress
-from harness.runs.rank_log import log_folder
+from harness.runs.rank_log import folder_of_logs
 from harness.runs.ranks import Ranks
 from harness.runs.tracking import make_tracker
 from harness.store import files
@@ -54,7 +54,7 @@ def evaluate(
     batch_size: int = 64,
     seed_ranges: str | None = None,
     track: str | None = None,
-    log: str | Path | None = None,
+    log_folder: str | Path | None = None,
     say: Say = quiet,
     note: Say = to_stderr,
 ) -> pd.DataFrame:
@@ -65,8 +65,8 @@ def evaluate(
     them, and their scores lie in `out` or below `results`. Columns: `run`, `metric`, `direction`,
     `value` with its 95 % interval `low`, `high`, `n` images, and `reason` where there is none;
     `run.scores()` has a row an image. `seed_ranges`, as "0-49;50-99;100-149", also reports set
-    metrics over each range. On other ranks than the first the table is empty. `track` and `log` as
-    of `generate`.
+    metrics over each range. On other ranks than the first the table is empty. `track` and
+    `log_folder` as of `generate`.
 
     Progress goes to `say`, warnings to `note`. Raises HarnessError for unknown metrics and if no
     metric can run here; where only some cannot, `note` gets the reasons.
@@ -81,8 +81,8 @@ def evaluate(
         raise HarnessError("no run is named: give a run, its folder, or images")
     rows: list[dict[str, object]] = []
     paths = [one.path for one in runs]
-    tracker = make_tracker(track, path_of(log), paths)
-    folder = log_folder(path_of(log), paths, ranks.world)
+    tracker = make_tracker(track, path_of(log_folder), paths)
+    folder = folder_of_logs(path_of(log_folder), paths, ranks.world)
     follow = partial(Progress, ranks, log=folder, tracker=tracker)
     for opened in runs:
         report = _evaluated(opened, names, ranks, follow, where, threads, batch_size, note)
@@ -161,8 +161,8 @@ def _rows(run: Run, report: EvaluationReport, say: Say, note: Say) -> list[dict[
     say(run.path)
     for outcome in report.outcomes.values():
         say(f"  {outcome}")
-    for problem in report.missing.values():
-        note(f"  left out: {problem}")
+    for label, problem in report.missing.items():
+        note(f"  left out: {named(label, problem)}")
     rows: list[dict[str, object]] = []
     scores = scores_of(run, [outcome.metric for outcome in report.outcomes.values()])
     for outcome, (label, score) in zip(report.outcomes.values(), scores.items(), strict=True):

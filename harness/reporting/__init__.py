@@ -25,6 +25,7 @@ def write_report(
     """Write the report below `out`: a page, Markdown, and files beside it; the page's path.
 
     Of a comparison: `report/index.html` and `report.md`, beside the page `figures/` as SVG and PDF,
+    with the forest plot once for a talk (SVG and PNG) and once for a paper (SVG and PDF),
     `tables/` as LaTeX and, with all digits, as CSV. The page is one file that opens from a disk
     without a network. The runs' pictures are read from where the comparison found them, its
     guidance curve from `curve/` below `out`, if there is one of the same images. Of a survey:
@@ -50,7 +51,7 @@ def write_report(
     html = board_html(page) if isinstance(page, BoardPage) else html_page(page)
     files.write_text(files.join(out, page.html), html)
     files.write_text(files.join(out, page.text), markdown(page))
-    write_drawings(page.drawings, files.join(place, "figures"))
+    write_drawings([*page.drawings, *page.exports], files.join(place, "figures"))
     for name, text in page.files.items():
         files.write_text(files.join(place, name), text)
     return files.join(out, page.html)

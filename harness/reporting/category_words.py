@@ -97,6 +97,18 @@ def _rests_on(row: Result, changes: Sequence[Result]) -> str:
     return f"{lead}: {without}."
 
 
+def short_rest(changes: Sequence[Result]) -> str:
+    """The same in few words, of any verdict; empty without any."""
+    if not changes:
+        return ""
+    if len(changes) > 1:
+        names = words.joined([str(part.category) for part in changes])
+        return f"The verdict would be another without one of {names}."
+    (part,) = changes
+    rate = words.percent(part.without.value)
+    return f"Without {part.category} the verdict would be: {part.without_verdict} ({rate})."
+
+
 def survey_words(rates: Sequence[tuple[str, Rate | None]], margin: float | None) -> list[str]:
     """Sentences on a survey's verdicts, by sampler, that rest on categories or on ties."""
     known = [(label, rate) for label, rate in rates if rate and rate.verdict in _DECIDED]

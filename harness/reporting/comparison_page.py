@@ -17,11 +17,13 @@ from harness.reporting import (
 )
 from harness.reporting.best_guidance import best_by_metric
 from harness.reporting.cheapest_rival import rival_lines, rival_table
+from harness.reporting.first_screen import first_screen, what_it_rests_on
 from harness.reporting.headline import headline
 from harness.reporting.latex import latex_tables
 from harness.reporting.page import Page, Section, Table, Verdict, Viewer
 from harness.reporting.people import agreement_lines, agreement_table
 from harness.reporting.remarks import remarks
+from harness.reporting.shown_pairs import shown_pairs
 from harness.store import files
 from harness.store.comparison_tables import (
     BEST_OF,
@@ -44,13 +46,15 @@ _EARLIER = (
 def full(comparison: ComparisonTables, out: str) -> Page:
     """The whole report: guidance curve from `curve/` below `out`, pictures from the runs."""
     along, stale = stored_curve(comparison, out)
+    shown = shown_pairs(comparison, along)
     return replace(
         _summary(comparison, along),
         lines=[*_lines(comparison), *_about_curve(along, stale)],
         sections=_sections(comparison, along),
-        subtitle=_subtitle(comparison),
+        subtitle=what_it_rests_on(comparison),
+        first=first_screen(comparison, along, shown),
         viewer=Viewer(
-            viewer.viewer_data(comparison.without(BEST_OF)),
+            viewer.viewer_data(shown),
             viewer.absence(comparison),
             words.label(comparison.metrics[0]),
         ),
@@ -155,18 +159,6 @@ def _along(along: ComparisonTables) -> list[Table]:
     table = replace(table, note=f"{table.note} {best_by_metric(along)}".strip())
     title = "Scores of whole sets of images, by the baseline's guidance scale"
     return [table, *([replace(sets, caption=title)] if sets else [])]
-
-
-def _subtitle(comparison: ComparisonTables) -> str:
-    run = comparison.candidate
-    models = " and ".join(dict.fromkeys(each.model for each in comparison.runs.values()))
-    seeds = f"seed{'s' if len(run.seeds) > 1 else ''} {run_tables.span(run.seeds)}"
-    size = "" if run.size is None else f"{run.size[0]} by {run.size[1]} pixels, "
-    alike = all(words.paired(comparison, role) for role in comparison.baselines)
-    return (
-        f"{models}, {size}{words.plural(run.prompts, 'prompt')}, {seeds}. "
-        f"Same prompts{' and same noise' if alike else ''} on both sides."
-    )
 
 
 def _files(comparison: ComparisonTables, along: ComparisonTables | None) -> dict[str, str]:

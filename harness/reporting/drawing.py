@@ -1,4 +1,4 @@
-"""Figures of a report as inline SVG, SVG files and PDF files, and helpers for drawing them."""
+"""Figures of a report as inline SVG, and as SVG, PDF and PNG files; helpers for drawing them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from harness.store import files
 
@@ -35,12 +35,14 @@ _STYLE: Any = {
 
 @dataclass(frozen=True)
 class Drawing:
-    """A figure by its file's name, with the numbers in it as `spoken` text, and a `caption`."""
+    """A figure by its file's name, with the numbers in it as `spoken` text, and a `caption`;
+    `kinds` are the files that it is written to."""
 
     name: str
     figure: Figure
     spoken: str
     caption: str
+    kinds: tuple[str, ...] = ("svg", "pdf")
 
     def inline(self) -> str:
         """As an `<svg>` element without any address in it, its ids made unique."""
@@ -59,6 +61,10 @@ class Drawing:
     def pdf(self) -> bytes:
         return self._saved("pdf", dict.fromkeys(("Creator", "Producer", "CreationDate")))
 
+    @cached_property
+    def png(self) -> bytes:
+        return self._saved("png", {"Software": None}, dpi=144)
+
     def _saved(self, kind: str, metadata: dict[str, None], **how: Any) -> bytes:
         """The same bytes for the same figure."""
         import matplotlib as mpl
@@ -71,9 +77,10 @@ class Drawing:
 
 
 def write_drawings(drawings: Sequence[Drawing], folder: str) -> None:
-    """Write each drawing to the folder as SVG and as PDF."""
+    """Write each drawing to the folder, as files of its kinds."""
     for drawing in drawings:
-        for kind, data in (("svg", drawing.svg), ("pdf", drawing.pdf)):
+        for kind in drawing.kinds:
+            data = getattr(drawing, kind)
             files.write_bytes(files.join(folder, f"{drawing.name}.{kind}"), data)
 
 
@@ -85,6 +92,17 @@ def new_figure(height: float, width: float = WIDTH) -> Iterator[Figure]:
 
     with mpl.rc_context(_STYLE):
         yield Figure(figsize=(width, height), layout="constrained")
+
+
+@contextmanager
+def plain_figure(width: float, height: float, family: str) -> Iterator[Figure]:
+    """A figure of this size in inches, in which everything is placed by hand."""
+    import matplotlib as mpl
+    from matplotlib.figure import Figure
+
+    style: Any = {**_STYLE, "font.family": family}
+    with mpl.rc_context(style):
+        yield Figure(figsize=(width, height))
 
 
 def cut(text: str, limit: int = 26) -> str:
@@ -100,6 +118,33 @@ def dress(axes: Axes) -> None:
     """Short grey ticks, and a frame of two sides."""
     axes.tick_params(length=3, color="#bbb", labelsize=9, labelcolor=SOFT)
     bare(axes, "top", "right")
+
+
+def stacked_labels(
+    axes: Axes, side: Literal["left", "top"], texts: Sequence[tuple[float, str]], size: float
+) -> None:
+    """Labels of one or several lines at these places of an axis, instead of its own.
+
+    Each line is a text of its own: of several lines, SVG would keep the places that they have in a
+    font that another machine may lack, and they would not be aligned.
+    """
+    left, lead = side == "left", 1.2 * size
+    axes.tick_params("y" if left else "x", labelleft=False, labelbottom=False, labeltop=False)
+    for at, text in texts:
+        lines = text.split("\n")
+        for number, line in enumerate(lines):
+            down = number - (len(lines) - 1) / 2 if left else number - len(lines) + 1
+            axes.annotate(
+                line,
+                (0, at) if left else (at, 1),
+                (-5, -lead * down) if left else (0, 5 - lead * down),
+                xycoords=axes.get_yaxis_transform() if left else axes.get_xaxis_transform(),
+                textcoords="offset points",
+                ha="right" if left else "center",
+                va="center" if left else "bottom",
+                size=size,
+                annotation_clip=False,
+            )
 
 
 def tiles(axes: Axes, across: Sequence[str], down: Sequence[str], labels: float) -> None:

@@ -16,6 +16,7 @@ from harness.reporting.drawing import (
     bare,
     cut,
     new_figure,
+    stacked_labels,
     tile,
     tiles,
 )
@@ -101,8 +102,8 @@ def category_map(comparison: ComparisonTables, metric: MetricInfo) -> Drawing | 
             place = roles.index(row.comparison), names.index(str(row.category))
             _cell(axes, place, row, colours)
         settings = [textwrap.fill(cut(words.setting(r), 48), 16) for r in roles]
-        tiles(axes, settings, [cut(name) for name in names], 9.5)
-        axes.xaxis.tick_top()
+        tiles(axes, [""] * len(settings), [cut(name) for name in names], 9.5)
+        stacked_labels(axes, "top", list(enumerate(settings)), 9.5)
     entries = [(str(row.category), row.comparison, row) for row in rows]
     return Drawing(
         files.file_name("categories", metric.name),
@@ -149,11 +150,12 @@ def _bar(axes: Axes, at: float, row: Result | Rate, colour: str, hatch: str) -> 
 def _finish(axes: Axes, ticks: list[tuple[float, str]], bottom: float) -> None:
     axes.axvline(50, color=INK, linewidth=0.9, linestyle=(0, (4, 3)))
     axes.set(xlim=(0, 100), ylim=(bottom - 0.4, -0.6), xticks=[0, 25, 50, 75, 100])
-    labels = [textwrap.fill(cut(label, 60), 22) for _, label in ticks]
-    axes.set_yticks([at for at, _ in ticks], labels, multialignment="right")
+    labels = [(at, textwrap.fill(cut(label, 60), 22)) for at, label in ticks]
+    axes.set_yticks([])
     axes.set_xlabel("winning rate, % (dashed: neither is better)", size=9, color=SOFT)
     axes.tick_params(length=0, labelsize=10)
     axes.tick_params("x", labelsize=9, labelcolor=SOFT)
+    stacked_labels(axes, "left", labels, 10)
     bare(axes, "top", "right", "left")
 
 

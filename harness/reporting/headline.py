@@ -47,18 +47,26 @@ def headline(comparison: ComparisonTables, along: ComparisonTables | None = None
 
     The declared comparison comes first; what the look at the sample is, last.
     """
+    look = which_look(comparison, along)
+    return "; ".join(clauses(comparison, along)) + (f" ({look})" if look else "")
+
+
+def clauses(comparison: ComparisonTables, along: ComparisonTables | None = None) -> list[str]:
+    """The title's parts: the declared comparison, or all of one verdict, first."""
     plain = comparison.without(BEST_OF)
     best = along.decided(GUIDANCE_CURVE) if along and along.curve else None
     further = [_CURVE[best.verdict]] if best and best.verdict in _CURVE else []
     if best is not None and best.primary:
-        clauses = [_points(plain, _lead(comparison, best))]
+        found = _points(plain, _lead(comparison, best))
     else:
-        clauses = [_points(plain), *further]
-    if several := _several(comparison):
-        clauses.append(several)
-    decides = along if along and best is not None and best.primary else comparison
-    look = in_title(decides)
-    return "; ".join(clauses) + (f" ({look})" if look else "")
+        found = [*_points(plain), *further]
+    return [*found, several] if (several := _several(comparison)) else found
+
+
+def which_look(comparison: ComparisonTables, along: ComparisonTables | None = None) -> str:
+    """A few words on which look at the sample the declared comparison is, if it is not the only."""
+    declared = along is not None and along.curve and along.decided(GUIDANCE_CURVE).primary
+    return in_title(along if declared and along else comparison)
 
 
 def _several(comparison: ComparisonTables) -> str | None:
@@ -83,7 +91,7 @@ def _lead(comparison: ComparisonTables, best: Result) -> str:
     return clause + _won(best)
 
 
-def _points(comparison: ComparisonTables, lead_clause: str | None = None) -> str:
+def _points(comparison: ComparisonTables, lead_clause: str | None = None) -> list[str]:
     """The declared comparison, or the only one, with its winning rate; then the others by verdict.
 
     Without a declared one all are grouped by verdict, in order. `lead_clause` is that of a declared
@@ -99,17 +107,18 @@ def _points(comparison: ComparisonTables, lead_clause: str | None = None) -> str
     groups: dict[str, list[str]] = {}
     for role in rest:
         groups.setdefault(verdicts[role], []).append(role)
-    clauses = [] if lead_clause is None else [lead_clause]
+    found = [] if lead_clause is None else [lead_clause]
     for role in lead:
         clause = _first(comparison, verdicts[role], [role], names)
-        clauses.append(clause + _won(comparison.decided(role)))
+        found.append(clause + _won(comparison.decided(role)))
     if alike and lead:
         more = sum(len(settings(comparison, role)) for role in rest)
-        return f"{clauses[0]}, as in the other {plural(more, 'comparison') if more > 1 else 'one'}"
+        others = plural(more, "comparison") if more > 1 else "one"
+        return [f"{found[0]}, as in the other {others}"]
     for verdict, group in groups.items():
-        words_of = _further if clauses else _first
-        clauses.append(words_of(comparison, verdict, group, names))
-    return "; ".join(clauses)
+        words_of = _further if found else _first
+        found.append(words_of(comparison, verdict, group, names))
+    return found
 
 
 def _won(row: Result) -> str:

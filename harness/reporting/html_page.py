@@ -23,10 +23,14 @@ def html_page(page: Page) -> str:
         .render(
             page=page,
             style=Markup((folder / "page.css").read_text(encoding="utf-8")),
+            first_style=Markup((folder / "first_screen.css").read_text(encoding="utf-8")),
             script=Markup((folder / "page.js").read_text(encoding="utf-8")),
             data=Markup(embedded_json(data)) if data else None,
             drawn={drawing.name: Markup(drawing.inline()) for drawing in page.drawings},
             ties=words.TIES,
+            percent=words.percent,
+            bounds=words.bounds,
+            rate=words.rate,
         )
     )
 

@@ -11,6 +11,8 @@ from harness.reporting.page import Page, Table
 def markdown(page: Page) -> str:
     """The page as Markdown text: verdicts, remarks, all tables, and links to the figures' files."""
     lines = [f"# {escape(page.title)}", ""]
+    lines += [escape(page.subtitle), ""] if page.subtitle else []
+    lines += _first(page)
     for verdict in page.verdicts:
         line = escape(f"{verdict.line} {verdict.others}")
         lines.append(f"- **{escape(verdict.where)}: {verdict.verdict}.** {line}")
@@ -26,6 +28,19 @@ def markdown(page: Page) -> str:
     commands = [command for section in page.sections for command in section.commands]
     lines += ["", "```", *commands, "```"] if commands else []
     return "\n".join(lines) + "\n"
+
+
+def _first(page: Page) -> list[str]:
+    """The forest plot as a table, and where its figures are."""
+    if page.first is None:
+        return []
+    figures = [
+        f"{drawing.caption} "
+        + " ".join(f"[{k.upper()}]({page.place}figures/{drawing.name}.{k})" for k in drawing.kinds)
+        for drawing in page.exports
+    ]
+    drawn = f"As a figure of its own: {'; '.join(figures)}."
+    return [_table(page.first.forest.table, 2).strip(), "", drawn, ""]
 
 
 def _table(table: Table, level: int) -> str:

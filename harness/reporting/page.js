@@ -25,6 +25,7 @@
   };
   fill(choice.metric, data.metrics.map((m) => [m.name, m.label]));
   fill(choice.comparison, data.comparisons.map((c) => [c.name, c.label]));
+  choice.comparison.value = data.opens;
   const categories = [...new Set(data.pairs.map((pair) => pair.category))].filter(Boolean).sort();
   // "*" cannot be mistaken for a category: categories are chosen by their place in the list.
   fill(choice.category, [["*", "all"], ...categories.map((c, i) => [String(i), c])]);
@@ -65,12 +66,15 @@
     return image;
   };
 
+  // Of one comparison, pairs may be with different runs.
+  const nameOf = (pair, run) => pair.names[run.role] ?? run.name;
+
   const sentence = (pair) => {
     const a = value(pair, CANDIDATE);
     const b = value(pair, choice.comparison.value);
-    const names = Object.fromEntries(data.runs.map((run) => [run.role, run.name]));
+    const names = Object.fromEntries(data.runs.map((run) => [run.role, nameOf(pair, run)]));
     const which = data.comparisons.find((c) => c.name === choice.comparison.value).label;
-    const text = `${metric().label}, at ${which}: `;
+    const text = `${metric().label}, ${which}: `;
     if (outcome(pair) === null) return `${text}no score on one side, the pair is left out.`;
     const values = a !== null && b !== null ? ` (${number(a)} against ${number(b)})` : " (a picture failed)";
     if (word(pair) === "tie") return `${text}tie${values}.`;
@@ -91,12 +95,12 @@
       const caption = make("figcaption");
       const setting = data.comparisons.find((c) => c.name === run.role);
       caption.append(
-        make("b", run.name),
+        make("b", nameOf(pair, run)),
         `${setting ? `baseline, ${setting.label}` : "candidate"} · NFE ${run.nfe}`,
         make("br"), `${metric().label} ${number(value(pair, run.role))}`,
       );
       const shownPicture = picture(pair, run.role);
-      if (shownPicture.tagName === "IMG") shownPicture.alt = `${run.name}: ${pair.prompt.slice(0, 200)}`;
+      if (shownPicture.tagName === "IMG") shownPicture.alt = `${nameOf(pair, run)}: ${pair.prompt.slice(0, 200)}`;
       figure.append(shownPicture, caption);
       return figure;
     }));

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from harness.reporting import words
 from harness.reporting.drawing import Drawing
 from harness.store.comparison_tables import MetricInfo
+
+if TYPE_CHECKING:
+    from harness.reporting.first_screen import FirstScreen
 
 
 @dataclass(frozen=True)
@@ -94,8 +97,9 @@ class Viewer:
 class Page:
     """A report. `lines` are sentences beside the verdicts, `links` other reports' folders by text.
 
-    `html` and `text` are the names of its files below a folder; beside the first lie `figures/` and
-    `files`, texts by name.
+    With a screen to see `first`, verdicts and sentences are folded away on it. `html` and `text`
+    are the names of its files below a folder; beside the first lie `figures/` and `files`, texts by
+    name.
     """
 
     title: str
@@ -104,6 +108,7 @@ class Page:
     lines: list[str] = field(default_factory=list)
     links: dict[str, str] = field(default_factory=dict)
     subtitle: str = ""
+    first: FirstScreen | None = None
     viewer: Viewer | None = None
     files: dict[str, str] = field(default_factory=dict)
     html: str = "index.html"
@@ -116,4 +121,10 @@ class Page:
 
     @property
     def drawings(self) -> list[Drawing]:
+        """The figures on the page."""
         return [drawing for section in self.sections for drawing in section.figures]
+
+    @property
+    def exports(self) -> list[Drawing]:
+        """Figures to be taken elsewhere: beside the page, not on it."""
+        return [] if self.first is None else self.first.exports

@@ -30,6 +30,7 @@ def picture_sheet(survey: SurveyTable) -> list[Drawing]:
     if not any(drawn.values()):
         return []
     across, down = len(survey.pictures), len(survey.rows)
+    several = len({_candidate(row) for row in survey.rows}) > 1
     cell = min(_CELL, (WIDTH - _NAMES) / across)
     with new_figure(0.45 + cell * down, _NAMES + cell * across) as figure:
         grid = figure.subplots(down, across, squeeze=False)
@@ -37,15 +38,30 @@ def picture_sheet(survey: SurveyTable) -> list[Drawing]:
             for shown, axes in zip(survey.pictures, line, strict=True):
                 _show(axes, drawn[row.label].get(shown.item))
             line[0].set_ylabel(
-                textwrap.fill(cut(row.label, 48), 20),
+                _name(row, several),
                 rotation=0,
                 ha="right",
                 va="center",
                 size=8,
+                multialignment="right",
             )
         for shown, axes in zip(survey.pictures, grid[0], strict=True):
             axes.set_title(_heading(shown), size=7, color=SOFT)
     return [Drawing("pictures", figure, f"Pictures. {_spoken(survey)}", _spoken(survey))]
+
+
+def _candidate(row: Row) -> str:
+    """The label without what was varied."""
+    return row.label.rsplit(": ", 1)[0] if row.point else row.label
+
+
+def _name(row: Row, several: bool) -> str:
+    """The label on short lines; of varied runs of one candidate, what was varied."""
+    name = textwrap.fill(cut(_candidate(row), 48), 20)
+    varied = "\n".join(cut(f"{key} {value}", 24) for key, value in row.point.items())
+    if not varied:
+        return name
+    return f"{name}\n{varied}" if several else varied
 
 
 def _show(axes: Axes, picture: Image | None) -> None:

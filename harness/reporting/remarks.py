@@ -31,16 +31,7 @@ def _reasons(counts: Mapping[str, int], most: int = 3) -> str:
 
 def remarks(comparison: ComparisonTables) -> list[str]:
     """Sentences on failed, unpaired and left-out images, and on the primary result."""
-    lines = []
-    names = run_names(comparison)
-    failed = [
-        f"{sum(run.failed.values()):,} of {plural(run.images, 'image')} of {names[role]} "
-        f"({_reasons(run.failed)})"
-        for role, run in comparison.runs.items()
-        if run.failed
-    ]
-    if failed:
-        lines.append(f"Failed: {', '.join(failed)}. A failed image loses its pair.")
+    lines, names = failures(comparison), run_names(comparison)
     lines += [
         f"{names[role]} was evaluated {evaluations(run.cost)} times an image, and "
         f"{run.cost.rehearsed:,} times in its dry run: costs are those recorded."
@@ -64,6 +55,18 @@ def remarks(comparison: ComparisonTables) -> list[str]:
         alike = [f"{setting(other)} = {setting(name)}" for name, other in comparison.same.items()]
         lines.append(f"Equal already, so that the baseline is one run: {'; '.join(alike)}.")
     return [*lines, declared(comparison)]
+
+
+def failures(comparison: ComparisonTables) -> list[str]:
+    """A sentence on failed images; none without any."""
+    names = run_names(comparison)
+    failed = [
+        f"{sum(run.failed.values()):,} of {plural(run.images, 'image')} of {names[role]} "
+        f"({_reasons(run.failed)})"
+        for role, run in comparison.runs.items()
+        if run.failed
+    ]
+    return [f"Failed: {', '.join(failed)}. A failed image loses its pair."] if failed else []
 
 
 def _left_out(comparison: ComparisonTables, role: str) -> Iterator[str]:

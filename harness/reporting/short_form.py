@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from rich import box
 from rich.console import RenderableType
@@ -11,23 +10,14 @@ from rich.table import Table
 from rich.text import Text
 
 from harness.reporting import words
+from harness.reporting.forest import forest_rows
 from harness.reporting.headline import headline
 from harness.reporting.interval_bar import interval_bar, reach
 from harness.reporting.terminal import STYLES
 from harness.store.comparison_tables import CANDIDATE, ComparisonTables
-from harness.store.curve_rule import GUIDANCE_CURVE
 from harness.store.results import Result
 
 _NAME = 24  # characters of the longest usual name
-
-
-@dataclass(frozen=True)
-class _Line:
-    """A comparison: its name, result, and the evaluations of an image on the other side."""
-
-    name: str
-    result: Result
-    nfe: float | None
 
 
 def short_form(
@@ -38,7 +28,7 @@ def short_form(
     Bars show the interval about 50 %, all on one scale; decided is the share of pairs that do not
     tie.
     """
-    lines = sorted(_lines(comparison, along), key=lambda line: not line.result.primary)
+    lines = sorted(forest_rows(comparison, along), key=lambda line: not line.result.primary)
     most = reach([line.result.winning_rate for line in lines])
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
     scale = f"50 ± {100 * most:.0f}"
@@ -46,31 +36,22 @@ def short_form(
         left = name in ("baseline at", scale, "verdict")
         width = _NAME if name == "baseline at" else None
         table.add_column(name, justify="left" if left else "right", min_width=width)
-    own = comparison.candidate.cost.nfe
     for line in lines:
         row, style = line.result, STYLES.get(line.result.verdict, "")
         rate = row.winning_rate
         shown = words.NONE if rate.value is None else f"{100 * rate.value:.1f} {words.bounds(rate)}"
         share = words.NONE if row.decided_share is None else f"{100 * row.decided_share:.0f} %"
-        nfe = f"{words.count(own)}:{words.count(line.nfe)}"
-        name, bar = (
-            line.name + (" *" if row.primary else ""),
-            Text(interval_bar(rate, (0.5 - most, 0.5 + most)), style),
-        )
+        nfe = line.evaluations.replace(" ", "")
+        name = _short(line.names) + " *" * row.primary
+        bar = Text(interval_bar(rate, (0.5 - most, 0.5 + most)), style)
         table.add_row(name, bar, shown, share, nfe, Text(row.verdict, style))
     return [Text(headline(comparison, along), style="bold"), table, *_notes(comparison, along)]
 
 
-def _lines(comparison: ComparisonTables, along: ComparisonTables | None) -> Iterator[_Line]:
-    for role in comparison.baselines:
-        run, settings = comparison.runs[role], words.settings(comparison, role)
-        name = " = ".join(settings).replace("cost and guidance", "cost, guidance")
-        name = f"best of {run.choice.n} pictures" if run.choice else name
-        yield _Line(name, comparison.decided(role), run.cost.nfe)
-    if along is not None and along.curve:
-        costs = [run.cost.nfe for run in along.baselines.values() if run.cost.nfe is not None]
-        nfe = max(costs, default=None)
-        yield _Line("best guidance", along.decided(GUIDANCE_CURVE), nfe)
+def _short(names: list[str]) -> str:
+    """The names of a comparison, without what the headline says."""
+    text = " = ".join(names).replace("cost and guidance", "cost, guidance")
+    return text.removesuffix(" at equal cost")
 
 
 def _notes(comparison: ComparisonTables, along: ComparisonTables | None) -> Iterator[Text]:
@@ -88,7 +69,16 @@ def _notes(comparison: ComparisonTables, along: ComparisonTables | None) -> Iter
     primary = comparison.primary or (along.primary if along is not None else None)
     declared = "* declared to decide; the others are" if primary else "Nothing is declared: all is"
     yield Text(f"{declared} exploratory. More: --verbose, and the report.", style="dim")
+    if any(_beside_half(line.result) for line in forest_rows(comparison, along)):
+        text = "An interval beside 50 % alone is no verdict: p has to be below 0.05, too."
+        yield Text(text, style="dim")
     for name, run in comparison.runs.items():
         if run.failed:
             count = f"{sum(run.failed.values()):,} of {run.images:,}"
             yield Text(f"{count} images of {name} failed: they lose their pairs.", style="bold red")
+
+
+def _beside_half(result: Result) -> bool:
+    """Whether the interval leaves out one half, and yet there is no verdict."""
+    ends = result.winning_rate.ends
+    return ends is not None and result.verdict == "undecided" and not ends[0] <= 0.5 <= ends[1]

@@ -12,6 +12,7 @@ import pandas as pd
 from harness.core.outcome import LOSS, TIE, WIN, balance
 from harness.core.shards import item_id
 from harness.reporting import words
+from harness.reporting.shown_pairs import ShownPairs
 from harness.store.comparison_tables import CANDIDATE, ComparisonTables, MetricInfo
 from harness.store.image_files import read_image
 from harness.store.run import Run
@@ -22,15 +23,14 @@ _WORDS = {WIN: "win", TIE: "tie", LOSS: "loss"}
 _LARGEST_SIDE = 448
 
 
-def viewer_data(comparison: ComparisonTables) -> dict[str, Any] | None:
+def viewer_data(shown: ShownPairs) -> dict[str, Any] | None:
     """JSON-like data for the page's viewer, images as data URLs or null; None without runs."""
+    comparison = shown.tables
     if len(gone(comparison)) == len(comparison.runs):
         return None
     chosen = choose(comparison)
-    wanted = _images(comparison, chosen)
-    pictures = {role: read_pictures(run, wanted[role]) for role, run in comparison.runs.items()}
     names = words.run_names(comparison)
-    order = [*comparison.baselines, CANDIDATE]
+    order = [CANDIDATE, *comparison.baselines]
     return {
         "runs": [
             {"role": role, "name": names[role], "nfe": words.count(comparison.runs[role].cost.nfe)}
@@ -39,10 +39,9 @@ def viewer_data(comparison: ComparisonTables) -> dict[str, Any] | None:
         "metrics": [
             {"name": m.name, "label": words.label(m), "sign": m.sign} for m in comparison.metrics
         ],
-        "comparisons": [
-            {"name": role, "label": words.setting(role)} for role in comparison.baselines
-        ],
-        "pairs": list(_pairs(comparison, chosen, wanted, pictures)),
+        "comparisons": [{"name": role, "label": label} for role, label in shown.titles.items()],
+        "opens": shown.opens,
+        "pairs": list(_pairs(shown, chosen, pictures(shown, sides(comparison, chosen)))),
         "outcomes": {f"{value:g}": word for value, word in _WORDS.items()},
         "total": int(comparison.pairs["item_id"].nunique()),
     }
@@ -84,7 +83,7 @@ def choose(comparison: ComparisonTables, most: int = MOST) -> list[str]:
     queues = []
     for metric in comparison.metrics:
         for role in comparison.baselines:
-            frame = _advantages(comparison, metric, role)
+            frame = advantages(comparison, metric, role)
             order = frame.sort_values("advantage", ascending=False, kind="stable")
             won, lost = (order.loc[order["outcome"] == end, "item_id"] for end in (WIN, LOSS))
             queues += [won.tolist(), lost.tolist()[::-1]]
@@ -94,7 +93,7 @@ def choose(comparison: ComparisonTables, most: int = MOST) -> list[str]:
     return list(everything)[:most]
 
 
-def _advantages(comparison: ComparisonTables, metric: MetricInfo, role: str) -> pd.DataFrame:
+def advantages(comparison: ComparisonTables, metric: MetricInfo, role: str) -> pd.DataFrame:
     """Pairs that count, with the candidate's `advantage` in score; infinite against failures."""
     pairs = comparison.pairs
     here = (pairs["metric"] == metric.name) & (pairs["comparison"] == role)
@@ -104,11 +103,9 @@ def _advantages(comparison: ComparisonTables, metric: MetricInfo, role: str) -> 
 
 
 def _pairs(
-    comparison: ComparisonTables,
-    chosen: list[str],
-    images: dict[str, dict[str, str]],
-    pictures: dict[str, dict[str, str]],
+    shown: ShownPairs, chosen: list[str], images: dict[str, dict[str, str | None]]
 ) -> Iterator[dict[str, Any]]:
+    comparison = shown.tables
     frame = comparison.pairs[comparison.pairs["item_id"].isin(chosen)]
     by_item = dict(list(frame.groupby("item_id", sort=False)))
     for item in chosen:
@@ -128,16 +125,15 @@ def _pairs(
             "prompt": str(first["prompt"]),
             "category": "" if words.missing(first["category"]) else str(first["category"]),
             "seed": int(first["seed"]),
-            "images": {
-                role: pictures[role].get(images[role].get(item, "")) for role in comparison.runs
-            },
+            "images": {role: images[role].get(item) for role in comparison.runs},
+            "names": shown.own_names(item),
             "failed": failed,
             "values": values,
             "outcomes": outcomes,
         }
 
 
-def _images(comparison: ComparisonTables, chosen: list[str]) -> dict[str, dict[str, str]]:
+def sides(comparison: ComparisonTables, chosen: list[str]) -> dict[str, dict[str, str]]:
     """The item id of each side's picture, by role and chosen pair."""
     frame = comparison.pairs[comparison.pairs["item_id"].isin(chosen)]
     frame = frame.drop_duplicates(["comparison", "item_id"])
@@ -146,6 +142,20 @@ def _images(comparison: ComparisonTables, chosen: list[str]) -> dict[str, dict[s
         own, other = _sides(row.item_id, row.seed, row.b_seed)
         items[CANDIDATE][row.item_id], items[row.comparison][row.item_id] = own, other
     return items
+
+
+def pictures(
+    shown: ShownPairs, wanted: Mapping[str, Mapping[str, str]]
+) -> dict[str, dict[str, str | None]]:
+    """Data URLs by role and pair, of what `sides` names; null where there is no picture."""
+    found: dict[str, dict[str, str | None]] = {}
+    for role, items in wanted.items():
+        found[role] = {}
+        for facts in {id(one): one for one in (shown.facts(role, p) for p in items)}.values():
+            here = {p: item for p, item in items.items() if shown.facts(role, p) is facts}
+            read = read_pictures(facts, here)
+            found[role] |= {pair: read.get(item) for pair, item in here.items()}
+    return found
 
 
 def _sides(item: str, seed: int, b_seed: Any) -> tuple[str, str]:

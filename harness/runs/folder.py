@@ -30,7 +30,7 @@ class Settings:
     """How a run is computed: nothing here changes a picture beyond rounding.
 
     `workers` processes share the work of an experiment, on the device `asked` by the user, or where
-    that is None each on a device of its own. `log` is the folder of their logs, None the usual one.
+    that is None each on a device of its own. `log_folder` is for their logs, None the usual one.
     """
 
     device: str = "cpu"
@@ -38,7 +38,7 @@ class Settings:
     batch_size: int | None = None  # the model's own
     workers: int = 1
     asked: str | None = None
-    log: str | None = None
+    log_folder: str | None = None
     tracker: Tracker = field(default=NO_TRACKER, compare=False, repr=False)
 
     def __post_init__(self) -> None:

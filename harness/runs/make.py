@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import io
 import logging
-import platform
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass
@@ -40,6 +39,7 @@ from harness.engine.whole_pipelines.trying import Trial, try_out
 from harness.models.base import LoadRequest
 from harness.models.load import load
 from harness.models.pipelines.pipeline_model import PipelineModel
+from harness.runs.devices import device_name
 from harness.runs.failures import failures, told
 from harness.runs.folder import Settings
 from harness.runs.plan import PlannedRun
@@ -56,13 +56,15 @@ def generate(
     settings: Settings,
     progress: Callable[[int, int], object] = lambda images, failed: None,
     first: Callable[[str], bool] = lambda name: True,
+    texts: Iterable[str] = (),
 ) -> None:
     """Make the shards of `work` that are missing; the jobs are of one model and precision.
 
     Weights are loaded at the first missing shard, and once more for runs of another guide, or
     without one. `progress` is called with the numbers of images made, and of those that failed.
     What a picture costs is counted once a run, by making one more: where several processes share
-    the work, by the one that is `first` to ask for a name, while the others go on.
+    the work, by the one that is `first` to ask for a name, while the others go on. That one also
+    warns of those of the `texts`, all prompts of the work, that the model cuts.
     """
     torch.set_num_threads(settings.threads)
     makers: dict[str | None, _Maker] = {}
@@ -76,6 +78,8 @@ def generate(
             scales = _scales(job.spec.sampler, run, shard)
             if (guide := job.spec.guide) not in makers:
                 makers[guide] = _Maker(job, settings, progress)
+                if first("prompts that are cut"):
+                    makers[guide].models.warn_of_cut([*texts, job.spec.negative])
             maker = makers[guide]
             read = getattr(maker.model, "record", None)
             if read and first(f"pipeline of {run.path}"):
@@ -122,6 +126,12 @@ def _measured(models: Ensemble, job: PlannedRun, shard: Shard) -> dict[str, Any]
     if job.sigmas is not None:
         ends = {"sigma_max": float(job.sigmas[0]), "sigma_min": float(job.sigmas[-1])}
     return asdict(count_macs(models, job.spec, shard.prompts[0])) | ends | {"rehearsed": job.nfe}
+
+
+def count_again(job: PlannedRun, run: Run, shard: Shard, settings: Settings) -> None:
+    """Count anew what a picture of a run costs, for its `cost.json`."""
+    torch.set_num_threads(settings.threads)
+    run.set_cost(_measured(open_models(job, settings.device), job, shard))
 
 
 @dataclass
@@ -291,7 +301,7 @@ def _write(run: Run, shard: Shard, batches: Sequence[_Pictures], settings: Setti
             classes.append(batch.classes[row] if batch.classes else None)
             evaluations.append({key: counts[row] for key, counts in batch.evaluations.items()})
     timed = [(len(batch.failed), batch.seconds) for batch in batches]
-    timing = timing_table(shard, timed, _device_name(settings.device), settings.threads)
+    timing = timing_table(shard, timed, device_name(settings.device), settings.threads)
     run.write("timing", shard.name, timing, shard.items_key)
     size = (batches[0].pixels.shape[2], batches[0].pixels.shape[3])
     known = [batch.guidance for batch in batches if batch.guidance]
@@ -309,9 +319,3 @@ def _png(pixels: torch.Tensor) -> bytes:
     buffer = io.BytesIO()
     Image.fromarray(pixels.permute(1, 2, 0).contiguous().numpy()).save(buffer, "PNG")
     return buffer.getvalue()
-
-
-def _device_name(device: str) -> str:
-    if torch.device(device).type == "cuda":
-        return torch.cuda.get_device_name(device)
-    return f"{platform.machine()} CPU"

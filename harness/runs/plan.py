@@ -10,8 +10,8 @@ from typing import Any
 
 import torch
 
-from harness.core.call import Call, parse_call
-from harness.core.errors import HarnessError, unknown
+from harness.core.call import Call, parse_call, show_value
+from harness.core.errors import HarnessError, NotHere, unknown
 from harness.core.run_spec import DECLARED_GUIDANCE, RunSpec
 from harness.core.shards import Prompt
 from harness.engine.batch import variants_of
@@ -34,6 +34,10 @@ log = logging.getLogger(__name__)
 
 Rehearsal = tuple[torch.Tensor, dict[tuple[str, str], int]]
 """A sampler's ladder [N+1], and its evaluations an image by (network, branch)."""
+
+
+_ITSELF = "sampler's own"
+_LENDER = "shapes"  # its ladder is Stable Diffusion's, and always here
 
 
 @dataclass(frozen=True)
@@ -128,11 +132,20 @@ class Planner:
             check_guide(entry, self._guide_entry)
         self._planned: dict[str, PlannedRun] = {}
         self._rehearsed: dict[tuple[str, bool], Rehearsal] = {}
+        self.lent: str | None = None
 
     @cached_property
     def ladders(self) -> Ladders:
-        """Builds the model's ladders without weights."""
-        ladders = self.entry.ladders(self.model.params)
+        """Builds the model's ladders without weights.
+
+        Where nothing may be downloaded and its configuration is not here, they are those of another
+        model, so that evaluations can be counted; `lent` then says so.
+        """
+        try:
+            ladders = self.entry.ladders(self.model.params)
+        except NotHere:
+            self.lent = f"counted on {_LENDER}'s ladder, as {self.entry.name}'s is not here"
+            ladders = find(_LENDER).ladders({})
         return ladders.at(self.size) if hasattr(ladders, "at") else ladders
 
     def plan(
@@ -148,14 +161,40 @@ class Planner:
         asked = parse_call(sampler) if isinstance(sampler, str) else sampler
         key = f"{asked} {dict(defaults)}" if defaults else str(asked)
         if key not in self._planned:
-            own: dict[str, Any] = {"steps": self.entry.steps}
-            if self.entry.guidance is not None:
-                own["guidance"] = self.entry.guidance
-            call = resolve(asked, own | dict(self.entry.defaults) | dict(defaults or {}))
+            call = resolve(asked, self._own | dict(defaults or {}))
             if str(call) not in self._planned:
                 self._planned[str(call)] = self._checked(call)
             self._planned[key] = self._planned[str(call)]
         return self._planned[key]
+
+    @property
+    def _own(self) -> dict[str, Any]:
+        """The model's own parameters of samplers."""
+        own: dict[str, Any] = {"steps": self.entry.steps}
+        if self.entry.guidance is not None:
+            own["guidance"] = self.entry.guidance
+        return own | dict(self.entry.defaults)
+
+    def origins(
+        self,
+        sampler: str | Call | PlannedRun,
+        defaults: Mapping[str, Any] | None = None,
+        source: str = "",
+    ) -> str:
+        """Where a plan's guidance and steps come from, in words: what was typed, `defaults` of a
+        `source`, the model, or the sampler itself. Empty for what was planned before."""
+        if isinstance(sampler, PlannedRun):
+            return ""
+        asked = parse_call(sampler) if isinstance(sampler, str) else sampler
+        places = {"as typed": asked.params, source: defaults or {}}
+        places[f"model {self.entry.name}"] = self._own
+        taken = self.plan(asked, defaults).spec.sampler.params
+        found: dict[str, list[str]] = {}
+        for name in ("guidance", "steps"):
+            if name in taken:
+                place = next((place for place, held in places.items() if name in held), _ITSELF)
+                found.setdefault(place, []).append(f"{name} {show_value(taken[name])}")
+        return ", ".join(f"{' and '.join(named)} ({place})" for place, named in found.items())
 
     def known(self, text: str) -> PlannedRun:
         """The run that was planned before, by its resolved sampler's text."""

@@ -19,7 +19,7 @@ from harness.runs.tracking import NO_TRACKER, Tracker
 T = TypeVar("T")
 
 _LINE = 30.0  # seconds between two lines where there is no terminal
-_NOTE = 2.0  # between two values of a tracker, and two of a parent's
+_NOTE = 2.0  # between two values of a tracker
 
 
 class Progress:
@@ -63,9 +63,9 @@ class Progress:
         self._task = self._bar.add_task(title, total=total, rate="")
 
     def __enter__(self) -> Progress:
-        self._open.enter_context(rank_log.kept(self._log, self.ranks.rank))
-        self._open.enter_context(self.ranks.watched())
-        self._open.enter_context(answering(lambda: self.status(told=True).whole()))
+        self._open.enter_context(rank_log.kept(self._log, self.ranks.label))
+        self._open.enter_context(self.ranks.watched(self._tell_parent))
+        self._open.enter_context(answering(self._answer))
         self._bar.start()
         self.ranks.tell(f"{self.title}: starts")
         place = f"rank {self.ranks.rank} of {self.ranks.world}, process {os.getpid()}"
@@ -95,7 +95,9 @@ class Progress:
         self.add(0)
         status = self.status()
         events.info("%s", status)
-        self._note(status)
+        if self.ranks.rank == 0:
+            self._tracker.progress(status)
+            self._tell_parent()
         if self.ranks.rank == 0 and not self.total:
             self._bar.console.print(f"{self.title}: nothing to do", markup=False)
         elif self._lines:
@@ -156,20 +158,23 @@ class Progress:
             say(str(status))
         if now - self._noted > _NOTE:
             self._noted = now
-            self._note(status)
+            self._tracker.progress(status)
 
     def _wait(self, status: Status) -> float:
-        """Seconds until the next line; the time left is told as soon as it is known, if it is long."""
+        """Seconds between lines; a long time left is told as soon as it is known."""
         soon = not self._corrected and (status.left or 0.0) > _LINE
         self._corrected |= soon
         return 0.0 if soon else _LINE
 
-    def _note(self, status: Status) -> None:
-        """Tell the tracker, and the parent that started these processes."""
-        if self.ranks.rank == 0:
-            self._tracker.progress(status)
-            if path := os.environ.get(FILE):
-                self.status(told=True).write(path)
+    def _answer(self) -> str:
+        """The status; of processes that are asked at once, as by a scheduler, one has it."""
+        moment = f"{self._name}/{time.time() // 2:.0f}"
+        return self.status(told=True).whole() if self.ranks.first(moment) else ""
+
+    def _tell_parent(self) -> None:
+        """Leave the status for the process that started this one and its others, if one did."""
+        if path := os.environ.get(FILE):
+            self.status(told=True).write(path)
 
 
 def _failed(count: int) -> str:

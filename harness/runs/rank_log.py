@@ -1,4 +1,4 @@
-"""A log of what one process did: `rank-N.log`, appended to."""
+"""A log of what one process did: `rank-N.log`, and of one without a launcher `HOST-PID.log`."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ events.addHandler(logging.NullHandler())
 _FORM = "%(asctime)s %(levelname)s %(message)s"
 
 
-def log_folder(asked: str | None, runs: Sequence[str], processes: int) -> str | None:
+def folder_of_logs(asked: str | None, runs: Sequence[str], processes: int) -> str | None:
     """The folder, made if it is new, for the logs of the processes that work on `runs` (paths).
 
     As asked; else the usual one where there are several processes. None of one process, and where
@@ -26,7 +26,7 @@ def log_folder(asked: str | None, runs: Sequence[str], processes: int) -> str | 
     """
     if asked:
         if "://" in asked:
-            raise HarnessError(f"--log {asked}: logs are appended to; name a local folder")
+            raise HarnessError(f"--log-folder {asked}: logs are appended to; name a local folder")
         Path(asked).mkdir(parents=True, exist_ok=True)
         return asked
     usual = usual_folder(runs) if processes > 1 else None
@@ -47,12 +47,12 @@ def usual_folder(runs: Sequence[str]) -> str | None:
 
 
 @contextmanager
-def kept(folder: str | None, rank: int) -> Iterator[None]:
+def kept(folder: str | None, name: str) -> Iterator[None]:
     """While open, what this process does and warns of goes to its log, if there is a folder."""
     if folder is None:
         yield
         return
-    handler = logging.FileHandler(Path(folder) / f"rank-{rank}.log", encoding="utf-8")
+    handler = logging.FileHandler(Path(folder) / f"{name}.log", encoding="utf-8")
     handler.setFormatter(logging.Formatter(_FORM))
     root, level = logging.getLogger(), events.level
     root.addHandler(handler)

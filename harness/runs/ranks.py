@@ -46,7 +46,7 @@ class Ranks:
         self.rank, self.local_rank, self.world, self._store = rank, local_rank, world, store
         self._names = 0
         self._doing = f"rank {rank}: nothing yet"
-        self._pulse: _Pulse | None = None
+        self._watch: Callable[[], object] = lambda: None
 
     @classmethod
     def from_environment(cls, device: str | None = None) -> Ranks:
@@ -88,6 +88,12 @@ class Ranks:
         """
         self._names += 1
         return f"{self._names}/{title}"
+
+    @property
+    def label(self) -> str:
+        """A name of this process that no other has, on whatever machine."""
+        alone = f"{platform.node()}-{os.getpid()}"
+        return alone if self._store is None else f"rank-{self.rank}"
 
     def tell(self, doing: str) -> None:
         """Let the other ranks know what this one does, until it says something else."""
@@ -141,22 +147,31 @@ class Ranks:
         )
 
     @contextmanager
-    def watched(self) -> Iterator[None]:
-        """While open, the first rank warns of others that show no sign of life."""
-        self._pulse = _Pulse(self) if self.rank == 0 and self._store is not None else None
+    def watched(self, tell: Callable[[], object] = lambda: None) -> Iterator[None]:
+        """While open, the first of many ranks calls `tell` every other second, and warns of ranks
+        that show no sign of life."""
+        if self.rank != 0 or self._store is None:
+            yield
+            return
+        pulse, others = _Pulse(self), range(1, self.world)
+
+        def watch() -> None:
+            tell()
+            for rank in pulse.lost(others):
+                log.warning("no sign of life for %d s of %s", _SILENT, self._told(rank))
+
+        self._watch = watch
         try:
             yield
         finally:
-            self._pulse = None
+            self._watch = lambda: None
 
     def beat(self, stop: threading.Event) -> None:
         """Show that this rank is alive until `stop` is set, and watch the others where asked."""
         with suppress(RuntimeError, HarnessError):  # the store is gone: the work itself says so
             while not stop.wait(_BEAT):
                 self._store.add(f"alive/{self.rank}", 1)
-                if (pulse := self._pulse) is not None:
-                    for rank in pulse.lost(range(1, self.world)):
-                        log.warning("no sign of life for %d s of %s", _SILENT, self._told(rank))
+                self._watch()
 
     def alive(self, rank: int) -> int:
         """A number that changes while a rank lives."""

@@ -92,7 +92,7 @@ def speed_in_words(rate: float) -> str:
 
 @contextmanager
 def answering(text: Callable[[], str]) -> Iterator[None]:
-    """While open, SIGUSR1 prints `text()` to standard error, and nothing stops.
+    """While open, SIGUSR1 prints `text()` to standard error, unless it is empty; nothing stops.
 
     By a thread, as the signal may come while this one holds what printing needs.
     """
@@ -100,8 +100,12 @@ def answering(text: Callable[[], str]) -> Iterator[None]:
         yield
         return
 
+    def answer_aside() -> None:
+        if told := text():
+            say(told)
+
     def answer(number: int, frame: object) -> None:
-        threading.Thread(target=lambda: say(text()), daemon=True).start()
+        threading.Thread(target=answer_aside, daemon=True).start()
 
     previous = signal.signal(signal.SIGUSR1, answer)
     try:

@@ -113,7 +113,9 @@ def make_tracker(name: str | None, log: str | None, runs: Sequence[str]) -> Trac
         raise HarnessError(f"--track {name} needs a package that is not here: pip install {name}")
     folder = log or usual_folder(runs)
     if name == "tensorboard" and (folder is None or "://" in folder):
-        raise HarnessError("--track tensorboard writes local files: name a folder for them, --log")
+        raise HarnessError(
+            "--track tensorboard writes local files: name their folder, --log-folder"
+        )
     return Tracker(name, folder)
 
 

@@ -14,7 +14,7 @@ from harness.runs.folder import Settings
 from harness.runs.make import generate
 from harness.runs.plan import PlannedRun, Planner
 from harness.runs.progress import Progress
-from harness.runs.rank_log import log_folder
+from harness.runs.rank_log import folder_of_logs
 from harness.runs.ranks import Ranks
 from harness.store.run import Run
 
@@ -37,19 +37,21 @@ def make_work(
     ranks = ranks or Ranks()
     if images is None:
         images = sum(shard.count for _, _, shard in work)
-    log = log_folder(settings.log, [run.path for _, run, _ in work], ranks.world)
+    log = folder_of_logs(settings.log_folder, [run.path for _, run, _ in work], ranks.world)
+    texts = dict.fromkeys(prompt.text for _, _, shard in work for prompt in shard.part)
 
     def named(one: tuple[PlannedRun, Run, Shard]) -> str:
         return f"{one[2].name} of {one[1].path}"
 
     with Progress(ranks, "generate", images, log, settings.tracker) as progress:
         if not claim:
-            generate(progress.each(ranks.share(work), named), settings, progress.add, ranks.first)
+            shared = progress.each(ranks.share(work), named)
+            generate(shared, settings, progress.add, ranks.first, texts)
             return
         elsewhere = progress.add if ranks.world == 1 else lambda images: None
         with Claims() as claims:
-            shared = progress.each(claims.share(work, elsewhere), named)
-            generate(shared, settings, progress.add)
+            claimed = progress.each(claims.share(work, elsewhere), named)
+            generate(claimed, settings, progress.add, texts=texts)
 
 
 def in_turn(work: Work) -> Work:

@@ -112,7 +112,7 @@ def run_copies(work: Callable[[], None], count: int) -> None:
             notebook_launcher(_copy, copied, num_processes=count, use_port=port)
     except ChildFailedError as error:
         raise HarnessError(
-            f"{_first_failure(error)}; what is complete is kept: run it again"
+            f"{first_failure(error)}; what is complete is kept: run it again"
         ) from None
     except SignalException as error:  # torch's own handler turned the signal into this
         if error.sigval is signal.SIGINT:
@@ -122,8 +122,8 @@ def run_copies(work: Callable[[], None], count: int) -> None:
         raise HarnessError(f"{error} Or use torchrun: it starts processes of its own") from None
 
 
-def _first_failure(error: ChildFailedError) -> str:
-    """Which copy stopped first, and how."""
+def first_failure(error: ChildFailedError) -> str:
+    """Which of a launcher's processes stopped first, and how."""
     rank, failure = error.get_first_failure()
     if failure.exitcode >= 0:
         return f"rank {rank} stopped (see above)"
@@ -132,6 +132,8 @@ def _first_failure(error: ChildFailedError) -> str:
 
 def _copy(work: Callable[[], None], out: TextIO) -> None:
     sys.stdout = out
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # not as the launcher handles them
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     try:
         work()
     except HarnessError as error:

@@ -25,9 +25,11 @@ def file_system(path: str) -> tuple[Any, str]:
 
     try:
         fs, inner = fsspec.core.url_to_fs(path)
+        fs.invalidate_cache(inner)  # another process may have written since a folder was listed
     except (ImportError, ValueError) as error:
         raise HarnessError(f"cannot open {path!r}: {error}") from None
-    fs.invalidate_cache(inner)  # another process may have written since a folder was listed
+    except Exception as error:
+        raise _unreachable(path, error) from None
     return fs, inner
 
 
@@ -40,5 +42,10 @@ def on(path: str, local: Callable[[str], T], remote: Callable[[Any, str], T]) ->
         return remote(fs, inner)
     except (FileNotFoundError, FileExistsError, HarnessError):
         raise
-    except Exception as error:  # each store's client has its own errors: no network, no rights
-        raise Unreachable(f"cannot reach {path}: {error or type(error).__name__}") from None
+    except Exception as error:
+        raise _unreachable(path, error) from None
+
+
+def _unreachable(path: str, error: Exception) -> Unreachable:
+    """Each store's client has its own errors: no network, no rights."""
+    return Unreachable(f"cannot reach {path}: {error or type(error).__name__}")

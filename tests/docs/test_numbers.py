@@ -51,6 +51,19 @@ def test_the_sentences_on_them_are_true() -> None:
     assert all(share is not None and share < 0.5 for share in shares)
 
 
+def test_no_sampler_wins_the_declared_comparison_with_ddim() -> None:
+    survey = load_survey(str(PUBLISHED / "samplers-shapes"))
+    primary = [
+        (row.label, r.verdict) for row in survey.rows for r in row.rates if r.role == "primary"
+    ]
+    assert {verdict for _, verdict in primary} == {"loses", "undecided"}
+    assert [label for label, verdict in primary if verdict == "loses"] == ["DDIM, APG"]
+    ancestral = {r.label: r.scores for r in survey.rows}
+    assert ancestral["Euler ancestral"] == ancestral["DDPM (DDIM, eta 1)"]
+    rivals = benchmark.load("samplers-shapes")
+    assert (rivals.steps, rivals.limit) == (20, 120)
+
+
 def test_the_gpus_ratios_are_the_published_ones() -> None:
     published = (PUBLISHED / "speed" / "README.md").read_text()
     cells = [row[2] for row in rows_of("docs/speed.md", "script") if "generate" in row[0]]

@@ -132,7 +132,15 @@ def test_every_line_is_understood(root: Any, block: Block) -> None:
             assert words[0] in OTHERS, f"{block}: what is {words[0]}?"
 
 
-@pytest.mark.parametrize("block", [one for one in SHELL if "runs" in one.marks], ids=str)
+@pytest.mark.parametrize(
+    "block",
+    [
+        pytest.param(one, marks=[pytest.mark.slow] * ("slow" in one.marks))
+        for one in SHELL
+        if "runs" in one.marks
+    ],
+    ids=str,
+)
 def test_what_is_marked_so_runs(
     block: Block, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -51,7 +51,7 @@ def ahead(page: Any) -> list[float]:
     found = []
     for _ in range(page.locator("#strip button").count()):
         captions = page.locator("#pictures figcaption").all_inner_texts()
-        own, candidate = (float(text.split()[-1].replace("−", "-")) for text in captions)  # noqa: RUF001
+        candidate, own = (float(text.split()[-1].replace("−", "-")) for text in captions)  # noqa: RUF001
         found.append(round(candidate - own, 3))
         page.keyboard.press("ArrowRight")
     return found
@@ -103,7 +103,8 @@ def test_two_sides_are_shown_or_all(page: Any) -> None:
     sides = page.locator("#pictures figure")
     assert sides.count() == 2
     page.select_option("#comparison", "matched cost")
-    assert "baseline, matched cost" in sides.first.inner_text()
+    assert "candidate" in sides.first.inner_text()
+    assert "baseline, matched cost" in sides.last.inner_text()
     page.check("#every")
     assert sides.count() == 4
 

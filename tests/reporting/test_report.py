@@ -31,6 +31,8 @@ from tests.comparison.synthetic_runs import Item, make_run
 from tests.conftest import harness
 from tests.reporting.examples import ATTACK, COST, FD, GOOD, LONG, fair_comparison, items
 
+EXPORTED = ("talk.svg", "talk.png", "column.svg", "column.pdf")
+
 
 class Page(HTMLParser):
     """Checks that every element is closed, and keeps text, tags and addresses."""
@@ -96,7 +98,9 @@ def embedded(page: str) -> dict:
 
 def test_the_page_is_whole_and_has_no_address_outside(page):
     parsed = Page(page)
-    assert all(address.startswith(("#", "data:")) for address in parsed.addresses)
+    linked = {address for address in parsed.addresses if address.startswith("figures/")}
+    assert linked == {f"figures/{name}" for name in EXPORTED}
+    assert all(address.startswith(("#", "data:")) for address in {*parsed.addresses} - linked)
     assert not re.search(r"https?:|//\w+\.\w+|@import|url\((?!#)", page)
     assert parsed.tags.count("svg") == 3  # bars, and a map of categories a metric
     identifiers = re.findall(r'\bid="([^"]+)"', page)
@@ -115,8 +119,10 @@ def test_prompts_and_categories_stay_text(page):
 
 
 def test_the_verdict_comes_first_in_words(page):
-    title = "".join(Page(page).text["h1"])
-    assert title == "zigzag beats ddim on Goodness at own settings; undecided at matched cost"
+    parsed = Page(page)
+    assert "".join(parsed.text["h1"]) == "zigzag beats ddim on Goodness at own settings"
+    assert parsed.text["title"] == [f"{parsed.text['h1'][0]}; undecided at matched cost"]
+    assert "Undecided at matched cost." in parsed.text["p"]
     lines = " ".join(Page(page).text["dd"])
     assert "95\u00a0% interval" in lines
     assert "24 pairs of 24 prompts" in lines
@@ -146,7 +152,7 @@ def test_set_scores_stand_with_n_interval_and_warning(comparison):
 
 def test_the_viewer_has_pictures_scores_and_failures(page):
     data = embedded(page)
-    assert [run["role"] for run in data["runs"]] == ["own", "matched cost", "candidate"]
+    assert [run["role"] for run in data["runs"]] == ["candidate", "own", "matched cost"]
     assert data["total"] == len(data["pairs"]) == 24
     pair = next(pair for pair in data["pairs"] if pair["failed"])
     assert pair["failed"] == {"candidate": "not finite"}
@@ -426,8 +432,11 @@ def test_the_declared_guidance_curve_leads_the_report(fair, tmp_path):
     write_report(replace(fair, primary=primary), str(tmp_path / "a"))
     lines = (tmp_path / "a/report.md").read_text().splitlines()
     assert re.match(r"# zigzag .* the best guidance of ddim at equal cost on Goodness", lines[0])
-    assert "**best guidance at equal cost, primary result: " in lines[2]
-    assert "judged on the other, both ways" in lines[2]
+    verdict, *_ = [line for line in lines if line.startswith("- ")]
+    assert "**best guidance at equal cost, primary result: " in verdict
+    assert "judged on the other, both ways" in verdict
+    row, *_ = [line for line in lines if line.startswith("| best guidance at equal cost")]
+    assert "(declared)" in row
     declared = "Declared as primary: Goodness ↑ against the best guidance of the baseline"
     assert any(declared in line.replace("\N{NO-BREAK SPACE}", " ") for line in lines)
 

@@ -6,7 +6,6 @@ import inspect
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -57,8 +56,8 @@ class NetworkRows:
         """Evaluations of each picture by (network, branch); HarnessError where that is unknown."""
         if self.uneven:
             raise HarnessError(
-                f"the network was given rows that are no multiple of the {self._count} pictures, so "
-                "that their cost is unknown: take --batch-size 1"
+                f"the network was given rows that are no multiple of the {self._count} pictures, "
+                "so that their cost is unknown: take --batch-size 1"
             )
         return {key: [rows // self._count] * self._count for key, rows in self.counts.items()}
 
@@ -76,10 +75,10 @@ class NetworkRows:
                 hook.remove()
 
     def _enter(self, module: torch.nn.Module, args: Any) -> None:
-        self._open += _is_network(type(module))
+        self._open += _is_network(module)
 
     def _leave(self, module: torch.nn.Module, args: Any, kwargs: Any, output: Any) -> None:
-        if not _is_network(type(module)):
+        if not _is_network(module):
             return
         self._open -= 1
         if self._open == 0:
@@ -110,13 +109,12 @@ class NetworkRows:
         return True
 
 
-@cache
-def _is_network(kind: type) -> bool:
-    """Whether a module's class is a network of diffusers other than an autoencoder."""
+def _is_network(module: torch.nn.Module) -> bool:
+    """Whether a module is a network of diffusers other than an autoencoder."""
     from diffusers import ModelMixin
 
-    name = kind.__name__
-    return issubclass(kind, ModelMixin) and not any(n in name for n in ("Autoencoder", "VQModel"))
+    name = type(module).__name__
+    return isinstance(module, ModelMixin) and not any(n in name for n in ("Autoencoder", "VQModel"))
 
 
 def _sketches(inputs: Sequence[tuple[str, Any]], rows: int) -> torch.Tensor:

@@ -32,7 +32,7 @@ def read_returned(
     try:
         if isinstance(held, list) and held:
             stack = torch.stack if isinstance(held[0], torch.Tensor) else np.stack
-            held = stack(held)  # type: ignore[operator]  # of one kind or the other
+            held = stack(held)
     except (RuntimeError, ValueError, TypeError):
         raise HarnessError("returns pictures of several sizes or kinds") from None
     if not isinstance(held, (torch.Tensor, np.ndarray)) or held.ndim < 1:

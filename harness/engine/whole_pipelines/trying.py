@@ -1,4 +1,4 @@
-"""Tries a function of a pipeline: whether it takes our noise, and keeps a batch's pictures apart."""
+"""Tries a function of a pipeline: whether it takes our noise and keeps pictures apart."""
 
 from __future__ import annotations
 
@@ -50,12 +50,12 @@ def try_out(model: PipelineModel, spec: RunSpec, prompts: Sequence[str]) -> Tria
     tried = _Tried(model, spec, texts)
     sums = weight_sums(model.pipeline)
     alone = tried.alone()
-    why, unconditional = tried.mixing(alone)
     if weight_sums(model.pipeline) != sums:
         raise HarnessError(
             f"{spec.sampler.name} changes the pipeline's weights, with which later pictures would "
             "be made: put them back before it returns"
         )
+    why, unconditional = tried.mixing(alone)
     paired = takes(spec.sampler, "latents") and tried.depends_on_noise(alone)
     return Trial(why is None, paired, why, unconditional)
 
@@ -119,7 +119,7 @@ class _Tried:
 
 
 def _three(prompts: Sequence[str]) -> list[str]:
-    """The shortest prompt and the two longest, of few some again: padding may reach the shortest."""
+    """The shortest prompt, which padding may reach, and the two longest; of few, some again."""
     texts = sorted(dict.fromkeys(prompts), key=len)
     return [texts[0], texts[-1], texts[-2 if len(texts) > 2 else 0]]
 
