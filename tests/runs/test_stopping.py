@@ -1,4 +1,4 @@
-"""Work that is interrupted, or loses a process, ends soon, says so, and continues to equal bytes."""
+"""Work that is interrupted, or loses a process, ends soon, says so, and then goes on."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ Start = Callable[[str], subprocess.Popen[str]]
 
 @pytest.fixture
 def start(tmp_path: Path) -> Iterator[Start]:
-    """Start a command in a session of its own, in a folder with a slow sampler; ended at the end."""
+    """Start a command in a session of its own, in a folder with a slow sampler."""
     (tmp_path / "slow.py").write_text(SAMPLER)
     (tmp_path / "prompts.txt").write_text("class 0\nclass 1\nclass 2")
     started = []
