@@ -4,7 +4,7 @@ VENV   ?= .venv
 PYTHON ?= python3
 BIN    := $(VENV)/bin
 
-.PHONY: bench test check certify report train-shapes train-shapes-edm clean
+.PHONY: bench test check certify report docs notebook pictures train-shapes train-shapes-edm clean
 .DEFAULT_GOAL := bench
 
 $(VENV)/.installed: pyproject.toml
@@ -39,6 +39,16 @@ certify: $(VENV)/.installed-dev
 
 report: $(VENV)/.installed
 	@$(BIN)/harness report '$(RUN)'
+
+docs: $(VENV)/.installed
+	@$(BIN)/python -m harness.cli.reference
+
+notebook: $(VENV)/.installed-dev
+	@OMP_NUM_THREADS=1 $(BIN)/python -m docs.run_notebook
+
+# The README's pictures and the tables that they show, from a run made anew.
+pictures: $(VENV)/.installed-dev
+	@OMP_NUM_THREADS=1 $(BIN)/python docs/pictures/draw.py $(ARGS)
 
 train-shapes: $(VENV)/.installed
 	@OMP_NUM_THREADS=1 $(BIN)/python -m harness.training.shapes $(ARGS)

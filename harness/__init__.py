@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from harness.face.making import import_images as import_images
     from harness.face.making import load_run as load_run
     from harness.face.making import sample as sample
+    from harness.face.sharing import export as export
     from harness.face.torchmetric import as_torchmetric as as_torchmetric
     from harness.metrics import Encoder as Encoder
     from harness.metrics import ItemMetric as ItemMetric
@@ -59,6 +60,8 @@ _HOMES = {
     "harness.face.judging": ("evaluate", "compare", "report", "power"),
     "harness.face.torchmetric": ("as_torchmetric",),
     "harness.face.benchmarks": ("bench", "survey", "sweep", "tune", "ablate"),
+    # what hands on
+    "harness.face.sharing": ("export",),
     # what registers one's own, and what that is written with
     "harness.face.extending": ("prompt_set", "model"),
     "harness.samplers.base": ("sampler", "Denoise", "Noise", "epsilon"),

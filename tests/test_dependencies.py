@@ -22,6 +22,7 @@ DISTRIBUTIONS = {
 """Distributions that are not called as what they install is imported."""
 
 NOT_IMPORTED = {
+    "tensorboard": "accelerate writes event files with it",
     "protobuf": "transformers reads SentencePiece's files with it",
 }
 """Declared, and imported nowhere here, each for its reason."""

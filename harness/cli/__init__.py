@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import os
+import signal
 import sys
 from collections.abc import Callable
 from typing import Annotated
@@ -57,6 +59,7 @@ def load_commands() -> None:
         arena,
         benchmark_commands,
         doctor,
+        export,
         guidance,
         information,
         judging_commands,
@@ -64,13 +67,27 @@ def load_commands() -> None:
         models,
         refs,
     )
+    from harness.cli.help_pages import arrange
 
+    for command in app.registered_commands:
+        arrange(command)
     app.registered_commands.sort(key=lambda command: _place(command.callback))
+
+
+def _interrupted() -> None:
+    if os.environ.get("RANK", "0") == "0":  # of many processes, one says it
+        _say("harness: interrupted; what is complete is kept")
+
+
+def _say(text: str) -> None:
+    os.write(2, f"{text}\n".encode())
 
 
 def main() -> None:
     """Run the command line: a user's mistake is one message and exit code 2, no traceback."""
     load_commands()
+    if hasattr(signal, "SIGUSR1"):  # while images are made or scored it has a better answer
+        signal.signal(signal.SIGUSR1, lambda *_: _say("harness: starting, or between two stages"))
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s", force=True)
     for noisy in ("httpx", "diffusers", "transformers", "matplotlib"):
         logging.getLogger(noisy).setLevel(logging.ERROR)
@@ -91,5 +108,9 @@ def main() -> None:
         print("harness: out of GPU memory: take a smaller --batch-size or --size", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
-        print("harness: interrupted; what is complete is kept", file=sys.stderr)
+        _interrupted()
         sys.exit(130)
+    except SystemExit as ended:
+        if ended.code == 130:  # what typer makes of Ctrl-C
+            _interrupted()
+        raise

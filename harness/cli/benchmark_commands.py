@@ -8,6 +8,7 @@ import typer
 
 from harness.cli import app
 from harness.cli import option_types as options
+from harness.cli.forecasts import shown_or
 from harness.cli.judging_commands import show
 from harness.cli.sampler_argument import Sampler, Samplers, Typed, needed, several, single
 from harness.cli.skin import skin
@@ -23,14 +24,18 @@ if TYPE_CHECKING:
     "--seeds 0-3 --workers 8[/bold]"
 )
 @with_options(OPTIONS, options.SHARED)
-@skin("bench", single, then=show)
+@skin("bench", single, then=shown_or(show))
 def bench(
     sampler: Sampler = None,
     typed: Typed = None,
+    dry_run: options.DryRun = False,
     verbose: options.Verbose = False,
     **shared: Any,
 ) -> None:
-    """Does a sampler beat the baseline? Generate, evaluate, compare, report: what is missing."""
+    """Does a sampler beat the baseline? Makes, scores and compares what is missing, and reports.
+
+    Without a sampler: the benchmark's candidate, or all its candidates in one table.
+    """
 
 
 @app.command(
@@ -38,7 +43,7 @@ def bench(
     "sweep ddim --vary 'interval\\[0]=0.1,0.3,1' --vary 'interval\\[1]=2,5,15'[/bold]"
 )
 @with_options(OF_SWEEP, options.SHARED)
-@skin("sweep", several, then=show)
+@skin("sweep", several, then=shown_or(show))
 def sweep(
     sampler: Samplers = None,
     typed: Typed = None,
@@ -55,6 +60,7 @@ def sweep(
     cost: Annotated[
         str, typer.Option(help="What the Pareto front is against: nfe, macs or seconds.")
     ] = "nfe",
+    dry_run: options.DryRun = False,
     verbose: options.Verbose = False,
     **shared: Any,
 ) -> None:
@@ -76,7 +82,7 @@ def _show_choice(tuned: Tuned, verbose: bool = False) -> None:
     "guidance=1,2,4,6,8[/bold]"
 )
 @with_options(OF_TUNING, options.SHARED)
-@skin("tune", needed(single), then=_show_choice)
+@skin("tune", needed(single), then=shown_or(_show_choice))
 def tune(
     vary: Annotated[list[str], typer.Option(help="PARAMETER=VALUE,VALUE,..., for both sides.")],
     sampler: Sampler = None,
@@ -85,6 +91,7 @@ def tune(
         list[str] | None,
         typer.Option(help="Instead for the baseline: as many combinations of other parameters."),
     ] = None,
+    dry_run: options.DryRun = False,
     verbose: options.Verbose = False,
     **shared: Any,
 ) -> None:
@@ -99,7 +106,7 @@ def tune(
     "--change rounds=2 --change 'zigzag_steps=5, rounds=3'[/bold]"
 )
 @with_options(OF_ABLATION, options.SHARED)
-@skin("ablate", needed(single), then=show)
+@skin("ablate", needed(single), then=shown_or(show))
 def ablate(
     change: Annotated[
         list[str],
@@ -107,6 +114,7 @@ def ablate(
     ],
     sampler: Sampler = None,
     typed: Typed = None,
+    dry_run: options.DryRun = False,
     verbose: options.Verbose = False,
     **shared: Any,
 ) -> None:

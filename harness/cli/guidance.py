@@ -47,6 +47,7 @@ def guidance(
     job.entry.revision()
     prompts = sampling.prompts_of(job.entry, prompt or [], [])
     request = sampling.expand(prompts, [], seeds_of(seed or "0"), None, [])
+    sampling.check_noise(job.spec.noise_key, request)
     found = realised_guidance(job, request, Settings(where, threads, batch_size))
     n = len(request.prompts)
     table = Table(

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
+import textwrap
 from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Annotated, Any
 
@@ -111,19 +113,31 @@ def _sampler(name: str) -> None:
     from harness.samplers.base import SAMPLERS
 
     found = SAMPLERS.get(name)
-    typer.echo(f"{found.title} ({name}). {found.paper}\n")
+    _say(f"{found.title} ({name}). {found.paper}\n")
     if text := inspect.getdoc(found.run):
-        typer.echo(f"{text}\n")
+        _say(f"{text}\n")
     own = {key: default for key, (_, default) in found.own.items()}
     for key, default in own.items():
         value = "not set" if default is None else show_value(default)
-        typer.echo(f"  {key} = {value}{_ELSEWHERE if key == 'guidance' else ''}")
+        _say(f"  {key} = {value}{_ELSEWHERE + _OWN if key == 'guidance' else ''}")
     others = [key for key in parameters(found) if key not in own and key != "steps"]
-    typer.echo(f"  steps{_ELSEWHERE}")
-    typer.echo(f"\nLadder and guidance policies, as of most samplers: {', '.join(others)}")
+    _say(f"  steps{_ELSEWHERE}")
+    _say(f"\nLadder and guidance policies, as of most samplers: {', '.join(others)}")
+
+
+def _say(text: str) -> None:
+    """Print lines that break between words in a terminal, and nowhere in a pipe."""
+    if not sys.stdout.isatty():
+        typer.echo(text)
+        return
+    width = shutil.get_terminal_size().columns
+    for line in text.split("\n"):
+        indent = "    " if line.startswith("  ") else ""
+        typer.echo(textwrap.fill(line, width, subsequent_indent=indent, break_on_hyphens=False))
 
 
 _ELSEWHERE = "; where it is not given, the benchmark's, else the model's (harness list models)"
+_OWN = ", else this"
 
 
 def _policies() -> None:
@@ -197,7 +211,15 @@ def _models() -> None:
     print_table(
         ["name", "title", "size", "steps", "guidance", "source", "licence"],
         [
-            (name, e.title, f"{e.size[0]}x{e.size[1]}", e.steps, e.guidance, e.source, e.licence)
+            (
+                name,
+                e.title,
+                f"{e.size[0]}x{e.size[1]}",
+                e.steps,
+                "sampler's" if e.guidance is None else e.guidance,
+                e.source,
+                e.licence,
+            )
             for name, e in MODELS
         ],
         wide=("source", "licence"),

@@ -18,7 +18,7 @@ Metrics = Annotated[str, typer.Option(help="Comma-separated; see 'harness list m
 
 def show(found: Answer[Any], verbose: bool = False) -> None:
     """Write the report of a comparison and print its result."""
-    found.report()
+    found.report(note)
     show_tables(found, verbose)
 
 
@@ -61,10 +61,12 @@ def evaluate(
     seed_ranges: Annotated[
         str | None,
         typer.Option(
-            help="Three or more, as '0-49999;50000-99999;100000-149999': set metrics over each, "
-            "with mean and minimum."
+            help="Three or more, as '0-49;50-99;100-149': set metrics over each, with mean and "
+            "minimum."
         ),
     ] = None,
+    track: options.Track = None,
+    log_folder: options.LogFolder = None,
 ) -> None:
     """Score the images of runs: what is missing, on one process or under torchrun.
 

@@ -8,6 +8,7 @@ import typer
 
 from harness.cli import app
 from harness.cli import option_types as options
+from harness.cli.forecasts import shown_or
 from harness.cli.sampler_argument import Sampler, Samplers, Typed, needed, several, single
 from harness.cli.skin import Given, say, skin
 
@@ -17,7 +18,7 @@ from harness.cli.skin import Given, say, skin
     "[bold]torchrun --nproc-per-node=8 -m harness generate 'zigzag(steps=50)' --model sdxl "
     "--prompts drawbench[/bold]"
 )
-@skin("generate", needed(several), say=say)
+@skin("generate", needed(several), then=shown_or(lambda made: None), say=say)
 def generate(
     sampler: Samplers = None,
     typed: Typed = None,
@@ -47,6 +48,10 @@ def generate(
     batch_size: options.BatchSize = None,
     workers: options.Copies = None,
     shard: options.Part = None,
+    track: options.Track = None,
+    log_folder: options.LogFolder = None,
+    claim: options.Claim = False,
+    dry_run: options.DryRun = False,
 ) -> None:
     """Make a run's images: what is missing of them, on one process or under torchrun."""
 
@@ -74,7 +79,9 @@ def sample(
     guide: options.Guide = None,
     seed: Annotated[
         list[str] | None,
-        typer.Option(help="0-3, or 0,2,5-8, may be repeated: every prompt with each; default: 0."),
+        typer.Option(
+            help="0-3, or 9,2,5-8 in that order; repeatable: every prompt with each; default: 0."
+        ),
     ] = None,
     negative: Annotated[
         list[str] | None,
@@ -90,7 +97,8 @@ def sample(
         str | None, typer.Option(help="Replay recorded noise: .npz with 'noise' and 'draws'.")
     ] = None,
     latents: Annotated[
-        str | None, typer.Option(help="Write final latents and evaluation counts to this .npz.")
+        str | None,
+        typer.Option(help="Write final latents, seeds and evaluation counts to this .npz."),
     ] = None,
     noise_key: Annotated[
         str | None,
@@ -151,6 +159,7 @@ def make_shards(
     device: options.Device = None,
     threads: options.Threads = 1,
     batch_size: options.BatchSize = None,
+    log_folder: options.LogFolder = None,
 ) -> None:
     """Make the shards that a file lists, shared with the other processes."""
     from harness.runs.devices import pick_device
@@ -159,5 +168,6 @@ def make_shards(
     from harness.runs.work import make_work, read_work
 
     ranks = Ranks.from_environment(device)
-    settings = Settings(pick_device(device, ranks.local_rank), threads, batch_size)
+    where = pick_device(device, ranks.local_rank)
+    settings = Settings(where, threads, batch_size, log_folder=log_folder)
     make_work(read_work(work), settings, ranks)

@@ -8,10 +8,16 @@ import typer
 
 from harness.cli.skin import note
 
-SAMPLER_HELP = "NAME or NAME(parameter=value, ...); ./FILE.py:FUNCTION for one of your own."
+SAMPLER_HELP = (
+    "NAME or NAME(parameter=value, ...); ./FILE.py:FUNCTION for one of your own. Left out, steps "
+    "and guidance are a benchmark's, else the model's, else its own."
+)
 
 Model = Annotated[
-    str, typer.Option(help="Registry name, hub id or diffusers folder; NAME(setting=value).")
+    str,
+    typer.Option(
+        help="Name (harness list models), hub id or diffusers folder; NAME(setting=value)."
+    ),
 ]
 Guide = Annotated[
     str | None,
@@ -50,8 +56,13 @@ def _one_seed(text: str | None) -> str | None:
     return text
 
 
-_SEEDS: Any = typer.Option("--seeds", help="0-3, or 0,2,5-8.", callback=_one_seed)
-Seeds = Annotated[str, _SEEDS]
+def _seeds(more: str = "") -> Any:
+    return typer.Option(
+        "--seeds", help=f"Which: 0-3 (four of them), or 0,2,5-8{more}.", callback=_one_seed
+    )
+
+
+Seeds = Annotated[str, _seeds()]
 Size = Annotated[str | None, typer.Option(help="HxW in pixels; default: the model's own.")]
 Dtype = Annotated[
     str | None, typer.Option(help="float32, float16, bfloat16 or float64; default: by device.")
@@ -67,7 +78,9 @@ Negative = Annotated[
     str | None,
     typer.Option(help='Negative prompt; absent and "" differ, as the checkpoint has it.'),
 ]
-Device = Annotated[str | None, typer.Option(help="cpu, cuda or cuda:N; default: a GPU if any.")]
+Device = Annotated[
+    str | None, typer.Option(help="cpu, cuda, cuda:N, xpu or mps; default: a GPU if any.")
+]
 Threads = Annotated[int, typer.Option(min=1, help="CPU threads of each process.")]
 BatchSize = Annotated[int | None, typer.Option(min=1, help="Images at once; default: the model's.")]
 Copies = Annotated[
@@ -77,9 +90,24 @@ Part = Annotated[
     str | None,
     typer.Option("--shard", help="i/n: only this part, for machines without a common launcher."),
 ]
+Claim = Annotated[
+    bool,
+    typer.Option(
+        "--claim",
+        help="Share the work with other such processes on the same --out, or --results.",
+    ),
+]
 Verbose = Annotated[
     bool,
     typer.Option("--verbose", "-v", help="Print all tables and sentences."),
+]
+DryRun = Annotated[
+    bool,
+    typer.Option(
+        "--dry-run",
+        help="Make and download nothing: say what would be made, what time and room it takes, and "
+        "what is missing here (exit code 1 if anything is).",
+    ),
 ]
 Match = Annotated[str, typer.Option(help="What equal cost is equal in: macs, nfe or seconds.")]
 MatchGuidance = Annotated[
@@ -99,30 +127,59 @@ Curve = Annotated[
 Workers = Annotated[
     int | None, typer.Option(min=1, help="Processes; default: one a GPU, else one a core.")
 ]
+Track = Annotated[
+    str | None,
+    typer.Option(help="Progress and final tables also to tensorboard, wandb or mlflow."),
+]
+LogFolder = Annotated[
+    str | None,
+    typer.Option(
+        help="Folder for a log of each process; default: of several, logs/ beside what they make."
+    ),
+]
 
 
 SHARED = {
     "model": Annotated[
-        str | None, typer.Option("--model", help="Registry name, hub id or diffusers folder.")
+        str | None,
+        typer.Option(
+            "--model",
+            help="Name (harness list models), hub id or diffusers folder; default: the "
+            "benchmark's, else shapes.",
+        ),
     ],
     "bench": Annotated[
-        str | None, typer.Option("--bench", help="Benchmark by name, or a YAML file.")
+        str | None,
+        typer.Option(
+            "--bench",
+            help="Benchmark by name (harness list benchmarks), or a YAML file; default: the "
+            "model's own, else drawbench.",
+        ),
     ],
-    "baseline": Annotated[str | None, typer.Option(help="What to beat; default: ddim.")],
+    "baseline": Annotated[
+        str | None, typer.Option(help="Sampler to beat; default: the benchmark's, mostly ddim.")
+    ],
     "guide": Guide,
-    "seeds": Annotated[str | None, _SEEDS],
+    "seeds": Annotated[str | None, _seeds("; default: the benchmark's")],
     "tiny": Annotated[
         bool, typer.Option("--tiny", help="The benchmark's small cut, for any machine.")
     ],
     "prompts": Annotated[
         str | None,
-        typer.Option("--prompts", help="Another prompt set or file than the benchmark's."),
+        typer.Option("--prompts", help="Prompt set by name, or a file; default: the benchmark's."),
     ],
     "metrics": Annotated[
-        str | None, typer.Option("--metrics", help="Comma-separated; the first is the headline.")
+        str | None,
+        typer.Option(
+            "--metrics",
+            help="Comma-separated, the first is the headline; default: the benchmark's.",
+        ),
     ],
     "split": Split,
-    "limit": Limit,
+    "limit": Annotated[
+        int | None,
+        typer.Option(min=1, help="Only the first so many prompts; default: the benchmark's."),
+    ],
     "column": Column,
     "prompts_folder": PromptsFolder,
     "match": Match,
@@ -135,5 +192,7 @@ SHARED = {
     "threads": Threads,
     "batch_size": BatchSize,
     "workers": Workers,
+    "track": Track,
+    "log_folder": LogFolder,
 }
 """The fields of experiments.options.Options as options of the command line."""

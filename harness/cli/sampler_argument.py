@@ -13,7 +13,7 @@ from harness.cli.skin import Given, note
 from harness.core.errors import HarnessError
 
 Sampler = Annotated[list[str] | None, typer.Argument(metavar="SAMPLER", help=SAMPLER_HELP)]
-Samplers = Annotated[list[str] | None, typer.Argument(metavar="SAMPLER", help=SAMPLER_HELP)]
+Samplers = Annotated[list[str] | None, typer.Argument(metavar="SAMPLER...", help=SAMPLER_HELP)]
 Typed = Annotated[list[str] | None, typer.Option("--sampler", hidden=True)]
 """`--sampler`, which is understood but not shown."""
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 
 import pandas as pd
 
@@ -86,10 +87,7 @@ def compare(
     _check(candidate, present, metrics, set_scores)
     _check_declared(primary, margin, baselines, metrics)
     sides = {CANDIDATE: candidate, **present}
-    read = [metric for metric in metrics if metric != HUMAN]
-    scored = {n: pairs.read_items(run, read, items, by_prompt) for n, run in sides.items()}
-    for name in present:
-        pairs.check_same_metrics(scored[CANDIDATE], scored[name])
+    scored = _read(sides, metrics, items, by_prompt)
     tabled = {name: side.items for name, side in scored.items()}
     if HUMAN in metrics:
         tabled = human_votes.with_votes(tabled, votes or {})
@@ -102,30 +100,23 @@ def compare(
     }
     shared, same = candidate.spec.noise_key == "seed", dict(same or {})
     decides = primary and (primary.metric, same.get(primary.comparison, primary.comparison))
-    paired: list[pd.DataFrame] = []
-    results: list[Result] = []
-    agreements: list[Agreement] = []
-    for name in present:
-        join = pairs.join if candidate.paired and present[name].paired else pairs.cross
-        joined = join(tabled[CANDIDATE], tabled[name], (candidate.path, present[name].path))
-        if HUMAN in metrics:
-            joined = human_votes.voted(joined, votes or {})
-        for metric in metrics:
-            frame = pairs.outcomes(joined, metric, name)
-            paired.append(frame)
-            role = "primary" if (metric.name, name) == decides else "exploratory"
-            results.extend(rating.results(frame, joined, metric, shared, role, margin, population))
-        if votes_on := (opinions or {}).get(name):
-            agreements += agreement.agreements(joined, votes_on, results, metrics, name, shared)
-    why = {name: (absent or {}).get(name, "no baseline run") for name in baselines}
+
+    def judge(
+        frame: pd.DataFrame, joined: pairs.Joined, metric: MetricInfo, name: str
+    ) -> Iterator[Result]:
+        role = "primary" if (metric.name, name) == decides else "exploratory"
+        return rating.results(frame, joined, metric, shared, role, margin, population)
+
+    drawn = _drawn(sides, tabled, metrics, votes, judge, opinions or {}, shared)
     more = best_of.Contested()
     if rival is not None:
         more = best_of.contest(rival, scored[CANDIDATE], metrics, items, by_prompt, margin)
+    why = {name: (absent or {}).get(name, "no baseline run") for name in baselines}
     result = ComparisonTables(
         runs=runs | more.runs,
         metrics=list(metrics),
-        pairs=pd.concat([*paired, *more.pairs], ignore_index=True),
-        results=results + more.results,
+        pairs=pd.concat([*drawn.pairs, *more.pairs], ignore_index=True),
+        results=drawn.results + more.results,
         means=mean_scores(runs, tabled, metrics),
         set_results=set_results(runs, set_scores),
         absent={name: why[name] for name in why if name not in present and name not in same}
@@ -136,11 +127,63 @@ def compare(
         same=same,
         population=population,
         equal=_equal(candidate, present, scored, items),
-        agreements=agreements,
+        agreements=drawn.agreements,
     )
     result = finish(result)
     result.save(out)
     return result
+
+
+def _read(
+    sides: Mapping[str, Run],
+    metrics: Sequence[MetricInfo],
+    items: Collection[str] | None,
+    by_prompt: Mapping[str, PromptMetric] | None,
+) -> dict[str, pairs.Scored]:
+    """The items of all sides with their scores, by the same versions of the metrics."""
+    read = [metric for metric in metrics if metric != HUMAN]
+    scored = {n: pairs.read_items(run, read, items, by_prompt) for n, run in sides.items()}
+    for side in scored.values():
+        pairs.check_same_metrics(scored[CANDIDATE], side)
+    return scored
+
+
+@dataclass
+class _Drawn:
+    """The pairs of all comparisons, what they say, and how far metrics agree with people."""
+
+    pairs: list[pd.DataFrame] = field(default_factory=list)
+    results: list[Result] = field(default_factory=list)
+    agreements: list[Agreement] = field(default_factory=list)
+
+
+def _drawn(
+    sides: Mapping[str, Run],
+    tabled: Mapping[str, pd.DataFrame],
+    metrics: Sequence[MetricInfo],
+    votes: Votes | None,
+    judge: Callable[[pd.DataFrame, pairs.Joined, MetricInfo, str], Iterator[Result]],
+    opinions: Mapping[str, Votes],
+    shared: bool,
+) -> _Drawn:
+    """The candidate's items against those of every other side, on every metric."""
+    found, candidate = _Drawn(), sides[CANDIDATE]
+    for name, run in sides.items():
+        if name == CANDIDATE:
+            continue
+        join = pairs.join if candidate.paired and run.paired else pairs.cross
+        joined = join(tabled[CANDIDATE], tabled[name], (candidate.path, run.path))
+        if HUMAN in metrics:
+            joined = human_votes.voted(joined, votes or {})
+        for metric in metrics:
+            frame = pairs.outcomes(joined, metric, name)
+            found.pairs.append(frame)
+            found.results += judge(frame, joined, metric, name)
+        if votes_on := opinions.get(name):
+            found.agreements += agreement.agreements(
+                joined, votes_on, found.results, metrics, name, shared
+            )
+    return found
 
 
 def _equal(

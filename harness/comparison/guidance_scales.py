@@ -76,6 +76,8 @@ def guidance_scale(
 
 def _scale(selection: Selection, reference: Run | None) -> GuidanceScale:
     run = selection.run
+    if (declared := run.spec.declared_guidance) is not None:
+        return GuidanceScale(declared, len(selection.images))
     if reason := run.record["environment"].get(NO_GUIDANCE):
         return GuidanceScale(None, 0, reason)
     if not run.shards("guidance"):
@@ -92,7 +94,7 @@ def _scale(selection: Selection, reference: Run | None) -> GuidanceScale:
     for shard, asked in selection.rows.items():
         table = run.read("guidance", shard).to_pandas()
         sigma, curves = _column(table, "sigma")[0], _column(table, "scale")
-        values, unknown = _image_scales(table, _pushes(reference, shard, table))
+        values, unknown = _image_scales(table, _pushes(reference, run, shard, table))
         if values is None:
             return GuidanceScale(None, 0, _OLDER)
         if unknown[asked].any():
@@ -146,18 +148,19 @@ def _tells_evaluations(table: pd.DataFrame) -> bool:
     return "level" in table and bool(table["level"].notna().all())
 
 
-def _pushes(reference: Run | None, shard: str, table: pd.DataFrame) -> Profile | None:
-    """Those of another run's images of the same items; None where it has not the same ones."""
-    if reference is None or shard not in reference.shards("guidance"):
+def _pushes(reference: Run | None, run: Run, shard: str, table: pd.DataFrame) -> Profile | None:
+    """Those of another run's images of the same items; None where it has not all of them."""
+    if reference is None:
         return None
-    other = reference.read("guidance", shard).to_pandas()
-    if other["item_id"].tolist() != table["item_id"].tolist():
+    found = reference.read_items("guidance", table["item_id"].tolist(), run, shard)
+    if found is None:
         return None
+    other = found.to_pandas()
     if not _tells_evaluations(other):
         return Profile(_column(other, "sigma")[0], _column(other, "push").T)
-    found = profile(_column(other, "level")[0], _column(other, "distance").T)
-    seen = ~np.isnan(found.push).all(1)
-    return Profile(found.level[seen], found.push[seen])
+    pushes = profile(_column(other, "level")[0], _column(other, "distance").T)
+    seen = ~np.isnan(pushes.push).all(1)
+    return Profile(pushes.level[seen], pushes.push[seen])
 
 
 def _column(table: pd.DataFrame, name: str) -> Floats:

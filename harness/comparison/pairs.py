@@ -187,20 +187,22 @@ def _check_texts(both: pd.DataFrame, names: tuple[str, str]) -> None:
         raise HarnessError(
             f"prompt {own!r} is not the same text in the two runs: "
             f"{_short(row['prompt_a'])} in {names[0]}, {_short(row['prompt_b'])} in {names[1]}. "
-            "Compare runs of the same prompt set"
+            f"Compare runs of the same prompt set; of images made elsewhere, {_AGAIN}"
         )
+
+
+_AGAIN = "import them again with --prompts NAME, the prompt set of the other run"
 
 
 def _remedy(a: pd.DataFrame, b: pd.DataFrame, names: tuple[str, str]) -> str:
     """What to do about runs that have nothing in common."""
-    again = "import them again with --prompts NAME, the prompt set of the other run"
     for frame, name in zip((a, b), names, strict=True):
         if not frame["prompt"].fillna("").str.strip().any():
-            return f"The images of {name} have no prompts: {again}"
+            return f"The images of {name} have no prompts: {_AGAIN}"
     if _texts(a).isin(_texts(b)).any():
         return (
             "Some texts are the same, under other ids or at other seeds. If one of the runs is of "
-            f"images made elsewhere, {again}; else generate both with the same prompts and seeds"
+            f"images made elsewhere, {_AGAIN}; else generate both with the same prompts and seeds"
         )
     return (
         "Generate both with the same prompts and seeds, or, of images made elsewhere, say which "

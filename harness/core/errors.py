@@ -17,6 +17,10 @@ class NothingMade(HarnessError):
     """Work was done and nothing of it can be used; the command line exits with code 1."""
 
 
+class NotHere(HarnessError):
+    """Something that has to be downloaded first, where nothing may be."""
+
+
 def unknown(kind: str, name: str, known: Iterable[str], where: str = "") -> HarnessError:
     """The error for a name that is not in `known`: suggests the closest match, or lists all."""
     names = sorted(known)

@@ -23,6 +23,9 @@ def parse_size(text: str) -> tuple[int, int]:
 DISTILLED = "distilled_guidance"
 """The setting of a model that takes guidance as an input: `MODEL(distilled_guidance=8)`."""
 
+DECLARED_GUIDANCE = "nominal_guidance"
+"""The parameter by which a user declares the nominal guidance scale of a pipeline function."""
+
 
 @dataclass(frozen=True)
 class RunSpec:
@@ -54,6 +57,12 @@ class RunSpec:
     def distilled_guidance(self) -> float | None:
         """The guidance scale input of a guidance-distilled network, else None."""
         scale = parse_call(self.model).params.get(DISTILLED) if DISTILLED in self.model else None
+        return None if scale is None else float(scale)
+
+    @property
+    def declared_guidance(self) -> float | None:
+        """The nominal guidance scale that a user declared of a pipeline function, else None."""
+        scale = self.sampler.params.get(DECLARED_GUIDANCE)
         return None if scale is None else float(scale)
 
     @property

@@ -38,12 +38,20 @@ class Batch:
     """A sampled batch: latents `native` [B, C, h, w] in the model's own variables, and their cost.
 
     `classes` are those of a class-conditional model, given or drawn; `applied` the guidance.
+    `pixels` are pictures uint8 [B, 3, H, W] of a function of a pipeline that returns these; they
+    are then `native`, too.
     """
 
     native: torch.Tensor
     evaluations: Evaluations
     classes: list[int] | None = None
     applied: Applied | None = None
+    pixels: torch.Tensor | None = None
+
+
+def decoded_pictures(model: Model, batch: Batch) -> torch.Tensor:
+    """A batch's pictures, uint8 [B, 3, H, W] on the CPU."""
+    return model.decode(batch.native) if batch.pixels is None else batch.pixels
 
 
 @torch.inference_mode()
@@ -71,7 +79,7 @@ def run_sampler(
     first = noise()
     variants = dict(others or {})
     if model.classes:
-        condition = _with_classes(condition, noise, model.classes)
+        condition = with_classes(condition, noise, model.classes)
         guide = Conditioned(guide.network, condition) if guide else None
         variants = {name: Conditioned(one.network, condition) for name, one in variants.items()}
     lora = {k: v for k, v in variants_of(call).items() if "lora" in v}
@@ -93,7 +101,7 @@ def variants_of(call: Call) -> dict[str, dict[str, Any]]:
     return SAMPLERS.get(call.name).variants(call.params)
 
 
-def _with_classes(condition: Condition, noise: Streams, classes: int) -> Condition:
+def with_classes(condition: Condition, noise: Streams, classes: int) -> Condition:
     """The condition, with random classes where none are given.
 
     A class is drawn even where one is given, as the published code does, so that later draws do not

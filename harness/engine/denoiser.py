@@ -80,6 +80,12 @@ class Denoiser:
         other._name = name if name in self._networks else "main"
         return other
 
+    def unadjusted(self) -> Denoiser:
+        """The same without what rescales the guided output."""
+        other = copy(self)
+        other.policy = self.policy.unadjusted
+        return other
+
     @property
     def model(self) -> Network:
         return self._networks[self._name].network

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any, cast
 
@@ -14,8 +14,11 @@ from harness.engine.applied import Applied
 from harness.engine.batch import Batch, Streams, run_sampler, variants_of
 from harness.engine.branches import Conditioned
 from harness.engine.targets import TextModel, find_targets
+from harness.engine.whole_pipelines.calling import Asked, run_pipeline
+from harness.engine.whole_pipelines.trying import Trial
 from harness.models.base import Condition, Model, ModelEntry
 from harness.models.load import load
+from harness.models.pipelines.pipeline_model import PipelineModel
 from harness.samplers.base import SAMPLERS
 
 
@@ -38,12 +41,18 @@ class Ensemble:
         self._main = _Member(model)
         self._guide = self._fitting(guide) if guide else None
         self._named: dict[str, _Member] = {}
+        self.trials: dict[str, Trial] = {}  # of functions of a pipeline, by their calls
 
     def encode(self, texts: list[str], negatives: list[str | None]) -> None:
         """Encode the prompts now, so that the time of sampling does not include it."""
         self._main.conditioned(texts, negatives)
         if self._guide is not None:
             self._conditioned(self._guide, texts, negatives)
+
+    def warn_of_cut(self, texts: Iterable[str | None]) -> None:
+        """Warn once of the texts that the model's text encoder cuts, if it has one that tells."""
+        if warn := getattr(self.model, "warn_of_cut", None):
+            warn(text for text in texts if text)
 
     def run(
         self,
@@ -55,7 +64,12 @@ class Ensemble:
         applied: Applied | None = None,
         scales: torch.Tensor | None = None,
     ) -> Batch:
-        """Sample one batch; see `run_sampler`. `notes`: see core.shards.Prompt."""
+        """Sample one batch; see `run_sampler`. `notes`: see core.shards.Prompt.
+
+        A function of a pipeline that was not tried out makes its pictures one by one.
+        """
+        if SAMPLERS.get(call.name).whole:
+            return self._run_pipeline(call, texts, negatives, noise)
         own = self._main.conditioned(texts, negatives)
         others = {
             name: self._conditioned(self._member(setting["model"]), texts, negatives)
@@ -78,6 +92,19 @@ class Ensemble:
             targets,
             applied,
             scales,
+        )
+
+    def _run_pipeline(
+        self, call: Call, texts: list[str], negatives: list[str | None], noise: Streams
+    ) -> Batch:
+        model, trial = cast(PipelineModel, self.model), self.trials.get(str(call))
+        asked = Asked.of(model, texts, negatives, noise)
+        assert self._size is not None, "pictures have a size"
+        if trial is None:
+            return run_pipeline(model, call, asked, self._size, together=False)
+        known = trial.unconditional
+        return run_pipeline(
+            model, call, asked, self._size, together=trial.together, unconditional=known
         )
 
     def _conditioned(
@@ -154,6 +181,11 @@ def check_guide(main: ModelEntry, guide: ModelEntry) -> None:
 
 def check_needs(entry: ModelEntry, call: Call) -> None:
     """Raise HarnessError if a model lacks an ability that the sampler needs."""
+    if SAMPLERS.get(call.name).whole and not entry.pipeline:
+        raise HarnessError(
+            f"{call.name} is a function of a diffusers pipeline, which {entry.name} does not have: "
+            "take a model that is one (harness list models)"
+        )
     needed = SAMPLERS.get(call.name).abilities
     if missing := [ability for ability in needed if ability not in entry.abilities]:
         raise HarnessError(

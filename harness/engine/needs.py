@@ -28,6 +28,7 @@ def apply(
     needs: dict[str, Any] = {
         "clock": ModelClock(denoise.model if clock is None else clock, denoise.model.name),
         "variant": denoise.with_network,
+        "unadjusted": Denoiser.unadjusted,
         "attention": CrossAttention(denoise),
         "targets": targets or _no_targets(denoise.model.name),
     }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import torch
 
@@ -22,6 +22,23 @@ def stream_key(noise_key: str, prompt: str, seed: int, index: int) -> int:
         return (seed + index) % 2**32
     digest = hashlib.sha256(f"{seed}\n{prompt}".encode()).digest()
     return int.from_bytes(digest[:4], "little")
+
+
+def check_seeds(seeds: Iterable[int], noise_key: str) -> None:
+    """Raise HarnessError for seeds above 2**32 - 1, which only `noise_key=seed` takes, modulo 2**32
+    as EDM does, and for two that are then of equal noise."""
+    known: dict[int, int] = {}
+    for seed in seeds:
+        if seed >= 2**32 and noise_key != "seed":
+            raise HarnessError(
+                f"seed {seed} is above {2**32 - 1}: noise_key=seed takes it modulo 2**32, as EDM "
+                f"does, and noise_key={noise_key} takes none that large"
+            )
+        if (other := known.setdefault(seed % 2**32, seed)) != seed:
+            raise HarnessError(
+                f"seeds {other} and {seed} are of equal noise: noise_key=seed takes them modulo "
+                "2**32. Leave one out"
+            )
 
 
 class NoiseStreams:
@@ -43,6 +60,11 @@ class NoiseStreams:
         self._shape = tuple(shape)
         self._dtype, self._device = dtype, device
         self._draws = self._skipped = 0
+
+    @property
+    def generators(self) -> list[torch.Generator]:
+        """Each sample's own generator, after what was drawn so far."""
+        return self._generators
 
     def __call__(self, shape: Sequence[int] | None = None) -> torch.Tensor:
         """The next unit normals [B, *shape]; `shape` defaults to the sample's own."""

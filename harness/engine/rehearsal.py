@@ -10,6 +10,7 @@ from typing import TypeVar
 import torch
 
 from harness.core.call import Call
+from harness.core.errors import HarnessError
 from harness.core.objects import ObjectRequest
 from harness.engine.batch import parts_of, variants_of
 from harness.engine.branches import Conditioned
@@ -50,6 +51,11 @@ def rehearsed(
     """Run a sampler on a `kind` of denoiser without a network, in float64: the denoiser, the ladder
     and what the sampler returns. It begins at zeros [1, width, 2, 2], or with `noise` at its first
     draw [B, width, 2, 2] times the ladder's first level."""
+    if SAMPLERS.get(call.name).whole:
+        raise HarnessError(
+            f"{call.name} is a function of a pipeline: there is no dry run of it, and its ladder "
+            "is its own"
+        )
     sigmas, policy, own = parts_of(ladders, call)
     x = torch.zeros(1, width, 2, 2, dtype=torch.float64)
     if noise is not None:

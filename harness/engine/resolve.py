@@ -13,6 +13,7 @@ from harness.engine.policies.base import policies
 from harness.samplers.base import LADDER, SAMPLERS, Count, Sampler, Source
 from harness.samplers.diffusers_solvers import scheduler_name
 from harness.samplers.file import is_file_sampler, load_sampler
+from harness.samplers.pipeline_function import is_pipeline_function, load_pipeline_function
 
 
 class Mistyped(HarnessError):
@@ -23,11 +24,14 @@ def resolve(call: Call, defaults: dict[str, Any]) -> Call:
     """The call of a sampler with every parameter filled in and checked.
 
     The sampler is a registered one, a function of a file, `PATH.py:FUNCTION` (samplers/file.py), or
+    of a pipeline (samplers/pipeline_function.py), or
     a scheduler of diffusers, `diffusers:NAME` (samplers/diffusers_solvers.py). `defaults` (of
     the model or the benchmark) fill in for `steps` and `guidance` where the call does not give
     them; parameters that are None are left out. Raises HarnessError for unknown names, values of a
     wrong kind, and parameters that contradict each other.
     """
+    if call.name not in SAMPLERS and is_pipeline_function(call.name):
+        return _resolved(load_pipeline_function(call.name), call.params, defaults)
     if call.name not in SAMPLERS and is_file_sampler(call.name):
         return _resolved(load_sampler(call.name), call.params, defaults)
     return _resolved(SAMPLERS.get(scheduler_name(call.name)), call.params, defaults)
@@ -40,14 +44,14 @@ def _resolved(sampler: Sampler, params: dict[str, Any], defaults: dict[str, Any]
             raise unknown("parameter", name, kinds, where=f"sampler {sampler.name}")
     values = {name: default for name, (_, default) in sampler.own.items()}
     values |= {name: value for name, value in defaults.items() if name in kinds} | params
-    if params.get("sigmas") is not None:
+    if params.get("sigmas") is not None and not sampler.whole:
         values |= _own_ladder(sampler, params)
-    if values.get("steps") is None:
+    if values.get("steps") is None and not sampler.whole:
         raise HarnessError(f"sampler {sampler.name} needs steps: write {sampler.name}(steps=20)")
     checked = {name: _checked(sampler, name, kinds[name], values[name]) for name in values}
     checked = sampler.complete({k: value for k, value in checked.items() if value is not None})
     checked = {n: _checked(sampler, n, kinds[n], checked[n]) for n in kinds if n in checked}
-    for policy in policies():
+    for policy in () if sampler.whole else policies():
         policy.check(checked)
     if sampler.check:
         sampler.check(checked)
@@ -96,6 +100,8 @@ def parameters(sampler: Sampler) -> dict[str, Any]:
 
 def _kinds(sampler: Sampler) -> dict[str, Any]:
     """The annotations of a sampler's parameters, in the order in which they are written."""
+    if sampler.whole:
+        return {name: kind for name, (kind, _) in sampler.own.items()}
     kinds = {"steps": Count, **{name: LADDER[name] for name in sampler.ladder}}
     owners = [(f"policy {entry.name}", entry.parameters) for entry in policies()]
     owners += [(f"sampler {sampler.name}", {key: kind for key, (kind, _) in sampler.own.items()})]

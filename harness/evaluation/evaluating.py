@@ -19,7 +19,7 @@ from harness.core.call import Call
 from harness.core.errors import HarnessError
 from harness.evaluation.batches import batches
 from harness.evaluation.jobs import MetricJob, ShardResults, make_jobs
-from harness.metrics.base import ItemMetric, Metric, checks, make_metrics
+from harness.metrics.base import ItemMetric, Metric, checks, make_metrics, named
 from harness.store import scores
 from harness.store.run import Run
 
@@ -104,7 +104,7 @@ def evaluate(
         raise HarnessError(f"{run.path} holds no images to evaluate: generate them first")
     usable, missing = _usable(run, metrics)
     if not usable:
-        raise HarnessError("\n".join(missing.values()))
+        raise HarnessError("\n".join(named(label, why) for label, why in missing.items()))
     jobs = make_jobs(usable)
     outcomes = [
         Outcome(str(metric.call), "scored" if isinstance(metric, ItemMetric) else "encoded")

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import logging
 import math
+import traceback
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from harness.core.errors import HarnessError, first_line
 from harness.evaluation.batches import PictureBatch
-from harness.metrics.base import ItemMetric, Metric
+from harness.metrics.base import ItemMetric, Metric, named
 from harness.metrics.encoders import Encoder, ItemRow
 from harness.metrics.undefined import Undefined
 from harness.store import scores
@@ -178,9 +181,14 @@ class ShardResults:
         self._known = {at for at, row in enumerate(rows) if row.failed is not None}
         self._mark(broken)
         for job in jobs:
-            job.worker.load(device)
+            with _naming(job):
+                job.worker.load(device)
         with torch.inference_mode():
-            self.truncated = [job.begin(self.rows) for job in jobs]
+            self.truncated = [self._begun(job) for job in jobs]
+
+    def _begun(self, job: MetricJob) -> int:
+        with _naming(job):
+            return job.begin(self.rows)
 
     def add(self, batch: PictureBatch[Any]) -> None:
         """Compute the jobs' results on a batch."""
@@ -233,12 +241,36 @@ class ShardResults:
         return tuple(i for i, reason in reasons.items() if not reason)
 
 
+@contextmanager
+def _naming(job: MetricJob) -> Iterator[None]:
+    """What a metric, or its encoder, raises says whose error it is, and where it stands."""
+    import torch
+
+    name = job.worker.label
+    try:
+        yield
+    except HarnessError as error:
+        raise HarnessError(named(name, str(error))) from error
+    except (OSError, torch.cuda.OutOfMemoryError):
+        raise
+    except Exception as error:  # of anybody's metric
+        last = traceback.extract_tb(error.__traceback__)[-1]
+        raise HarnessError(
+            f"{name} failed: {type(error).__name__}: {first_line(error)} "
+            f"({last.filename}, line {last.lineno})"
+        ) from error
+
+
 def _halving(job: MetricJob, images: torch.Tensor, rows: Sequence[ItemRow]) -> list[Any]:
     """A batch's results; a batch that does not fit into memory is halved."""
     import torch
 
     try:
-        return list(job.compute(images, rows))
+        with _naming(job):
+            results = list(job.compute(images, rows))
+            if len(results) != len(rows):
+                raise HarnessError(f"it gave {len(results)} results for {len(rows)} images")
+            return results
     except torch.cuda.OutOfMemoryError:
         if len(rows) == 1:
             raise

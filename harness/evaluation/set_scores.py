@@ -64,7 +64,7 @@ def set_score(run: Run, metric: str | SetMetric, items: Collection[str] | None =
     rows = selection.frame(["item_id", "prompt_id", "seed"])[valid]
     n = len(features)
     if n < made.enough:
-        _warn_few(str(made.call), n, made.enough)
+        _warn_few(n, made.enough)
     score = partial(
         SetScore,
         str(made.call),
@@ -127,14 +127,13 @@ def by_seed_range(
 
 
 @lru_cache
-def _warn_few(metric: str, n: int, enough: int) -> None:
-    """Warn of a biased set score, once for each metric and number of images."""
+def _warn_few(n: int, enough: int) -> None:
+    """Warn of biased set scores, once for each number of images."""
     log.warning(
-        "%s over %d images: with fewer than %d its bias is large; compare it with nothing but "
-        "the same metric at the same number of images",
-        metric,
-        n,
-        enough,
+        "%s images are few for metrics of whole sets, such as FID: below %s their bias is large; "
+        "compare each with nothing but itself at the same number of images",
+        f"{n:,}",
+        f"{enough:,}",
     )
 
 

@@ -24,6 +24,14 @@ def ablate(order: Order, sampler: str, changes: Sequence[str], say: Say) -> tupl
     noise; one that costs more also meets the unchanged sampler at its cost, and at its guidance.
     The folder is named by what is ablated, so that the same ablation is found again.
     """
+    survey, candidates, name = ablated(order, sampler, changes)
+    return run_survey(survey, candidates, say, name)
+
+
+def ablated(
+    order: Order, sampler: str, changes: Sequence[str]
+) -> tuple[Order, list[tuple[Candidate, Call]], str]:
+    """The survey that an ablation is: its order, its candidates, and its folder's name."""
     if not changes:
         raise HarnessError("nothing to compare: name a --change, for example --change guidance=1")
     typed = order.read(sampler)
@@ -37,9 +45,9 @@ def ablate(order: Order, sampler: str, changes: Sequence[str], say: Say) -> tupl
         "vary": {},
         "primary": None,  # a benchmark's is of its own candidates
     }
-    ablated = replace(order, benchmark=order.benchmark.model_copy(update=update), baseline=base)
+    survey = replace(order, benchmark=order.benchmark.model_copy(update=update), baseline=base)
     asked = [sampler, [*changes], order.guide, order.prompts, order.model]
-    return run_survey(ablated, candidates, say, f"ablation-{short_hash(asked)}")
+    return survey, candidates, f"ablation-{short_hash(asked)}"
 
 
 def _read(change: str) -> dict[str, Any]:

@@ -10,15 +10,21 @@ from collections.abc import Sequence
 from harness.core.call import Call
 from harness.core.errors import HarnessError
 from harness.core.run_spec import RunSpec
-from harness.core.shards import Shard
-from harness.experiments.experiment import Contest, Experiment, declared, planned_pair
+from harness.experiments.experiment import (
+    Contest,
+    Experiment,
+    declared,
+    origins_of,
+    planned_pair,
+)
 from harness.experiments.fair_baselines import OWN, Fairness
+from harness.experiments.held_grid import HeldGrid
 from harness.experiments.inputs import Say, to_stderr
 from harness.experiments.options import curve_weights
 from harness.experiments.order import Order
 from harness.experiments.rivals import make_verifier
 from harness.experiments.scoring import usable_metrics
-from harness.runs.existing import ROWS, planned_again, shard_of_rows
+from harness.runs.existing import planned_again
 from harness.runs.folder import Settings
 from harness.runs.plan import PlannedRun
 from harness.store import files
@@ -33,15 +39,12 @@ def run_bench(order: Order, candidate: Call | PlannedRun, say: Say) -> tuple[Com
     planned when the candidate and the baseline as it is are made: their cost is measured, and the
     candidate's guidance scale weighs its steps by what was seen at them.
     """
-    if order.baseline is None:
-        raise HarnessError(f"benchmark {order.benchmark.name} has no baseline: give --baseline")
-    planned = planned_pair(order.planner(), candidate, order.baseline, order.benchmark.defaults)
-    contest = Contest(planned, order.place)
+    contest = bench_contest(order, candidate)
     metrics = usable_metrics([order.read(name) for name in order.metrics], say)
     experiment = Experiment(
         [contest],
         metrics,
-        order.shards,
+        order.grid,
         order.items,
         order.settings,
         order.fairness,
@@ -52,6 +55,15 @@ def run_bench(order: Order, candidate: Call | PlannedRun, say: Say) -> tuple[Com
         verifier=order.verifier(metrics),
     )
     return compared(experiment, say), contest.runs[CANDIDATE].path
+
+
+def bench_contest(order: Order, candidate: Call | PlannedRun) -> Contest:
+    """The candidate and the order's baseline, planned."""
+    if order.baseline is None:
+        raise HarnessError(f"benchmark {order.benchmark.name} has no baseline: give --baseline")
+    pair, benchmark = (order.planner(), candidate, order.baseline), order.benchmark
+    planned = planned_pair(*pair, benchmark.defaults)
+    return Contest(planned, order.place, origins=origins_of(*pair, benchmark))
 
 
 def compared(experiment: Experiment, say: Say) -> ComparisonTables:
@@ -82,7 +94,7 @@ def compare_fairly(
 ) -> ComparisonTables:
     """Compare two runs of one model, and the baseline at the candidate's cost and guidance.
 
-    The further runs lie beside the baseline's. They are of the shards that both runs hold. With a
+    The further runs lie beside the baseline's. They are of the images that both runs hold. With a
     `verifier`, the best of several pictures of the baseline is compared, too. The
     comparison is written into `out`, the candidate's folder where that is None. Raises HarnessError
     for runs of two models or settings, and for imported images, which cannot be made.
@@ -91,7 +103,7 @@ def compare_fairly(
     settings = Settings.chosen(device, threads, batch_size, workers)
     _check(candidate.spec, baseline.spec)
     usable = usable_metrics(metrics, say)
-    shards = _shared_shards(candidate, baseline)
+    grid = HeldGrid(candidate, baseline)
     runs = {CANDIDATE: candidate, OWN: baseline}
     folder = files.parent(baseline.path)
 
@@ -100,8 +112,7 @@ def compare_fairly(
 
     planned = {role: planned_again(run, settings) for role, run in runs.items()}
     contest = Contest(planned, place, runs=runs, out=out)
-    items = {item for shard in shards for item in shard.item_ids}
-    experiment = Experiment([contest], usable, shards, items, settings, fairness)
+    experiment = Experiment([contest], usable, grid, grid.items, settings, fairness)
     if verifier is not None:
         experiment.verifier = make_verifier(verifier, usable)
     return compared(experiment, say)
@@ -119,13 +130,3 @@ def _check(a: RunSpec, b: RunSpec) -> None:
                 f"a fair comparison is of two samplers on one model: {name} is {one!r} in the "
                 f"candidate and {two!r} in the baseline"
             )
-
-
-def _shared_shards(candidate: Run, baseline: Run) -> list[Shard]:
-    """The shards that both runs hold, as they were planned, from the candidate's rows."""
-    held, names = set(baseline.shards()), candidate.shards()
-    if not held.intersection(names):
-        raise HarnessError(f"{candidate.path} and {baseline.path} hold no shard in common")
-    rows = {name: candidate.read("images", name, ROWS).to_pylist() for name in names}
-    size = max(map(len, rows.values()))
-    return [shard_of_rows(name, rows[name], size) for name in names if name in held]

@@ -50,9 +50,10 @@ class PublishedNumbers(BaseModel):
 class Candidate(BaseModel):
     """One of a benchmark's candidates; in YAML also the sampler's text alone.
 
-    `model`, `guide` and `baseline` replace the benchmark's, `published` is a name of
-    `refs/published.yaml`. `series` names the curve, of score against cost, that it is a point of;
-    default: its own.
+    `model`, `guide` and `baseline` replace the benchmark's; `baseline_model` is the baseline's,
+    where it is not the candidate's (the weak model, or the one with a LoRA, of one latent shape).
+    `published` is a name of `refs/published.yaml`. `series` names the curve, of score against cost,
+    that it is a point of; default: its own.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -62,6 +63,7 @@ class Candidate(BaseModel):
     model: str | None = None
     guide: str | None = None
     baseline: str | None = None
+    baseline_model: str | None = None
     published: str | None = None
     series: str | None = None
 
@@ -138,7 +140,8 @@ class Benchmark(BaseModel):
     which there must be five; intervals, p-values and verdicts are then clustered by category.
     `best_of` also compares with the cheapest rival: as
     many pictures of the baseline as cost no more than the candidate's, of which a metric keeps
-    the best.
+    the best. `baseline_published` are published numbers of the baseline, as `published` of a
+    candidate; `pictures` is of how many prompts and seeds the report shows every run's picture.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -166,6 +169,8 @@ class Benchmark(BaseModel):
     tiny: dict[str, Any] = {}
     population: Literal["prompts", "categories"] = "prompts"
     best_of: BestOf | None = None
+    baseline_published: str | None = None
+    pictures: Annotated[int, Field(ge=0, le=24)] = 0
 
     @model_validator(mode="after")
     def _one_or_several(self) -> Benchmark:
@@ -180,6 +185,8 @@ class Benchmark(BaseModel):
             raise ValueError(f"two candidates are called {repeated[0]!r}: give them labels")
         if self.primary and self.baseline is None:
             raise ValueError("a primary result needs a baseline")
+        if self.pictures and not self.candidates:
+            raise ValueError("pictures go with candidates, a list, not with a single candidate")
         if self.population != "prompts" and self.baseline is None:
             raise ValueError("a population needs a baseline: without one nothing is compared")
         if self.primary and self.primary.metric not in self.metrics:

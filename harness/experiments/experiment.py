@@ -8,14 +8,15 @@ exists already is neither made nor computed again.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
 from harness.comparison.best_of import Rival
 from harness.comparison.categories import check_population
 from harness.core.call import Call, parse_call
-from harness.core.errors import HarnessError
-from harness.core.shards import Shard
+from harness.core.errors import HarnessError, NotHere
+from harness.core.shards import Grid
 from harness.experiments.benchmark import Benchmark, Candidate
 from harness.experiments.fair_baselines import (
     BOTH,
@@ -26,6 +27,7 @@ from harness.experiments.fair_baselines import (
     Fairness,
     fair_baselines,
 )
+from harness.experiments.foresight import announced
 from harness.experiments.inputs import Say
 from harness.experiments.pricing import FairPair
 from harness.experiments.rivals import make_rival
@@ -46,7 +48,8 @@ class Contest:
 
     The roles are "candidate", "own" (the baseline as it is; none: nothing is compared) and those of
     `fair`, which are planned when these two are made. `runs` that are there from the beginning
-    exist already, and none is made. `place` gives a run's folder; the comparison is written into
+    exist already, and none is made. `origins` say by role where steps and guidance come from.
+    `place` gives a run's folder; the comparison is written into
     `out`, the candidate's run where that is None. `candidate` and `point` identify it among
     several.
     """
@@ -57,6 +60,7 @@ class Contest:
     point: dict[str, Any] = field(default_factory=dict)
     runs: dict[str, Run] = field(default_factory=dict)
     fair: Fair = field(default_factory=Fair)
+    origins: Mapping[str, str] = field(default_factory=dict)
     out: str | None = None
     comparison: ComparisonTables | None = None
     along: ComparisonTables | None = None
@@ -74,7 +78,7 @@ class Contest:
 
 @dataclass
 class Experiment:
-    """Contests to conduct over `shards`, and to compare on the images `items` and `metrics`.
+    """Contests to conduct over `grid`, and to compare on the images `items` and `metrics`.
 
     `primary` is the declared result, `margin` the margin of equivalence: see `comparison.compare`.
     With `alone`, matched guidance alone is compared, too, without matched cost. `population` is
@@ -87,7 +91,7 @@ class Experiment:
 
     contests: list[Contest]
     metrics: Sequence[Metric]
-    shards: Sequence[Shard]
+    grid: Grid
     items: Collection[str]
     settings: Settings
     fairness: Fairness
@@ -101,7 +105,7 @@ class Experiment:
 
     def __post_init__(self) -> None:
         self.set_scores = SetScores(self.items)
-        named = {prompt.category for shard in self.shards for prompt in shard.prompts}
+        named = {prompt.category for prompt in self.grid.prompts}
         for contest in self.contests:
             noise_key = contest.planned[CANDIDATE].spec.noise_key
             check_population(self.population, named, noise_key, tables.POPULATIONS)
@@ -116,10 +120,15 @@ class Experiment:
 
         Progress goes to `say`, and what could not be done to `remark`.
         """
-        self._make(say)
+        self._name_new(say)
+        how = (self.contests, self.fairness, self.grid, self.settings)
+        for line in announced(*how, alone=self.alone):
+            say(line)
+        self._make()
         for contest in self.contests:
             self._derive(contest, remark)
-        self._make(say)
+        self._name_new(say)
+        self._make()
         runs = {run.path: run for contest in self.contests for run in contest.runs.values()}
         if self.metrics:
             calls = [metric.call for metric in self.metrics]
@@ -131,22 +140,33 @@ class Experiment:
             if self.paired and OWN in contest.runs:
                 self._compare(contest)
 
-    def _make(self, say: Say) -> None:
+    def _name_new(self, say: Say) -> None:
+        """Name the runs to come, with where their settings come from, each origin once; of several
+        candidates these alone."""
+        told: set[str] = set()
+        for contest in self.contests:
+            for role, one in contest.planned.items():
+                if role in contest.runs or (contest.candidate and role != CANDIDATE):
+                    continue
+                name = contest.label or f"{role}: "
+                remark = f" ({one.remark})" if one.remark else ""
+                say(f"{name}{one.spec.sampler}, {one.cost_text}{remark}")
+                if (origin := contest.origins.get(role)) and origin not in told:
+                    say(f"  {origin}")
+                    told.add(origin)
+
+    def _make(self) -> None:
         """Make the planned runs that are missing; one that several contests share is made once."""
         made: dict[str, tuple[PlannedRun, Run]] = {}
         for contest in self.contests:
-            new = {k: one for k, one in contest.planned.items() if k not in contest.runs}
-            for role, one in new.items():
-                if not contest.candidate or role == CANDIDATE:
-                    name = contest.label or f"{role}: "
-                    remark = f" ({one.remark})" if one.remark else ""
-                    say(f"{name}{one.spec.sampler}, {one.nfe} evaluations an image{remark}")
-            for role, one in new.items():
+            for role, one in contest.planned.items():
+                if role in contest.runs:
+                    continue
                 where = contest.place(one)
                 if where not in made:
                     made[where] = (one, open_run(one, where, self.settings))
                 contest.runs[role] = made[where][1]
-        generate_missing(made.values(), self.shards, self.settings)
+        generate_missing(made.values(), self.grid, self.settings)
 
     def _derive(self, contest: Contest, remark: Say) -> None:
         """Plan the baseline at the candidate's cost and guidance, now that both are made."""
@@ -221,24 +241,51 @@ def planned_pair(
     candidate: Call | PlannedRun,
     baseline: Call | PlannedRun | None,
     defaults: Mapping[str, Any],
+    against: Planner | None = None,
 ) -> dict[str, PlannedRun]:
-    """The candidate's run and its baseline's, by role.
+    """The candidate's run and its baseline's, by role; that is planned by `against`, if given.
 
     The baseline has the candidate's steps and guidance, unless its text sets others. Raises
     HarnessError where the two are one.
     """
     first = planner.plan(candidate, defaults)
-    own = first.spec.sampler.params
-    planner.entry.revision()
+    with suppress(NotHere):  # a dry run names what is missing
+        planner.entry.revision()
     if baseline is None:
         return {CANDIDATE: first}
-    second = planner.plan(baseline, {k: own[k] for k in ("steps", "guidance") if k in own})
+    other = against or planner
+    second = other.plan(baseline, _as(first, defaults))
     if first.spec == second.spec:
         raise HarnessError(
             f"{first.spec.sampler} would be compared with itself: choose another sampler or "
             "baseline"
         )
+    with suppress(NotHere):
+        other.entry.revision()
     return {CANDIDATE: first, OWN: second}
+
+
+def _as(candidate: PlannedRun, defaults: Mapping[str, Any]) -> dict[str, Any]:
+    """The steps and guidance that a baseline has unless its text sets others."""
+    own = candidate.spec.sampler.params
+    shared = {name: own.get(name, defaults.get(name)) for name in ("steps", "guidance")}
+    return {name: value for name, value in shared.items() if value is not None}
+
+
+def origins_of(
+    planner: Planner,
+    candidate: Call | PlannedRun,
+    baseline: Call | PlannedRun | None,
+    benchmark: Benchmark,
+) -> dict[str, str]:
+    """Where steps and guidance of a `planned_pair` come from, by role, in words."""
+    source = f"benchmark {benchmark.name}"
+    found = {CANDIDATE: planner.origins(candidate, benchmark.defaults, source)}
+    if baseline is not None:
+        first = planner.plan(candidate, benchmark.defaults)
+        shared = _as(first, benchmark.defaults)
+        found[OWN] = planner.origins(baseline, shared, "as the candidate")
+    return found
 
 
 def declared(benchmark: Benchmark, metrics: Sequence[Metric]) -> tables.Primary | None:

@@ -5,14 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
+from math import isfinite
 
 import numpy as np
+import torch
 
 from harness.comparison.guidance_scales import GuidanceScale, guidance_scale
 from harness.core.call import Call
 from harness.core.errors import HarnessError, unknown
+from harness.engine.probes.coefficients import nominal_guidance, sampler_coefficients
 from harness.experiments.matching import match_cost, match_guidance, with_parameters
-from harness.experiments.pricing import FairPair, priced
+from harness.experiments.pricing import FairPair, Paid, priced
 from harness.runs.plan import PlannedRun
 from harness.store import files
 from harness.store.item_guidance import GA_EVAL, NOMINAL, image_scales
@@ -95,45 +98,90 @@ def fair_baselines(
     scale (constant), its schedule over sigma, or in every image the scale of the candidate's own
     (per_image; ga_eval, the published protocol's, is per image too).
     """
-    fair, how = Fair(), how or Fairness()
-    own = pair.baseline.spec.sampler
+    how = how or Fairness()
+    candidate, baseline = pair.runs
     paid = priced(pair, how.unit, items)
-    fair.notes += paid.notes
+    scale = guidance_scale(candidate, baseline, items)
+    if how.mode in _ESTIMATES and scale.value is not None:
+        scale = _per_image(candidate, how.mode, items, scale)
+    guided = partial(_guided, pair.baseline.spec.sampler, scale, how.mode, pair.runs)
+    return _further((pair.candidate, pair.baseline), planned, how.curve, paid, scale, guided)
+
+
+def expected_baselines(
+    candidate: PlannedRun, baseline: PlannedRun, planned: Planned, how: Fairness
+) -> Fair:
+    """What `fair_baselines` may plan, before either is made: an estimate.
+
+    Cost is that of dry runs, and guidance moves every evaluation as far as any other.
+    """
+    own, scale = baseline.spec.sampler, _dry_scale(candidate)
+
+    def guided() -> Call:
+        assert scale.value is not None
+        return match_guidance(own, scale.value)
+
+    jobs = (candidate, baseline)
+    return _further(jobs, planned, how.curve, Paid(float(candidate.nfe or 0)), scale, guided)
+
+
+def _dry_scale(job: PlannedRun) -> GuidanceScale:
+    """A run's nominal guidance scale where guidance moves all its evaluations alike."""
+    if (distilled := job.spec.distilled_guidance) is not None:
+        return GuidanceScale(distilled, 0, declared=True)
+    if job.spec.guide is not None or not job.entry.unconditional:
+        return GuidanceScale(None, 0, "its network has no unconditional branch")
+    try:
+        found = sampler_coefficients(job.planner.ladders, job.spec.sampler)
+    except HarnessError as error:
+        return GuidanceScale(None, 0, str(error))
+    scales = found.guidance[:, None]
+    value = float(nominal_guidance(found, scales, torch.ones_like(scales)).mean)
+    return GuidanceScale(value if isfinite(value) else None, 0, "its evaluations cancel")
+
+
+def _further(
+    jobs: tuple[PlannedRun, PlannedRun],
+    planned: Planned,
+    curve: Sequence[float] | None,
+    paid: Paid,
+    scale: GuidanceScale,
+    guided: Callable[[], Call],
+) -> Fair:
+    """The further runs for a candidate and its baseline: at what the candidate `paid`, and at its
+    `scale` as `guided` sets it."""
+    fair = Fair(scale=scale.value, notes=[*paid.notes])
+    candidate, baseline = jobs
+    own = baseline.spec.sampler
 
     def at_cost(call: Call) -> PlannedRun:
         if paid.refused:
             raise HarnessError(paid.refused)
-        dry_run, sigmas = pair.baseline.dry_run, pair.candidate.sigmas
-        return planned(match_cost(dry_run, call, sigmas, paid.least, paid.price))
+        sigmas = candidate.sigmas
+        return planned(match_cost(baseline.dry_run, call, sigmas, paid.least, paid.price))
 
     def at_weight(weight: float) -> PlannedRun:
         return at_cost(match_guidance(own, weight))
 
-    candidate, baseline = pair.runs
-    scale = guidance_scale(candidate, baseline, items)
-    if how.mode in _ESTIMATES and scale.value is not None:
-        scale = _per_image(candidate, how.mode, items, scale)
-    fair.scale = scale.value
     asked: dict[str, Callable[[], PlannedRun]] = {MATCHED: lambda: at_cost(own)}
     if scale.value is None:
         fair.absent |= dict.fromkeys((GUIDED, BOTH), str(scale.reason))
     elif scale.declared:  # an input of the network, so it is matched already
-        asked |= {GUIDED: lambda: pair.baseline, BOTH: asked[MATCHED]}
+        asked |= {GUIDED: lambda: baseline, BOTH: asked[MATCHED]}
     else:
-        guided = partial(_guided, own, scale, how.mode, pair.runs)
         asked[GUIDED] = lambda: planned(guided())
         asked[BOTH] = lambda: at_cost(guided())
     for name, make in asked.items():
         job = _attempt(make)
         if isinstance(job, str):
             fair.absent[name] = job
-        elif job.spec == pair.candidate.spec:
+        elif job.spec == candidate.spec:
             fair.absent[name] = f"{job.spec.sampler} is the candidate itself"
-        elif other := _known(job, pair, fair):
+        elif other := _known(job, baseline, fair):
             fair.same[name] = other
         else:
             fair.jobs[name] = job
-    weights = _weights(own, scale) if how.curve is None else how.curve
+    weights = _weights(own, scale) if curve is None else curve
     if paid.refused and weights:
         fair.notes.append(f"no guidance curve: {paid.refused}")
     for weight in [] if paid.refused else weights:
@@ -186,9 +234,9 @@ def _guided(own: Call, scale: GuidanceScale, mode: str, runs: tuple[Run, Run]) -
 _ALIKE = 1e-4  # scales are set in four digits
 
 
-def _known(job: PlannedRun, pair: FairPair, fair: Fair) -> str | None:
+def _known(job: PlannedRun, baseline: PlannedRun, fair: Fair) -> str | None:
     """The comparison that has this run already."""
-    runs = {OWN: pair.baseline, **fair.jobs}
+    runs = {OWN: baseline, **fair.jobs}
     return next((name for name, other in runs.items() if other.spec == job.spec), None)
 
 

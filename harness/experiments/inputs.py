@@ -12,7 +12,7 @@ from typing import Any
 from harness.core.call import split_list
 from harness.core.errors import HarnessError
 from harness.core.run_spec import parse_size
-from harness.core.shards import parse_seeds
+from harness.core.shards import listed_seeds
 from harness.store.run import Run
 
 Seeds = str | int | Iterable[int | str]
@@ -42,7 +42,12 @@ def seeds_text(seeds: Seeds) -> str:
 
 def seeds_of(seeds: Seeds) -> list[int]:
     """The seeds, increasing; raises HarnessError for repeated ones."""
-    return parse_seeds(seeds_text(seeds))
+    return sorted(seeds_in_order(seeds))
+
+
+def seeds_in_order(seeds: Seeds) -> list[int]:
+    """The seeds as they are written; raises HarnessError for repeated ones."""
+    return listed_seeds(seeds_text(seeds))
 
 
 def size_of(size: Size | None) -> tuple[int, int] | None:

@@ -36,10 +36,15 @@ class Price:
 
 
 def match_cost(
-    dry_run: DryRun, call: Call, sigmas: torch.Tensor, least: float, price: Price | None = None
+    dry_run: DryRun,
+    call: Call,
+    sigmas: torch.Tensor | None,
+    least: float,
+    price: Price | None = None,
 ) -> Call:
     """`call` with the fewest steps that cost at least `least` an image, from the first sigma of
-    `sigmas` to its last; in evaluations, unless there is a `price` of each.
+    `sigmas` to its last (None: those of its own ladder); in evaluations, unless there is a `price`
+    of each.
 
     Raises HarnessError where no ladder of the model has so many steps, or none keeps both ends.
     """
@@ -65,6 +70,8 @@ def match_cost(
             f"{call.name} needs more than {_MOST_STEPS} steps to cost as much, {least:g} an image"
         )
     matched = with_parameters(call, steps=steps)
+    if sigmas is None:
+        return matched
     if not _same_ends(dry_run(matched)[0], sigmas):
         if "sigma_max" not in SAMPLERS.get(call.name).ladder:
             raise HarnessError(f"{call.name} cannot be told where its ladder begins")

@@ -48,6 +48,8 @@ class Options:
     threads: int = 1
     batch_size: int | None = None
     workers: int | None = None
+    track: str | None = None  # tensorboard, wandb or mlflow
+    log_folder: str | None = None  # for a log of each process; None: logs/ with the runs
 
 
 def _without(*names: str) -> tuple[str, ...]:

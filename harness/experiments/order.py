@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from harness.core.call import Call, parse_call
-from harness.core.shards import Shard, asked_items, parse_seeds, plan_shards
+from harness.core.shards import Grid, asked_items, parse_seeds
+from harness.engine.noise import check_seeds
 from harness.experiments import benchmark as benchmarks
 from harness.experiments.benchmark import Benchmark
 from harness.experiments.fair_baselines import Fairness
@@ -20,6 +21,7 @@ from harness.prompts.base import PromptSet, load_prompts
 from harness.prompts.split import with_split
 from harness.runs.folder import Settings
 from harness.runs.plan import PlannedRun, Planner
+from harness.runs.tracking import make_tracker
 
 T = TypeVar("T")
 
@@ -65,17 +67,20 @@ class Order:
     def planner(self, model: str | None = None, guide: str | None = None) -> Planner:
         """The planner of all runs of a model; by default the order's model and guide."""
         model, guide = model or self.model, guide or self.guide
-        return self._once(
-            (model, guide),
-            lambda: Planner(
+
+        def make() -> Planner:
+            made = Planner(
                 model,
                 size=self.size,
                 dtype=self.dtype,
                 device=self.settings.device,
                 noise_key=self.benchmark.noise_key,
                 guide=guide,
-            ),
-        )
+            )
+            check_seeds(parse_seeds(self.seeds), made.noise_key)
+            return made
+
+        return self._once((model, guide), make)
 
     def verifier(self, judges: Sequence[Metric]) -> ItemMetric | str | None:
         """The metric that chooses the best of several pictures, or why none can; None where the
@@ -118,9 +123,9 @@ class Order:
         return f"{self.root}/{planned.folder}"
 
     @property
-    def shards(self) -> list[Shard]:
-        """The work of a run: all its prompts and seeds, in slices."""
-        return plan_shards(list(self.prompt_set.prompts), parse_seeds(self.seeds))
+    def grid(self) -> Grid:
+        """The work of a run: all its prompts and seeds."""
+        return Grid(self.prompt_set.prompts, parse_seeds(self.seeds))
 
     @property
     def items(self) -> set[str]:
@@ -135,6 +140,8 @@ def make_order(sampler: str | None = None, **given: Any) -> Order:
     options = Options(**plain)
     benchmark = benchmarks.chosen(options.bench, options.model, options.tiny)
     settings = Settings.chosen(options.device, options.threads, options.batch_size, options.workers)
+    logs, root = options.log_folder, f"{options.results}/{benchmark.name}"
+    settings = replace(settings, log_folder=logs, tracker=make_tracker(options.track, logs, [root]))
     prompts, baseline = options.prompts or benchmark.prompts, options.baseline or benchmark.baseline
     curve = benchmark.curve if options.curve == "auto" else curve_weights(options.curve)
     order = Order(

@@ -53,7 +53,7 @@ def priced(pair: FairPair, unit: str, items: Collection[str] | None = None) -> P
 
 def _differing(job: PlannedRun, cost: Cost) -> str | None:
     """A note on a run that was evaluated otherwise than its dry run; None where it was not."""
-    if cost.nfe is None or {cost.nfe_least, cost.nfe_most} == {job.nfe}:
+    if None in (cost.nfe, job.nfe) or {cost.nfe_least, cost.nfe_most} == {job.nfe}:
         return None
     return (
         f"{job.spec.sampler} was evaluated {cost.nfe:.4g} times an image ({cost.nfe_least} to "
@@ -64,9 +64,12 @@ def _differing(job: PlannedRun, cost: Cost) -> str | None:
 def _in_unit(pair: FairPair, unit: str, ours: Cost, theirs: Cost) -> Paid:
     assert ours.nfe is not None, "the harness made it"
     assert theirs.nfe is not None, "the harness made it"
-    more = theirs.nfe / pair.baseline.nfe  # 1, unless the baseline decides image by image
+    if (planned := pair.baseline.nfe) is None:
+        why = f"the steps of {pair.baseline.spec.sampler.name} are its own: it is a function"
+        return Paid(0.0, refused=f"{why} of a pipeline")
+    more = theirs.nfe / planned  # 1, unless the baseline decides image by image
     if unit == "seconds":
-        return _in_seconds(pair, ours, theirs)
+        return _in_seconds(pair, ours, theirs, planned)
     if unit == "macs":
         ledger = pair.runs[1].cost() or {}
         if ours.macs and theirs.macs and ledger.get("evaluation"):
@@ -89,7 +92,7 @@ def _guide(pair: FairPair, picture: float, evaluation: float) -> float:
     return (picture - main * evaluation) / guide if guide else evaluation
 
 
-def _in_seconds(pair: FairPair, ours: Cost, theirs: Cost) -> Paid:
+def _in_seconds(pair: FairPair, ours: Cost, theirs: Cost, planned: int) -> Paid:
     """Medians over batches; refused where their noise is larger than what would be matched.
 
     The noise is how far the ratio moves from quartile to quartile. Matched is its distance from 1,
@@ -115,5 +118,5 @@ def _in_seconds(pair: FairPair, ours: Cost, theirs: Cost) -> Paid:
     if noise > max(abs(ratio - 1), 1 / pair.baseline.spec.sampler.params["steps"]):
         why = f"seconds are noisier than what would be matched: {measured}; take --match macs"
         return Paid(0.0, refused=why)
-    evaluation = b / pair.baseline.nfe
+    evaluation = b / planned
     return Paid(a, Price(evaluation, evaluation), [f"cost is matched by seconds: {measured}"])

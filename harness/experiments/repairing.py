@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 
 from harness import evaluation
 from harness.core.call import Call, parse_call
 from harness.core.errors import HarnessError
-from harness.core.shards import Shard
+from harness.core.shards import Shard, unprompted
 from harness.experiments.inputs import Say
 from harness.experiments.stages import hand_out
 from harness.metrics.base import METRICS, SetMetric, make_metric
@@ -79,10 +80,9 @@ def _lost_shards(run: Run, names: Sequence[str]) -> tuple[list[Shard], list[str]
     confirms them, or of the same slice at another seed.
     """
     good = [name for name in run.shards("images") if name not in set(names)]
-    size = max((run.read("images", name, ["seed"]).num_rows for name in good), default=0)
     shards, unknown = [], []
     for name in names:
-        found = _from_file(run, name, size) or _from_sibling(run, name, good, size)
+        found = _from_file(run, name) or _from_sibling(run, name, good)
         if found:
             shards.append(found)
         else:
@@ -90,12 +90,12 @@ def _lost_shards(run: Run, names: Sequence[str]) -> tuple[list[Shard], list[str]
     return shards, unknown
 
 
-def _from_file(run: Run, name: str, size: int) -> Shard | None:
+def _from_file(run: Run, name: str) -> Shard | None:
     path = run.file("images", name)
     held = sealing.salvaged(path, ROWS)
     if held is None or not held.num_rows:
         return None
-    shard = shard_of_rows(name, held.to_pylist(), max(size, held.num_rows))
+    shard = shard_of_rows(name, held.to_pylist(), run.layout)
     own = files.metadata(held)
     keys = _keys(run, name)
     if own.get("run") == run.owner.run_id or not run.owner.sealed:
@@ -103,15 +103,19 @@ def _from_file(run: Run, name: str, size: int) -> Shard | None:
     return shard if shard.items_key in keys else None
 
 
-def _from_sibling(run: Run, name: str, good: Iterable[str], size: int) -> Shard | None:
+def _from_sibling(run: Run, name: str, good: Iterable[str]) -> Shard | None:
     seed, index = name.rsplit("-", 2)[1:]
     keys = _keys(run, name)
     for other in good:
         if other.rsplit("-", 1)[1] != index:
             continue
-        shard = shard_of_rows(other, run.read("images", other, ROWS).to_pylist(), size)
-        shard = Shard(int(seed), shard.index, shard.first, shard.prompts, shard.consecutive)
-        if not keys or shard.items_key in keys:
+        shard = shard_of_rows(other, run.read("images", other, ROWS).to_pylist(), run.layout)
+        block = run.layout.block(int(seed), run.layout.size(shard.first))
+        if unprompted(shard.part):
+            block = range(int(seed), int(seed) + run.layout.size(int(seed)))
+        moved = tuple(block[at - shard.seed] for at in shard.at if at - shard.seed < len(block))
+        shard = replace(shard, seed=int(seed), at=moved)
+        if shard.items_key in keys or (not keys and len(shard.at) == len(block)):
             return shard
     return None
 

@@ -18,7 +18,7 @@ from harness.comparison.same_noise import check_same_noise
 from harness.comparison.sequential import with_looks
 from harness.core.call import Call
 from harness.core.errors import HarnessError
-from harness.metrics.base import Metric, PromptMetric, SetMetric, checks, make_metrics
+from harness.metrics.base import Metric, PromptMetric, SetMetric, checks, make_metrics, named
 from harness.store import comparison_tables as tables
 from harness.store import files
 from harness.store.comparison_tables import ComparisonTables, MetricInfo
@@ -170,9 +170,10 @@ def usable_metrics(names: Sequence[str | Call], say: Callable[[str], object]) ->
     metrics = make_metrics(names)
     problems = checks(metrics)
     usable = [metric for metric in metrics if metric.label not in problems]
+    told = [named(label, problem) for label, problem in problems.items()]
     if problems and not usable:
-        raise HarnessError("\n".join(problems.values()))
-    for problem in problems.values():
+        raise HarnessError("\n".join(told))
+    for problem in told:
         say(f"left out: {problem}")
     return usable
 

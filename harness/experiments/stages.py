@@ -12,13 +12,15 @@ from pathlib import Path
 from harness import evaluation
 from harness.core.call import Call
 from harness.core.errors import HarnessError
-from harness.core.shards import Shard
+from harness.core.shards import Grid
 from harness.metrics.base import METRICS
+from harness.runs.failures import lost_first
 from harness.runs.folder import Settings, missing
 from harness.runs.plan import PlannedRun, registered_here
 from harness.runs.progress import Progress
+from harness.runs.rank_log import folder_of_logs
 from harness.runs.ranks import Ranks
-from harness.runs.work import Work, make_work, write_work
+from harness.runs.work import Work, in_turn, make_work, write_work
 from harness.runs.workers import run_child
 from harness.store.run import Run
 
@@ -28,7 +30,7 @@ _AT_LEAST = 2  # shards a process, below which starting another costs more than 
 
 
 def generate_missing(
-    runs: Iterable[tuple[PlannedRun, Run]], shards: Sequence[Shard], settings: Settings
+    runs: Iterable[tuple[PlannedRun, Run]], grid: Grid, settings: Settings
 ) -> None:
     """Make the missing shards of runs, loading weights once for each model and guide.
 
@@ -38,18 +40,12 @@ def generate_missing(
     for planned, run in runs:
         groups.setdefault((id(planned.planner), planned.spec.guide), []).append((planned, run))
     for group in groups.values():
-        due = [{shard.name for shard in missing(run, shards)} for _, run in group]
-        hand_out(
-            [
-                (*one, shard)
-                for shard in shards
-                for one, lacking in zip(group, due, strict=True)
-                if shard.name in lacking
-            ],
-            settings,
-        )
+        due = [
+            (*one, shard) for one in group for shard in missing(one[1], grid.shards(one[1].layout))
+        ]
+        hand_out(in_turn(due), settings)
         for _, run in group:
-            if left := len(missing(run, shards)):
+            if left := len(missing(run, grid.shards(run.layout))):
                 raise HarnessError(f"{left} shards of {run.path} were not made: run it again")
 
 
@@ -69,17 +65,19 @@ def hand_out(work: Work, settings: Settings) -> None:
         listed = str(Path(folder, "work.json"))
         write_work(listed, work)
         batch = [] if settings.batch_size is None else ["--batch-size", str(settings.batch_size)]
-        launch(["make-shards", listed, *batch], workers, settings)
+        with lost_first(run for _, run, _ in work):
+            launch(["make-shards", listed, *batch], workers, settings)
 
 
 def launch(command: Sequence[str], workers: int, settings: Settings) -> None:
     """Run a `harness` command under torchrun: one process a device or core."""
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+    launcher = [sys.executable, "-m", "harness.runs.torchrun", "--standalone"]
     launcher += [f"--nproc-per-node={workers}", "-m", "harness", *command]
     launcher += ["--threads", str(settings.threads)]
     launcher += ["--device", settings.asked] if settings.asked else []
     environment = {**os.environ, "OMP_NUM_THREADS": str(settings.threads)}
-    if run_child(launcher, environment):
+    launcher += ["--log-folder", settings.log_folder] if settings.log_folder else []
+    if run_child(launcher, environment, settings.tracker.progress):
         raise HarnessError(
             f"harness {command[0]} stopped (see above); what is complete is kept: run it again"
         )
@@ -105,13 +103,15 @@ def _evaluate(
     if shared and settings.workers > 1 and settings.device.startswith("cuda"):
         paths = [path for path, shards in due.items() if shards]
         command = ["evaluate", *paths, "--metrics", ",".join(map(str, metrics))]
-        launch(command, settings.workers, settings)
+        with lost_first(runs):
+            launch(command, settings.workers, settings)
         return
     images = sum(
         run.read("images", shard, ["item_id"]).num_rows for run in runs for shard in due[run.path]
     )
-    with Progress(Ranks(), "evaluate", images) as progress:
-        for run in runs:
+    log = folder_of_logs(settings.log_folder, list(due), 1)
+    with Progress(Ranks(), "evaluate", images, log, settings.tracker) as progress:
+        for run in progress.each(runs, lambda one: one.path):
             evaluation.evaluate(
                 run,
                 metrics,

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from typing import Any
 
 from harness.comparison.comparing import tabulate
 from harness.comparison.resampling import resampled_set_scores
 from harness.comparison.statistics import Floats
 from harness.core.call import Call
-from harness.core.errors import HarnessError
-from harness.engine.resolve import Mistyped
 from harness.experiments.benchmark import Benchmark, Candidate, load_published
-from harness.experiments.experiment import Contest, Experiment, declared, planned_pair
+from harness.experiments.contenders import candidates_of, contests_of
+from harness.experiments.experiment import Contest, Experiment, declared
 from harness.experiments.fair_baselines import GUIDED, OWN
 from harness.experiments.inputs import Say
 from harness.experiments.order import Order
@@ -26,7 +24,6 @@ from harness.experiments.scoring import (
     usable_metrics,
 )
 from harness.experiments.trials import decided_against, equal_rows, noted, with_holm
-from harness.experiments.varying import as_text, expand, series_of
 from harness.metrics.base import METRICS, ItemMetric, Metric, SetMetric
 from harness.store import files
 from harness.store.comparison_tables import CANDIDATE, ComparisonTables, Primary, RunScore
@@ -35,6 +32,7 @@ from harness.store.results import Mean
 from harness.store.run import Run
 from harness.store.run_facts import RunFacts
 from harness.store.survey_table import (
+    Pictured,
     Point,
     PublishedNumber,
     Rate,
@@ -47,10 +45,7 @@ from harness.store.survey_table import (
 
 def survey(order: Order, say: Say) -> tuple[SurveyTable, str]:
     """All candidates of the order's benchmark against its baseline; the table and its folder."""
-    candidates = order.benchmark.candidates
-    if not candidates:
-        raise HarnessError(f"benchmark {order.benchmark.name} has one candidate: make a bench")
-    return run_survey(order, [(one, order.read(one.sampler)) for one in candidates], say)
+    return run_survey(order, candidates_of(order), say)
 
 
 def run_survey(
@@ -71,11 +66,7 @@ def run_survey(
         notes.append(text[:1].upper() + text[1:] + ".")
         say(text)
 
-    contests = [
-        contest
-        for candidate, call in candidates
-        for contest in _contests(order, candidate, call, remark)
-    ]
+    contests = contests_of(order, candidates, remark)
     metrics = _metrics(order, remark)
     folder = f"{order.root}/{name}"
     for at, contest in enumerate(contests):
@@ -83,17 +74,16 @@ def run_survey(
         where = f"{at + 1}-{files.file_name(contest.candidate.name)}".rstrip("-")[:60]
         contest.out = f"{folder}/{where}"
     benchmark, curve = order.benchmark, order.fairness.curve or []
-    decides_guided = benchmark.primary is not None and benchmark.primary.comparison == GUIDED
     experiment = Experiment(
         contests,
         metrics,
-        order.shards,
+        order.grid,
         order.items,
         order.settings,
         replace(order.fairness, curve=curve),
         declared(benchmark, metrics),
         benchmark.margin,
-        alone=bool(curve) or decides_guided,
+        alone=meets_guidance_alone(order),
         population=benchmark.population,
         planned=order.planned,
         verifier=order.verifier(metrics),
@@ -104,44 +94,10 @@ def run_survey(
     return table, folder
 
 
-def _contests(order: Order, candidate: Candidate, call: Call, remark: Say) -> list[Contest]:
-    """The candidate, or with the parameters that the benchmark varies, its points.
-
-    Points that are impossible, a guidance interval upside down perhaps, are left out; all of them
-    is a mistake, and so is a value of the wrong kind.
-    """
-    vary = order.benchmark.vary
-    if not vary:
-        return [_contest(order, candidate, call, {})]
-    contests: list[Contest] = []
-    refused: list[HarnessError] = []
-    for point, asked in expand(call, vary):
-        series = series_of(candidate.series or candidate.label or str(call), point)
-        label = f"{candidate.name}: {as_text(point)}"
-        named = candidate.model_copy(update={"label": label, "series": series})
-        try:
-            contests.append(_contest(order, named, asked, point))
-        except Mistyped:
-            raise
-        except HarnessError as error:
-            refused.append(error)
-    if not contests:
-        raise refused[0]
-    for reason in refused:
-        remark(f"left out: {reason}")
-    return contests
-
-
-def _contest(order: Order, candidate: Candidate, call: Call, point: dict[str, Any]) -> Contest:
-    """A candidate and its baseline, planned; errors name the candidate."""
-    baseline = order.read(candidate.baseline) if candidate.baseline else order.baseline
-    try:
-        planner = order.planner(candidate.model, candidate.guide)
-        planned = planned_pair(planner, call, baseline, order.benchmark.defaults)
-    except HarnessError as error:
-        kind = Mistyped if isinstance(error, Mistyped) else HarnessError
-        raise kind(f"candidate {candidate.name!r}: {error}") from None
-    return Contest(planned, order.place, candidate, point)
+def meets_guidance_alone(order: Order) -> bool:
+    """Whether candidates meet the baseline at matched guidance alone, too, not at matched cost."""
+    primary = order.benchmark.primary
+    return bool(order.fairness.curve) or (primary is not None and primary.comparison == GUIDED)
 
 
 def _metrics(order: Order, say: Say) -> list[Metric]:
@@ -158,12 +114,9 @@ def survey_of(benchmark: Benchmark, experiment: Experiment, notes: list[str]) ->
     """The table of a finished experiment: baselines first, then the candidates."""
     contests, metrics = experiment.contests, experiment.metrics
     paired = item_infos(metrics)
-    shown: dict[str, tuple[str, Run, Contest | None]] = {}
-    for contest in contests:
-        if own := contest.runs.get(OWN):
-            call = own.spec.sampler
-            steps = call.params.get("steps")
-            shown.setdefault(own.path, (f"baseline {call.name} ({steps} steps)", own, None))
+    shown: dict[str, tuple[str, Run, Contest | None]] = {
+        run.path: (label, run, None) for label, run in _baselines(contests)
+    }
     for at, contest in enumerate(contests):
         assert contest.candidate is not None
         shown[f"{at}"] = (contest.candidate.name, contest.runs[CANDIDATE], contest)
@@ -181,6 +134,12 @@ def survey_of(benchmark: Benchmark, experiment: Experiment, notes: list[str]) ->
             name: Score.of(of_runs[at].estimate, of_runs[at].n) for name, of_runs in sets.items()
         }
         rows.append(_row(label, run, facts[key], scores, shown_contest, metrics))
+    if (own := _benchmarks_own(contests)) is not None:
+        numbers = _published(benchmark.baseline_published, metrics)
+        rows = [
+            replace(row, published=numbers) if row.baseline and row.path == own else row
+            for row in rows
+        ]
     directions = {metric.label: metric.about.direction for metric in metrics}
     firsts = equal_rows([run for _, run, _ in shown.values()], rows, experiment.items)
     rows = [noted(row, first, notes) for row, first in zip(rows, firsts, strict=True)]
@@ -203,10 +162,44 @@ def survey_of(benchmark: Benchmark, experiment: Experiment, notes: list[str]) ->
         unit,
         [*benchmark.vary],
         population=experiment.population,
-        categories=len({p.category for one in experiment.shards for p in one.prompts} - {""}),
+        categories=len({prompt.category for prompt in experiment.grid.prompts} - {""}),
         margin=experiment.margin,
+        pictures=_pictured(benchmark, experiment),
         verifier=experiment.verifier.label if isinstance(experiment.verifier, ItemMetric) else None,
     )
+
+
+def _baselines(contests: Sequence[Contest]) -> list[tuple[str, Run]]:
+    """The contests' baselines as they are, each once, by label; where their models differ, with
+    these."""
+    runs = [contest.runs[OWN] for contest in contests if OWN in contest.runs]
+    several = len({run.spec.model for run in runs}) > 1
+    named = []
+    for run in {run.path: run for run in runs}.values():
+        call, model = run.spec.sampler, f" on {run.spec.model}" if several else ""
+        named.append((f"baseline {call.name} ({call.params.get('steps')} steps){model}", run))
+    return named
+
+
+def _benchmarks_own(contests: Sequence[Contest]) -> str | None:
+    """The path of the baseline of candidates that replace neither it nor its model."""
+    for contest in contests:
+        one = contest.candidate
+        if one and OWN in contest.runs and not (one.model or one.baseline or one.baseline_model):
+            return contest.runs[OWN].path
+    return None
+
+
+def _pictured(benchmark: Benchmark, experiment: Experiment) -> list[Pictured]:
+    """The first images of which the report shows every run's picture."""
+    run = next(run for contest in experiment.contests for run in contest.runs.values())
+    listed = [
+        Pictured(prompt.text, seed, item)
+        for shard in experiment.grid.shards(run.layout)
+        for prompt, seed, item in zip(shard.prompts, shard.seeds, shard.item_ids, strict=True)
+        if item in experiment.items
+    ]
+    return listed[: benchmark.pictures]
 
 
 def _set_scores(experiment: Experiment, runs: Sequence[Run]) -> dict[str, list[RunScore]]:
@@ -266,7 +259,7 @@ def _row(
             *(_curve_rates(along) if along else []),
         ],
         absent=compared.absent if compared else {},
-        published=_published(candidate, metrics) if candidate else [],
+        published=_published(candidate.published if candidate else None, metrics),
         seconds=facts.cost.seconds,
         macs=facts.cost.macs,
         guidance=(compared.candidate if compared else facts).guidance.value,
@@ -327,11 +320,11 @@ def _found(comparison: ComparisonTables, setting: str, metric: str, compared: st
     return replace(found, look=comparison.look(setting, metric), tries=tries)
 
 
-def _published(candidate: Candidate, metrics: Sequence[Metric]) -> list[PublishedNumber]:
-    """The candidate's published numbers, under the names that its scores have here."""
-    if candidate.published is None:
+def _published(name: str | None, metrics: Sequence[Metric]) -> list[PublishedNumber]:
+    """The published numbers of this name, if any, under the names that scores have here."""
+    if name is None:
         return []
-    published = load_published(candidate.published)
+    published = load_published(name)
     labels = {metric.call.name: metric.label for metric in reversed(metrics)}
     about = (published.source, published.n, published.nfe, published.differs)
     return [

@@ -24,6 +24,14 @@ def run_sweep(
     `samplers` are the calls by their texts. The folder is named by what is swept, so that the same
     sweep is found again.
     """
+    sweep, candidates, name = swept(order, samplers, vary)
+    return run_survey(sweep, candidates, say, name)
+
+
+def swept(
+    order: Order, samplers: dict[str, Call], vary: Vary
+) -> tuple[Order, list[tuple[Candidate, Call]], str]:
+    """The survey that a sweep is: its order, its candidates, and its folder's name."""
     if not samplers:
         raise HarnessError("nothing to sweep: name a sampler, or give --list FILE")
     candidates = [
@@ -36,9 +44,9 @@ def run_sweep(
         "vary": vary,
         "primary": None,
     }
-    swept = replace(order, benchmark=order.benchmark.model_copy(update=update), baseline=None)
+    sweep = replace(order, benchmark=order.benchmark.model_copy(update=update), baseline=None)
     asked = [[*samplers], update["vary"], order.guide, order.prompts, order.model]
-    return run_survey(swept, candidates, say, f"sweep-{short_hash(asked)}")
+    return sweep, candidates, f"sweep-{short_hash(asked)}"
 
 
 def read_list(path: str) -> list[str]:

@@ -12,6 +12,7 @@ from harness.experiments.order import Order
 from harness.experiments.sweep import run_sweep
 from harness.experiments.varying import Vary, expand
 from harness.prompts.split import with_split
+from harness.runs.plan import PlannedRun
 from harness.store import files
 from harness.store.comparison_tables import ComparisonTables
 from harness.store.survey_table import Row, SurveyTable
@@ -29,6 +30,29 @@ def tune(
     kept below the test split's folder: a warning says when another choice was made on the same
     split before, as a split that is used again decides nothing.
     """
+    chosen: list[str] = []
+    trials = trials_of(order, sampler, vary, baseline_vary)
+    count = len(expand(*trials[0][1:]))
+    for dev, call, grid in trials:
+        survey, _ = run_sweep(dev, {str(call): call}, grid, say)
+        if len(survey.rows) < count:
+            raise HarnessError(f"{call.name}: {survey.notes[0]} Both sides need all their trials")
+        row = best(survey)
+        chosen.append(row.sampler)
+        say(f"best of {count} on {survey.metrics[0].label}, dev split: {row.label}")
+    candidate, baseline = map(order.planner().known, chosen)
+    test = _on_test(order, baseline)
+    _note_use(test, chosen, say)
+    return *run_bench(test, candidate, say), chosen[0], chosen[1], count
+
+
+def trials_of(
+    order: Order, sampler: str, vary: Vary, baseline_vary: Vary | None
+) -> list[tuple[Order, Call, Vary]]:
+    """For candidate and baseline: the order on the dev prompts, the sampler, and what is varied.
+
+    Raises HarnessError where one side has more trials than the other.
+    """
     sides = _sides(order, sampler)
     if not vary:
         raise HarnessError("nothing to tune: give --vary, for example --vary guidance=1,2,4,8")
@@ -44,18 +68,17 @@ def tune(
         prompts=with_split(order.prompts, "dev"),
         fairness=replace(order.fairness, curve=None),
     )
-    chosen: list[str] = []
-    for call, grid in zip(sides, grids, strict=True):
-        survey, _ = run_sweep(dev, {str(call): call}, grid, say)
-        if len(survey.rows) < trials[0]:
-            raise HarnessError(f"{call.name}: {survey.notes[0]} Both sides need all their trials")
-        row = best(survey)
-        chosen.append(row.sampler)
-        say(f"best of {trials[0]} on {survey.metrics[0].label}, dev split: {row.label}")
-    candidate, baseline = map(order.planner().known, chosen)
-    test = replace(order, prompts=with_split(order.prompts, "test"), baseline=baseline)
-    _note_use(test, chosen, say)
-    return *run_bench(test, candidate, say), chosen[0], chosen[1], trials[0]
+    return [(dev, call, grid) for call, grid in zip(sides, grids, strict=True)]
+
+
+def as_typed(order: Order, sampler: str) -> tuple[Order, Call]:
+    """The order on the test prompts and the candidate, both sides as typed instead of the best."""
+    candidate, baseline = _sides(order, sampler)
+    return _on_test(order, baseline), candidate
+
+
+def _on_test(order: Order, baseline: Call | PlannedRun) -> Order:
+    return replace(order, prompts=with_split(order.prompts, "test"), baseline=baseline)
 
 
 def _sides(order: Order, sampler: str) -> tuple[Call, Call]:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Generic, TypeVar
 
+from harness.store import files
 from harness.store.comparison_tables import ComparisonTables
 from harness.store.matrix_table import MatrixTable
 from harness.store.survey_table import SurveyTable
@@ -37,18 +39,19 @@ class Answer(Generic[T]):
         return page.title or "\n".join(page.lines)
 
     @property
-    def page(self) -> Path:
-        """The path of the report's page, once it is written."""
+    def page(self) -> Path | str:
+        """The path of the report's page, or its URL as a text, once it is written."""
         from harness.reporting import brief
 
-        return Path(self.folder) / brief(self.tables, self.folder).html
+        return _place(files.join(self.folder, brief(self.tables, self.folder).html))
 
-    def report(self) -> Path:
+    def report(self, say: Callable[[str], object] = lambda text: None) -> Path | str:
         """Write the report (a page that opens without a network, Markdown, figures, LaTeX, CSV);
-        the page's path."""
+        the page's path, or its URL as a text. Each of several parts is told to `say` as it begins.
+        """
         from harness.reporting import write_report
 
-        page = Path(write_report(self.tables, self.folder))
+        page = _place(write_report(self.tables, self.folder, say))
         if self.root:
             from harness.runs.catalogue import write_catalogue
 
@@ -56,7 +59,7 @@ class Answer(Generic[T]):
         return page
 
     def terminal(self, verbose: bool = True) -> list[RenderableType]:
-        """For rich's Console: all tables; of a comparison that is not `verbose`, a dozen lines."""
+        """For rich's Console: all tables; if not `verbose`, a dozen lines or two."""
         from harness.reporting import console_tables
 
         return console_tables(self.tables, self.folder, verbose)
@@ -69,6 +72,10 @@ class Answer(Generic[T]):
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} in {self.folder}: {self.verdict}>"
+
+
+def _place(path: str) -> Path | str:
+    return path if "://" in path else Path(path)  # which would make s3:/ of s3://
 
 
 class Comparison(Answer[ComparisonTables]):

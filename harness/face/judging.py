@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,12 +23,14 @@ from harness.experiments.inputs import (
     to_stderr,
 )
 from harness.face.answers import Comparison, Matrix, Survey
-from harness.metrics.base import METRICS, SetMetric, make_metrics
+from harness.metrics.base import METRICS, SetMetric, make_metrics, named
 from harness.runs.devices import pick_device
 from harness.runs.importing import imported, is_run
 from harness.runs.manifest import Declared
 from harness.runs.progress import Progress
+from harness.runs.rank_log import folder_of_logs
 from harness.runs.ranks import Ranks
+from harness.runs.tracking import make_tracker
 from harness.store import files
 from harness.store.run import Run
 
@@ -50,6 +53,8 @@ def evaluate(
     threads: int = 1,
     batch_size: int = 64,
     seed_ranges: str | None = None,
+    track: str | None = None,
+    log_folder: str | Path | None = None,
     say: Say = quiet,
     note: Say = to_stderr,
 ) -> pd.DataFrame:
@@ -60,7 +65,8 @@ def evaluate(
     them, and their scores lie in `out` or below `results`. Columns: `run`, `metric`, `direction`,
     `value` with its 95 % interval `low`, `high`, `n` images, and `reason` where there is none;
     `run.scores()` has a row an image. `seed_ranges`, as "0-49;50-99;100-149", also reports set
-    metrics over each range. On other ranks than the first the table is empty.
+    metrics over each range. On other ranks than the first the table is empty. `track` and
+    `log_folder` as of `generate`.
 
     Progress goes to `say`, warnings to `note`. Raises HarnessError for unknown metrics and if no
     metric can run here; where only some cannot, `note` gets the reasons.
@@ -74,13 +80,21 @@ def evaluate(
     if not runs:
         raise HarnessError("no run is named: give a run, its folder, or images")
     rows: list[dict[str, object]] = []
+    paths = [one.path for one in runs]
+    tracker = make_tracker(track, path_of(log_folder), paths)
+    folder = folder_of_logs(path_of(log_folder), paths, ranks.world)
+    follow = partial(Progress, ranks, log=folder, tracker=tracker)
     for opened in runs:
-        report = _evaluated(opened, names, ranks, where, threads, batch_size, note)
+        report = _evaluated(opened, names, ranks, follow, where, threads, batch_size, note)
         if report is not None:
             rows += _rows(opened, report, say, note)
             if seed_ranges:
                 _say_ranges(opened, names, seed_ranges, say)
-    return pd.DataFrame(rows, columns=list(_COLUMNS))
+    table = pd.DataFrame(rows, columns=list(_COLUMNS))
+    if track and ranks.rank == 0:
+        tracker.table("scores", table, ["run", "metric"])
+        tracker.close()
+    return table
 
 
 def _opened(
@@ -108,6 +122,7 @@ def _evaluated(
     run: Run,
     metrics: list[str],
     ranks: Ranks,
+    follow: Callable[[str, int], Progress],
     device: str,
     threads: int,
     batch_size: int,
@@ -120,7 +135,7 @@ def _evaluated(
     done = ranks.world == 1 and not evaluation.pending(run, metrics)
     if not done:
         images = sum(run.read("images", name, ["item_id"]).num_rows for name in shards)
-        with Progress(ranks, f"evaluate {run.spec.run_id}", images) as progress:
+        with follow(f"evaluate {run.spec.run_id}", images) as progress:
             evaluation.evaluate(
                 run,
                 metrics,
@@ -128,7 +143,7 @@ def _evaluated(
                 batch_size=batch_size,
                 threads=threads,
                 progress=progress.add,
-                shards=ranks.share(shards),
+                shards=progress.each(ranks.share(shards), str),
             )
     if ranks.rank != 0:
         return None
@@ -146,8 +161,8 @@ def _rows(run: Run, report: EvaluationReport, say: Say, note: Say) -> list[dict[
     say(run.path)
     for outcome in report.outcomes.values():
         say(f"  {outcome}")
-    for problem in report.missing.values():
-        note(f"  left out: {problem}")
+    for label, problem in report.missing.items():
+        note(f"  left out: {named(label, problem)}")
     rows: list[dict[str, object]] = []
     scores = scores_of(run, [outcome.metric for outcome in report.outcomes.values()])
     for outcome, (label, score) in zip(report.outcomes.values(), scores.items(), strict=True):
@@ -349,7 +364,7 @@ def report(folder: str | Path, *, say: Say = quiet) -> Comparison | Survey:
         found = Comparison(load_comparison(str(folder)), str(folder))
         if gone := absence(found.tables):
             say(gone)
-    found.report()
+    found.report(say)
     return found
 
 

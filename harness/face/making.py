@@ -4,29 +4,41 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness.core.errors import HarnessError, NothingMade
-from harness.core.shards import plan_shards
-from harness.experiments.inputs import Names, Say, Seeds, Size, path_of, quiet, seeds_of, size_of
-from harness.prompts.base import PromptSet, load_prompts
-from harness.prompts.split import with_split
+from harness.experiments.inputs import (
+    Names,
+    Say,
+    Seeds,
+    Size,
+    path_of,
+    quiet,
+    seeds_in_order,
+    seeds_of,
+    size_of,
+)
+from harness.fetch.download import without_downloads
 from harness.runs.devices import pick_device
-from harness.runs.failures import all_failed, failures, told
+from harness.runs.failures import all_failed, failures, lost_first, told
 from harness.runs.importing import imported
 from harness.runs.manifest import Declared
 from harness.runs.ranks import Ranks, parse_part
+from harness.runs.tracking import make_tracker
 from harness.runs.workers import run_copies
 from harness.store.rows import MISSING
 from harness.store.run import Run
 
 if TYPE_CHECKING:
+    import pandas as pd
     from PIL.Image import Image
 
+    from harness.core.shards import Shard
     from harness.engine.batch import Batch
-    from harness.runs.plan import PlannedRun
+    from harness.runs.forecast import Forecast
 
 log = logging.getLogger(__name__)
 
@@ -53,8 +65,12 @@ def generate(
     batch_size: int | None = None,
     workers: int | None = None,
     shard: str | None = None,
+    track: str | None = None,
+    log_folder: str | Path | None = None,
+    claim: bool = False,
+    dry_run: bool = False,
     say: Say = quiet,
-) -> Run | list[Run]:
+) -> Run | list[Run] | Forecast:
     """Make the images of a sampler over prompts and seeds, as far as they are missing.
 
     `sampler` is a text such as `zigzag(steps=20)`, or a list of them for one run each; one sampler
@@ -62,85 +78,112 @@ def generate(
     `"0-3"`, a number or several. Runs lie in `results` (default: `results/<prompt set>`) as
     `<model>/<sampler>-<hash>`, or, of one sampler, in `out`. `size` is in pixels. Under torchrun or
     `accelerate launch` all processes share the work; `workers` starts as many from here, a
-    notebook, say; `shard="i/n"` is one part of it, for machines without a common launcher. Progress
-    goes to `say`.
+    notebook, say. For machines without a common launcher, `shard="i/n"` is one part of it; with
+    `claim` each process takes what no other has, and what one that died had. `track` is a tracker
+    for progress and the final table: tensorboard, wandb or mlflow. `log_folder` is for a log of
+    each process; where there are several, by default `logs` in the folder that holds the runs at
+    work. Progress goes to `say`. With `dry_run` nothing is made or downloaded: a Forecast says what
+    would be.
 
     Raises HarnessError for anything that is wrong with the request, before weights are loaded, and
     NothingMade where every picture of a run failed (NaN or blank).
     """
+    from harness.engine.noise import check_seeds
+    from harness.experiments.image_order import ImageOrder
     from harness.runs.folder import Settings, missing, open_run
     from harness.runs.plan import Planner
-    from harness.runs.work import make_work
+    from harness.runs.work import in_turn, make_work
 
     texts = [sampler] if isinstance(sampler, str) else list(sampler)
     if not texts:
         raise HarnessError("no sampler is named: see `harness list samplers`")
     chosen = seeds_of(seeds)
-    part = parse_part(shard) if shard else (0, 1)
+    if shard and claim:
+        raise HarnessError("--shard is a part that is fixed, --claim any that is free: give one")
     if out and len(texts) > 1:
         raise HarnessError("--out is one run's folder: give one sampler, or --results")
     ranks = Ranks.from_environment(device)
     if workers and ranks.world > 1:
         raise HarnessError(f"--workers: a launcher has started {ranks.world} processes already")
     where = pick_device(device, ranks.local_rank)
-    settings = Settings(where, threads, batch_size)
-    planner = Planner(
-        model,
-        size=size_of(size),
-        dtype=dtype,
-        device=where,
-        noise_key=noise_key,
-        negative=negative,
-        guide=guide,
+    settings = Settings(where, threads, batch_size, workers or 1, log_folder=path_of(log_folder))
+    with without_downloads() if dry_run else nullcontext():
+        planner = Planner(
+            model,
+            size=size_of(size),
+            dtype=dtype,
+            device=where,
+            noise_key=noise_key,
+            negative=negative,
+            guide=guide,
+        )
+    check_seeds(chosen, planner.noise_key)
+    order = ImageOrder(
+        planner,
+        texts,
+        chosen,
+        settings,
+        prompts=path_of(prompts),
+        split=split,
+        limit=limit,
+        column=column,
+        folder=path_of(prompts_folder),
+        results=path_of(results),
+        out=path_of(out),
+        part=parse_part(shard) if shard else (0, 1),
     )
-    planned = {id(job): job for job in map(planner.plan, texts)}
-    jobs = list(planned.values())  # texts that mean the same are one run
-    prompt_set = _prompts(jobs[0], path_of(prompts), split, limit, column, path_of(prompts_folder))
-    root = path_of(results) or f"results/{prompt_set.name}"
-    runs = [open_run(job, path_of(out) or f"{root}/{job.folder}", settings) for job in jobs]
-    shards = plan_shards(list(prompt_set.prompts), chosen)[part[0] :: part[1]]
-    work = [(job, run, s) for s in shards for job, run in zip(jobs, runs, strict=True)]
-    total = sum(len(s.prompts) for run in runs for s in missing(run, shards))
+    if dry_run:
+        return order.forecast()
+    jobs = order.jobs
+    runs = [open_run(job, order.place(job), settings) for job in jobs]
+    shares = [order.shards(run.layout) for run in runs]
+    due = [missing(run, shards) for run, shards in zip(runs, shares, strict=True)]
+    each = zip(jobs, runs, shares, strict=True)
+    work = in_turn([(job, run, shard) for job, run, shards in each for shard in shards])
+    total = sum(shard.count for shards in due for shard in shards)
+    tracker = make_tracker(track, settings.log_folder, [run.path for run in runs])
+    if ranks.rank == 0:
+        order.announce(say)
 
     def make() -> None:
         here = Ranks.from_environment(device)
-        mine = replace(settings, device=pick_device(device, here.local_rank))
-        make_work(work, mine, here, total)
+        where = pick_device(device, here.local_rank)
+        make_work(work, replace(settings, device=where, tracker=tracker), here, total, claim)
+        if track and here.rank == 0:
+            tracker.table("runs", _counts(runs), ["run"])
+            tracker.close()
 
     if workers and workers > 1 and total:
-        run_copies(make, workers)
+        with lost_first(runs):
+            run_copies(make, workers)
     else:
         make()
     if ranks.rank == 0:
-        for run in runs:
-            run.update_card()
-            left = len(missing(run, shards))
-            say(f"{run.path}: {len(shards) - left} of {len(shards)} shards complete")
-        if failed := [run.path for run in runs if all_failed(run)]:
-            raise NothingMade(f"every picture of {', '.join(failed)} failed (see above)")
+        _tell(runs, shares, say)
     return runs[0] if isinstance(sampler, str) else runs
 
 
-def _prompts(
-    job: PlannedRun,
-    prompts: str | None,
-    split: str | None,
-    limit: int | None,
-    column: str | None,
-    folder: str | None,
-) -> PromptSet:
-    """The requested prompts; by default the embedded set, or none for a class-conditional model."""
-    from harness.runs.plan import check_prompts
+def _tell(runs: Sequence[Run], shares: Sequence[Sequence[Shard]], say: Say) -> None:
+    """Say what is complete; NothingMade where every picture of a run failed."""
+    from harness.runs.folder import missing
 
-    chosen = prompts or ("shapes" if job.entry.classes is None else "unprompted")
-    chosen = with_split(chosen, split) if split else chosen
-    prompt_set = load_prompts(chosen, limit=limit, column=column, folder=folder)
-    try:
-        check_prompts(job.entry, prompt_set.prompts)
-    except HarnessError as error:
-        hint = f"; {prompt_set.name} is the default, name a set or a file with --prompts"
-        raise HarnessError(f"{error}{'' if prompts else hint}") from None
-    return prompt_set
+    for run, shards in zip(runs, shares, strict=True):
+        run.update_card()
+        left = len(missing(run, shards))
+        say(f"{run.path}: {len(shards) - left} of {len(shards)} shards complete")
+    if failed := [run.path for run in runs if all_failed(run)]:
+        raise NothingMade(f"every picture of {', '.join(failed)} failed (see above)")
+
+
+def _counts(runs: Sequence[Run]) -> pd.DataFrame:
+    """A row a run: its images, and how many of them failed."""
+    import pandas as pd
+
+    failed = [run.frame("images", ["failed"])["failed"] for run in runs]
+    counts = [(len(one), int(one.notna().sum())) for one in failed]
+    names = [run.spec.run_id for run in runs]
+    rows = [(name, *count) for name, count in zip(names, counts, strict=True)]
+    return pd.DataFrame(rows, columns=["run", "images", "failed"])
 
 
 def sample(
@@ -166,12 +209,14 @@ def sample(
 ) -> list[Image]:
     """Draw pictures for prompts (or classes), or replay recorded noise exactly.
 
-    Gives a picture for every seed and prompt, seeds outermost; none where `latents` alone is asked
-    for. `out` is a folder for them as PNG. `noise` replays an .npz with `noise` [N, C, H, W] and
-    perhaps `draws` [K, N, C, H, W]; `latents` writes final latents and evaluation counts to an
-    .npz. `negative` and `objects` (what AsynDM holds back, "cat, hat") are one for all prompts or
-    one each. Raises HarnessError as `generate` does, and NothingMade where every picture failed.
+    Gives a picture for every seed, in the order named, and prompt, seeds outermost; none where
+    `latents` alone is asked for. `out` is a folder for them as PNG. `noise` replays an .npz with
+    `noise` [N, C, H, W] and perhaps `draws` [K, N, C, H, W]; `latents` writes final latents, seeds
+    and evaluation counts to an .npz. `negative` and `objects` (what AsynDM holds back, "cat, hat")
+    are one for all prompts or one each. Raises HarnessError as `generate` does, also for two
+    pictures of one prompt and noise, and NothingMade where every picture failed.
     """
+    from harness.engine.batch import decoded_pictures
     from harness.runs import single
     from harness.runs.folder import Settings
     from harness.runs.plan import plan
@@ -201,19 +246,22 @@ def sample(
     rows = None if recorded is None else len(recorded[0])
     if objects and "objects" not in SAMPLERS.get(job.spec.sampler.name).own:
         raise HarnessError(f"--objects is for asyndm; sampler {job.spec.sampler.name} has none")
-    chosen = seeds_of("0" if seed is None else seed)
+    chosen = seeds_in_order("0" if seed is None else seed)
     request = single.expand(prompts, _several(negative), chosen, rows, _several(objects))
+    if recorded is None:
+        single.check_noise(job.spec.noise_key, request)
     settings = Settings(where, threads, batch_size)
     loaded, batch = single.draw(job, request, settings, recorded)
-    say(f"{job.spec.sampler}: {job.nfe} evaluations an image ({_cost(batch)})")
+    say(f"{job.spec.sampler}: {job.cost_text} ({_cost(batch)})")
+    say(f"  {job.planner.origins(sampler)}")
     if job.remark:
         say(job.remark)
     if latents_file:
-        single.save_latents(latents_file, batch)
+        single.save_latents(latents_file, batch, request.seeds if recorded is None else None)
         say(f"latents: {latents_file}")
     if not decoded:
         return []
-    pixels = loaded.decode(batch.native)
+    pixels = decoded_pictures(loaded, batch)
     pictures = single.as_pictures(pixels)
     if folder:
         for path in single.save_pictures(folder, pictures, request.seeds):

@@ -14,11 +14,12 @@ import tempfile
 import urllib.parse
 import zipfile
 from collections.abc import Iterator
+from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
-from harness.core.errors import HarnessError
+from harness.core.errors import HarnessError, NotHere
 
 log = logging.getLogger(__name__)
 
@@ -32,6 +33,30 @@ def cache_root() -> Path:
     return Path(chosen).expanduser() if chosen else Path.home() / ".cache" / "sampler-harness"
 
 
+_forbidden: ContextVar[bool] = ContextVar("downloads are forbidden", default=False)
+
+
+@contextlib.contextmanager
+def without_downloads() -> Iterator[None]:
+    """While open, whatever is not on this machine raises NotHere, which says what it is."""
+    token = _forbidden.set(True)
+    try:
+        yield
+    finally:
+        _forbidden.reset(token)
+
+
+def forbidden() -> bool:
+    """Whether nothing may be downloaded now: see `without_downloads`."""
+    return _forbidden.get()
+
+
+def check_may_download(what: str) -> None:
+    """Raise NotHere where nothing may be downloaded: `what` is not on this machine."""
+    if forbidden():
+        raise NotHere(f"{what} is not on this machine: it has to be downloaded first")
+
+
 def download(url: str, path: Path) -> None:
     """Download an http(s) URL to `path`, whole or not at all; a progress bar on a terminal.
 
@@ -39,6 +64,7 @@ def download(url: str, path: Path) -> None:
     """
     import pooch
 
+    check_may_download(url)
     log.info("downloading %s", url)
     pooch.get_logger().setLevel("WARNING")
     headers = {"User-Agent": "sampler-harness", "Accept-Encoding": "identity"}
@@ -165,6 +191,7 @@ class PublicFile:
 
         path = self.path
         if not path.is_file():
+            check_may_download(self.url)
             with _writing(path), FileLock(path.with_name(f".{path.name}.lock")):
                 if not path.is_file():
                     self._download(path, f"put it at {path} (HARNESS_CACHE is the cache's folder)")
@@ -189,6 +216,7 @@ class PublicFile:
                 f"{self.name} is not in the cache and downloads are off: get it from {self.url} "
                 f"and {by_hand}"
             )
+        check_may_download(self.url)
         with tempfile.TemporaryDirectory() as aside:
             whole = Path(aside, "whole")
             self._download(whole, by_hand)

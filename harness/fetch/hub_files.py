@@ -17,6 +17,7 @@ import huggingface_hub
 from huggingface_hub import constants
 
 from harness.core.errors import HarnessError, first_line
+from harness.fetch.download import check_may_download, forbidden
 
 _SMALL = ["model_index.json", "*/config.json", "scheduler/*.json", "tokenizer*/*"]
 _NO_NETWORK_AFTER = 5  # seconds
@@ -38,6 +39,7 @@ def ask(repo: str) -> Any:
 
     Ask before a download, for which the client tries for a minute where there is no network.
     """
+    check_may_download(repo)
     name, wanted = _split(repo)
     api = huggingface_hub.HfApi()
     return api.model_info(name, revision=wanted, timeout=_NO_NETWORK_AFTER)
@@ -52,6 +54,7 @@ def revision(repo: str) -> str:
     for file in ("model_index.json", "unet/config.json", "transformer/config.json", "config.json"):
         if cached := cached_file(repo, [file]):
             return Path(cached).parents[file.count("/")].name
+    check_may_download(repo)
     with _hub(repo):
         return str(ask(repo).sha)
 
@@ -137,6 +140,7 @@ def _fetch(repo: str, patterns: Sequence[str], ignored: Sequence[str] | None = N
                 revision=commit,
                 allow_patterns=list(patterns),
                 ignore_patterns=list(ignored) if ignored else None,
+                local_files_only=forbidden(),
             )
         )
 
@@ -192,6 +196,7 @@ def fetch_files(what: str, repo: str, names: Sequence[str], parameter: str) -> l
     held = [path for name in names if (path := cached_file(repo, [name]))]
     if len(held) == len(names):
         return held
+    check_may_download(place(repo, names))
     try:
         ask(repo)
         return [str(huggingface_hub.hf_hub_download(repo, name)) for name in names]

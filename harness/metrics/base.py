@@ -264,6 +264,11 @@ def make_metrics(texts: Iterable[str | Call]) -> list[Metric]:
     return list(metrics.values())
 
 
+def named(metric: str, problem: str) -> str:
+    """A problem of a metric that names it."""
+    return problem if metric.partition("(")[0] in problem else f"{metric}: {problem}"
+
+
 def checks(metrics: Iterable[Metric], spec: RunSpec | None = None) -> dict[str, str]:
     """Reasons, by label, why metrics cannot run here: what to download where.
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from harness.core.errors import HarnessError, unknown
 from harness.core.libraries import align
 from harness.fetch import hub_files, weights
+from harness.fetch.download import check_may_download
 from harness.metrics import on_cpu, per_batch, pil_images
 from harness.metrics.cosine import TwoTowers
 
@@ -124,6 +125,7 @@ class OpenClip(TwoTowers):
         names = dict.fromkeys([*_FILES, file] if file else _FILES)
         if repo and (cached := hub_files.cached_file(repo, names)):
             return cached
+        check_may_download(hub_files.place(repo, [file or _FILES[0]]) if repo else self._tag["url"])
         try:
             if repo:
                 hub_files.ask(repo)

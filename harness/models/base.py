@@ -182,6 +182,8 @@ class ModelEntry:
     settings: Mapping[str, Any] = field(default_factory=dict, kw_only=True)
     # parameters of guidance policies that samplers have on it unless they say otherwise
     defaults: Mapping[str, Any] = field(default_factory=dict, kw_only=True)
+    # whether a diffusers pipeline is behind it, for functions of one
+    pipeline: bool = field(default=False, kw_only=True)
     # whether a declared distilled guidance leaves guidance of its own possible
     distils: bool = field(default=False, kw_only=True)
 

@@ -29,6 +29,7 @@ MODELS.add(
         revision=lambda: fingerprint(_FOLDER),
         ladders=lambda overrides: read_ladders(_FOLDER, overrides),
         load=lambda request: load_folder(request, _FOLDER, "shapes"),
+        pipeline=True,
     ),
 )
 

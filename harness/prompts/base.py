@@ -21,7 +21,14 @@ from harness.fetch.download import Obtained, PublicFile, read_url
 from harness.prompts.columns import build_prompts, columns_read
 from harness.prompts.items import read_items, with_items
 from harness.prompts.merging import differing_notes, merged
-from harness.prompts.readers import READERS, Rows, read_rows, reader_of, suffix_of
+from harness.prompts.readers import (
+    READERS,
+    Rows,
+    read_rows,
+    reader_of,
+    separated_by,
+    suffix_of,
+)
 from harness.prompts.settings import warn_settings, warn_unread
 from harness.prompts.split import in_split
 
@@ -169,8 +176,9 @@ def load_prompts(
 
     `spec` is a registered name, or a path or URL (http, or any that fsspec opens) of a `.txt` (one
     prompt a line), `.csv`, `.tsv`, `.json`, `.jsonl` or `.parquet` file; `PATH(column=NAME)` names
-    the prompt's column, as `column` does. A file NAME_item.json beside a local NAME.json holds the
-    prompts' target objects (items.py). `folder` holds the public files of a registered set,
+    the prompt's column, as `column` does; `PATH(separator=semicolon)` says what separates a table's
+    columns. A file NAME_item.json beside a local NAME.json holds the prompts' target objects
+    (items.py). `folder` holds the public files of a registered set,
     instead of cache and download; `download=False` forbids downloads of these.
     `SPEC(split=dev)` or `split=test` are the prompts of one split (split.py), under a name of their
     own, so that results of the two never mix; `limit` counts in the split.
@@ -221,8 +229,8 @@ def _registered(call: Call, column: str | None, folder: str | None, download: bo
 def _from_file(call: Call, column: str | None, folder: str | None) -> PromptSet:
     path = call.name
     for key in call.params:
-        if key != "column":
-            raise unknown("parameter", key, ["column", "split"], path)
+        if key not in ("column", "separator"):
+            raise unknown("parameter", key, ["column", "separator", "split"], path)
     if column is None and "column" in call.params:
         column = str(call.params["column"])
     is_url = "://" in path
@@ -233,6 +241,8 @@ def _from_file(call: Call, column: str | None, folder: str | None) -> PromptSet:
             f"or give a file ending in {', '.join(READERS)}"
         )
     reader = reader_of(name)
+    if "separator" in call.params:
+        reader = _separated(call.params["separator"], path, name)
     if folder is not None:
         raise HarnessError(f"a prompts folder is for registered prompt sets; {path} is a file")
     rows = reader(read_url(path) if is_url else _read_path(path), name)
@@ -245,6 +255,12 @@ def _from_file(call: Call, column: str | None, folder: str | None) -> PromptSet:
     if not is_url and beside.is_file():
         prompts = with_items(prompts, read_items(beside.read_bytes(), str(beside)), str(beside))
     return PromptSet(stem, prompts, path, rows=tuple(prompt.text for prompt in built))
+
+
+def _separated(separator: Any, path: str, name: str) -> Callable[[bytes, str], Rows]:
+    if suffix_of(name) not in (".csv", ".tsv", ".tab"):
+        raise HarnessError(f"{path} is no table with separators: leave out separator={separator}")
+    return separated_by(str(separator))
 
 
 def _warn_of_columns(

@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import PurePosixPath
 from typing import Any
 
-from harness.core.errors import HarnessError
+from harness.core.errors import HarnessError, unknown
 
 Rows = list[dict[str, Any]]
 
@@ -62,12 +62,49 @@ def _text_lines(data: bytes, name: str) -> Rows:
 def _delimited(data: bytes, name: str, delimiter: str) -> Rows:
     """Rows of a table with its quoting; or, where that fails, without any."""
     text = decode(data, name)
+    _check_separator(text, name, delimiter)
     try:
         return _quoted(text, name, delimiter)
     except HarnessError:
         if (plain := _unquoted(text, name, delimiter)) is None:
             raise
         return plain
+
+
+SEPARATORS = {",": "comma", ";": "semicolon", "\t": "tab", "|": "bar"}
+"""What separates the columns of a table, by name."""
+
+
+def separated_by(separator: str) -> Callable[[bytes, str], Rows]:
+    """The reader of a table whose columns are separated otherwise than its file's ending says; by a
+    character or its name. Raises HarnessError for another one."""
+    by_name = {word: char for char, word in SEPARATORS.items()}
+    if (char := by_name.get(separator, separator)) not in SEPARATORS:
+        raise unknown("separator", separator, by_name)
+    return partial(_delimited, delimiter=char)
+
+
+def _check_separator(text: str, name: str, delimiter: str) -> None:
+    """Raise HarnessError where the first row has one column, and several with another separator."""
+    first = text.split("\n", 1)[0]
+    for other, word in SEPARATORS.items():
+        if delimiter in first or other not in first:
+            continue
+        if _even(text, other):
+            raise HarnessError(
+                f"the columns of {name} are separated by {other!r}, not by {delimiter!r}: save it "
+                f"with {SEPARATORS[delimiter]}s, or, as a prompt set, write "
+                f"--prompts '{name}(separator={word})'"
+            )
+
+
+def _even(text: str, delimiter: str) -> bool:
+    """Whether all rows have as many columns."""
+    try:
+        rows = [row for row in csv.reader(io.StringIO(text), delimiter=delimiter) if row]
+        return len({len(row) for row in rows}) == 1
+    except csv.Error:
+        return False
 
 
 _WHOLE = re.compile(r'"([^"]|"")*"')

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from types import ModuleType
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -18,7 +19,9 @@ if TYPE_CHECKING:
 Reported: TypeAlias = ComparisonTables | SurveyTable | MatrixTable
 
 
-def write_report(tables: Reported, out: str) -> str:
+def write_report(
+    tables: Reported, out: str, say: Callable[[str], object] = lambda text: None
+) -> str:
     """Write the report below `out`: a page, Markdown, and files beside it; the page's path.
 
     Of a comparison: `report/index.html` and `report.md`, beside the page `figures/` as SVG and PDF,
@@ -27,19 +30,26 @@ def write_report(tables: Reported, out: str) -> str:
     without a network. The runs' pictures are read from where the comparison found them, its
     guidance curve from `curve/` below `out`, if there is one of the same images. Of a survey:
     `index.html`, `report.md`, `figures/`, and a report of its own for each candidate with a
-    guidance curve whose comparison lies below `out`. Of a matrix: `report/matrix.html` and
-    `matrix.md`.
+    comparison that lies below `out`, but of many those with a guidance curve; each is told to
+    `say` as it begins. Of a matrix: `report/matrix.html` and `matrix.md`.
     """
+    from harness.reporting.board import BoardPage
+    from harness.reporting.board_html import board_html
     from harness.reporting.drawing import write_drawings
     from harness.reporting.html_page import html_page
     from harness.reporting.markdown import markdown
     from harness.reporting.survey_page import own_comparisons
 
-    for folder in own_comparisons(tables, out) if isinstance(tables, SurveyTable) else []:
+    own = own_comparisons(tables, out) if isinstance(tables, SurveyTable) else {}
+    for at, (label, folder) in enumerate(own.items()):
+        say(f"report {at + 1} of {len(own) + 1}: {label}")
         write_report(load_comparison(folder), folder)
+    if own:
+        say(f"report {len(own) + 1} of {len(own) + 1}: all candidates")
     page = _builder(tables).full(tables, out)
     place = files.join(out, page.place)
-    files.write_text(files.join(out, page.html), html_page(page))
+    html = board_html(page) if isinstance(page, BoardPage) else html_page(page)
+    files.write_text(files.join(out, page.html), html)
     files.write_text(files.join(out, page.text), markdown(page))
     write_drawings([*page.drawings, *page.exports], files.join(place, "figures"))
     for name, text in page.files.items():
@@ -48,17 +58,20 @@ def write_report(tables: Reported, out: str) -> str:
 
 
 def console_tables(tables: Reported, out: str, verbose: bool = True) -> list[RenderableType]:
-    """Tables and verdicts to print in a terminal; of a comparison not `verbose`, a dozen lines.
+    """Tables and verdicts to print in a terminal; if not `verbose`, a dozen lines or two.
 
     `out` as of `write_report`.
     """
     from harness.reporting.comparison_page import stored_curve
+    from harness.reporting.several_short import matrix_short, survey_short
     from harness.reporting.short_form import short_form
     from harness.reporting.terminal import terminal
 
-    if isinstance(tables, ComparisonTables) and not verbose:
+    if verbose:
+        return terminal(brief(tables, out))
+    if isinstance(tables, ComparisonTables):
         return short_form(tables, stored_curve(tables, out)[0])
-    return terminal(brief(tables, out))
+    return survey_short(tables) if isinstance(tables, SurveyTable) else matrix_short(tables)
 
 
 def brief(tables: Reported, out: str) -> Page:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from harness.reporting import words
 from harness.reporting.curve import weight
+from harness.reporting.interval_bar import reach
 from harness.reporting.page import RowGroup, Table
 from harness.store.comparison_tables import BEST_OF, CANDIDATE, ComparisonTables
 from harness.store.curve_rule import GUIDANCE_CURVE, CurveRule
@@ -49,7 +50,7 @@ class Forest:
 
     @property
     def reach(self) -> float:
-        most = reach(row.result for row in self.rows)
+        most = reach([row.result.winning_rate for row in self.rows])
         return next((one for one in _REACHES if most <= one), 0.5)
 
     def place(self, rate: float) -> float:
@@ -73,13 +74,6 @@ class Forest:
         columns = ["compared at", "baseline", "winning rate", "decided", "NFE", "verdict"]
         prose = frozenset({"baseline", "verdict"})
         return Table(self.title, columns, [RowGroup("", rows)], self.note, prose)
-
-
-def reach(results: Iterator[Result] | Sequence[Result]) -> float:
-    """How far a rate or its interval goes from one half."""
-    rates = [row.winning_rate for row in results]
-    ends = [end for rate in rates for end in (rate.value, rate.low, rate.high) if end is not None]
-    return max((abs(end - 0.5) for end in ends), default=0.0)
 
 
 def forest(comparison: ComparisonTables, along: ComparisonTables | None = None) -> Forest:

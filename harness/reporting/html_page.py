@@ -18,7 +18,7 @@ def html_page(page: Page) -> str:
     folder = resources("harness.reporting")
     data = page.viewer and page.viewer.data
     return (
-        _environment()
+        environment()
         .get_template("page.html.j2")
         .render(
             page=page,
@@ -37,10 +37,10 @@ def html_page(page: Page) -> str:
 
 def html_fragment(page: Page) -> str:
     """Title, verdicts, sentences and tables, to be shown inside another page (a notebook's)."""
-    return _environment().get_template("fragment.html.j2").render(page=page)
+    return environment().get_template("fragment.html.j2").render(page=page)
 
 
-def _environment() -> Environment:
+def environment() -> Environment:
     return Environment(
         loader=PackageLoader("harness.reporting", "."),
         autoescape=True,

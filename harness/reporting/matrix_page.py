@@ -1,44 +1,67 @@
-"""The report of a matrix: rankings, winning rates and differences as tables."""
+"""The report of a matrix: who beats whom as boards, then rankings, rates and differences."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
 from harness.reporting import category_words, words
+from harness.reporting.board import BoardPage
+from harness.reporting.matrix_board import duel_board, headline, lead, named
 from harness.reporting.page import Page, RowGroup, Section, Table
 from harness.store.comparison_tables import MetricInfo
 from harness.store.matrix_table import Duel, MatrixTable
 
-TITLE = "Each sampler against each other"
 _HTML = "report/matrix.html"
 
 
-def full(matrix: MatrixTable, out: str) -> Page:
-    """The whole report: rankings, then winning rates and differences of all pairs."""
-    shown = [rankings(matrix)]
-    for metric in matrix.metrics:
-        shown += [
+def full(matrix: MatrixTable, out: str) -> BoardPage:
+    """The whole report: who beats whom, rankings, winning rates and differences of all pairs."""
+    shown = named(matrix)
+    tables = [rankings(shown)]
+    for metric in shown.metrics:
+        tables += [
             _crossed(
-                matrix,
+                shown,
                 metric,
                 "Winning rate of the row over the column",
                 _rate,
             ),
             _crossed(
-                matrix,
+                shown,
                 metric,
                 "Mean difference, row minus column",
                 lambda duel: words.estimate(duel.difference, signed=True),
             ),
         ]
-    names = {rank.category for rank in matrix.ranks if rank.category}
-    lines = [category_words.speaks_of("prompts", len(names))]
-    return Page(TITLE, [Section("", shown)], lines=lines, html=_HTML, text="matrix.md")
+    names = {rank.category for rank in shown.ranks if rank.category}
+    boards = [board for metric in shown.metrics if (board := duel_board(shown, metric))]
+    return BoardPage(
+        headline(shown),
+        [Section("", [*tables, what_was_run(matrix, shown)])],
+        lines=[category_words.speaks_of("prompts", len(names))],
+        html=_HTML,
+        text="matrix.md",
+        over=f"Each of {len(shown.runs)} runs against each other one, from the same noise",
+        lead=lead(shown),
+        boards=boards[:1],
+        folded=boards[1:],
+    )
+
+
+def what_was_run(matrix: MatrixTable, shown: MatrixTable) -> Table:
+    """Each sampler with all parameters, and its name in the stored tables."""
+    body = [
+        [name, text, stored]
+        for name, (stored, text) in zip(shown.runs, matrix.runs.items(), strict=True)
+    ]
+    columns = ["run", "sampler", "in the stored tables"]
+    return Table("What was run", columns, [RowGroup("", body)], prose=frozenset(columns))
 
 
 def brief(matrix: MatrixTable, out: str) -> Page:
     """The ranking on each metric over all categories."""
-    return Page("", [Section("", rankings(matrix, whole=True).apart())], html=_HTML)
+    shown = named(matrix)
+    return Page("", [Section("", rankings(shown, whole=True).apart())], html=_HTML)
 
 
 def _rate(duel: Duel) -> str:

@@ -13,6 +13,7 @@ from harness.reporting.words import (
     plural,
     run_names,
     setting,
+    why_unpaired,
 )
 from harness.store.comparison_tables import ComparisonTables
 from harness.store.run import AS_SAMPLED
@@ -73,7 +74,7 @@ def _left_out(comparison: ComparisonTables, role: str) -> Iterator[str]:
     row = comparison.decided(role)
     if not paired(comparison, role):
         yield (
-            "images were imported as unpaired: each is compared with every image of its prompt on "
+            f"{why_unpaired(comparison, role)}: each is compared with every image of its prompt on "
             "the other side. Their noise differs, so it takes more prompts to be as sure as with "
             "pairs of one noise"
         )

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from harness.reporting import words
 from harness.reporting.page import Table, by_metric
+from harness.reporting.undefined import estimate_or_dash, reasons_note, shared_reasons
 from harness.store.comparison_tables import MetricInfo
 from harness.store.survey_table import Row, SetGap, SurveyTable
 
 
 def set_gaps(survey: SurveyTable) -> Table:
     """A row a set metric, run and setting: the difference, raw and corrected, and its verdict."""
+    gaps = (gap for row in survey.rows for gap in row.set_gaps)
+    shared = shared_reasons([gap.corrected_difference] for gap in gaps)
 
     def rows(metric: MetricInfo) -> list[list[str]]:
         return [
-            _cells(row, gap)
+            _cells(row, gap, shared)
             for row in survey.rows
             for gap in row.set_gaps
             if gap.metric == metric.name
@@ -25,19 +30,19 @@ def set_gaps(survey: SurveyTable) -> Table:
         by_metric(survey.metrics, rows),
         "Run minus baseline over the same images. Corrected: without the bias of few images, which "
         "unequal spread of the two sides leaves in a difference of Frechet distances; the verdict "
-        "goes by its 95 % interval, a jackknife over blocks of prompts.",
+        "goes by its 95 % interval, a jackknife over blocks of prompts." + reasons_note(shared),
         frozenset({"at", "verdict"}),
     )
 
 
-def _cells(row: Row, gap: SetGap) -> list[str]:
+def _cells(row: Row, gap: SetGap, shared: Sequence[str]) -> list[str]:
     raw = words.NONE if gap.difference is None else words.number(gap.difference, signed=True)
     return [
         row.label,
         words.setting(gap.setting),
         words.count(gap.nfe),
         raw,
-        words.estimate(gap.corrected_difference, signed=True),
+        estimate_or_dash(gap.corrected_difference, shared, signed=True),
         gap.verdict,
     ]
 

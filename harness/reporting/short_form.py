@@ -10,14 +10,14 @@ from rich.table import Table
 from rich.text import Text
 
 from harness.reporting import words
-from harness.reporting.forest import forest_rows, reach
+from harness.reporting.forest import forest_rows
 from harness.reporting.headline import headline
+from harness.reporting.interval_bar import interval_bar, reach
 from harness.reporting.terminal import STYLES
 from harness.store.comparison_tables import CANDIDATE, ComparisonTables
-from harness.store.results import Estimate
+from harness.store.results import Result
 
 _NAME = 24  # characters of the longest usual name
-_BAR = 7  # characters, the middle one at 50 %
 
 
 def short_form(
@@ -29,7 +29,7 @@ def short_form(
     tie.
     """
     lines = sorted(forest_rows(comparison, along), key=lambda line: not line.result.primary)
-    most = reach(line.result for line in lines)
+    most = reach([line.result.winning_rate for line in lines])
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
     scale = f"50 ± {100 * most:.0f}"
     for name in ("baseline at", scale, "wins, %", "decided", "NFE", "verdict"):
@@ -42,7 +42,8 @@ def short_form(
         shown = words.NONE if rate.value is None else f"{100 * rate.value:.1f} {words.bounds(rate)}"
         share = words.NONE if row.decided_share is None else f"{100 * row.decided_share:.0f} %"
         nfe = line.evaluations.replace(" ", "")
-        name, bar = _short(line.names) + " *" * row.primary, Text(_bar(rate, most), style)
+        name = _short(line.names) + " *" * row.primary
+        bar = Text(interval_bar(rate, (0.5 - most, 0.5 + most)), style)
         table.add_row(name, bar, shown, share, nfe, Text(row.verdict, style))
     return [Text(headline(comparison, along), style="bold"), table, *_notes(comparison, along)]
 
@@ -60,30 +61,24 @@ def _notes(comparison: ComparisonTables, along: ComparisonTables | None) -> Iter
     yield Text(f"{words.label(metric)}: {whose}, {counted}, {words.TIES}.", style="dim")
     first = words.primary_first(comparison)[0]
     if not words.paired(comparison, first):
-        yield Text("Images were imported as unpaired: each meets all of its prompt.", style="dim")
+        why = words.why_unpaired(comparison, first)
+        yield Text(f"I{why[1:]}: each meets all of its prompt.", style="dim")
     if others := words.other_metrics(comparison, first):
         where = words.place(first)
         yield Text(f"{where[0].upper()}{where[1:]}, {others[0].lower()}{others[1:]}", style="dim")
     primary = comparison.primary or (along.primary if along is not None else None)
     declared = "* declared to decide; the others are" if primary else "Nothing is declared: all is"
     yield Text(f"{declared} exploratory. More: --verbose, and the report.", style="dim")
+    if any(_beside_half(line.result) for line in forest_rows(comparison, along)):
+        text = "An interval beside 50 % alone is no verdict: p has to be below 0.05, too."
+        yield Text(text, style="dim")
     for name, run in comparison.runs.items():
         if run.failed:
             count = f"{sum(run.failed.values()):,} of {run.images:,}"
             yield Text(f"{count} images of {name} failed: they lose their pairs.", style="bold red")
 
 
-def _bar(rate: Estimate, most: float) -> str:
-    """An interval as a line about 50 %, the rate a dot."""
-    middle = _BAR // 2
-    cells = ["\N{MIDDLE DOT}" if at == middle else " " for at in range(_BAR)]
-
-    def place(value: float) -> int:
-        return middle + round(middle * (value - 0.5) / most) if most else middle
-
-    if rate.ends:
-        for at in range(place(rate.ends[0]), place(rate.ends[1]) + 1):
-            cells[at] = "\N{BOX DRAWINGS LIGHT HORIZONTAL}"
-    if rate.value is not None:
-        cells[place(rate.value)] = "\N{BLACK CIRCLE}"
-    return "".join(cells)
+def _beside_half(result: Result) -> bool:
+    """Whether the interval leaves out one half, and yet there is no verdict."""
+    ends = result.winning_rate.ends
+    return ends is not None and result.verdict == "undecided" and not ends[0] <= 0.5 <= ends[1]

@@ -6,16 +6,21 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from harness.reporting import category_words, look_words, words
+from harness.reporting.board import Board, BoardPage
 from harness.reporting.cheapest_rival import survey_rivals
 from harness.reporting.curve import CROSS_FITTED, EVERY_WEIGHT, UNTUNED
 from harness.reporting.differences import differences
 from harness.reporting.drawing import Drawing
 from harness.reporting.figures import rate_bars
 from harness.reporting.page import Page, RowGroup, Section, Table, by_metric
+from harness.reporting.picture_grid import pictures
+from harness.reporting.picture_sheet import picture_sheet
 from harness.reporting.points import fronts, point_figures
 from harness.reporting.published import beside_published
 from harness.reporting.set_gaps import set_gaps, set_verdicts
+from harness.reporting.survey_board import reasons, score_board, verdict_board
 from harness.reporting.survey_curves import along_curves, curves
+from harness.reporting.survey_headline import headline, lead, over
 from harness.store import files
 from harness.store.comparison_tables import BEST_OF, MetricInfo, holds_comparison
 from harness.store.curve_rule import GUIDANCE_CURVE
@@ -37,7 +42,7 @@ def _settings(survey: SurveyTable) -> list[str]:
     return [setting for setting in _COLUMNS if setting in made]
 
 
-def full(survey: SurveyTable, out: str) -> Page:
+def full(survey: SurveyTable, out: str) -> BoardPage:
     """The whole report; candidates with a report of their own below `out` are linked to it."""
     tables = [
         runs(survey),
@@ -51,14 +56,45 @@ def full(survey: SurveyTable, out: str) -> Page:
         beside_published(survey),
         samplers(survey),
     ]
-    drawings = [*winning_rates(survey), *curves(survey), *point_figures(survey)]
+    drawings = [
+        *curves(survey),
+        *point_figures(survey),
+        *winning_rates(survey),
+        *picture_sheet(survey),
+    ]
     links = {
         label: folder
         for label, folder in _own(survey).items()
         if files.exists(files.join(out, folder, "report.md"))
     }
+    boards = _boards(survey, links)
+    first = files.file_name(survey.headline or survey.metrics[0].name)
     section = Section("", [t for t in tables if t], drawings, commands=survey.commands)
-    return Page(survey.title, [section], lines=[*verdicts(survey), *remarks(survey)], links=links)
+    return BoardPage(
+        headline(survey),
+        [section],
+        lines=[f"{over(survey)}.", *verdicts(survey), *remarks(survey)],
+        links=links,
+        over=over(survey),
+        lead=lead(survey, bool(links)),
+        boards=boards[:1],
+        folded=boards[1:],
+        front=frozenset(d.name for d in drawings if d.name.endswith(f"-{first}")),
+        pictures=pictures(survey),
+        look=not survey.headline,
+    )
+
+
+def _boards(survey: SurveyTable, links: dict[str, str]) -> list[Board]:
+    """The board that the page begins with, and those that are folded."""
+    pages = {label: f"{folder}/report/index.html" for label, folder in links.items()}
+    scores = [score_board(survey)]
+    if survey.headline is None:
+        return scores
+    first = survey.metric(survey.headline)
+    metrics = [first, *(metric for metric in survey.metrics if metric != first)]
+    boards = [verdict_board(survey, metric, pages) for metric in metrics]
+    return [*(board for board in boards if board), *scores]
 
 
 def brief(survey: SurveyTable, out: str) -> Page:
@@ -75,15 +111,20 @@ def brief(survey: SurveyTable, out: str) -> Page:
     return Page("", [section], lines=[*verdicts(survey), *remarks(survey)])
 
 
-def own_comparisons(survey: SurveyTable, out: str) -> list[str]:
-    """Folders of the comparisons that get a report of their own."""
-    folders = (files.join(out, folder) for folder in _own(survey).values())
-    return [folder for folder in folders if holds_comparison(folder)]
+def own_comparisons(survey: SurveyTable, out: str) -> dict[str, str]:
+    """Folders of the comparisons that get a report of their own, by label."""
+    folders = {label: files.join(out, folder) for label, folder in _own(survey).items()}
+    return {label: folder for label, folder in folders.items() if holds_comparison(folder)}
+
+
+_MOST_REPORTS = 40  # beyond, only candidates with a guidance curve get one
 
 
 def _own(survey: SurveyTable) -> dict[str, str]:
-    """Folders of the candidates with a guidance curve, by label."""
-    return {row.label: row.folder for row in survey.rows if row.folder and row.curve}
+    """Folders of the candidates that get a report of their own, by label."""
+    compared = [row for row in survey.rows if row.folder]
+    few = len(compared) <= _MOST_REPORTS
+    return {row.label: row.folder for row in compared if row.folder and (row.curve or few)}
 
 
 def winning_rates(survey: SurveyTable) -> list[Drawing]:
@@ -134,14 +175,10 @@ def runs(survey: SurveyTable) -> Table:
             "them, with its interval; undecided where nothing else is said. Where what would be "
             "matched is equal already, it is the same run that is told again."
         )
-    note += "".join(f" Undefined ({words.NONE}): {reason}." for reason in _reasons(survey))
-    return Table(survey.title, [*columns, "images"], [RowGroup("", body)], note, wide=wide)
-
-
-def _reasons(survey: SurveyTable) -> list[str]:
-    """Why scores are undefined."""
-    scores = [score for row in survey.rows for score in row.scores.values()]
-    return sorted({score.reason for score in scores if score.value is None and score.reason})
+    note += "".join(f" Undefined ({words.NONE}): {reason}." for reason in reasons(survey))
+    return Table(
+        "All runs: costs and scores", [*columns, "images"], [RowGroup("", body)], note, wide=wide
+    )
 
 
 def every_rate(survey: SurveyTable) -> Table:

@@ -7,8 +7,9 @@ from collections.abc import Callable, Sequence
 from harness.metrics.set_statistics import BLOCKS
 from harness.reporting import category_words, words
 from harness.reporting.page import RowGroup, Table, by_metric
+from harness.reporting.undefined import estimate_or_dash, reasons_note, shared_reasons
 from harness.store.comparison_tables import CANDIDATE, ComparisonTables, MetricInfo
-from harness.store.results import Result
+from harness.store.results import Estimate, Result
 
 
 def cost_line(comparison: ComparisonTables, role: str) -> str:
@@ -249,14 +250,16 @@ def set_scores(comparison: ComparisonTables) -> Table | None:
     """Scores of whole runs on set metrics, with n and interval; None if there are none."""
     if not comparison.set_results:
         return None
+    results = comparison.set_results
+    shared = shared_reasons((row.value, row.difference, row.corrected) for row in results)
 
     def rows(metric: MetricInfo) -> list[list[str]]:
         return [
             [
                 role_name(row.run),
-                words.estimate(row.value),
-                words.without_interval(row.difference),
-                words.estimate(row.corrected, signed=True),
+                estimate_or_dash(row.value, shared),
+                _difference(row.difference, shared),
+                estimate_or_dash(row.corrected, shared, signed=True),
                 row.verdict or words.NONE,
                 f"{row.value.n:,}",
                 *_cost(comparison, row.run),
@@ -277,10 +280,15 @@ def set_scores(comparison: ComparisonTables) -> Table | None:
         "Scores of whole sets of images",
         ["run", "value", "A - B", "A - B, corrected", "verdict", "images", *_COST],
         by_metric(comparison.set_metrics, rows),
-        " ".join(notes) + _defined(comparison.set_metrics),
+        " ".join(notes) + _defined(comparison.set_metrics) + reasons_note(shared),
         frozenset({"verdict"}),
         frozenset(_COST),
     )
+
+
+def _difference(found: Estimate, shared: Sequence[str]) -> str:
+    known = found.value is not None or found.reason not in shared
+    return words.without_interval(found) if known else words.NONE
 
 
 def _defined(metrics: Sequence[MetricInfo]) -> str:

@@ -83,6 +83,14 @@ def paired(comparison: ComparisonTables, role: str) -> bool:
     return comparison.candidate.paired and comparison.runs[role].paired
 
 
+def why_unpaired(comparison: ComparisonTables, role: str) -> str:
+    """Why the images of a comparison are no pairs."""
+    sides = (comparison.candidate, comparison.runs[role])
+    if any(run.size is None and not run.paired for run in sides):
+        return "images were imported as unpaired"
+    return "images begin with noise of their own"
+
+
 def size(run: RunFacts) -> str:
     """HxW of a run's images; imported ones may be of any size."""
     return "any" if run.size is None else f"{run.size[0]}x{run.size[1]}"

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import groupby
 
 from harness.core.call import Call, show_value
 from harness.core.errors import HarnessError
 from harness.core.run_spec import RunSpec
-from harness.reporting.html_page import html_page
-from harness.reporting.page import Page, RowGroup, Section, Table
+from harness.reporting.board import Board, BoardCell, BoardPage, BoardRow, count_cell, name_cell
+from harness.reporting.board_html import board_html
 from harness.samplers.base import SAMPLERS
 from harness.store import files
 from harness.store.run import Run
@@ -72,35 +70,39 @@ def catalogue(root: str) -> list[Listed]:
 
 def write_catalogue(root: str) -> str:
     """Write `index.html`, a page of the runs below a folder and their reports; its path."""
-    tables = [_surveys(root)]
-    for (prompts, model), runs in groupby(catalogue(root), lambda one: (one.prompts, one.model)):
-        held = list(runs)
-        tables.append(_table(f"Runs of {model} on {prompts}", held))
-    title = f"Runs in {os.path.basename(root.rstrip('/')) or root}"
-    page = Page(title, [Section("", [table for table in tables if table])])
-    files.write_text(where := files.join(root, _PAGE), html_page(page))
+    runs = catalogue(root)
+    boards = [board for board in (_surveys(root), _runs(runs)) if board]
+    page = BoardPage(
+        f"Runs in {os.path.basename(root.rstrip('/')) or root}",
+        [],
+        lead=f"{len(runs):,} runs; a name that is underlined leads to its report.",
+        boards=boards,
+    )
+    files.write_text(where := files.join(root, _PAGE), board_html(page))
     return where
 
 
-def _table(caption: str, runs: Sequence[Listed]) -> Table:
-    return Table(
-        caption,
-        ["run", "images", "scored on", "folder"],
-        [RowGroup("", [[one.name, *one.contents, one.folder] for one in runs])],
-        prose=frozenset({"scored on", "folder"}),
-        links={one.name: one.report for one in runs if one.report},
-    )
+def _runs(runs: list[Listed]) -> Board:
+    rows = []
+    for one in runs:
+        texts = [_text(text) for text in (one.model, one.prompts)]
+        more = [_text(text) for text in (one.contents[1], one.folder)]
+        cells = [name_cell(one.name), *texts, count_cell(one.images), *more]
+        rows.append(BoardRow(cells, one.report))
+    return Board("Runs", ["run", "model", "prompts", "images", "scored on", "folder"], rows)
 
 
-def _surveys(root: str) -> Table:
-    """The surveys, sweeps and matrices below a folder, by their titles."""
-    found = {
-        path: files.read_json(files.join(root, path, _SURVEY)) for path in _holding(root, _SURVEY)
-    }
-    rows = [[str(record.get("title") or path), path] for path, record in found.items()]
-    links = {title: f"{path}/{_PAGE}" for title, path in rows}
-    groups = [RowGroup("", rows)] if rows else []
-    return Table("Several samplers in one table", ["survey", "folder"], groups, links=links)
+def _text(text: str) -> BoardCell:
+    return BoardCell(text, value=text.casefold())
+
+
+def _surveys(root: str) -> Board:
+    """The surveys and sweeps below a folder, by their titles."""
+    rows = []
+    for path in _holding(root, _SURVEY):
+        title = str(files.read_json(files.join(root, path, _SURVEY)).get("title") or path)
+        rows.append(BoardRow([name_cell(title), _text(path)], f"{path}/{_PAGE}"))
+    return Board("Several samplers in one table", ["survey", "folder"], rows)
 
 
 def _listed(root: str, path: str) -> Listed:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import platform
 
 from harness.core.errors import HarnessError
 
@@ -46,6 +47,15 @@ def pick_device(wanted: str | None, local_rank: int = 0) -> str:
         here = f"{count} of them" if count else "none"
         raise HarnessError(f"device {wanted} was asked for, but torch sees {here}")
     return f"{kind}:{index or local_rank % count}"
+
+
+def device_name(device: str) -> str:
+    """What a device is called in records of time."""
+    import torch
+
+    if torch.device(device).type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"{platform.machine()} CPU"
 
 
 def _count(kind: str) -> int:

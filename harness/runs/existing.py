@@ -7,9 +7,11 @@ from collections.abc import Sequence
 from typing import Any
 
 from harness.core.call import Call, parse_call
-from harness.core.shards import Prompt, Shard
+from harness.core.layout import Layout
+from harness.core.shards import Prompt, Shard, unprompted
 from harness.runs.folder import Settings
 from harness.runs.plan import PlannedRun, Planner
+from harness.samplers.pipeline_function import kept_in
 from harness.store.run import MODEL_AT, Run
 
 ROWS = ["prompt_id", "prompt", "category", "notes", "seed"]
@@ -30,15 +32,14 @@ def planned_again(run: Run, settings: Settings) -> PlannedRun:
         guide=spec.guide,
     )
     return planner.plan(
-        Call(f"{run.path}/{call.name}", call.params) if "sampler file" in about else call
+        Call(kept_in(run.path, call.name), call.params) if "sampler file" in about else call
     )
 
 
-def shard_of_rows(name: str, rows: Sequence[dict[str, Any]], size: int) -> Shard:
-    """The shard of this name; the run's are of `size` items, but for the last of a seed."""
-    prompts = tuple(
-        Prompt(r["prompt_id"], r["prompt"], r["category"], json.loads(r["notes"])) for r in rows
-    )
-    _, seed, index = name.rsplit("-", 2)
-    consecutive = len({row["seed"] for row in rows}) > 1 or not rows[0]["prompt"]
-    return Shard(int(seed), int(index), size * int(index), prompts, consecutive)
+def shard_of_rows(name: str, rows: Sequence[dict[str, Any]], layout: Layout) -> Shard:
+    """The shard of this name, in a run of this layout, whose images have these rows."""
+    fields = dict.fromkeys((r["prompt_id"], r["prompt"], r["category"], r["notes"]) for r in rows)
+    part = tuple(Prompt(p, text, kind, json.loads(notes)) for p, text, kind, notes in fields)
+    seed, index = map(int, name.rsplit("-", 2)[1:])
+    first = 0 if unprompted(part) else layout.first(index)
+    return Shard(seed, index, first, part, tuple(dict.fromkeys(row["seed"] for row in rows)))

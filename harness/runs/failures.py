@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 
 import torch
 
+from harness.core.errors import HarnessError
 from harness.core.run_spec import RunSpec
 from harness.store.run import Run
 
@@ -39,6 +41,18 @@ def told(failed: Sequence[str | None], spec: RunSpec) -> str | None:
     held = ", ".join(f"{count} {reason}" for reason, count in counts.items())
     cause = _CAUSES[worst, spec.dtype == "float16"]
     return f"{counts.total()} of {len(failed)} pictures of {spec.sampler} failed ({held}): {cause}"
+
+
+@contextmanager
+def lost_first(runs: Iterable[Run]) -> Iterator[None]:
+    """Where work fails in other processes, which say no more than that: raise NothingMade where it
+    is as a folder was lost, else the error."""
+    try:
+        yield
+    except HarnessError:
+        for run in runs:
+            run.owner.check()
+        raise
 
 
 def all_failed(run: Run) -> bool:

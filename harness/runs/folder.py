@@ -5,7 +5,7 @@ from __future__ import annotations
 import platform
 import subprocess
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 
@@ -20,6 +20,7 @@ from harness.fetch.fingerprints import sampled_form
 from harness.models.pipelines.loading_options import PLACEMENT
 from harness.runs.devices import default_workers, pick_device
 from harness.runs.plan import PlannedRun, registered_here, unscaled
+from harness.runs.tracking import NO_TRACKER, Tracker
 from harness.store import files
 from harness.store.run import AS_SAMPLED, MODEL_AT, NO_GUIDANCE, Run
 
@@ -29,7 +30,7 @@ class Settings:
     """How a run is computed: nothing here changes a picture beyond rounding.
 
     `workers` processes share the work of an experiment, on the device `asked` by the user, or where
-    that is None each on a device of its own.
+    that is None each on a device of its own. `log_folder` is for their logs, None the usual one.
     """
 
     device: str = "cpu"
@@ -37,6 +38,8 @@ class Settings:
     batch_size: int | None = None  # the model's own
     workers: int = 1
     asked: str | None = None
+    log_folder: str | None = None
+    tracker: Tracker = field(default=NO_TRACKER, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         for name in ("threads", "batch_size", "workers"):
@@ -107,8 +110,8 @@ def _read_from(job: PlannedRun) -> dict[str, str]:
 
 
 def missing(run: Run, shards: Iterable[Shard]) -> list[Shard]:
-    """The shards that the run does not hold yet."""
-    return [shard for shard in shards if not run.has_images(shard)]
+    """The shards to be made so that the run holds these; see `Run.lacking`."""
+    return [due for shard in shards if (due := run.lacking(shard)) is not None]
 
 
 def environment() -> dict[str, str]:

@@ -21,8 +21,6 @@ from harness.store.pictures import Broken
 from harness.store.rows import ImportedItem, imported_key, imported_table
 from harness.store.run import Run, check_free
 
-_SHARD = 128  # images
-
 
 def is_run(path: str) -> bool:
     """Whether a folder holds a run."""
@@ -125,9 +123,9 @@ def _write(
     """Write the shards that are new or changed and remove those that are no more."""
     place = {entry.name: at for at, entry in enumerate(images.entries)}
     names = []
-    for at in range(0, len(items), _SHARD):
-        part = items[at : at + _SHARD]
-        names.append(f"part-00000-{at // _SHARD:05d}")
+    for number, at in enumerate(run.layout.slices(len(items))):
+        part = items[at : at + run.layout.size(at)]
+        names.append(f"part-00000-{number:05d}")
         key = imported_key(part)
         if run.items_key("images", names[-1]) != key:
             embedded = _embedded(images, [i.entry for i in part if i.entry], place)

@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import io
 import logging
-import platform
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from math import isfinite
 from time import perf_counter
-from typing import Any
+from typing import Any, cast
 
 import torch
 
@@ -24,7 +23,7 @@ from harness.core.libraries import exact_float32
 from harness.core.run_spec import RunSpec
 from harness.core.shards import Shard
 from harness.engine.applied import Applied
-from harness.engine.batch import Evaluations
+from harness.engine.batch import Evaluations, decoded_pictures
 from harness.engine.ensemble import Ensemble
 from harness.engine.noise import NoiseStreams, stream_key
 from harness.engine.probes.coefficients import (
@@ -36,11 +35,15 @@ from harness.engine.probes.coefficients import (
 from harness.engine.probes.ga_eval import ALTERING, GaEval
 from harness.engine.probes.macs import count_macs
 from harness.engine.resolve import resolve
+from harness.engine.whole_pipelines.trying import Trial, try_out
 from harness.models.base import LoadRequest
 from harness.models.load import load
+from harness.models.pipelines.pipeline_model import PipelineModel
+from harness.runs.devices import device_name
 from harness.runs.failures import failures, told
 from harness.runs.folder import Settings
 from harness.runs.plan import PlannedRun
+from harness.samplers.base import SAMPLERS
 from harness.store.item_guidance import NOMINAL, image_scales, run_beside
 from harness.store.rows import Guidance, guidance_table, image_table, timing_table
 from harness.store.run import Run
@@ -51,15 +54,17 @@ log = logging.getLogger(__name__)
 def generate(
     work: Iterable[tuple[PlannedRun, Run, Shard]],
     settings: Settings,
-    progress: Callable[[int], object] = lambda images: None,
+    progress: Callable[[int, int], object] = lambda images, failed: None,
     first: Callable[[str], bool] = lambda name: True,
+    texts: Iterable[str] = (),
 ) -> None:
     """Make the shards of `work` that are missing; the jobs are of one model and precision.
 
     Weights are loaded at the first missing shard, and once more for runs of another guide, or
-    without one. `progress` is called with the number of images as they are made.
+    without one. `progress` is called with the numbers of images made, and of those that failed.
     What a picture costs is counted once a run, by making one more: where several processes share
-    the work, by the one that is `first` to ask for a name, while the others go on.
+    the work, by the one that is `first` to ask for a name, while the others go on. That one also
+    warns of those of the `texts`, all prompts of the work, that the model cuts.
     """
     torch.set_num_threads(settings.threads)
     makers: dict[str | None, _Maker] = {}
@@ -67,15 +72,20 @@ def generate(
     with ThreadPoolExecutor(1) as writer:
         pending: list[Future[None]] = []
         for job, run, shard in work:
-            if run.has_images(shard):
+            if (lacking := run.lacking(shard)) is None:
                 continue
+            shard = lacking
             scales = _scales(job.spec.sampler, run, shard)
             if (guide := job.spec.guide) not in makers:
                 makers[guide] = _Maker(job, settings, progress)
+                if first("prompts that are cut"):
+                    makers[guide].models.warn_of_cut([*texts, job.spec.negative])
             maker = makers[guide]
             read = getattr(maker.model, "record", None)
             if read and first(f"pipeline of {run.path}"):
                 run.set_pipeline(read)
+            if job.sigmas is None:
+                maker.try_out(run, job.spec, shard, first)
             if run.cost() is None and first(f"cost of {run.path}"):
                 run.set_cost(_measured(maker.models, job, shard))
             pictures = maker.shard(job.spec, shard, scales)
@@ -99,7 +109,10 @@ def _scales(call: Call, run: Run, shard: Shard) -> torch.Tensor | None:
     if like is None:
         return None
     estimate = call.params.get("guidance_estimate", NOMINAL)
-    known = image_scales(run_beside(run.path, like), shard.name, estimate)
+    other = run_beside(run.path, like)
+    # A run of an earlier version may have cut its images otherwise.
+    names = [shard.name] if other.layout == run.layout else [*other.places(shard.item_ids)]
+    known = {k: v for name in names for k, v in image_scales(other, name, estimate).items()}
     if missing := [item for item in shard.item_ids if item not in known]:
         raise HarnessError(f"{like} holds no image {missing[0]}: generate it first")
     own = call.params["guidance"]
@@ -109,7 +122,9 @@ def _scales(call: Call, run: Run, shard: Shard) -> torch.Tensor | None:
 
 def _measured(models: Ensemble, job: PlannedRun, shard: Shard) -> dict[str, Any]:
     """The content of `cost.json`, see `Run.cost`."""
-    ends = {"sigma_max": float(job.sigmas[0]), "sigma_min": float(job.sigmas[-1])}
+    ends = {}
+    if job.sigmas is not None:
+        ends = {"sigma_max": float(job.sigmas[0]), "sigma_min": float(job.sigmas[-1])}
     return asdict(count_macs(models, job.spec, shard.prompts[0])) | ends | {"rehearsed": job.nfe}
 
 
@@ -139,7 +154,7 @@ class _Maker:
     """A loaded model that makes shards."""
 
     def __init__(
-        self, job: PlannedRun, settings: Settings, progress: Callable[[int], object]
+        self, job: PlannedRun, settings: Settings, progress: Callable[[int, int], object]
     ) -> None:
         self.models = open_models(job, settings.device)
         self.model = self.models.model
@@ -148,6 +163,20 @@ class _Maker:
         self.progress = progress
         self.warm = False
         self._coefficients: dict[str, Coefficients | None] = {}
+
+    def try_out(self, run: Run, spec: RunSpec, shard: Shard, first: Callable[[str], bool]) -> None:
+        """Try a function of a pipeline on a few of its prompts, unless the run knows the result."""
+        known, trials = run.trial(), self.models.trials
+        if known is None and str(spec.sampler) not in trials:
+            texts = [prompt.text for prompt in shard.prompts]
+            trial = try_out(cast(PipelineModel, self.model), spec, texts)
+            known = asdict(trial)
+            if not trial.together:
+                log.warning("%s makes pictures one by one: %s", spec.sampler.name, trial.why)
+        if known is not None:
+            trials[str(spec.sampler)] = Trial(**known)
+        if run.trial() is None and first(f"trial of {run.path}"):
+            run.set_trial(asdict(trials[str(spec.sampler)]))
 
     def _warm_up(self, spec: RunSpec, prompt: str) -> None:
         """One evaluation of one sample, so that no run is charged for the device's first steps."""
@@ -164,7 +193,8 @@ class _Maker:
 
         `scales` [n] is each picture's own guidance, where it has one.
         """
-        self.models.encode([prompt.text for prompt in shard.prompts], [spec.negative])
+        if not SAMPLERS.get(spec.sampler.name).whole:  # such a function encodes by itself
+            self.models.encode([prompt.text for prompt in shard.prompts], [spec.negative])
         if not self.warm:
             self._warm_up(spec, shard.prompts[0].text)
         batches: list[_Pictures] = []
@@ -183,8 +213,10 @@ class _Maker:
         texts = [prompt.text for prompt in prompts]
         noise = NoiseStreams(
             [
-                stream_key(spec.noise_key, text, seed, shard.first + start + at)
-                for at, (text, seed) in enumerate(zip(texts, shard.seeds[start:stop], strict=True))
+                stream_key(spec.noise_key, text, seed, place)
+                for text, seed, place in zip(
+                    texts, shard.seeds[start:stop], shard.places[start:stop], strict=True
+                )
             ],
             self.model.latent_shape(spec.pixels),
             dtype=self.model.state_dtype,
@@ -197,7 +229,7 @@ class _Maker:
         began = perf_counter()  # attempts that run out of memory are not counted
         try:
             batch = self.models.run(spec.sampler, texts, negatives, noise, notes, applied, own)
-            pixels = self.model.decode(batch.native)
+            pixels = decoded_pictures(self.model, batch)
         except torch.cuda.OutOfMemoryError:
             if len(prompts) == 1:
                 raise HarnessError(
@@ -207,8 +239,8 @@ class _Maker:
             middle = (start + stop) // 2
         else:
             seconds = perf_counter() - began
-            self.progress(len(prompts))
             failed = failures(batch.native, pixels)
+            self.progress(len(prompts), len(failed) - failed.count(None))
             guidance = self._guidance(spec, batch.applied)
             made = (batch.evaluations, batch.classes, guidance, seconds)
             return [_Pictures(pixels, failed, *made)]
@@ -263,11 +295,11 @@ def _write(run: Run, shard: Shard, batches: Sequence[_Pictures], settings: Setti
             classes.append(batch.classes[row] if batch.classes else None)
             evaluations.append({key: counts[row] for key, counts in batch.evaluations.items()})
     timed = [(len(batch.failed), batch.seconds) for batch in batches]
-    timing = timing_table(shard, timed, _device_name(settings.device), settings.threads)
+    timing = timing_table(shard, timed, device_name(settings.device), settings.threads)
     run.write("timing", shard.name, timing, shard.items_key)
     size = (batches[0].pixels.shape[2], batches[0].pixels.shape[3])
     known = [batch.guidance for batch in batches if batch.guidance]
-    scales: list[float | None] = [None] * len(pngs)
+    scales: list[float | None] = [run.spec.declared_guidance] * len(pngs)
     if known:
         run.write("guidance", shard.name, guidance_table(shard, known), shard.items_key)
         scales = [float(s) if isfinite(s) else None for batch in known for s in batch.mean]
@@ -281,9 +313,3 @@ def _png(pixels: torch.Tensor) -> bytes:
     buffer = io.BytesIO()
     Image.fromarray(pixels.permute(1, 2, 0).contiguous().numpy()).save(buffer, "PNG")
     return buffer.getvalue()
-
-
-def _device_name(device: str) -> str:
-    if torch.device(device).type == "cuda":
-        return torch.cuda.get_device_name(device)
-    return f"{platform.machine()} CPU"

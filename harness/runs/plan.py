@@ -10,9 +10,9 @@ from typing import Any
 
 import torch
 
-from harness.core.call import Call, parse_call
-from harness.core.errors import HarnessError, unknown
-from harness.core.run_spec import RunSpec
+from harness.core.call import Call, parse_call, show_value
+from harness.core.errors import HarnessError, NotHere, unknown
+from harness.core.run_spec import DECLARED_GUIDANCE, RunSpec
 from harness.core.shards import Prompt
 from harness.engine.batch import variants_of
 from harness.engine.ensemble import check_guide, check_needs
@@ -28,6 +28,7 @@ from harness.models.class_labels import encode_classes
 from harness.models.load import find
 from harness.models.pipelines.loading_options import PLACEMENT
 from harness.samplers.base import SAMPLERS
+from harness.samplers.pipeline_function import takes
 
 log = logging.getLogger(__name__)
 
@@ -35,18 +36,23 @@ Rehearsal = tuple[torch.Tensor, dict[tuple[str, str], int]]
 """A sampler's ladder [N+1], and its evaluations an image by (network, branch)."""
 
 
+_ITSELF = "sampler's own"
+_LENDER = "shapes"  # its ladder is Stable Diffusion's, and always here
+
+
 @dataclass(frozen=True)
 class PlannedRun:
     """A run to be made: everything checked, no weights loaded. `nfe` is its cost an image.
 
     `spec.sampler` is the resolved call. `others` are the revisions of the further models that it
-    needs, by what the user typed.
+    needs, by what the user typed. `sigmas` and `nfe` are None of a function of a pipeline, whose
+    evaluations are counted as it runs.
     """
 
     planner: Planner
     spec: RunSpec
-    sigmas: torch.Tensor
-    nfe: int
+    sigmas: torch.Tensor | None
+    nfe: int | None
     others: dict[str, Callable[[], str]]
 
     @property
@@ -66,9 +72,17 @@ class PlannedRun:
     @property
     def remark(self) -> str | None:
         """What becomes of the sampler's parameters on this ladder; None: what they say."""
-        clock = ModelClock(self.planner.ladders, self.entry.name)
         call = self.spec.sampler
+        if self.sigmas is None:
+            return None
+        clock = ModelClock(self.planner.ladders, self.entry.name)
         return SAMPLERS.get(call.name).remark(call.params, self.sigmas, clock)
+
+    @property
+    def cost_text(self) -> str:
+        """Its cost an image in words."""
+        known = self.nfe is not None
+        return f"{self.nfe} evaluations an image" if known else "evaluations counted as it runs"
 
     @property
     def folder(self) -> str:
@@ -118,11 +132,20 @@ class Planner:
             check_guide(entry, self._guide_entry)
         self._planned: dict[str, PlannedRun] = {}
         self._rehearsed: dict[tuple[str, bool], Rehearsal] = {}
+        self.lent: str | None = None
 
     @cached_property
     def ladders(self) -> Ladders:
-        """Builds the model's ladders without weights."""
-        ladders = self.entry.ladders(self.model.params)
+        """Builds the model's ladders without weights.
+
+        Where nothing may be downloaded and its configuration is not here, they are those of another
+        model, so that evaluations can be counted; `lent` then says so.
+        """
+        try:
+            ladders = self.entry.ladders(self.model.params)
+        except NotHere:
+            self.lent = f"counted on {_LENDER}'s ladder, as {self.entry.name}'s is not here"
+            ladders = find(_LENDER).ladders({})
         return ladders.at(self.size) if hasattr(ladders, "at") else ladders
 
     def plan(
@@ -138,14 +161,40 @@ class Planner:
         asked = parse_call(sampler) if isinstance(sampler, str) else sampler
         key = f"{asked} {dict(defaults)}" if defaults else str(asked)
         if key not in self._planned:
-            own: dict[str, Any] = {"steps": self.entry.steps}
-            if self.entry.guidance is not None:
-                own["guidance"] = self.entry.guidance
-            call = resolve(asked, own | dict(self.entry.defaults) | dict(defaults or {}))
+            call = resolve(asked, self._own | dict(defaults or {}))
             if str(call) not in self._planned:
                 self._planned[str(call)] = self._checked(call)
             self._planned[key] = self._planned[str(call)]
         return self._planned[key]
+
+    @property
+    def _own(self) -> dict[str, Any]:
+        """The model's own parameters of samplers."""
+        own: dict[str, Any] = {"steps": self.entry.steps}
+        if self.entry.guidance is not None:
+            own["guidance"] = self.entry.guidance
+        return own | dict(self.entry.defaults)
+
+    def origins(
+        self,
+        sampler: str | Call | PlannedRun,
+        defaults: Mapping[str, Any] | None = None,
+        source: str = "",
+    ) -> str:
+        """Where a plan's guidance and steps come from, in words: what was typed, `defaults` of a
+        `source`, the model, or the sampler itself. Empty for what was planned before."""
+        if isinstance(sampler, PlannedRun):
+            return ""
+        asked = parse_call(sampler) if isinstance(sampler, str) else sampler
+        places = {"as typed": asked.params, source: defaults or {}}
+        places[f"model {self.entry.name}"] = self._own
+        taken = self.plan(asked, defaults).spec.sampler.params
+        return ", ".join(
+            f"{name} {show_value(taken[name])} "
+            f"({next((place for place, held in places.items() if name in held), _ITSELF)})"
+            for name in ("guidance", "steps")
+            if name in taken
+        )
 
     def known(self, text: str) -> PlannedRun:
         """The run that was planned before, by its resolved sampler's text."""
@@ -163,6 +212,8 @@ class Planner:
     def _checked(self, call: Call) -> PlannedRun:
         entry, guide = self.entry, self.guide
         check_needs(entry, call)
+        if SAMPLERS.get(call.name).whole:
+            return self._of_pipeline(call)
         others = {s["model"]: find(s["model"]) for s in variants_of(call).values() if "model" in s}
         sigmas, evaluations = self.dry_run(call, guided=guide is not None)
         if not _ours(call):
@@ -174,8 +225,24 @@ class Planner:
             guide = None
         elif guide is not None and self._guide_entry:
             others[guide] = self._guide_entry
-        spec = RunSpec(
-            model=str(Call(entry.name, _of_identity(self.model.params))),
+        revisions = {name: other.revision for name, other in others.items()}
+        spec = self._spec(call, guide)
+        return PlannedRun(self, spec, sigmas, sum(evaluations.values()), revisions)
+
+    def _of_pipeline(self, call: Call) -> PlannedRun:
+        """The run of a function of a pipeline, of which a dry run tells nothing."""
+        if self._guide_is_given:
+            log.warning("the guide %s is left out: %s does not take it", self.guide, call)
+        if self.negative is not None and not takes(call, "negative_prompts"):
+            raise HarnessError(
+                f"{call.name} takes no parameter negative_prompts, so the negative prompt would be "
+                "left out: add it to the function"
+            )
+        return PlannedRun(self, self._spec(call, None), None, None, {})
+
+    def _spec(self, call: Call, guide: str | None) -> RunSpec:
+        return RunSpec(
+            model=str(Call(self.entry.name, _of_identity(self.model.params))),
             sampler=call,
             size=self.size,
             dtype=self.dtype,
@@ -183,8 +250,6 @@ class Planner:
             negative=self.negative,
             guide=guide,
         )
-        revisions = {name: other.revision for name, other in others.items()}
-        return PlannedRun(self, spec, sigmas, sum(evaluations.values()), revisions)
 
 
 def plan(
@@ -246,11 +311,19 @@ def unscaled(job: PlannedRun) -> str | None:
     """Why a user's sampler has no guidance scale; None where it has one, as ours have."""
     if _ours(job.spec.sampler):
         return None
+    if job.sigmas is None:
+        return None if job.spec.declared_guidance is not None else _UNKNOWN_GUIDANCE
     try:
         sampler_coefficients(job.planner.ladders, job.spec.sampler)
     except NotAffine as error:
         return str(error)
     return None
+
+
+_UNKNOWN_GUIDANCE = (
+    "guidance scale unknown: a function of a pipeline guides as it likes; if it amounts to one "
+    f"scale, declare that, as {DECLARED_GUIDANCE}=5.5"
+)
 
 
 def registered_here(planned: PlannedRun) -> dict[str, Callable[..., object]]:

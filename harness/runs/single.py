@@ -13,7 +13,7 @@ from PIL import Image
 
 from harness.core.errors import HarnessError
 from harness.engine.batch import Batch
-from harness.engine.noise import NoiseStreams, RecordedNoise, stream_key
+from harness.engine.noise import NoiseStreams, RecordedNoise, check_seeds, stream_key
 from harness.engine.policies.like import check_alone
 from harness.models.base import Model, ModelEntry
 from harness.runs.folder import Settings
@@ -77,6 +77,21 @@ def expand(
     )
 
 
+def check_noise(noise_key: str, request: Request) -> None:
+    """Raise HarnessError for seeds that have no noise, and for two pictures that would be one: the
+    same prompt and noise."""
+    check_seeds(dict.fromkeys(request.seeds), noise_key)
+    known: dict[tuple[str, str | None, str, int], int] = {}
+    rows = zip(request.prompts, request.negatives, request.notes, request.seeds, strict=True)
+    for at, (text, negative, notes, seed) in enumerate(rows):
+        key = (text, negative, str(notes), stream_key(noise_key, text, seed, at))
+        if (other := known.setdefault(key, at)) != at:
+            raise HarnessError(
+                f"pictures {other + 1} and {at + 1} would be the same: prompt {text[:40]!r} from "
+                f"equal noise (seeds {request.seeds[other]} and {seed}, noise_key={noise_key})"
+            )
+
+
 def _one_each(values: Sequence[str], prompts: Sequence[str], what: str) -> list[str | None]:
     """A value for every prompt, of none, one for all, or one each."""
     if len(values) not in (0, 1, len(prompts)):
@@ -126,6 +141,7 @@ def draw(
     check_alone(job.spec.sampler)
     torch.set_num_threads(settings.threads)
     models = open_models(job, settings.device)
+    models.warn_of_cut([*request.prompts, *request.negatives])
     model = models.model
     size = settings.batch_size or job.entry.batch_size
     parts = []
@@ -171,23 +187,29 @@ def _recorded(
 
 def _joined(parts: list[Batch]) -> Batch:
     keys = parts[0].evaluations
+    pixels = [part.pixels for part in parts if part.pixels is not None]
     return Batch(
         torch.cat([part.native for part in parts]),
         {key: [n for part in parts for n in part.evaluations[key]] for key in keys},
         [c for part in parts for c in part.classes or []] or None,
+        pixels=torch.cat(pixels) if pixels else None,
     )
 
 
-def save_latents(path: str, batch: Batch) -> None:
+def save_latents(path: str, batch: Batch, seeds: Sequence[int] | None) -> None:
     """`latents` [N, C, H, W] in the model's own variables, and evaluations [N] of each branch:
     `nfe_cond` and `nfe_uncond`; a guide's count as unconditional, those under perturbed attention
-    are `nfe_perturbed`. `classes` [N] where there are."""
+    are `nfe_perturbed`. `seeds` [N], without recorded noise, and `classes` [N] where there are."""
+    if batch.pixels is not None:
+        raise HarnessError(f"--latents {path}: the sampler returns pictures, not latents")
     arrays: dict[str, Any] = {"latents": batch.native.cpu().numpy()}
     counts = {"cond": np.zeros(len(batch.native), int), "uncond": np.zeros(len(batch.native), int)}
     for (network, branch), evaluations in batch.evaluations.items():
         branch = "uncond" if network == "guide" else branch
         counts[branch] = counts.get(branch, 0) + np.array(evaluations)
     arrays |= {f"nfe_{branch}": count for branch, count in counts.items()}
+    if seeds is not None:
+        arrays["seeds"] = np.array(seeds, np.int64)
     if batch.classes:
         arrays["classes"] = np.array(batch.classes)
     with open(path, "wb") as file:

@@ -9,10 +9,12 @@ from typing import Any
 
 from harness.core.shards import Prompt, Shard
 from harness.engine.resolve import portable
+from harness.runs.claims import Claims
 from harness.runs.folder import Settings
 from harness.runs.make import generate
 from harness.runs.plan import PlannedRun, Planner
 from harness.runs.progress import Progress
+from harness.runs.rank_log import folder_of_logs
 from harness.runs.ranks import Ranks
 from harness.store.run import Run
 
@@ -21,28 +23,52 @@ Work = Sequence[tuple[PlannedRun, Run, Shard]]
 
 
 def make_work(
-    work: Work, settings: Settings, ranks: Ranks | None = None, images: int | None = None
+    work: Work,
+    settings: Settings,
+    ranks: Ranks | None = None,
+    images: int | None = None,
+    claim: bool = False,
 ) -> None:
     """Make all shards of the list, shared with the other `ranks` if there are any.
 
-    `images` are still to be made; None: those of all the shards.
+    `images` are still to be made; None: those of all the shards. With `claim`, they are shared with
+    whoever claims some, too.
     """
     ranks = ranks or Ranks()
     if images is None:
-        images = sum(len(shard.prompts) for _, _, shard in work)
-    with Progress(ranks, "generate", images) as progress:
-        generate(ranks.share(work), settings, progress.add, ranks.first)
+        images = sum(shard.count for _, _, shard in work)
+    log = folder_of_logs(settings.log_folder, [run.path for _, run, _ in work], ranks.world)
+    texts = dict.fromkeys(prompt.text for _, _, shard in work for prompt in shard.part)
+
+    def named(one: tuple[PlannedRun, Run, Shard]) -> str:
+        return f"{one[2].name} of {one[1].path}"
+
+    with Progress(ranks, "generate", images, log, settings.tracker) as progress:
+        if not claim:
+            shared = progress.each(ranks.share(work), named)
+            generate(shared, settings, progress.add, ranks.first, texts)
+            return
+        elsewhere = progress.add if ranks.world == 1 else lambda images: None
+        with Claims() as claims:
+            claimed = progress.each(claims.share(work, elsewhere), named)
+            generate(claimed, settings, progress.add, texts=texts)
+
+
+def in_turn(work: Work) -> Work:
+    """The work so that shards of one name follow each other, as runs share their prompts."""
+    return sorted(work, key=lambda one: (one[2].seed, one[2].index))
 
 
 def write_work(path: str | Path, work: Work) -> None:
     """Write a list of work for `read_work` in another process on this machine."""
-    shards = {shard.name: shard for _, _, shard in work}
-    prompts = {prompt.id: prompt for shard in shards.values() for prompt in shard.prompts}
+    shards = {_shard_key(shard): shard for _, _, shard in work}
+    places = {key: at for at, key in enumerate(shards)}
+    prompts = {prompt.id: prompt for shard in shards.values() for prompt in shard.part}
     record = {
         "prompts": [[p.id, p.text, p.category, p.notes] for p in prompts.values()],
-        "shards": {name: _shard_record(shard) for name, shard in shards.items()},
+        "shards": [_shard_record(shard) for shard in shards.values()],
         "runs": {run.path: _run_record(planned) for planned, run, _ in work},
-        "work": [[run.path, shard.name] for _, run, shard in work],
+        "work": [[run.path, places[_shard_key(shard)]] for _, run, shard in work],
     }
     Path(path).write_text(json.dumps(record), encoding="utf-8")
 
@@ -51,10 +77,10 @@ def read_work(path: str | Path) -> Work:
     """The work that `write_work` wrote, planned again here."""
     record = json.loads(Path(path).read_text(encoding="utf-8"))
     prompts = {fields[0]: Prompt(*fields) for fields in record["prompts"]}
-    shards = {
-        name: Shard(seed, index, first, tuple(prompts[key] for key in ids), consecutive)
-        for name, (seed, index, first, ids, consecutive) in record["shards"].items()
-    }
+    shards = [
+        Shard(seed, index, first, tuple(prompts[key] for key in ids), tuple(seeds))
+        for seed, index, first, ids, seeds in record["shards"]
+    ]
     distinct = {str(shared): shared for _, shared in record["runs"].values()}
     planners = {
         key: Planner(**{**shared, "size": tuple(shared["size"])})
@@ -64,12 +90,17 @@ def read_work(path: str | Path) -> Work:
         where: (planners[str(shared)].plan(sampler), Run.open(where))
         for where, (sampler, shared) in record["runs"].items()
     }
-    return [(*runs[where], shards[name]) for where, name in record["work"]]
+    return [(*runs[where], shards[at]) for where, at in record["work"]]
+
+
+def _shard_key(shard: Shard) -> tuple[str, str]:
+    """Runs may hold other parts of a shard of one name."""
+    return shard.name, shard.items_key
 
 
 def _shard_record(shard: Shard) -> list[Any]:
-    ids = [prompt.id for prompt in shard.prompts]
-    return [shard.seed, shard.index, shard.first, ids, shard.consecutive]
+    ids = [prompt.id for prompt in shard.part]
+    return [shard.seed, shard.index, shard.first, ids, shard.at]
 
 
 def _run_record(planned: PlannedRun) -> tuple[str, dict[str, Any]]:

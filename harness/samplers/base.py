@@ -17,8 +17,9 @@ What only some samplers need is declared, and comes as keyword arguments of the 
     @sampler("restart", ..., needs=("clock", "renoise"))
     def restart(denoise, x, sigmas, noise, *, clock, renoise, guidance: float = 1.0, ...):
 
-`clock` is a Clock, `variant` a Variant, `renoise` a Renoise, `attention` an Attention and `targets`
-a FindTargets, see below; "pixel levels" declares that `denoise` is called with a map of levels.
+`clock` is a Clock, `variant` a Variant, `unadjusted` an Unadjusted, `renoise` a Renoise,
+`attention` an Attention and `targets` a FindTargets, see below; "pixel levels" declares that
+`denoise` is called with a map of levels.
 """
 
 from __future__ import annotations
@@ -86,6 +87,9 @@ Variant = Callable[[str], Denoise]
 """`denoise` with the network that the sampler's `variants` declares by this name, or with the
 model's own where it declares none."""
 
+Unadjusted = Callable[[Denoise], Denoise]
+"""A `denoise`, or a variant's, without what rescales the guided output: guidance_rescale, norm."""
+
 
 class Renoise(Protocol):
     """The state x of level `low` raised to `high` by fresh noise, `scale` times as strong."""
@@ -130,8 +134,11 @@ class Targets(NamedTuple):
 FindTargets = Callable[[ObjectRequest], Targets]
 """The target objects of the batch's prompts: see engine/targets.py."""
 
-HANDED = ("clock", "variant", "renoise", "attention", "targets")
+HANDED = ("clock", "variant", "unadjusted", "renoise", "attention", "targets")
 """Needs that come as keyword arguments."""
+
+PIPELINE = "pipeline"
+"""The need of a sampler that is a function of a diffusers pipeline, see pipeline_function.py."""
 
 _ABILITIES = {"pixel levels": "pixel levels", "attention": "attention maps"}
 """The ability of a model (models/base.py) that a need requires."""
@@ -155,22 +162,29 @@ LADDER_NAMES = ("spacing", "sigma_min", "sigma_max", "rho", "shift", "sigmas")
 
 @dataclass(frozen=True)
 class Source:
-    """The user's file with a sampler's function; `path` is absolute, `digest` that of the text."""
+    """The user's file with a sampler's function; `path` is absolute, `digest` that of the text.
+
+    `prefix` stands before the path in what the user types.
+    """
 
     path: str
     text: str
     digest: str
     function: str
+    prefix: str = ""
 
     @property
     def name(self) -> str:
         """The sampler's name in a run, which does not depend on the file's folder."""
-        return f"{Path(self.path).name}:{self.function}@{self.digest}"
+        return self._text(Path(self.path).name)
 
     @property
     def location(self) -> str:
         """The sampler's text for another process on this machine."""
-        return f"{self.path}:{self.function}@{self.digest}"
+        return self._text(self.path)
+
+    def _text(self, path: str) -> str:
+        return f"{self.prefix}{path}:{self.function}@{self.digest}"
 
 
 @dataclass(frozen=True)
@@ -196,6 +210,11 @@ class Sampler:
     needs: tuple[str, ...] = ()
     source: Source | None = None  # of one that comes from a user's file
     remark: Callable[[dict[str, Any], torch.Tensor, Clock], str | None] = lambda *at: None
+
+    @property
+    def whole(self) -> bool:
+        """Whether it runs a pipeline by itself, without a ladder or a denoiser of ours."""
+        return PIPELINE in self.needs
 
     @property
     def abilities(self) -> list[str]:

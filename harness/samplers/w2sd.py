@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from itertools import pairwise
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import torch
+from pydantic import Field
 
 from harness.core.errors import HarnessError
-from harness.samplers.base import Denoise, Noise, Variant, epsilon, sampler
+from harness.samplers.base import Denoise, Noise, Unadjusted, Variant, epsilon, sampler
 from harness.samplers.released import check_released, released_inversion
 
 
@@ -20,6 +21,12 @@ def _check(params: dict[str, Any]) -> None:
         raise HarnessError("w2sd with a LoRA needs strong_scale, weak_scale and scale")
     if "lora" in params and "weak_model" in params:
         raise HarnessError("w2sd: lora and weak_model contradict each other: give one")
+    steps, reflections = params["steps"], params.get("zigzag_steps")
+    if reflections is not None and reflections > steps - 1:
+        raise HarnessError(
+            f"zigzag_steps={reflections} with steps={steps}: the last step never reflects, "
+            f"so at most {steps - 1}"
+        )
 
 
 def _variants(params: dict[str, Any]) -> dict[str, dict[str, Any]]:
@@ -37,7 +44,7 @@ def _variants(params: dict[str, Any]) -> dict[str, dict[str, Any]]:
     paper="Bai et al. 2025, Weak-to-Strong Diffusion with Reflection, arXiv:2502.00473",
     check=_check,
     variants=_variants,
-    needs=("variant",),
+    needs=("variant", "unadjusted"),
 )
 def w2sd(
     denoise: Denoise,
@@ -46,6 +53,7 @@ def w2sd(
     noise: Noise,
     *,
     variant: Variant,
+    unadjusted: Unadjusted,
     guidance: float = 5.5,
     strong_guidance: float = 5.5,
     weak_guidance: float = 1.0,
@@ -54,17 +62,27 @@ def w2sd(
     weak_scale: float | None = None,
     scale: float | None = None,
     weak_model: str | None = None,
+    zigzag_steps: Annotated[int, Field(ge=0)] | None = None,
     inversion: Literal["exact", "released"] = "exact",
 ) -> torch.Tensor:
     """Algorithm 1: before each step but the last, reflect: a step of the strong model forward and
     one of the weak model back. Weak and strong differ by guidance, by the scale of a LoRA, or
     because `weak_model` is another model; all of these may be combined but the last two.
+
+    `zigzag_steps` is the paper's lambda: only so many first steps reflect, so that T / 2 steps with
+    lambda = T / 4 cost what T plain ones do (section 5.2). `released` inverts as the published code
+    does, see released.py, and like it applies `guidance_rescale` to the step alone and not to the
+    reflection. With one step there is no reflection; the published code then never switches the
+    LoRA on, and here its `scale` acts.
     """
+    last = len(sigmas) - 2
+    reflections = last if zigzag_steps is None else zigzag_steps
+    strong, weak = variant("strong"), variant("weak")
     if inversion == "released":
         check_released(sigmas)
-    strong, weak = variant("strong"), variant("weak")
+        strong, weak = unadjusted(strong), unadjusted(weak)
     for i, (s, t) in enumerate(pairwise(sigmas)):
-        if i < len(sigmas) - 2:
+        if i < reflections:
             z = x + (t - s) * epsilon(x, strong(x, s, guidance=strong_guidance), s)
             if inversion == "exact":
                 back = weak(z, t, guidance=weak_guidance, time=s, step=s)

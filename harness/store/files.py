@@ -8,7 +8,7 @@ import os
 import re
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -19,7 +19,8 @@ import pyarrow as pa
 
 from harness.core.errors import HarnessError
 from harness.store import leftovers, sealing
-from harness.store.uploads import upload, upload_new
+from harness.store.uploads import upload, upload_file, upload_new
+from harness.store.urls import file_system, is_url, on
 
 T = TypeVar("T")
 
@@ -43,10 +44,6 @@ class Keeper(Protocol):
         """Raise HarnessError where it may not."""
 
 
-def _is_url(path: str) -> bool:
-    return "://" in path and not path.startswith("file://")
-
-
 def join(base: str, *parts: str) -> str:
     """A path below `base`, which is a local path or a URL."""
     return "/".join([base.rstrip("/"), *parts])
@@ -54,57 +51,31 @@ def join(base: str, *parts: str) -> str:
 
 def parent(path: str) -> str:
     """The folder that a file or folder is in."""
-    if _is_url(path):
+    if is_url(path):
         return path.rstrip("/").rpartition("/")[0]
     return os.path.dirname(path.rstrip("/")) or os.path.dirname(os.path.abspath(path))
 
 
 def same_place(path: str, other: str) -> bool:
     """Whether two paths lead to one place, however they are written."""
-    if _is_url(path) or _is_url(other):
+    if is_url(path) or is_url(other):
         return path.rstrip("/") == other.rstrip("/")
     return os.path.realpath(path) == os.path.realpath(other)
 
 
-class Unreachable(HarnessError, OSError):
-    """Raised where a store behind a URL does not answer, or refuses."""
-
-
-def _remote(path: str) -> tuple[Any, str]:
-    import fsspec
-
-    try:
-        return fsspec.core.url_to_fs(path)
-    except (ImportError, ValueError) as error:
-        raise HarnessError(f"cannot open {path!r}: {error}") from None
-
-
-def _on(path: str, local: Callable[[str], T], remote: Callable[[Any, str], T]) -> T:
-    """A function of a local path, or the same of an fsspec file system and a path in it."""
-    if not _is_url(path):
-        return local(path)
-    fs, inner = _remote(path)
-    try:
-        return remote(fs, inner)
-    except (OSError, HarnessError):
-        raise
-    except Exception as error:  # each store's client has its own errors: no network, no rights
-        raise Unreachable(f"cannot reach {path}: {error or type(error).__name__}") from None
-
-
 def exists(path: str) -> bool:
     """Whether there is a file or folder."""
-    return _on(path, os.path.exists, lambda fs, inner: bool(fs.exists(inner)))
+    return on(path, os.path.exists, lambda fs, inner: bool(fs.exists(inner)))
 
 
 def list_files(folder: str, suffix: str) -> list[str]:
     """Names (not paths) of the files in `folder` that end in `suffix`, sorted; none if absent."""
-    if _is_url(folder):
-        fs, inner = _remote(folder)
-        found = [Path(p).name for p in fs.ls(inner, detail=False)] if fs.exists(inner) else []
-    else:
-        found = os.listdir(folder) if os.path.isdir(folder) else []
+    found = on(folder, lambda p: os.listdir(p) if os.path.isdir(p) else [], _listed)
     return sorted(name for name in found if name.endswith(suffix) and not name.startswith("."))
+
+
+def _listed(fs: Any, inner: str) -> list[str]:
+    return [Path(p).name for p in fs.ls(inner, detail=False)] if fs.exists(inner) else []
 
 
 def stamps(folder: str, suffix: str) -> dict[str, str | None]:
@@ -113,13 +84,7 @@ def stamps(folder: str, suffix: str) -> dict[str, str | None]:
     None where nothing identifies the version: a file of the last seconds, as one written next could
     be as old by the clock of its file system, or a store that has no versions of its files.
     """
-    if _is_url(folder):
-        fs, inner = _remote(folder)
-        fs.invalidate_cache(inner)  # another process may have written since it was listed
-        listed = fs.ls(inner, detail=True) if fs.exists(inner) else []
-        found = {Path(info["name"]).name: _version(info) for info in listed}
-    else:
-        found = _changes(folder) if os.path.isdir(folder) else {}
+    found = on(folder, lambda p: _changes(p) if os.path.isdir(p) else {}, _versions)
     return {
         name: found[name]
         for name in sorted(found)
@@ -140,6 +105,11 @@ def _changes(folder: str) -> dict[str, str | None]:
     return found
 
 
+def _versions(fs: Any, inner: str) -> dict[str, str | None]:
+    listed = fs.ls(inner, detail=True) if fs.exists(inner) else []
+    return {Path(info["name"]).name: _version(info) for info in listed}
+
+
 def _version(info: dict[str, Any]) -> str | None:
     known = next((info[name] for name in _VERSIONS if info.get(name)), None)
     return None if known is None else f"{info['size']}-{known}"
@@ -147,7 +117,7 @@ def _version(info: dict[str, Any]) -> str | None:
 
 def is_folder(path: str) -> bool:
     """Whether there is a folder."""
-    return _on(path, os.path.isdir, lambda fs, inner: bool(fs.isdir(inner)))
+    return on(path, os.path.isdir, lambda fs, inner: bool(fs.isdir(inner)))
 
 
 def walk(folder: str) -> list[tuple[str, str]]:
@@ -155,10 +125,14 @@ def walk(folder: str) -> list[tuple[str, str]]:
 
     Links are followed, each folder is entered once.
     """
-    if _is_url(folder):
-        fs, inner = _remote(folder)
-        found = fs.find(inner, detail=True)
-        return sorted((p[len(inner) :].lstrip("/"), fs.ukey(p)) for p in found)
+    return on(folder, _walked, _found)
+
+
+def _found(fs: Any, inner: str) -> list[tuple[str, str]]:
+    return sorted((p[len(inner) :].lstrip("/"), fs.ukey(p)) for p in fs.find(inner, detail=True))
+
+
+def _walked(folder: str) -> list[tuple[str, str]]:
     names: list[tuple[str, str]] = []
     seen: set[str] = set()
     for at, inside, here in os.walk(folder, followlinks=True):
@@ -179,7 +153,7 @@ def walk(folder: str) -> list[tuple[str, str]]:
 
 def glob(pattern: str) -> list[str]:
     """The files of a pattern with `*`, sorted."""
-    return _on(
+    return on(
         pattern,
         lambda path: sorted(globbing.glob(path, recursive=True)),
         lambda fs, inner: sorted(fs.unstrip_protocol(match) for match in fs.glob(inner)),
@@ -188,7 +162,7 @@ def glob(pattern: str) -> list[str]:
 
 def stamp(path: str) -> str:
     """A file's version stamp: its size and time of change, or the remote store's own version."""
-    return _on(path, lambda p: _changed(os.stat(p)), lambda fs, inner: str(fs.ukey(inner)))
+    return on(path, lambda p: _changed(os.stat(p)), lambda fs, inner: str(fs.ukey(inner)))
 
 
 def _changed(state: os.stat_result) -> str:
@@ -197,18 +171,18 @@ def _changed(state: os.stat_result) -> str:
 
 def size(path: str) -> int:
     """Length of a file in bytes."""
-    return _on(path, os.path.getsize, lambda fs, inner: int(fs.size(inner)))
+    return on(path, os.path.getsize, lambda fs, inner: int(fs.size(inner)))
 
 
 def open_binary(path: str) -> BinaryIO:
     """A file opened for reading at any place."""
-    return _on(path, lambda p: open(p, "rb"), lambda fs, inner: fs.open(inner, "rb"))
+    return on(path, lambda p: open(p, "rb"), lambda fs, inner: fs.open(inner, "rb"))
 
 
 def remove(path: str) -> None:
     """Remove a file, if it is there."""
-    if _is_url(path):
-        fs, inner = _remote(path)
+    if is_url(path):
+        fs, inner = file_system(path)
         if fs.exists(inner):
             fs.rm_file(inner)
         return
@@ -217,7 +191,7 @@ def remove(path: str) -> None:
 
 def read_bytes(path: str) -> bytes:
     """The content of a file."""
-    return _on(path, lambda p: Path(p).read_bytes(), lambda fs, inner: bytes(fs.cat_file(inner)))
+    return on(path, lambda p: Path(p).read_bytes(), lambda fs, inner: bytes(fs.cat_file(inner)))
 
 
 def write_bytes(path: str, data: bytes, keeper: Keeper | None = None) -> None:
@@ -228,8 +202,8 @@ def write_bytes(path: str, data: bytes, keeper: Keeper | None = None) -> None:
     """
     if keeper:
         keeper.check()
-    if _is_url(path):
-        _on(path, _not_local, partial(upload, data=data))
+    if is_url(path):
+        on(path, _not_local, partial(upload, data=data))
         return
     temporary = _temporary(path, data, keeper)
     try:
@@ -245,18 +219,26 @@ def write_bytes(path: str, data: bytes, keeper: Keeper | None = None) -> None:
         raise
 
 
+def put(local: str, path: str) -> None:
+    """Copy a file of this machine to a URL."""
+    on(path, _not_local, partial(upload_file, path=local))
+
+
 def _not_local(path: str) -> bool:
     raise AssertionError(path)
 
 
-def write_new(path: str, data: bytes) -> bool:
+def write_new(path: str, data: bytes, keeper: Keeper | None = None) -> bool:
     """`write_bytes` of a file that must not be there yet; False, and nothing done, if it is.
 
-    Of several processes that try at once, one writes it, as far as its store knows how.
+    Of several processes that try at once, one writes it, as far as its store knows how. A `keeper`
+    is asked first.
     """
-    if _is_url(path):
-        return _on(path, _not_local, partial(upload_new, data=data))
-    temporary = _temporary(path, data)
+    if keeper:
+        keeper.check()
+    if is_url(path):
+        return on(path, _not_local, partial(upload_new, data=data))
+    temporary = _temporary(path, data, keeper)
     try:
         os.link(temporary, path)
     except FileExistsError:
@@ -357,12 +339,12 @@ def read_table(path: str, columns: list[str] | None = None) -> pa.Table:
 
     Raises HarnessError for a damaged file, OSError for one that cannot be opened.
     """
-    return sealing.read(path, columns, read_bytes(path) if _is_url(path) else None)
+    return sealing.read(path, columns, read_bytes(path) if is_url(path) else None)
 
 
 def read_metadata(path: str) -> dict[str, str]:
     """The key-value metadata of a Parquet file, from its footer; checks the file's size."""
-    return metadata(read_table(path, [])) if _is_url(path) else sealing.footer(path)
+    return metadata(read_table(path, [])) if is_url(path) else sealing.footer(path)
 
 
 def read_tables(paths: Sequence[str], columns: list[str] | None = None) -> list[pa.Table]:
@@ -371,7 +353,7 @@ def read_tables(paths: Sequence[str], columns: list[str] | None = None) -> list[
     Of a network several at a time. Of a disk one after the other: threads take two or three times
     as long for small files, waiting for Python's lock.
     """
-    if not any(map(_is_url, paths)):
+    if not any(map(is_url, paths)):
         return [read_table(path, columns) for path in paths]
     with ThreadPoolExecutor(_READERS) as pool:
         return list(pool.map(partial(read_table, columns=columns), paths))

@@ -10,6 +10,7 @@ from typing import Literal
 import pyarrow as pa
 
 from harness.core.errors import HarnessError
+from harness.core.layout import Layout
 from harness.store import files, leftovers
 from harness.store.run import Run
 from harness.store.scores import of_held_pictures
@@ -112,7 +113,7 @@ def _missing(run: Run) -> Iterator[Fault]:
     for kind in kinds_of(run):
         due |= set(run.shards(kind))
     if run.imported is None:
-        due |= _grid(due)
+        due |= _grid(due, run.layout)
     for name in sorted(due - held):
         yield Fault("missing", run.file("images", name), "there is no such file", "images", name)
     for kind in kinds_of(run):
@@ -121,11 +122,15 @@ def _missing(run: Run) -> Iterator[Fault]:
                 yield Fault("missing", run.file(kind, name), "not all images have it", kind, name)
 
 
-def _grid(names: set[str]) -> set[str]:
+def _grid(names: set[str], layout: Layout) -> set[str]:
     """Names between others: of each seed, all slices up to the last that any seed has."""
     places = [tuple(map(int, name.rsplit("-", 2)[1:])) for name in names]
     last = max((index for _, index in places), default=-1)
-    return {f"part-{seed:05d}-{at:05d}" for seed, _ in places for at in range(last + 1)}
+    due = set()
+    for at in range(last + 1 if last > 0 else 0):
+        size = layout.size(layout.first(at))
+        due |= {f"part-{layout.block(seed, size).start:05d}-{at:05d}" for seed, _ in places}
+    return due
 
 
 def _left(run: Run) -> Iterator[Fault]:

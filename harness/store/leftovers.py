@@ -26,7 +26,18 @@ _swept: set[tuple[int, str]] = set()
 
 def prefix(name: str) -> str:
     """How the name of a temporary file of this process begins; it ends in `.part`."""
-    return f".{name[:_LONGEST]}.{_host()}-{os.getpid()}-"
+    return f".{name[:_LONGEST]}.{writer()}-"
+
+
+def writer() -> str:
+    """This process, as a name that `is_dead` takes."""
+    return f"{_host()}-{os.getpid()}"
+
+
+def is_dead(writer: str) -> bool:
+    """Whether a process is seen to be dead from here; False where it cannot be seen."""
+    host, _, pid = writer.partition("-")
+    return host == _host() and pid.isdigit() and not _alive(int(pid))
 
 
 def sweep_once(folder: str) -> None:
@@ -51,7 +62,7 @@ def _left(path: str, lease: float) -> bool:
     ours = _NAME.fullmatch(name)
     if not ours and not _BEFORE.fullmatch(name):
         return False
-    if ours and ours[1] == _host() and not _alive(int(ours[2])):
+    if ours and is_dead(f"{ours[1]}-{ours[2]}"):
         return True
     try:
         return time.time() - os.stat(path).st_mtime > lease

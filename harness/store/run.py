@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import logging
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import asdict, replace
 from functools import cache
 from html import escape
 from typing import Any
@@ -15,9 +17,10 @@ import pyarrow.compute as pc
 
 from harness.core.errors import HarnessError, NothingMade
 from harness.core.run_spec import RunSpec
-from harness.core.shards import Shard
+from harness.core.shards import Prompt, Shard
 from harness.store import card, files, index
 from harness.store.ownership import SEALED, Owner
+from harness.store.run_layout import SHARDS, layout_of, new_layout
 
 log = logging.getLogger(__name__)
 
@@ -44,6 +47,7 @@ class Run:
         self.record = record
         self.spec = RunSpec.from_dict(record["spec"])
         self.owner = Owner.of(self.path, record)
+        self.layout = layout_of(record)
 
     @classmethod
     def open(cls, path: str) -> Run:
@@ -82,6 +86,7 @@ class Run:
             "resolved": resolved,
             "environment": environment,
             SEALED: True,
+            SHARDS: asdict(new_layout(spec)),
         }
         if not files.exists(where):
             check_free(path)
@@ -110,7 +115,8 @@ class Run:
     @property
     def paired(self) -> bool:
         """Whether its images start from the same noise as others' at the same prompt and seed."""
-        return self.imported is None or bool(self.imported["paired"])
+        about = self.trial() if self.imported is None else self.imported
+        return about is None or bool(about["paired"])
 
     def declare(self, imported: dict[str, Any]) -> None:
         """Replace the record of where imported images come from."""
@@ -136,6 +142,16 @@ class Run:
         """Write `cost.json`, see `cost`."""
         files.write_json(files.join(self.path, "cost.json"), cost, self.owner)
 
+    def trial(self) -> dict[str, Any] | None:
+        """`trial.json` of a run by a function of a pipeline: whether it takes our noise (`paired`),
+        and whether a batch's pictures are made `together` or one by one, and `why`."""
+        where = files.join(self.path, "trial.json")
+        return files.read_json(where) if files.exists(where) else None
+
+    def set_trial(self, trial: dict[str, Any]) -> None:
+        """Write `trial.json`, see `trial`."""
+        files.write_json(files.join(self.path, "trial.json"), trial, self.owner)
+
     def set_pipeline(self, read: dict[str, Any]) -> None:
         """Write into `run.json` what was read of a pipeline that is not written out here, and how
         its self-check came out; the first to be written stays."""
@@ -152,18 +168,23 @@ class Run:
         return index.shard_file(self.path, kind, name)
 
     def has_images(self, shard: Shard) -> bool:
-        """Whether the images of a shard are here: these prompts, or more of the same set.
+        """Whether the images of a shard are here; see `lacking`."""
+        return self.lacking(shard) is None
+
+    def lacking(self, shard: Shard) -> Shard | None:
+        """The shard that is to be made so that the images of this one are here: with those that its
+        file holds already. None where they are here: these prompts and seeds, or more of the same.
 
         Raises HarnessError if its file holds other prompts, which must not be lost or mixed.
         """
         key = self.items_key("images", shard.name)
         if key is None or key == shard.items_key:
-            return key is not None
-        columns = ["prompt_id", "prompt", "category", "notes"]
-        stored = [
-            tuple(row.values()) for row in self.read("images", shard.name, columns).to_pylist()
-        ]
-        asked = [(p.id, p.text, p.category, p.notes_json) for p in shard.prompts]
+            return shard if key is None else None
+        columns = ["seed", "prompt_id", "prompt", "category", "notes"]
+        rows = self.read("images", shard.name, columns)
+        seeds = set(rows["seed"].to_pylist())
+        stored = list(dict.fromkeys(tuple(row.values()) for row in rows.drop(["seed"]).to_pylist()))
+        asked = [(p.id, p.text, p.category, p.notes_json) for p in shard.part]
         both = min(len(stored), len(asked))
         if stored[:both] != asked[:both]:
             repeat = len({row[1] for row in stored}) < len(stored)
@@ -172,7 +193,10 @@ class Run:
                 f"{self.path} holds images of other prompts ({stored[0][1]!r} ..., now "
                 f"{asked[0][1]!r} ...): choose another folder for the results{why}"
             )
-        return len(stored) >= len(asked)
+        if len(stored) >= len(asked) and seeds.issuperset(shard.at):
+            return None
+        more = [Prompt(p, text, kind, json.loads(notes)) for p, text, kind, notes in stored[both:]]
+        return replace(shard, part=(*shard.part, *more), at=tuple(sorted(seeds.union(shard.at))))
 
     def write(
         self,
@@ -197,6 +221,21 @@ class Run:
         table = files.read_table(self.file(kind, name), columns)
         self.owner.accept(kind, name, files.metadata(table))
         return table
+
+    def read_items(self, kind: str, items: Sequence[str], like: Run, name: str) -> pa.Table | None:
+        """Rows of one kind, of these items in their order; None unless all of them are there.
+
+        They are those of the shard `name` of the run `like`: mostly of a shard of this name, too,
+        unless one of the runs is of a version that cut all shards to one size.
+        """
+        wanted = pa.array(items, pa.string())
+        names = [name] if self.layout == like.layout else list(self.places(items))
+        tables = [self.read(kind, one) for one in names if self.items_key(kind, one) is not None]
+        if not tables:
+            return None
+        held = pa.concat_tables(table.replace_schema_metadata(None) for table in tables)
+        rows = pc.index_in(wanted, held["item_id"])
+        return None if rows.null_count else held.take(rows)
 
     def fail_images(self, shard: str, reasons: Mapping[int, str]) -> None:
         """Record, by row, why imported images have no picture; the shard keeps its items key."""

@@ -106,6 +106,7 @@ class RunFacts:
     cost: Cost
     guidance: NominalScale
     choice: Choice | None = None
+    own_noise: bool = False  # whether it was made here, but not from the noise of others
 
     @property
     def columns(self) -> dict[str, Any]:
@@ -116,7 +117,7 @@ class RunFacts:
     @property
     def paired(self) -> bool:
         """Whether its images start from the same noise as others' at the same prompt and seed."""
-        return bool((self.resolved.get("imported") or {"paired": True})["paired"])
+        return bool((self.resolved.get("imported") or {"paired": not self.own_noise})["paired"])
 
     @classmethod
     def of(cls, run: Run, items: pd.DataFrame, cost: Cost, guidance: NominalScale) -> RunFacts:
@@ -134,6 +135,7 @@ class RunFacts:
             negative=spec.negative,
             revision=run.record["resolved"].get("revision"),
             resolved=run.record["resolved"],
+            own_noise=not (run.imported or run.paired),
             environment=run.record["environment"],
             prompts=int(items["prompt_id"].nunique()),
             seeds=sorted(int(seed) for seed in items["seed"].unique()),

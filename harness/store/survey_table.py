@@ -242,6 +242,15 @@ class Row:
 
 
 @dataclass(frozen=True)
+class Pictured:
+    """An image of which the report shows every run's picture."""
+
+    prompt: str
+    seed: int
+    item: str
+
+
+@dataclass(frozen=True)
 class SurveyTable:
     """Scores and winning rates of several samplers; `rows` are the baselines, then the candidates.
 
@@ -264,6 +273,7 @@ class SurveyTable:
     categories: int = 0
     margin: float | None = None
     verifier: str | None = None
+    pictures: list[Pictured] = field(default_factory=list)
 
     def metric(self, name: str) -> MetricInfo:
         return next((m for m in self.metrics if m.name == name), MetricInfo(name, "higher"))

@@ -16,6 +16,7 @@ from PIL import Image
 
 from harness.core.call import Call
 from harness.core.errors import HarnessError
+from harness.core.layout import Layout
 from harness.core.run_spec import RunSpec
 from harness.core.shards import Prompt, Shard, item_id, plan_shards
 from harness.evaluation import by_seed_range, evaluate, pending, set_score
@@ -145,7 +146,7 @@ def write_images(run: Run, shard: Shard, **changes: dict[str, Any]) -> None:
 def make_run(path: Path, prompts: list[Prompt] = PROMPTS, seeds: int = 2, **changes: Any) -> Run:
     spec = RunSpec("none", Call("none"), (8, 8), "float32", "item")
     run = Run.create(str(path), spec, {}, {})
-    for shard in plan_shards(prompts, list(range(seeds)), 4):
+    for shard in plan_shards(prompts, list(range(seeds)), Layout(4, 4)):
         write_images(run, shard, **changes)
     return run
 
@@ -258,7 +259,7 @@ def test_threads_are_the_evaluations_own(tmp_path: Path, monkeypatch: pytest.Mon
 def test_only_a_changed_shard_is_computed_again(tmp_path: Path) -> None:
     run = make_run(tmp_path)
     evaluate(run, ALL)
-    longer = plan_shards([*PROMPTS, Prompt("p10", "one more")], [0], 4)[2]
+    longer = plan_shards([*PROMPTS, Prompt("p10", "one more")], [0], Layout(4, 4))[2]
     write_images(run, longer)
     assert pending(run, ALL) == [longer.name]
     Channels.passes.clear()
@@ -427,7 +428,7 @@ def test_set_score_says_what_it_lacks(tmp_path: Path) -> None:
     assert score.value is not None
     assert score.low is None
     assert "fewer than 20 prompts" in str(score.interval_reason)
-    write_images(run, plan_shards([*PROMPTS, Prompt("p10", "one more")], [0], 4)[2])
+    write_images(run, plan_shards([*PROMPTS, Prompt("p10", "one more")], [0], Layout(4, 4))[2])
     with pytest.raises(HarnessError, match="outdated for 1 of 6"):
         set_score(run, "test-spread")
     whole = set_score(run, "test-spread", items=[item_id(p.id, 1) for p in PROMPTS])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from harness.reporting.words import NONE
 from harness.runs.plan import plan
 from harness.store.comparison_tables import MetricInfo, load_comparison
 from harness.store.survey_table import PublishedNumber, Row, Score, SurveyTable, load_survey
+from tests.conftest import TINY_SDXL
 
 NAMES = benchmark.names()
 SURVEYS = [name for name in NAMES if benchmark.load(name).candidates]
@@ -35,6 +37,8 @@ def test_candidates_and_their_published_numbers_are_known(name: str) -> None:
         resolve(parse_call(candidate.sampler), defaults)
         if candidate.published:
             assert benchmark.load_published(candidate.published).source
+    if found.baseline_published:
+        assert benchmark.load_published(found.baseline_published).source
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -51,6 +55,7 @@ def test_tiny_cuts_are_of_embedded_models_and_possible(name: str) -> None:
         model = candidate.model or cut.model
         assert model in ("shapes", "shapes-edm", "gmm")
         guide = candidate.guide or cut.guide
+        assert candidate.baseline_model in (None, model)
         plan(model, candidate.sampler, defaults=cut.defaults, guide=guide)
 
 
@@ -162,8 +167,10 @@ def test_a_sweep_without_pairs_ends_in_a_table(
     chosen = ["--bench", "restart-cifar10-vp", "--tiny", "--results", str(tmp_path)]
     assert _bench(monkeypatch, *chosen) == 0
     survey = load_survey(str(tmp_path / "restart-cifar10-vp-tiny" / "survey"))
-    assert [row.nfe for row in survey.rows] == [35, 43, 55, 75, 115, 519]
-    assert [row.images for row in survey.rows] == [4] * 6
+    rival = [9, 18, 27, 36, 54, 72]
+    assert [row.nfe for row in survey.rows] == [35, 43, 55, 75, 115, 519, *rival]
+    assert [row.images for row in survey.rows] == [4] * 12
+    assert [row.series for row in survey.rows].count("DPM-Solver++ 3S") == 6
     assert survey.headline is None
     assert all(row.scores["contrast"].n == 4 for row in survey.rows)
     report = (tmp_path / "restart-cifar10-vp-tiny" / "survey" / "report.md").read_text()
@@ -341,3 +348,38 @@ def test_with_a_curve_each_candidate_meets_its_own_baseline_and_gets_a_report(
     page = (folder / "index.html").read_text()
     assert 'href="1-same-names/report/index.html"' in page
     assert page.count("scale at each candidate") == 1
+
+
+def test_a_candidate_meets_the_baseline_on_a_model_of_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """W2SD by a LoRA against DDIM with the LoRA, and that against plain DDIM, in one table."""
+    lora = TINY_SDXL.parent / "lora" / "tiny_unet.safetensors"
+    strong = f"{TINY_SDXL}(lora={lora}, lora_scale=0.8)"
+    w2sd = f"w2sd(lora={lora}, strong_scale=0.8, weak_scale=-1.5, scale=0.8)"
+    plain = f"w2sd(lora={lora}, strong_scale=0.8, weak_scale=-1.5, scale=0.8, zigzag_steps=0)"
+    prompts, path = tmp_path / "p.txt", tmp_path / "loras.yaml"
+    prompts.write_text("a red circle\n")
+    candidates = [
+        {"sampler": "ddim(eta=0.5)", "label": "plain"},
+        {"sampler": "ddim", "label": "strong", "model": strong, "baseline_model": str(TINY_SDXL)},
+        {"sampler": w2sd, "label": "by LoRA", "baseline_model": strong},
+        {"sampler": plain, "label": "no reflection", "baseline_model": strong},
+    ]
+    about = {"title": "t", "model": str(TINY_SDXL), "prompts": str(prompts), "steps": 3}
+    about |= {"guidance": 3.0, "metrics": ["contrast"], "candidates": candidates, "curve": []}
+    path.write_text(json.dumps({**about, "baseline_published": "w2sd-sdxl"}))
+    asked = ["--bench", str(path), "--results", str(tmp_path / "r"), "--size", "64"]
+    assert _bench(monkeypatch, *asked) == 0
+    (folder,) = (tmp_path / "r").glob("*/survey")
+    survey = load_survey(str(folder))
+    weak, best = survey.rows[:2]
+    assert [weak.model, best.model] == ["model", f"model(lora={lora}, lora_scale=0.8)"]
+    assert best.label == f"baseline ddim (3 steps) on {best.model}"
+    rows = {row.label: row for row in survey.rows[2:]}
+    assert rows["strong"].path == best.path
+    assert [len(row.published) for row in survey.rows[:3]] == [4, 0, 0]
+    values = {label: row.scores["contrast"].value for label, row in rows.items()}
+    assert values["no reflection"] == pytest.approx(values["strong"], abs=1e-4)
+    assert values["by LoRA"] != pytest.approx(values["strong"], abs=1e-3)
+    assert values["strong"] != pytest.approx(weak.scores["contrast"].value, abs=1e-3)

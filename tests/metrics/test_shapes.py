@@ -14,6 +14,7 @@ from PIL import Image
 
 from harness.core.call import Call
 from harness.core.errors import HarnessError
+from harness.core.layout import Layout
 from harness.core.run_spec import RunSpec
 from harness.core.shards import Prompt, item_id, plan_shards
 from harness.evaluation import evaluate, set_score
@@ -70,7 +71,7 @@ def make_run(path: Path, captions: Sequence[str], pictures: Sequence[np.ndarray]
     prompts = [Prompt(f"p{i:03d}", caption) for i, caption in enumerate(captions)]
     run = Run.create(str(path), RunSpec("x", Call("x"), (64, 64), "float32", "item"), {}, {})
     shown = dict(zip([prompt.id for prompt in prompts], pictures, strict=True))
-    for shard in plan_shards(prompts, [0], 64):
+    for shard in plan_shards(prompts, [0], Layout(64, 64)):
         rows = [
             {
                 "item_id": item_id(p.id, 0),

@@ -12,10 +12,10 @@ from harness.prompts.base import PROMPT_SETS, describe, load_prompts
 
 NAMES = [
     "asyndm-animal", "asyndm-drawbench", "asyndm-geneval", "asyndm-mscoco",
-    "coco", "coco-5k", "drawbench", "geneval", "hpdv2", "partiprompts", "pickapic", "pickapic-500",
-    "shapes", "shapes-classes", "unprompted",
+    "coco", "coco-5k", "drawbench", "geneval", "hpdv2", "interval-figures", "partiprompts",
+    "pickapic", "pickapic-500", "shapes", "shapes-classes", "unprompted",
 ]  # fmt: skip
-EMBEDDED = {"shapes", "shapes-classes", "unprompted"}
+EMBEDDED = {"interval-figures", "shapes", "shapes-classes", "unprompted"}
 
 
 def parsed(name, files):

@@ -55,6 +55,81 @@ def test_the_official_latents_come_out(name: str, certify: Certify) -> None:
     assert torch.equal(_run(model, "ddim(steps=3, guidance=5.5)", noise).native, plain)
 
 
+def _published_loop(model: Any, noise: torch.Tensor, rescale: float) -> torch.Tensor:
+    """The published loop with diffusers' own schedulers: the reflection is not rescaled."""
+    from diffusers import DDIMInverseScheduler, DDIMScheduler
+    from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion import rescale_noise_cfg
+
+    kept = model.pipeline.scheduler.config
+    forward, back = DDIMScheduler.from_config(kept), DDIMInverseScheduler.from_config(kept)
+    for scheduler in (forward, back):
+        scheduler.set_timesteps(10)
+    condition, negative = model.encode([PROMPT]), model.encode_negative([None])
+
+    def predicted(z: torch.Tensor, time: torch.Tensor, scale: float, phi: float) -> torch.Tensor:
+        c, u = (model.evaluate(z, time.float()[None], one) for one in (condition, negative))
+        guided = u + scale * (c - u)
+        return rescale_noise_cfg(guided, c, guidance_rescale=phi) if phi else guided
+
+    z, times = noise, forward.timesteps
+    for i, time in enumerate(times):
+        if i < len(times) - 1:
+            cleaner = forward.step(predicted(z, time, 7.0, 0.0), time, z).prev_sample
+            weak = predicted(cleaner, time, 1.0, 0.0)
+            z = back.step(weak, times[i + 1], cleaner).prev_sample
+        z = forward.step(predicted(z, time, 5.5, rescale), time, z).prev_sample
+    return z
+
+
+@pytest.mark.golden
+def test_released_rescales_the_step_and_not_the_reflection(certify: Certify) -> None:
+    noise = torch.from_numpy(np.load(FOLDER / "io_w2sd_T10.npz")["init_latent"])
+    model = load(str(TINY_SDXL))
+    common = "w2sd(steps=10, guidance=5.5, strong_guidance=7, weak_guidance=1, inversion="
+    with torch.inference_mode():
+        theirs = _published_loop(model, noise, 0.7)
+    ours = _run(model, f"{common}released, guidance_rescale=0.7)", noise).native
+    certify("w2sd", ours, theirs, atol=1e-4, reference="diffusers")
+    plain = _run(model, f"{common}released)", noise).native
+    assert not torch.allclose(plain, ours, atol=0.1)
+
+
+@pytest.mark.golden
+def test_released_with_a_lora_and_rescaled_is_as_large_as_the_official_latents() -> None:
+    """Of that official run only its largest latent, 12.03, and its evaluations are kept."""
+    noise = torch.from_numpy(np.load(FOLDER / "io_w2sd_T10.npz")["init_latent"])
+    sampler = _sampler(CASES["w2sd_T10"]).removesuffix(")") + ", guidance_rescale=0.7)"
+    batch = _run(load(str(TINY_SDXL)), sampler, noise)
+    assert float(batch.native.abs().max()) == pytest.approx(12.03, abs=0.006)
+    assert sum(counts[0] for counts in batch.evaluations.values()) == 47
+
+
+def test_lambda_is_how_many_first_steps_reflect() -> None:
+    noise = torch.randn(1, 4, 8, 8, generator=torch.Generator().manual_seed(0))
+    model = load(str(TINY_SDXL))
+
+    def run(sampler: str) -> torch.Tensor:
+        return _run(model, sampler, noise).native
+
+    common = "steps=6, guidance=5.5, strong_guidance=5.5, weak_guidance=1"
+    whole = run(f"w2sd({common})")
+    assert torch.equal(run(f"w2sd({common}, zigzag_steps=5)"), whole)
+    assert torch.equal(run(f"w2sd({common}, zigzag_steps=0)"), run("ddim(steps=6, guidance=5.5)"))
+    some = run(f"w2sd({common}, zigzag_steps=2)")
+    same = run("zigzag(steps=6, guidance=5.5, inversion_guidance=1, zigzag_steps=2)")
+    torch.testing.assert_close(some, same, atol=1e-5, rtol=1e-5)
+    assert not torch.allclose(some, whole, atol=1e-2)
+    with pytest.raises(HarnessError, match="the last step never reflects, so at most 5"):
+        plan(str(TINY_SDXL), f"w2sd({common}, zigzag_steps=6)")
+
+
+def test_half_the_steps_with_a_quarter_of_reflections_cost_the_same() -> None:
+    """Section 5.2: T / 2 steps with lambda = T / 4 take T guided pairs."""
+    guided = "guidance=5.5, strong_guidance=5.5, weak_guidance=5.5"
+    half = plan("shapes", f"w2sd(steps=24, zigzag_steps=12, {guided})").nfe
+    assert half == plan("shapes", "ddim(steps=48, guidance=5.5)").nfe == 96
+
+
 def test_other_scales_in_turn_do_not_build_on_each_other() -> None:
     """Runs at several scales share a loaded model, and take turns shard by shard."""
     noise = torch.randn(1, 4, 8, 8, generator=torch.Generator().manual_seed(0))

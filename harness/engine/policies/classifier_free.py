@@ -28,6 +28,12 @@ class ClassifierFree:
         """The names of further branches, of altered networks."""
         return [change.branch for change in self.changes if change.branch]
 
+    @property
+    def unadjusted(self) -> ClassifierFree:
+        """The same without the changes that adjust the whole output."""
+        plain = GuidancePolicy.adjusted
+        return ClassifierFree(*(one for one in self.changes if type(one).adjusted is plain))
+
     def acts(self, step: float) -> bool:
         return all(change.acts(step) for change in self.changes)
 

@@ -14,6 +14,7 @@ import torch
 
 from harness.core.errors import HarnessError, first_line
 from harness.core.libraries import align, quiet
+from harness.fetch.download import forbidden
 
 VAE = "stabilityai/sd-vae-ft-mse"
 DOWNSAMPLING = 8
@@ -55,7 +56,9 @@ def _from_hub() -> Path:
     try:
         return Path(
             snapshot_download(
-                VAE, allow_patterns=["config.json", "diffusion_pytorch_model.safetensors"]
+                VAE,
+                allow_patterns=["config.json", "diffusion_pytorch_model.safetensors"],
+                local_files_only=forbidden(),
             )
         )
     except Exception as error:  # its client raises many kinds

@@ -46,6 +46,7 @@ def add_checkpoint(
             revision=lambda: "+".join(map(revision, [repo, unet] if unet else [repo])),
             ladders=lambda overrides: read_ladders(small_files(repo), overrides),
             load=lambda request: _load(request, repo, name, unet),
+            pipeline=True,
             **{**defaults, **about},
         ),
     )

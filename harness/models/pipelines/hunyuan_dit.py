@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import lru_cache
+from typing import Any
 
 import torch
 
@@ -25,9 +26,12 @@ class HunyuanDiT(PipelineModel):
 
     part = "transformer"
 
+    @property
+    def window(self) -> tuple[Any, int]:
+        return self.pipeline.tokenizer_2, _T5_TOKENS
+
     @torch.inference_mode()
     def encode(self, prompts: Sequence[str]) -> Condition:
-        self.warn_of_cut(prompts, self.pipeline.tokenizer_2, _T5_TOKENS)
         condition: Condition = {}
         for index, (name, tokens) in enumerate((("clip", _CLIP_TOKENS), ("t5", _T5_TOKENS))):
             text, _, mask, _ = self.pipeline.encode_prompt(

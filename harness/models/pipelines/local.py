@@ -49,6 +49,7 @@ def folder_entry(
         revision=revision or (lambda: fingerprint(folder)),
         ladders=lambda overrides: read_ladders(folder, overrides),
         load=load or (lambda request: load_folder(request, folder, name, held_variant(folder))),
+        pipeline=True,
         **about,
     )
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cache
 from typing import Any, Protocol
 
 import torch
@@ -17,6 +19,11 @@ from harness.models.pipelines.lora import LoraScales
 log = logging.getLogger(__name__)
 
 _DECODED_PIXELS = 2**20
+
+
+@cache
+def _warn_once(text: str) -> None:
+    log.warning("%s", text)
 
 
 class Schedule(Ladders, Protocol):
@@ -82,6 +89,23 @@ class PipelineModel:
         channels = int(self.net.config.in_channels)
         return (channels, size[0] // self.scale, size[1] // self.scale)
 
+    def lent(self) -> Any:
+        """A copy of the pipeline for code that is not ours, with the checkpoint's own weights."""
+        if self._lora is not None:
+            self._lora.use(None)
+        pipeline = copy.copy(self.pipeline)
+        pipeline.scheduler = copy.deepcopy(pipeline.scheduler)
+        pipeline.set_progress_bar_config(disable=True)
+        return pipeline
+
+    def as_latents(self, noise: torch.Tensor) -> torch.Tensor:
+        """Unit noise [B, *latent_shape] as the pipeline takes it for `latents`."""
+        return noise.to(self.device, self.dtype)
+
+    def latents_shape(self, size: tuple[int, int]) -> tuple[int, ...]:
+        """The shape of a picture's final latents, as the pipeline returns them."""
+        return self.latent_shape(size)
+
     def start(self, noise: torch.Tensor, sigma: torch.Tensor) -> torch.Tensor:
         """noise * sqrt(1 + sigma^2), which is unit noise in the family's own scaling."""
         return noise.to(self.device, self.state_dtype) * (1 + sigma**2).sqrt()
@@ -99,18 +123,23 @@ class PipelineModel:
                         value[row] = 0
         return condition
 
-    def warn_of_cut(self, prompts: Sequence[str], tokenizer: Any, limit: int) -> None:
-        """Log a warning for each prompt that is longer than the text encoder's limit."""
-        for prompt in prompts:
-            tokens = len(tokenizer(prompt, truncation=False, verbose=False).input_ids)
-            if tokens > limit:
-                log.warning(
-                    "%s reads %d tokens: the end of this prompt of %d is cut: %.60s ...",
-                    self.name,
-                    limit,
-                    tokens,
-                    prompt,
-                )
+    @property
+    def window(self) -> tuple[Any, int]:
+        """The tokenizer that tells how long a prompt is, and how many tokens of it are read."""
+        return self.pipeline.tokenizer, int(self.pipeline.tokenizer.model_max_length)
+
+    def warn_of_cut(self, prompts: Iterable[str]) -> None:
+        """Warn once of all prompts that are longer than what the text encoder reads."""
+        tokenizer, limit = self.window
+        texts = list(dict.fromkeys(prompts))
+        lengths = [len(tokenizer(t, truncation=False, verbose=False).input_ids) for t in texts]
+        if count := sum(length > limit for length in lengths):
+            longest = max(range(len(texts)), key=lengths.__getitem__)
+            _warn_once(
+                f"{self.name} reads {limit} tokens of a prompt: the ends of {count} of "
+                f"{len(texts):,} prompts are cut; the longest has {lengths[longest]}: "
+                f"{texts[longest][:60]} ..."
+            )
 
     def variants(self, settings: Mapping[str, Mapping[str, Any]]) -> Mapping[str, Network]:
         """The network with one LoRA at several scales."""

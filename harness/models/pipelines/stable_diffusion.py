@@ -30,8 +30,6 @@ class StableDiffusion(PipelineModel):
 
     @torch.inference_mode()
     def encode(self, prompts: Sequence[str]) -> Condition:
-        tokenizer = self.pipeline.tokenizer
-        self.warn_of_cut(prompts, tokenizer, tokenizer.model_max_length)
         encoded = self.pipeline.encode_prompt(
             prompt=list(prompts),
             device=self.device,

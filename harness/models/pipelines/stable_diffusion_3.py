@@ -46,12 +46,14 @@ class StableDiffusion3(PipelineModel):
         self.schedule.check_tokens((height // patch) * (width // patch))
         return (channels, height, width)
 
+    @property
+    def window(self) -> tuple[Any, int]:
+        if self.pipeline.text_encoder_3 is None:
+            return self.pipeline.tokenizer, int(self.pipeline.tokenizer_max_length)
+        return self.pipeline.tokenizer_3, _T5_TOKENS
+
     @torch.inference_mode()
     def encode(self, prompts: Sequence[str]) -> Condition:
-        if self.pipeline.text_encoder_3 is None:
-            self.warn_of_cut(prompts, self.pipeline.tokenizer, self.pipeline.tokenizer_max_length)
-        else:
-            self.warn_of_cut(prompts, self.pipeline.tokenizer_3, _T5_TOKENS)
         text, _, pooled, _ = self.pipeline.encode_prompt(
             prompt=list(prompts),
             prompt_2=None,

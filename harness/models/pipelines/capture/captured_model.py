@@ -88,6 +88,15 @@ class CapturedModel(PipelineModel):
             )
         return latent_shape(self.reading.shape)
 
+    def as_latents(self, noise: torch.Tensor) -> torch.Tensor:
+        rows = noise.to(self.device, self.dtype).split(1)
+        if (own := self.reading.noise.latents) is None:
+            return torch.cat(rows).reshape(len(rows), *self.reading.shape)
+        return torch.cat([own.arranged(row) for row in rows])
+
+    def latents_shape(self, size: tuple[int, int]) -> tuple[int, ...]:
+        return tuple(self.reading.shape)
+
     def start(self, noise: torch.Tensor, sigma: torch.Tensor) -> torch.Tensor:
         return self.plan.schedule.start(noise.to(self.device, self.state_dtype), sigma)
 

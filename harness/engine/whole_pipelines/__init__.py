@@ -1,0 +1,1 @@
+"""Functions that run a diffusers pipeline by themselves: called, counted, and tried out."""

@@ -1,0 +1,16 @@
+"""The references of commands and of Python are what the code declares."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from harness.cli.reference import PAGES
+
+DOCS = Path(__file__).parents[2] / "docs"
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_the_committed_reference_is_the_generated_one(name: str) -> None:
+    assert (DOCS / name).read_text() == PAGES[name](), "run make docs"
