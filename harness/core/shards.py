@@ -50,7 +50,7 @@ def listed_seeds(text: str) -> list[int]:
     return seeds
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Prompt:
     """One prompt of a prompt set. `notes` are further data as JSON (target objects, class)."""
 

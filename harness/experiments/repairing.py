@@ -16,6 +16,7 @@ from harness.metrics.base import METRICS, SetMetric, make_metric
 from harness.runs.existing import ROWS, planned_again, shard_of_rows
 from harness.runs.folder import Settings, open_run
 from harness.runs.importing import import_images
+from harness.runs.make import count_again
 from harness.runs.manifest import Declared
 from harness.store import files, sealing
 from harness.store.inspection import MADE, Fault, inspect_run, kinds_of
@@ -39,6 +40,8 @@ def repair(run: Run, faults: Sequence[Fault], settings: Settings, say: Say) -> l
         if fault.shard is None:
             files.remove(fault.path)
     _make(run, shards, lost, settings, say)
+    if any(fault.path.endswith("/cost.json") for fault in faults):
+        _count_again(run, settings, say)
     for name in unknown:
         say(
             f"{run.file('images', name)}: its prompts are not known any more: run again the "
@@ -71,6 +74,14 @@ def _make(
         planned = planned_again(run, settings)
         opened = open_run(planned, run.path, settings)
         hand_out([(planned, opened, shard) for shard in shards], settings)
+
+
+def _count_again(run: Run, settings: Settings, say: Say) -> None:
+    names = run.shards()
+    if names and run.cost() is None:
+        say("count what a picture costs")
+        shard = shard_of_rows(names[0], run.read("images", names[0], ROWS).to_pylist(), run.layout)
+        count_again(planned_again(run, settings), run, shard, settings)
 
 
 def _lost_shards(run: Run, names: Sequence[str]) -> tuple[list[Shard], list[str]]:

@@ -128,6 +128,12 @@ def _measured(models: Ensemble, job: PlannedRun, shard: Shard) -> dict[str, Any]
     return asdict(count_macs(models, job.spec, shard.prompts[0])) | ends | {"rehearsed": job.nfe}
 
 
+def count_again(job: PlannedRun, run: Run, shard: Shard, settings: Settings) -> None:
+    """Count anew what a picture of a run costs, for its `cost.json`."""
+    torch.set_num_threads(settings.threads)
+    run.set_cost(_measured(open_models(job, settings.device), job, shard))
+
+
 @dataclass
 class _Pictures:
     """A batch as it is stored: pictures uint8 [B, 3, H, W], or the reason why there is none."""

@@ -25,7 +25,7 @@ MADE = ("images", "timing", "guidance")
 class Fault:
     """A file of a run that is not as it should be, or not there.
 
-    `kind` and `shard` say which (`images`, `scores/<metric>`); `shard` is None of temporary files.
+    `kind` and `shard` say which (`images`, `scores/<metric>`); `shard` is None of others.
     """
 
     what: Kind
@@ -58,7 +58,16 @@ def inspect_run(run: Run) -> tuple[list[Fault], int]:
         read += len(names)
         for name in names:
             faults += _shard_faults(run, kind, name, items)
-    return [*faults, *_missing(run), *_left(run)], read
+    return [*faults, *_cost(run), *_missing(run), *_left(run)], read
+
+
+def _cost(run: Run) -> Iterator[Fault]:
+    try:
+        run.cost()
+    except HarnessError as error:
+        path = files.join(run.path, "cost.json")
+        whose: Kind = "foreign" if "another run" in str(error) else "damaged"
+        yield Fault(whose, path, str(error).removeprefix(f"{path} ").partition(": undo")[0])
 
 
 def _shard_faults(run: Run, kind: str, name: str, items: dict[str, list[str]]) -> Iterator[Fault]:

@@ -6,6 +6,8 @@ hash of its `items`.
 
 from __future__ import annotations
 
+import hashlib
+import json
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -63,6 +65,26 @@ class Owner:
                 f"more of {self.run_id} is written there. Take another folder, with --out"
             )
 
+    def marked(self, record: dict[str, Any]) -> dict[str, Any]:
+        """A JSON record of this run, with whose it is and a hash of what it says."""
+        return {**record, "run": self.run_id, CONTENT: _hash(record, self.run_id)}
+
+    def opened(self, where: str, marked: Any) -> dict[str, Any]:
+        """What `marked` was given; of earlier versions, which have no marks, as it is.
+
+        Raises HarnessError where it was edited, or is another run's.
+        """
+        record = {k: v for k, v in dict(marked).items() if k not in ("run", CONTENT)}
+        whose = marked.get("run", self.run_id)
+        if whose != self.run_id:
+            raise HarnessError(f"{where} is of another run, {whose}, not of {self.run_id}")
+        if CONTENT in marked and marked[CONTENT] != _hash(record, whose):
+            raise HarnessError(
+                f"{where} was edited: undo that, or `harness doctor {self.path} --repair` counts "
+                "it again"
+            )
+        return record
+
     def marks(self, kind: str, name: str, items: str) -> dict[str, str]:
         """The metadata of a shard of one kind."""
         return {"run": self.run_id, "file": f"{kind}/{name}", "items": items}
@@ -88,6 +110,11 @@ class Owner:
         if which != f"{kind}/{name}":
             return f"is another file of this run, {which}"
         return None if CONTENT in metadata else "was edited: the hash of its content is gone"
+
+
+def _hash(record: dict[str, Any], run_id: str) -> str:
+    text = json.dumps([run_id, record], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _made(record: dict[str, Any]) -> dict[str, Any]:

@@ -136,11 +136,12 @@ class Run:
         the ladder's first and last level, `sigma_max` and `sigma_min`; the picture's `evaluations`
         by "network/branch"; and how many an image were planned, `rehearsed`."""
         where = files.join(self.path, "cost.json")
-        return files.read_json(where) if files.exists(where) else None
+        return self.owner.opened(where, files.read_json(where)) if files.exists(where) else None
 
     def set_cost(self, cost: dict[str, Any]) -> None:
         """Write `cost.json`, see `cost`."""
-        files.write_json(files.join(self.path, "cost.json"), cost, self.owner)
+        where = files.join(self.path, "cost.json")
+        files.write_json(where, self.owner.marked(cost), self.owner)
 
     def trial(self) -> dict[str, Any] | None:
         """`trial.json` of a run by a function of a pipeline: whether it takes our noise (`paired`),

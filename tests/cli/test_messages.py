@@ -177,4 +177,4 @@ def test_steps_and_guidance_say_where_they_come_from(
     assert command(monkeypatch, *bench, *gmm, "--curve", "none", "--workers", "1") == 0
     said = capsys.readouterr().err
     assert "  guidance 2.0 (as typed), steps 4 (benchmark shapes-tiny)\n" in said
-    assert "  guidance 2.0 (as the candidate), steps 4 (as the candidate)\n" in said
+    assert "  guidance 2.0 and steps 4 (as the candidate)\n" in said

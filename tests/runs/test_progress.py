@@ -180,6 +180,15 @@ def test_each_rank_has_a_log(tmp_path: Path) -> None:
     ]
 
 
+def test_what_is_taken_ahead_is_said_to_be_read(tmp_path: Path) -> None:
+    with Progress(Ranks(), "evaluate", 4, str(tmp_path)) as progress:
+        assert list(progress.read(["part-0", "part-1"], str)) == ["part-0", "part-1"]
+        progress.add(4)
+        assert ": evaluate: reads part-1, since" in progress.status(told=True).ranks[0]
+    (log,) = tmp_path.glob("*.log")
+    assert re.findall(r"INFO (reads .*)", log.read_text()) == ["reads part-0", "reads part-1"]
+
+
 def test_a_log_says_what_stopped_a_rank(tmp_path: Path) -> None:
     with (
         pytest.raises(HarnessError),
