@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -13,8 +14,8 @@ NOTEBOOK = Path(__file__).parent / "notebook.ipynb"
 
 
 def executed(notebook: Any, folder: str) -> Any:
-    """The notebook with the outputs of a run in `folder`: results, without progress and pictures
-    stored twice."""
+    """The notebook with the outputs of a run in `folder`: results, without progress, addresses in
+    memory, and pictures stored twice."""
     where = {"metadata": {"path": folder}}
     NotebookClient(notebook, timeout=1800, resources=where, record_timing=False).execute()
     for cell in notebook.cells:
@@ -22,6 +23,8 @@ def executed(notebook: Any, folder: str) -> Any:
             cell.outputs = [one for one in cell.outputs if one.output_type == "execute_result"]
             for output in cell.outputs:
                 output.data.pop("image/jpeg", None)
+                text = output.data["text/plain"]
+                output.data["text/plain"] = re.sub(r" at 0x[0-9a-f]+", "", text)
     return notebook
 
 

@@ -26,8 +26,8 @@ _PANELS = {
         "latents",
     ),
     "What is equal in a fair comparison": ("match", "match_guidance", "curve"),
-    "Where results go": ("results", "out"),
-    "Machine": ("device", "threads", "batch_size", "workers", "shard"),
+    "Where results go": ("results", "out", "track", "log"),
+    "Machine": ("device", "threads", "batch_size", "workers", "shard", "claim"),
 }
 """Options that are seldom needed, by what they are for."""
 

@@ -225,6 +225,10 @@ def _models() -> None:
         wide=("source", "licence"),
     )
     typer.echo(
+        "Steps and guidance are taken where neither the sampler's text nor the benchmark says any; "
+        "without guidance, it is the sampler's own."
+    )
+    typer.echo(
         "Any diffusers folder or hub id (OWNER/NAME or OWNER/NAME@REVISION) of a Stable Diffusion "
         "1 to 3.5 or HunyuanDiT works as a model, too; with another U-Net: sdxl(unet=FOLDER_OR_ID)."
     )
@@ -251,6 +255,7 @@ def _metrics() -> None:
         ],
         wide=("range", "model", "paper", "licence"),
     )
+    typer.echo("And any image metric of torchmetrics: torchmetrics(NAME), see docs/torchmetrics.md")
 
 
 def _prompts() -> None:

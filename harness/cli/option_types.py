@@ -51,8 +51,9 @@ Split = Annotated[
 
 def _one_seed(text: str | None) -> str | None:
     """Say what a single number means, as it may be taken for how many."""
-    if text and text.isdigit() and int(text):
-        note(f"--seeds {text} is seed {text} alone; {text} seeds are 0-{int(text) - 1}")
+    if text and text.isdigit() and (count := int(text)):
+        several = f"{count} seeds are 0-{count - 1}" if count > 1 else "the first is 0"
+        note(f"--seeds {text} is seed {text} alone; {several}")
     return text
 
 

@@ -33,6 +33,7 @@ in use: [notebook.ipynb](notebook.ipynb).
 """
 _RESULTS: dict[str, dict[str, tuple[str, ...]]] = {
     "harness.store.run": {"Run": ("images", "scores", "frame", "shards", "paired")},
+    "harness.runs.forecast": {"Forecast": ()},
     "harness.face.answers": {
         "Answer": (),
         "Comparison": (),
@@ -45,7 +46,7 @@ _RESULTS: dict[str, dict[str, tuple[str, ...]]] = {
 _HEAD = ["| | default | |", "|---|---|---|"]
 _KEYWORD = inspect.Parameter.KEYWORD_ONLY
 _PARTS: dict[str, tuple[str, ...]] = {
-    "Make": ("generate", "sample", "import_images", "load_run"),
+    "Make": ("generate", "sample", "import_images", "export", "load_run"),
     "Judge": ("evaluate", "compare", "report", "power", "as_torchmetric"),
     "Make and judge": ("bench", "survey", "sweep", "tune", "ablate"),
     "Extend": ("sampler", "policy", "metric", "prompt_set", "model"),
@@ -91,7 +92,9 @@ def _command(name: str, callback: Callable[..., object], epilog: str | None) -> 
     options = [row for row in parameters if isinstance(row[1], OptionInfo)]
     shares = any(row[2].annotation is SHARED["tiny"] for row in options)
     own = [row for row in options if not (shares and row[0] in SHARED)]
-    usage = " ".join(["harness", name, *map(_place, places), *(["[OPTIONS]"] if options else [])])
+    needed = [_needed(*row) for row in options if row[2].default is inspect.Parameter.empty]
+    others = ["[OPTIONS]"] if len(options) > len(needed) else []
+    usage = " ".join(["harness", name, *map(_place, places), *needed, *others])
     lines = [f"## harness {name}\n", f"    {usage}\n", _prose(inspect.getdoc(callback) or "")]
     if rows := [_row(_name(*row), *row[1:]) for row in [*places, *own]]:
         lines += ["", *_HEAD, *rows]
@@ -156,6 +159,10 @@ def _place(row: tuple[str, Any, inspect.Parameter]) -> str:
     key, about, one = row
     text = _title(key, about) + ("..." if _several(one) and not about.metavar else "")
     return text if one.default is inspect.Parameter.empty else f"[{text}]"
+
+
+def _needed(key: str, about: Any, one: inspect.Parameter) -> str:
+    return f"--{key.strip('_').replace('_', '-')} {_title(key.strip('_'), about)}"
 
 
 def _name(key: str, about: Any, one: inspect.Parameter) -> str:

@@ -160,7 +160,7 @@ def _pushes(reference: Run | None, run: Run, shard: str, table: pd.DataFrame) ->
         return Profile(_column(other, "sigma")[0], _column(other, "push").T)
     pushes = profile(_column(other, "level")[0], _column(other, "distance").T)
     seen = ~np.isnan(pushes.push).all(1)
-    return Profile(pushes.level[seen], pushes.push[seen])
+    return Profile(pushes.level[seen], pushes.push[seen]) if seen.any() else None
 
 
 def _column(table: pd.DataFrame, name: str) -> Floats:

@@ -17,7 +17,7 @@ from harness.core.errors import HarnessError
 _BARE = {"true": True, "false": False, "none": None, "null": None}
 
 
-_LIBRARIES = ("diffusers",)
+_LIBRARIES = ("diffusers", "torchmetrics")
 """Names that stand for a library: the first word in their brackets is the name of one of its parts.
 """
 
@@ -42,9 +42,9 @@ class Call:
 def parse_call(text: str) -> Call:
     """Parse `name` or `name(key=value, ...)`; a name may be a path.
 
-    `diffusers(NAME, key=value, ...)` is the call of `diffusers:NAME`. Values are numbers, `true`,
-    `false`, `none`, quoted text, bare words and paths, and (nested) lists of these. Raises
-    HarnessError for text that does not parse and for a repeated parameter.
+    `diffusers(NAME, key=value, ...)` is the call of `diffusers:NAME`, and so with `torchmetrics`.
+    Values are numbers, `true`, `false`, `none`, quoted text, bare words and paths, and (nested)
+    lists of these. Raises HarnessError for text that does not parse and for a repeated parameter.
     """
     text = text.strip()
     if not text.endswith(")"):

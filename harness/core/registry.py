@@ -30,7 +30,15 @@ class Registry(Generic[T]):
         self.package, self.group = package, group or package
         self._entries: dict[str, T] = {}
         self._defined: dict[str, tuple[str, str] | None] = {}
+        self._finders: list[Callable[[str], T | None]] = []
         self._loaded = False
+
+    def find_by(self, finder: Callable[[str], T | None]) -> None:
+        """Ask `finder` for names that no entry has; it gives None for those that it does not know.
+
+        For entries of another library, which are too many to be listed one by one.
+        """
+        self._finders.append(finder)
 
     def add(self, name: str, entry: T, code: Callable[..., object] | None = None) -> T:
         """Register `entry`, defined by `code`; a name taken by another entry is an error.
@@ -63,10 +71,14 @@ class Registry(Generic[T]):
     def get(self, name: str) -> T:
         """The entry called `name`; raises HarnessError with the closest name if there is none."""
         self._load()
-        try:
+        if (entry := self._found(name)) is None:
+            raise unknown(self.kind, name, self._entries)
+        return entry
+
+    def _found(self, name: str) -> T | None:
+        if name in self._entries:
             return self._entries[name]
-        except KeyError:
-            raise unknown(self.kind, name, self._entries) from None
+        return next((one for find in self._finders if (one := find(name)) is not None), None)
 
     def names(self) -> list[str]:
         self._load()
@@ -84,7 +96,7 @@ class Registry(Generic[T]):
 
     def __contains__(self, name: object) -> bool:
         self._load()
-        return name in self._entries
+        return isinstance(name, str) and self._found(name) is not None
 
     def _load(self) -> None:
         if self._loaded:

@@ -143,7 +143,7 @@ def _evaluated(
                 batch_size=batch_size,
                 threads=threads,
                 progress=progress.add,
-                shards=progress.each(ranks.share(shards), str),
+                shards=progress.read(ranks.share(shards), str),
             )
     if ranks.rank != 0:
         return None

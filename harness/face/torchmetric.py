@@ -55,7 +55,8 @@ class SetTorchmetric(torchmetrics.Metric):
         self.features.append(self.metric.features.encode(images.cpu()).to(self.device))
 
     def compute(self) -> torch.Tensor:
-        if not self.features:
+        # merged over processes it is one tensor
+        if isinstance(self.features, list) and not self.features:
             return _number(Undefined("there are no images"), self.metric.about.name)
         statistic = self.metric.statistic()
         rows = dim_zero_cat(self.features).cpu().numpy()

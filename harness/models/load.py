@@ -16,7 +16,7 @@ from harness.models.edm.entries import FILES, file_entry
 from harness.models.edm.presets import reconstruction
 from harness.models.pipelines.hub import any_hub_entry
 from harness.models.pipelines.local import folder_entry, network_revision
-from harness.models.pipelines.single_file import check_single_file
+from harness.models.pipelines.single_file_entry import single_file_entry
 
 
 def find(spec: str | Call) -> ModelEntry:
@@ -26,7 +26,7 @@ def find(spec: str | Call) -> ModelEntry:
     """
     call = parse_call(spec) if isinstance(spec, str) else spec
     entry = _with_network(_entry(call.name, call.params), call.params)
-    return _distilled(_with_lora(entry, call.params), call.params)
+    return _distilled(_with_files(entry, call.params), call.params)
 
 
 def _distilled(entry: ModelEntry, overrides: dict[str, Any]) -> ModelEntry:
@@ -36,13 +36,17 @@ def _distilled(entry: ModelEntry, overrides: dict[str, Any]) -> ModelEntry:
     return replace(entry, guidance=1.0, unconditional=False)
 
 
-def _with_lora(entry: ModelEntry, overrides: dict[str, Any]) -> ModelEntry:
-    """The entry whose revision also identifies the LoRA that is merged into its network."""
-    file, own = overrides.get("lora"), entry.revision
-    if not isinstance(file, str):
+def _with_files(entry: ModelEntry, overrides: dict[str, Any]) -> ModelEntry:
+    """The entry whose revision also identifies the checkpoint in one file that its weights are,
+    and the LoRA that is merged into its network."""
+    named = [overrides.get(name) for name in ("single_file", "lora")]
+    files = [Path(file) for file in named if isinstance(file, str)]
+    own = entry.revision
+    if not files:
         return entry
     return replace(
-        entry, revision=lambda: f"{own()}+{files_fingerprint({Path(file).name: Path(file)})}"
+        entry,
+        revision=lambda: "+".join([own(), *(files_fingerprint({f.name: f}) for f in files)]),
     )
 
 
@@ -62,7 +66,9 @@ def _entry(name: str, overrides: dict[str, Any]) -> ModelEntry:
     if path.is_dir():
         return folder_entry(path, path.resolve().name, overrides)
     if path.suffix == ".safetensors" and path.is_file() and not path.with_suffix(".json").exists():
-        check_single_file(path)
+        entry = single_file_entry(path, overrides)
+        if entry is not None:
+            return entry
     if path.is_file() or path.suffix in FILES:
         return file_entry(path)
     if is_hub_id(name) and not name.startswith("."):

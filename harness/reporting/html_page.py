@@ -1,4 +1,4 @@
-"""A report as one self-contained HTML file, which opens without a network."""
+"""The report of a pair as one self-contained HTML file, which opens without a network."""
 
 from __future__ import annotations
 
@@ -16,14 +16,16 @@ from harness.reporting.page import Page
 def html_page(page: Page) -> str:
     """The page as HTML text: styles, script, figures and pictures inline, no external address."""
     folder = resources("harness.reporting")
+    style, own = (
+        (folder / name).read_text(encoding="utf-8") for name in ("page.css", "first_screen.css")
+    )
     data = page.viewer and page.viewer.data
     return (
         environment()
         .get_template("page.html.j2")
         .render(
             page=page,
-            style=Markup((folder / "page.css").read_text(encoding="utf-8")),
-            first_style=Markup((folder / "first_screen.css").read_text(encoding="utf-8")),
+            style=Markup(style + own),
             script=Markup((folder / "page.js").read_text(encoding="utf-8")),
             data=Markup(embedded_json(data)) if data else None,
             drawn={drawing.name: Markup(drawing.inline()) for drawing in page.drawings},

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+import pandas as pd
+
 from harness.reporting import words
 from harness.reporting.board import PictureGrid, Pictures
 from harness.reporting.shown_runs import pictures_of, run_of_row
@@ -28,7 +30,8 @@ def pictures(survey: SurveyTable) -> Pictures:
     held = {at: run for at, row in enumerate(survey.rows) if (run := run_of_row(row))}
     if not held or len(survey.rows) > _MOST_RUNS:
         return Pictures([], [])
-    chosen = _chosen(list(held.values()), max(1, min(_CHOICES, MOST // len(held))))
+    most = max(1, min(_CHOICES, MOST // len(held)))
+    chosen = _chosen(list(held.values()), [one.item for one in survey.pictures], most)
     found = {at: _read(run, list(chosen)) for at, run in held.items()}
     grids = [_grid(survey, title, places, found, list(chosen)) for title, places in _places(survey)]
     missing = len(survey.rows) - len(held)
@@ -36,27 +39,32 @@ def pictures(survey: SurveyTable) -> Pictures:
     return Pictures([*chosen.values()], grids, note)
 
 
-def _chosen(runs: Sequence[Run], most: int) -> dict[str, str]:
-    """Labels by item that all runs have, the prompts of the first seed first."""
+def _chosen(runs: Sequence[Run], first: Sequence[str], most: int) -> dict[str, str]:
+    """Labels by item that all runs have, some items `first`, then the prompts of one seed."""
     if not all(run.shards() for run in runs):
         return {}
     frame = runs[0].frame("images", ["item_id", "prompt", "seed"])
     for run in runs[1:]:
         frame = frame[frame["item_id"].isin(run.frame("images", ["item_id"])["item_id"])]
-    frame = frame.sort_values("seed", kind="stable").head(most)
+    frame = frame.sort_values("seed", kind="stable")
+    wanted = frame["item_id"].isin(first)
+    frame = pd.concat([frame[wanted], frame[~wanted]]).head(most)
     return {row.item_id: f"{row.prompt} (seed {row.seed})" for row in frame.itertuples()}
 
 
 def _read(run: Run, items: Sequence[str]) -> dict[str, str]:
     """Data URLs of a run's pictures by item, of those that there are."""
     found = {item: data_address(data) for item, data in pictures_of(run, items).items()}
-    return {item: address for item, address in found.items() if address is not None}
+    return {item: address for item, address in found.items() if address}
 
 
 def _places(survey: SurveyTable) -> list[tuple[str, dict[int, Place]]]:
     """The grids: a title, and the rows of the survey by their place in it."""
     if not survey.varied:
-        named = {at: ("", row.label) for at, row in enumerate(survey.rows)}
+        once = {
+            row.path: at for at, row in reversed([*enumerate(survey.rows)])
+        }  # the first of each
+        named = {at: ("", survey.rows[at].label) for at in sorted(once.values())}
         return [("", named)]
     grids: dict[str, dict[int, Place]] = {}
     *down, across = sorted(survey.varied, key=lambda name: _count(survey, name))

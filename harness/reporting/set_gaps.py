@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from harness.reporting import words
 from harness.reporting.page import Table, by_metric
-from harness.reporting.undefined import estimate_or_dash, reasons_note, shared_reasons
+from harness.reporting.shared_reasons import estimate_or_dash, reasons_note, shared_reasons
 from harness.store.comparison_tables import MetricInfo
 from harness.store.survey_table import Row, SetGap, SurveyTable
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from harness.metrics.set_statistics import BLOCKS
 from harness.reporting import category_words, words
 from harness.reporting.page import RowGroup, Table, by_metric
-from harness.reporting.undefined import estimate_or_dash, reasons_note, shared_reasons
+from harness.reporting.shared_reasons import estimate_or_dash, reasons_note, shared_reasons
 from harness.store.comparison_tables import CANDIDATE, ComparisonTables, MetricInfo
 from harness.store.results import Estimate, Result
 

@@ -189,12 +189,12 @@ class Planner:
         places = {"as typed": asked.params, source: defaults or {}}
         places[f"model {self.entry.name}"] = self._own
         taken = self.plan(asked, defaults).spec.sampler.params
-        return ", ".join(
-            f"{name} {show_value(taken[name])} "
-            f"({next((place for place, held in places.items() if name in held), _ITSELF)})"
-            for name in ("guidance", "steps")
-            if name in taken
-        )
+        found: dict[str, list[str]] = {}
+        for name in ("guidance", "steps"):
+            if name in taken:
+                place = next((place for place, held in places.items() if name in held), _ITSELF)
+                found.setdefault(place, []).append(f"{name} {show_value(taken[name])}")
+        return ", ".join(f"{' and '.join(named)} ({place})" for place, named in found.items())
 
     def known(self, text: str) -> PlannedRun:
         """The run that was planned before, by its resolved sampler's text."""

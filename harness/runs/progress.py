@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from types import TracebackType
 from typing import TypeVar
 
@@ -47,7 +47,6 @@ class Progress:
         self._own = self._own_failed = 0
         self._began = self._printed = self._noted = time.monotonic()
         self._first: tuple[int, float] | None = None  # images and time when a batch was made
-        self._at_hand: tuple[str, int, int, float] | None = None
         self._corrected = False  # whether the time left was told
         self._open = ExitStack()
         console = Console(stderr=True)
@@ -89,7 +88,6 @@ class Progress:
             self._open.close()
 
     def _end(self) -> None:
-        self._finish_item()
         self.ranks.tell(f"{self.title}: done, waits for the others")
         self.ranks.barrier(self._name, lambda: self.add(0))
         self.add(0)
@@ -103,22 +101,24 @@ class Progress:
         elif self._lines:
             say(str(status))
 
-    def each(self, items: Iterable[T], name: Callable[[T], str]) -> Iterator[T]:
-        """The items, one by one: what is at hand is told when asked, and goes to the log."""
+    def read(self, items: Iterable[T], name: Callable[[T], str]) -> Iterator[T]:
+        """The items, some of which are taken ahead: told when asked, and logged, as read."""
         for item in items:
-            self._finish_item()
-            self._at_hand = (name(item), self._own, self._own_failed, time.monotonic())
-            self.ranks.tell(f"{self.title}: {self._at_hand[0]}")
+            self.ranks.tell(f"{self.title}: reads {name(item)}")
+            events.info("reads %s", name(item))
             yield item
 
-    def _finish_item(self) -> None:
-        if self._at_hand is None:
-            return
-        name, images, failed, began = self._at_hand
-        self._at_hand = None
-        if made := self._own - images:
-            seconds, bad = time.monotonic() - began, self._own_failed - failed
-            events.info("%s: %d images in %.1f s%s", name, made, seconds, _failed(bad))
+    def each(self, items: Iterable[T], name: Callable[[T], str]) -> Iterator[T]:
+        """The items, of which each is done before the next is taken: the one at hand is told when
+        asked, and goes to the log with what was made."""
+        for item in items:
+            images, failed, began = self._own, self._own_failed, time.monotonic()
+            self.ranks.tell(f"{self.title}: {name(item)}")
+            yield item
+            if made := self._own - images:
+                seconds, bad = time.monotonic() - began, self._own_failed - failed
+                shown = f", {bad} failed" if bad else ""
+                events.info("%s: %d images in %.1f s%s", name(item), made, seconds, shown)
 
     def add(self, images: int, failed: int = 0) -> int:
         """Count `images` more as done on this rank, of which some `failed`; the number done on all
@@ -174,8 +174,5 @@ class Progress:
     def _tell_parent(self) -> None:
         """Leave the status for the process that started this one and its others, if one did."""
         if path := os.environ.get(FILE):
-            self.status(told=True).write(path)
-
-
-def _failed(count: int) -> str:
-    return f", {count} failed" if count else ""
+            with suppress(OSError):  # no room, or the parent is gone: the work goes on
+                self.status(told=True).write(path)

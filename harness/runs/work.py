@@ -37,7 +37,7 @@ def make_work(
     ranks = ranks or Ranks()
     if images is None:
         images = sum(shard.count for _, _, shard in work)
-    log = folder_of_logs(settings.log_folder, [run.path for _, run, _ in work], ranks.world)
+    log = folder_of_logs(settings.log_folder, sorted({run.path for _, run, _ in work}), ranks.world)
     texts = dict.fromkeys(prompt.text for _, _, shard in work for prompt in shard.part)
 
     def named(one: tuple[PlannedRun, Run, Shard]) -> str:

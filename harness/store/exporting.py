@@ -189,6 +189,10 @@ def _webdataset(run: Run, out: Path, progress: Callable[[int], object]) -> Expor
             tar.close()
 
 
+_OWN = ("index", "claims", "logs")
+"""Folders of a run that are of where it was made: logs name machines and their paths."""
+
+
 def _run_itself(run: Run, out: Path, progress: Callable[[int], object]) -> Exported:
     """The run's own files, its card among them: what `datasets` and the hub read."""
     if run.imported is not None:
@@ -199,7 +203,7 @@ def _run_itself(run: Run, out: Path, progress: Callable[[int], object]) -> Expor
     out.mkdir()
     run.update_card()
     for name, _ in files.walk(run.path):
-        if name.split("/")[0] not in ("index", "claims") and not Path(name).name.startswith("."):
+        if name.split("/")[0] not in _OWN and not Path(name).name.startswith("."):
             path = out / name
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(files.read_bytes(files.join(run.path, name)))

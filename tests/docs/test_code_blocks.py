@@ -101,3 +101,9 @@ def _falls_linearly() -> None:
     asked = torch.full((2,), 4.0, dtype=torch.float64)
     scales = [policy.scale(asked, float(step)).tolist() for step in sigmas[:-1]]
     assert scales == [[4.0] * 2, [3.0] * 2, [2.0] * 2, [1.0] * 2]
+
+
+def test_the_torchmetrics_guides_metric_gives_a_number() -> None:
+    names = run_page("docs/torchmetrics.md")
+    assert names["value"].isfinite()
+    assert names["value"] > 0

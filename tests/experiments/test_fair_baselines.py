@@ -112,6 +112,14 @@ def test_an_interval_is_weighed_by_what_the_baseline_saw_outside_it(tmp_path: Pa
     assert only.value == pytest.approx(np.mean([expected[1], expected[3]]))
 
 
+def test_without_any_guided_evaluation_there_is_no_scale_to_match(tmp_path: Path) -> None:
+    """Z-Sampling at guidance 1 evaluates one branch at a time, and so does its baseline."""
+    fair = _fair(_pair(tmp_path, "zigzag(steps=4, guidance=1)", "ddim(steps=4, guidance=1)"))
+    assert fair.scale is None
+    assert "neither this run nor the baseline's" in fair.absent[GUIDED]
+    assert MATCHED in fair.jobs
+
+
 def test_guidance_by_another_network_is_never_matched_to_a_scale(tmp_path: Path) -> None:
     pair = _pair(tmp_path, "heun(steps=4, guidance=3)", "ddim(steps=4, guidance=2)", guide="gmm")
     fair = fair_baselines(pair, lambda call: plan("gmm", call, guide="gmm"))

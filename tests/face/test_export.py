@@ -98,10 +98,15 @@ def test_a_tar_is_of_samples(run: Run, tmp_path: Path) -> None:
 
 
 def test_a_run_for_the_hub_is_the_run(run: Run, tmp_path: Path) -> None:
-    """With its card; and back, from any store."""
+    """With its card; and back, from any store. Logs stay, as they tell of machines."""
+    log = Path(run.path, "logs", "rank-0.log")
+    log.parent.mkdir()
+    log.write_text("rank 0 of 1\n")
     harness.export(run, "memory://hub/run", format="hf")
     harness.export("memory://hub/run", tmp_path / "back", format="hf")
-    paths = [p for p in Path(run.path).rglob("*") if p.is_file() and "index" not in p.parts]
+    assert not (tmp_path / "back" / "logs").exists()
+    files = [p for p in Path(run.path).rglob("*") if p.is_file() and p != log]
+    paths = [p for p in files if "index" not in p.parts]
     assert len(paths) > 6
     for path in paths:
         copy = tmp_path / "back" / path.relative_to(run.path)

@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
-from harness.comparison import ComparisonTables, MetricInfo, RunScore, compare
+from harness.comparison import (
+    ComparisonTables,
+    MetricInfo,
+    RunScore,
+    compare,
+    load_comparison,
+)
 from harness.comparison.guidance_curve import with_curve
 from harness.core.call import Call
+from harness.store.comparison_tables import Primary
+from harness.store.curve_rule import GUIDANCE_CURVE
 from tests.comparison.synthetic_runs import Item, make_run
 
 ATTACK = "<script>alert(1)</script> & \"q\" 'a' --> </script><!-- | * `"
@@ -54,3 +63,15 @@ def fair_comparison(folder: Path) -> ComparisonTables:
     compare(a, along, [GOOD, COST], str(folder / "a/curve"), scores, finish=with_curve)
     absent = {"matched cost and guidance": "ddim cannot"}
     return compare(a, grid, [GOOD, COST], str(folder / "a"), absent=absent)
+
+
+def declared_curve(
+    comparison: ComparisonTables, folder: Path
+) -> tuple[ComparisonTables, ComparisonTables]:
+    """`fair_comparison` in its candidate's folder, as if its guidance curve had been declared."""
+    along = load_comparison(str(folder / "curve"))
+    rows = [row for row in along.results if row.comparison != GUIDANCE_CURVE]
+    primary = Primary("good", GUIDANCE_CURVE)
+    along = with_curve(replace(along, results=rows, primary=primary, curve=[]))
+    along.save(str(folder / "curve"))
+    return replace(comparison, primary=primary), along

@@ -18,7 +18,7 @@ from tests.browser import (
     opened,
     too_wide,
 )
-from tests.reporting.examples import ATTACK, LONG, fair_comparison
+from tests.reporting.examples import ATTACK, LONG, declared_curve, fair_comparison
 
 pytestmark = needs_browser
 
@@ -106,7 +106,7 @@ def test_two_sides_are_shown_or_all(page: Any) -> None:
     assert "candidate" in sides.first.inner_text()
     assert "baseline, matched cost" in sides.last.inner_text()
     page.check("#every")
-    assert sides.count() == 4
+    assert sides.count() == 5  # the baseline at its best guidance, too
 
 
 @pytest.mark.parametrize("width", WIDTHS)
@@ -115,6 +115,47 @@ def test_nothing_is_wider_than_the_window(page: Any, width: int) -> None:
     open_all(page)
     page.check("#every")
     assert too_wide(page) == []
+
+
+@pytest.fixture(scope="module")
+def declared(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The address of a report that has the guidance curve as declared comparison."""
+    folder = tmp_path_factory.mktemp("declared")
+    comparison, _ = declared_curve(fair_comparison(folder), folder / "a")
+    return Path(write_report(comparison, str(folder / "a"))).as_uri()
+
+
+def test_the_first_screen_says_who_wins_and_shows_it(browser: Any, declared: str) -> None:
+    with opened(browser, declared) as page:
+        assert first_screen(page, "h1, .lead, .forest, .three .pair") == [True] * 6
+        assert page.locator(".forest tbody tr").count() == 4
+        assert "declared" in page.locator(".forest tr.declared").inner_text()
+        assert page.locator(".three img").count() >= 4
+        assert page.locator("dl.verdicts").is_hidden()
+        page.locator("details.words summary").click()
+        assert page.locator("dl.verdicts").is_visible()
+        assert page.locator("#comparison").input_value() == "guidance curve"
+        assert "best guidance at equal cost" in page.locator("#result").inner_text()
+
+
+def test_a_dot_stands_where_its_rate_says(browser: Any, declared: str) -> None:
+    with opened(browser, declared) as page:
+        ends = [int(text.split()[0]) for text in page.locator(".axis span").all_inner_texts()]
+        axis = page.locator(".axis").bounding_box()
+        for row in page.locator(".forest tbody tr").all():
+            dot = row.locator(".dot").bounding_box()
+            rate = float(row.locator(".rate b").inner_text().split()[0])
+            share = (rate - ends[0]) / (ends[2] - ends[0])
+            middle = dot["x"] + dot["width"] / 2
+            assert middle == pytest.approx(axis["x"] + share * axis["width"], abs=1.5)
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_a_declared_curve_fits_every_window(browser: Any, declared: str, width: int) -> None:
+    with opened(browser, declared, width) as page:
+        open_all(page)
+        page.check("#every")
+        assert too_wide(page) == []
 
 
 def test_what_does_not_fit_and_what_complains_is_found(browser: Any, tmp_path: Path) -> None:

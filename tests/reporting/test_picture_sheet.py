@@ -26,16 +26,16 @@ def test_every_run_is_a_line_and_every_image_a_column(
     folder = tmp_path / "r" / "b" / "survey"
     survey = load_survey(str(folder))
     assert [(one.seed, one.item) for one in survey.pictures] == [(0, "none/0"), (1, "none/1")]
-    page = (folder / "index.html").read_text()
-    assert page.count("data:image/png") == 3 * 2
-    assert "http:" not in page
+    sheet = folder / "figures" / "pictures.svg"
+    assert sheet.read_text().count("data:image/png") == 3 * 2
+    assert "http:" not in (folder / "index.html").read_text()
     (drawing,) = picture_sheet(survey)
     assert "A line a run" in drawing.caption
     # a run that is gone leaves its line empty, one that another lies in place of, too
     (run,) = (row.path for row in survey.rows if "guidance=3" in row.sampler)
     (Path(run) / "run.json").unlink()
     write_report(survey, str(folder))
-    assert (folder / "index.html").read_text().count("data:image/png") == 2 * 2
+    assert sheet.read_text().count("data:image/png") == 2 * 2
 
 
 def test_a_single_candidate_has_no_grid(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

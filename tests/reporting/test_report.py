@@ -9,7 +9,6 @@ import pytest
 from rich.console import Console
 
 from harness.comparison import ComparisonTables, RunScore, compare, load_comparison
-from harness.comparison.guidance_curve import with_curve
 from harness.core.call import Call
 from harness.core.errors import HarnessError
 from harness.reporting import (
@@ -29,7 +28,16 @@ from harness.store.comparison_tables import Primary
 from harness.store.run_facts import NominalScale
 from tests.comparison.synthetic_runs import Item, make_run
 from tests.conftest import harness
-from tests.reporting.examples import ATTACK, COST, FD, GOOD, LONG, fair_comparison, items
+from tests.reporting.examples import (
+    ATTACK,
+    COST,
+    FD,
+    GOOD,
+    LONG,
+    declared_curve,
+    fair_comparison,
+    items,
+)
 
 EXPORTED = ("talk.svg", "talk.png", "column.svg", "column.pdf")
 
@@ -425,11 +433,7 @@ def test_no_point_of_the_curve_hides_its_best(fair, tmp_path):
 
 
 def test_the_declared_guidance_curve_leads_the_report(fair, tmp_path):
-    along = load_comparison(str(tmp_path / "a/curve"))
-    rows = [r for r in along.results if r.comparison != "guidance curve"]
-    primary = Primary("good", "guidance curve")
-    with_curve(replace(along, results=rows, primary=primary)).save(str(tmp_path / "a/curve"))
-    write_report(replace(fair, primary=primary), str(tmp_path / "a"))
+    write_report(declared_curve(fair, tmp_path / "a")[0], str(tmp_path / "a"))
     lines = (tmp_path / "a/report.md").read_text().splitlines()
     assert re.match(r"# zigzag .* the best guidance of ddim at equal cost on Goodness", lines[0])
     verdict, *_ = [line for line in lines if line.startswith("- ")]

@@ -13,19 +13,20 @@ from rich.console import Console
 from harness.comparison import compare
 from harness.comparison.matrix import compare_all
 from harness.core.call import Call
+from harness.core.shards import item_id
 from harness.reporting import console_tables, write_report
 from harness.reporting.board import BoardPage
 from harness.reporting.matrix_board import duel_board, named, verdict
 from harness.reporting.matrix_board import headline as matrix_headline
 from harness.reporting.picture_grid import pictures
+from harness.reporting.shared_reasons import shared_reasons
 from harness.reporting.survey_board import decisive, score_board, verdict_board
 from harness.reporting.survey_headline import headline, lead
 from harness.reporting.survey_page import full
-from harness.reporting.undefined import shared_reasons
 from harness.runs.catalogue import write_catalogue
 from harness.store.matrix_table import MatrixTable
 from harness.store.results import Estimate
-from harness.store.survey_table import Point, Rate, Row, Score, SurveyTable
+from harness.store.survey_table import Pictured, Point, Rate, Row, Score, SurveyTable
 from tests.browser import WIDTHS, needs_browser, open_all, opened, too_wide
 from tests.comparison.synthetic_runs import Item, make_run
 from tests.reporting.examples import ATTACK, COST, FD, GOOD
@@ -89,7 +90,8 @@ def make_sweep(folder: Path) -> SurveyTable:
                 point = {"steps": steps, "guidance": weight}
                 label = f"{name}: steps={steps}, guidance={weight:g}"
                 good = 0.1 * steps - 0.05 * weight
-                about = {"sampler": str(run.spec.sampler), "path": path, "point": point}
+                about = {"sampler": str(run.spec.sampler), "model": run.spec.model}
+                about |= {"path": path, "point": point}
                 rows.append(row(label, good, 2 * steps, series=name, **about))
     varied = ["steps", "guidance"]
     return SurveyTable("s", "A sweep", [GOOD, COST, FD], None, rows, [], [], varied=varied)
@@ -174,6 +176,10 @@ def test_pictures_of_a_sweep_stand_by_what_was_varied(sweep: SurveyTable) -> Non
     assert all(picture for line in grid.pictures[0] for picture in line)
     one = replace(sweep, varied=["guidance"], rows=sweep.rows[:3])
     assert pictures(one).grids[0].down == [""]
+    chosen = replace(sweep, pictures=[Pictured("shape 2", 0, item_id("p2", 0))])
+    assert pictures(chosen).choices == [found.choices[at] for at in (2, 0, 1)]
+    twice = replace(sweep, varied=[], rows=[*sweep.rows[:2], replace(sweep.rows[0], label="again")])
+    assert pictures(twice).grids[0].across == [one.label for one in sweep.rows[:2]]
     elsewhere = [replace(each, path="not/here") for each in sweep.rows]
     assert not pictures(replace(sweep, rows=elsewhere))
 

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 import typer
 import yaml
@@ -278,6 +279,15 @@ def test_accelerate_by_its_file(prompts: Path, expected: dict[str, bytes], tmp_p
     }
 
 
+SLOW = """
+import time
+
+
+def slow(denoise, x, sigmas, noise, *, guidance=1.0):
+    time.sleep(0.3 * len(x))
+    return denoise(x, sigmas[0], guidance)
+"""
+
 Machines = list[tuple[list[str], dict[str, str]]]
 
 
@@ -345,3 +355,36 @@ def test_two_machines_make_the_bytes_of_one(
     assert _bytes(tmp_path / "run") == expected
     logs = [path.read_text() for path in sorted((tmp_path / "run" / "logs").iterdir())]
     assert [f"rank {n} of 2" in log for n, log in enumerate(logs)] == [True, True]
+
+
+@pytest.mark.slow
+def test_what_is_left_of_the_machines_goes_on(
+    machines: tuple[str, Machines], prompts: Path, tmp_path: Path
+) -> None:
+    """One of two is killed with its process: the other makes what is free, says who is gone, and
+    after torchrun's restart what was lost."""
+    (tmp_path / "slow.py").write_text(SLOW)
+    call = [f"{tmp_path}/slow.py:slow(steps=1)", *GENERATE[1:], "--prompts", str(prompts)]
+    script = ["bash", str(LAUNCH / "torchrun-machines.sh"), *call, "--out", str(tmp_path / "run")]
+    head, places = machines
+    agents = []
+    for before, variables in places:
+        variables["PET_RDZV_CONF"] += ",last_call_timeout=5"  # seconds to wait for more of 1:2
+        given = {"HEAD": head, "MACHINES": "1:2", "PROCESSES": "1", "PORT": "29534", **variables}
+        agents.append(_started([*before, *script], **given))
+    began = time.monotonic()
+    while len(list(tmp_path.glob("run/images/*.parquet"))) < 2:
+        assert time.monotonic() - began < 200
+        time.sleep(0.1)
+    logs = sorted((tmp_path / "run" / "logs").glob("rank-*.log"))
+    assert len(logs) == 2
+    lost = psutil.Process(agents[1].pid)
+    for process in [*lost.children(recursive=True), lost]:
+        process.kill()
+    agents[1].wait(20)
+    told, _ = agents[0].communicate(timeout=200)
+    assert agents[0].returncode == 0, told
+    assert re.search(
+        r"1 of 2 processes have died or hang: .* rank \d \(.*\): generate: part-", told
+    )
+    assert re.search(r"(\d+) of \1 shards complete", told)

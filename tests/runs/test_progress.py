@@ -167,7 +167,8 @@ def test_each_rank_has_a_log(tmp_path: Path) -> None:
         for name in progress.each(["part-0", "part-1", "part-2"], str):
             if name != "part-1":  # that one is there already
                 progress.add(2, failed=int(name == "part-2"))
-        logging.getLogger("harness.elsewhere").warning("a picture is blank")
+            else:
+                logging.getLogger("harness.elsewhere").warning("a picture is blank")
     logging.getLogger("harness.elsewhere").warning("later")
     stamps = re.compile(r"(?m)^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} ")
     text = stamps.sub("", (next(tmp_path.glob("*.log"))).read_text())
@@ -178,6 +179,15 @@ def test_each_rank_has_a_log(tmp_path: Path) -> None:
         "INFO part-2: 2 images in X s, 1 failed",
         "INFO generate: 4/4 in 0 s, X images/s, 1 failed",
     ]
+
+
+def test_what_is_taken_ahead_is_said_to_be_read(tmp_path: Path) -> None:
+    with Progress(Ranks(), "evaluate", 4, str(tmp_path)) as progress:
+        assert list(progress.read(["part-0", "part-1"], str)) == ["part-0", "part-1"]
+        progress.add(4)
+        assert ": evaluate: reads part-1, since" in progress.status(told=True).ranks[0]
+    (log,) = tmp_path.glob("*.log")
+    assert re.findall(r"INFO (reads .*)", log.read_text()) == ["reads part-0", "reads part-1"]
 
 
 def test_a_log_says_what_stopped_a_rank(tmp_path: Path) -> None:

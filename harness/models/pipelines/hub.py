@@ -69,7 +69,8 @@ def _load(request: LoadRequest, repo: str, name: str, unet: str | None = None) -
         request = replace(request, overrides={"unet": unet, **request.overrides})
     folder = small_files(repo)
     half = request.dtype in ("float16", "bfloat16")
-    variant = fetch_weights(repo, parts_of(folder, request.overrides), half)
+    alone = "single_file" in request.overrides  # all weights are its
+    variant = None if alone else fetch_weights(repo, parts_of(folder, request.overrides), half)
     return load_folder(request, folder, name, variant)
 
 

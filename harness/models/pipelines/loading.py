@@ -15,6 +15,7 @@ from harness.fetch.hub_files import fetch_network, held_variant, is_hub_id
 from harness.models.base import LoadRequest
 from harness.models.pipelines.configurations import read_json
 from harness.models.pipelines.loading_options import LoadingOptions
+from harness.models.pipelines.single_file import read_single_file
 
 UNUSED = ("safety_checker", "feature_extractor", "image_encoder")
 """Components of pipelines that are never loaded."""
@@ -50,15 +51,19 @@ def open_pipeline(
             hint = f" (to do without: MODEL({name}=none))" if name in omittable else ""
             raise HarnessError(f"{folder} is not complete: it has no {name}/{hint}")
         _check_tokenizer(folder / name)
+    dtype = getattr(torch, request.dtype)
     with quiet():
-        pipeline = _loaded(
-            str(folder),
-            DiffusionPipeline.from_pretrained,
-            dtype=getattr(torch, request.dtype),
-            variant=variant,
-            **options.reading(part),
-            **given,
-        )
+        if options.single_file is not None:
+            pipeline = read_single_file(options.single_file, folder, dtype, given)
+        else:
+            pipeline = _loaded(
+                str(folder),
+                DiffusionPipeline.from_pretrained,
+                dtype=dtype,
+                variant=variant,
+                **options.reading(part),
+                **given,
+            )
         pipeline.set_progress_bar_config(disable=True)
         options.merge(pipeline, getattr(pipeline, part))
         options.place(pipeline, request.device)

@@ -30,6 +30,8 @@ _ADAPTER = "model"
 class LoadingOptions:
     """`MODEL(lora=FILE, lora_scale=0.8, quantize=nf4, offload=model, device_map=balanced)`.
 
+    `single_file` is a checkpoint in one .safetensors, as model-sharing sites have them, whose
+    weights take the place of the folder's.
     `quantize` is the network's weights in 8 bits or in NF4 (bitsandbytes). `offload=model` keeps
     parts in memory but the one that computes, `group` its layers too; `device_map` spreads parts
     over all GPUs.
@@ -40,6 +42,7 @@ class LoadingOptions:
     quantize: str | None = None
     offload: str | None = None
     device_map: str | None = None
+    single_file: str | None = None
 
     @classmethod
     def split(cls, overrides: Mapping[str, Any]) -> tuple[LoadingOptions, dict[str, Any]]:
@@ -69,8 +72,17 @@ class LoadingOptions:
             )
         if self.quantize and self.lora:
             raise HarnessError("a LoRA is merged into whole weights: leave out quantize")
+        if self.single_file is not None:
+            self._check_single_file(Path(str(self.single_file)))
         if self.offload and self.device_map:
             raise HarnessError("offload and device_map contradict each other")
+
+    def _check_single_file(self, file: Path) -> None:
+        if not file.is_file() or file.suffix != ".safetensors":
+            raise HarnessError(f"single_file={file} must be a .safetensors file that is there")
+        if self.quantize or self.device_map:
+            name = "quantize" if self.quantize else "device_map"
+            raise HarnessError(f"diffusers reads a single file whole: leave out {name}")
 
     def check_device(self, device: str) -> None:
         """Raise HarnessError for a placement that needs a GPU where there is none."""
