@@ -145,9 +145,9 @@ def publish(run: Path) -> None:
     for folder in ("compare", "curve/compare"):
         shutil.copytree(run / folder, PUBLISHED / folder)
     shutil.copy(run / "report.md", PUBLISHED)
-    for figure in (run / "report" / "figures").glob("*.svg"):
-        (PUBLISHED / "report" / "figures").mkdir(parents=True, exist_ok=True)
-        shutil.copy(figure, PUBLISHED / "report" / "figures")
+    for name in re.findall(r"\]\((report/figures/.+?)\)", (run / "report.md").read_text()):
+        (PUBLISHED / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(run / name, PUBLISHED / name)
 
 
 def main(folder: Path) -> None:

@@ -61,7 +61,10 @@ def _read(run: Run, items: Sequence[str]) -> dict[str, str]:
 def _places(survey: SurveyTable) -> list[tuple[str, dict[int, Place]]]:
     """The grids: a title, and the rows of the survey by their place in it."""
     if not survey.varied:
-        named = {at: ("", row.label) for at, row in enumerate(survey.rows)}
+        once = {
+            row.path: at for at, row in reversed([*enumerate(survey.rows)])
+        }  # the first of each
+        named = {at: ("", survey.rows[at].label) for at in sorted(once.values())}
         return [("", named)]
     grids: dict[str, dict[int, Place]] = {}
     *down, across = sorted(survey.varied, key=lambda name: _count(survey, name))

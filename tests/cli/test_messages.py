@@ -20,6 +20,7 @@ from harness.prompts.base import load_prompts
 from harness.runs import make
 from harness.store.run import Run
 from tests.conftest import harness as command
+from tests.evaluation.test_evaluate import Spread
 
 
 @pytest.fixture
@@ -121,12 +122,14 @@ def test_long_prompts_are_warned_of_once(tmp_path: Path, caplog: pytest.LogCaptu
 
 
 def test_few_images_are_warned_of_once_for_all_metrics(
-    run: Run, caplog: pytest.LogCaptureFixture
+    run: Run, registry: None, caplog: pytest.LogCaptureFixture
 ) -> None:
     _warn_few.cache_clear()
-    for enough in (10_000, 10_000):
-        _warn_few(2, enough)
-    (said,) = [one.getMessage() for one in caplog.records]
+    about = {"title": "-", "direction": "lower", "model": "none", "paper": "-", "licence": "-"}
+    for name in ("few-a", "few-b"):
+        metric(name, **about)(type(name, (Spread,), {"enough": 10_000}))  # type: ignore[arg-type]
+    harness.evaluate(run, ["few-a", "few-b"])
+    (said,) = [one.getMessage() for one in caplog.records if "few" in one.getMessage()]
     assert said.startswith("2 images are few for metrics of whole sets")
 
 

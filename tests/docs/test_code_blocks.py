@@ -104,8 +104,6 @@ def _falls_linearly() -> None:
 
 
 def test_the_torchmetrics_guides_metric_gives_a_number() -> None:
-    (code,) = blocks("docs/torchmetrics.md")
-    names: dict[str, Any] = {}
-    exec(code, names)
+    names = run_page("docs/torchmetrics.md")
     assert names["value"].isfinite()
     assert names["value"] > 0

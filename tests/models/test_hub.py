@@ -33,7 +33,9 @@ class FakeHub:
         revision: str,
         allow_patterns: list[str],
         ignore_patterns: list[str] | None = None,
+        local_files_only: bool = False,
     ) -> str:
+        assert not local_files_only
         for path in self.source.rglob("*"):
             name = path.relative_to(self.source).as_posix()
             wanted = any(fnmatch.fnmatch(name, pattern) for pattern in allow_patterns)

@@ -178,6 +178,8 @@ def test_pictures_of_a_sweep_stand_by_what_was_varied(sweep: SurveyTable) -> Non
     assert pictures(one).grids[0].down == [""]
     chosen = replace(sweep, pictures=[Pictured("shape 2", 0, item_id("p2", 0))])
     assert pictures(chosen).choices == [found.choices[at] for at in (2, 0, 1)]
+    twice = replace(sweep, varied=[], rows=[*sweep.rows[:2], replace(sweep.rows[0], label="again")])
+    assert pictures(twice).grids[0].across == [one.label for one in sweep.rows[:2]]
     elsewhere = [replace(each, path="not/here") for each in sweep.rows]
     assert not pictures(replace(sweep, rows=elsewhere))
 

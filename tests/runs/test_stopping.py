@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 
 SAMPLER = """
@@ -66,7 +67,9 @@ def start(tmp_path: Path) -> Iterator[Start]:
     yield run
     for process in started:
         if process.poll() is None:
-            os.killpg(process.pid, signal.SIGKILL)
+            agent = psutil.Process(process.pid)
+            for one in [*agent.children(recursive=True), agent]:
+                one.kill()
 
 
 def _images(folder: Path) -> dict[str, bytes]:
