@@ -17,7 +17,7 @@ from typing import Any, BinaryIO, Protocol, TypeVar
 import pandas as pd
 import pyarrow as pa
 
-from harness.core.errors import HarnessError
+from harness.core.errors import HarnessError, NothingMade
 from harness.store import leftovers, sealing
 from harness.store.uploads import upload, upload_file, upload_new
 from harness.store.urls import file_system, is_url, on
@@ -211,9 +211,7 @@ def write_bytes(path: str, data: bytes, keeper: Keeper | None = None) -> None:
             keeper.check()
         os.replace(temporary, path)
     except FileNotFoundError:  # the folder was removed meanwhile
-        if keeper:
-            keeper.check()
-        raise HarnessError(f"cannot write {path}: its folder was removed") from None
+        raise _removed(path, keeper) from None
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise
@@ -257,6 +255,8 @@ def _temporary(path: str, data: bytes, keeper: Keeper | None = None) -> str:
         _make_folder(folder, keeper)
         leftovers.sweep_once(folder)
         handle, temporary = tempfile.mkstemp(".part", leftovers.prefix(name), folder)
+    except FileNotFoundError:
+        raise _removed(path, keeper) from None
     except OSError as error:
         if keeper:
             keeper.check()
@@ -274,6 +274,17 @@ def _temporary(path: str, data: bytes, keeper: Keeper | None = None) -> str:
         Path(temporary).unlink(missing_ok=True)
         raise
     return temporary
+
+
+def _removed(path: str, keeper: Keeper | None) -> HarnessError:
+    """What to raise where the folder of a file went away; one that is half gone counts as gone."""
+    if keeper:
+        keeper.check()
+        return NothingMade(
+            f"{keeper.path} is being removed: stopped, and nothing more is written there. "
+            "Run it again"
+        )
+    return HarnessError(f"cannot write {path}: its folder was removed")
 
 
 def _make_folder(folder: str, keeper: Keeper | None) -> None:

@@ -208,3 +208,17 @@ def unseal(run: Run, kind: str, name: str) -> None:
     table = run.read(kind, name)
     items = {"items": files.metadata(table)["items"]}
     pq.write_table(table.replace_schema_metadata(items), run.file(kind, name), compression="zstd")
+
+
+def test_a_folder_that_is_half_removed_counts_as_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its record is there still, the folder of the file is not."""
+    run = open_run(DDIM, str(tmp_path / "run"), SETTINGS)
+
+    def gone(*_: object, **__: object) -> None:
+        raise FileNotFoundError(2, "No such file or directory")
+
+    monkeypatch.setattr(files.tempfile, "mkstemp", gone)
+    with pytest.raises(NothingMade, match="is being removed"):
+        generate([(DDIM, run, SHARDS[0])], SETTINGS)
