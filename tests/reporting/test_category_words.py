@@ -7,6 +7,7 @@ import pytest
 
 from harness.comparison.matrix import compare_all
 from harness.reporting import category_tables, category_words, matrix_page, survey_page, words
+from harness.reporting.board_html import board_html
 from harness.reporting.comparison_page import brief, full
 from harness.reporting.html_page import html_page
 from harness.reporting.markdown import markdown
@@ -108,7 +109,7 @@ def test_a_matrix_tests_categories_in_each_pair(tmp_path):
     assert (first.decided.value, mirrored.decided.value) == (0, 1)
     assert first.decided_share == pytest.approx(1 / 3)
     assert all(duel.heterogeneity_p is None for duel in matrix.duels if duel.category)
-    text = html_page(matrix_page.full(matrix, ""))
+    text = board_html(matrix_page.full(matrix, ""))
     assert "decided 33.3\xa0%: 0.0\xa0% [" in text
     assert "categories differ: p < 0.0001" in text.replace("&lt;", "<")
     assert "in these 3 categories" in text
