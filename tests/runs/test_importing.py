@@ -320,7 +320,7 @@ def test_imports_are_compared_as_declared(
     assert row["difference"] == pytest.approx(1.0)
     assert ("imported as unpaired" in " ".join(said.split())) is not paired
     page = Path("a/report/index.html").read_text()
-    assert ("Same prompts and same noise" in page) is paired
+    assert ("pairs of the same prompt and noise" in page) is paired
     assert page.count("data:image/png;base64,") >= 120
 
 
