@@ -4,7 +4,7 @@ VENV   ?= .venv
 PYTHON ?= python3
 BIN    := $(VENV)/bin
 
-.PHONY: bench test check certify report docs notebook pictures train-shapes train-shapes-edm clean
+.PHONY: bench test test-long check certify report docs notebook pictures train-shapes train-shapes-edm clean
 .DEFAULT_GOAL := bench
 
 $(VENV)/.installed: pyproject.toml
@@ -27,6 +27,10 @@ bench: $(VENV)/.installed
 
 test: $(VENV)/.installed-dev
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 $(ARGS)
+
+# What starts and kills processes, machines and buckets: ten minutes on two cores.
+test-long: $(VENV)/.installed-dev
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m long $(ARGS)
 
 check: $(VENV)/.installed-dev
 	@$(BIN)/ruff check .

@@ -15,6 +15,7 @@ from harness.metrics.encoders import Encoder
 from harness.metrics.frechet import Frechet
 from harness.metrics.set_statistics import Reference
 from harness.prompts.base import load_prompts
+from harness.reporting.shown_pairs import shown_pairs
 from harness.reporting.viewer import viewer_data
 from harness.store.run import Run
 from harness.store.scores import images_key, write_features
@@ -137,7 +138,7 @@ def test_unpaired_images_meet_those_of_their_text_under_any_id(tmp_path):
     assert (row.a_unpaired, row.b_unpaired) == (0, 0)
     named = tables.pairs["item_id"].tolist()
     assert named[:2] == ["mine0/0 with theirs0/0", "mine0/0 with theirs0/1"]
-    shown = viewer_data(tables)["pairs"]
+    shown = viewer_data(shown_pairs(tables, None))["pairs"]
     assert len(shown) == 28
     assert all(all(pair["images"].values()) for pair in shown)
 

@@ -19,7 +19,7 @@ def test_each_change_is_compared_with_the_base_on_the_same_noise(
     command = ["ablate", "zigzag(steps=4)", "--change", "guidance=1", "--change", "steps=6"]
     command += ["--change", "inversion_guidance=1, rounds=2", "--model", "gmm", "--workers", "1"]
     command += ["--prompts", str(tmp_path / "p.txt"), "--metrics", "contrast,saturation"]
-    assert harness(monkeypatch, *command, "--results", str(tmp_path)) == 0
+    assert harness(monkeypatch, *command, "--results", str(tmp_path), "--verbose") == 0
     assert "Mean differences from the baseline" in capsys.readouterr().out
     (folder,) = (tmp_path / "p").glob("ablation-*")
     survey = load_survey(str(folder))

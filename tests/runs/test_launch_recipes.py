@@ -357,6 +357,7 @@ def test_two_machines_make_the_bytes_of_one(
     assert [f"rank {n} of 2" in log for n, log in enumerate(logs)] == [True, True]
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_what_is_left_of_the_machines_goes_on(
     machines: tuple[str, Machines], prompts: Path, tmp_path: Path

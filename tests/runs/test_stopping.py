@@ -92,6 +92,7 @@ def _ended(process: subprocess.Popen[str]) -> tuple[str, float]:
     return told, time.monotonic() - began
 
 
+@pytest.mark.long
 @pytest.mark.slow
 @pytest.mark.parametrize("name", COMMANDS)
 def test_ctrl_c_ends_all_within_seconds(name: str, start: Start, tmp_path: Path) -> None:
@@ -109,6 +110,7 @@ def test_ctrl_c_ends_all_within_seconds(name: str, start: Start, tmp_path: Path)
     assert _images(tmp_path) == held  # nobody is left behind
 
 
+@pytest.mark.long
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["copies", "torchrun", "bench"])
 def test_a_killed_process_ends_the_job_and_is_named(
@@ -137,6 +139,7 @@ def test_a_killed_process_ends_the_job_and_is_named(
     assert _images(tmp_path / "run") == _images(alone)
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_a_bench_tells_what_its_processes_do(start: Start, tmp_path: Path) -> None:
     """Asked alone, and then with all its processes, as a scheduler does; it goes on."""

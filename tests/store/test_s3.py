@@ -159,6 +159,7 @@ def _generate(out: str, prompts: Path, *launcher: str) -> list[str]:
     return [sys.executable, *launcher, "-m", "harness", *asked, *options]
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_two_processes_killed_and_resumed(
     prompts: Path, bucket: Any, environment: dict[str, str], tmp_path: Path
@@ -189,6 +190,7 @@ def test_two_processes_killed_and_resumed(
     assert contents(bucket, "results/run") == local(tmp_path / "run")
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_a_benchmark_in_a_bucket(bucket: Any, environment: dict[str, str], tmp_path: Path) -> None:
     env = {**os.environ, **environment, "OMP_NUM_THREADS": "1"}
