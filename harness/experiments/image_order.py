@@ -84,13 +84,20 @@ class ImageOrder:
         """A run's folder."""
         return self.out or f"{self.root}/{job.folder}"
 
-    def announce(self, say: Say) -> None:
-        """Say what is made, where its settings come from, and what it takes."""
+    def announce(
+        self, shares: Sequence[Sequence[Shard]], due: Sequence[Sequence[Shard]], say: Say
+    ) -> None:
+        """Say what is made, where its settings come from, and what it takes: of the shards in
+        `shares`, a run each, those that are `due`."""
         for text in self.texts:
             job = self.planner.plan(text)
             say(f"{job.spec.sampler}, {job.cost_text}")
             say(f"  {self.planner.origins(text)}")
-        for line in forecast(self._runs(self.shards), self.settings, self._beside).lines:
+        runs = []
+        for job, share, left in zip(self.jobs, shares, due, strict=True):
+            total, count = (sum(shard.count for shard in shards) for shards in (share, left))
+            runs.append(ForeseenRun(job.spec.sampler.name, job, total, total - count))
+        for line in forecast(runs, self.settings, self._beside).lines:
             say(line)
 
     @without_downloads()

@@ -143,7 +143,7 @@ def generate(
     total = sum(shard.count for shards in due for shard in shards)
     tracker = make_tracker(track, settings.log_folder, [run.path for run in runs])
     if ranks.rank == 0:
-        order.announce(say)
+        order.announce(shares, due, say)
 
     def make() -> None:
         here = Ranks.from_environment(device)

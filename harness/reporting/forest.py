@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from harness.reporting import words
+from harness.reporting.board import SIGNS
 from harness.reporting.curve import weight
 from harness.reporting.interval_bar import reach
 from harness.reporting.page import RowGroup, Table
@@ -16,8 +17,6 @@ from harness.store.run_facts import RunFacts
 
 FAIR = ("own", "matched cost", "matched guidance", "matched cost and guidance")
 _REACHES = (0.05, 0.1, 0.15, 0.2, 0.3, 0.4)
-MARKS = {"wins": "▲", "loses": "▼", "equivalent": "=", "undecided": "●", "undefined": words.NONE}
-"""A sign of each verdict, for those who do not see its colour."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +36,7 @@ class ForestRow:
 
     @property
     def mark(self) -> str:
-        return MARKS.get(self.result.verdict, "")
+        return SIGNS.get(self.result.verdict, words.NONE)
 
 
 @dataclass(frozen=True)

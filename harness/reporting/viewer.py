@@ -13,8 +13,8 @@ from harness.core.outcome import LOSS, TIE, WIN, balance
 from harness.core.shards import item_id
 from harness.reporting import words
 from harness.reporting.shown_pairs import ShownPairs
+from harness.reporting.shown_runs import pictures_of
 from harness.store.comparison_tables import CANDIDATE, ComparisonTables, MetricInfo
-from harness.store.image_files import read_image
 from harness.store.run import Run
 from harness.store.run_facts import RunFacts
 
@@ -174,23 +174,11 @@ def _plain(value: Any) -> float | None:
 
 def read_pictures(facts: RunFacts, items: Mapping[str, str]) -> dict[str, str]:
     """Data URLs by item, of those of which the run, if it is there, has a readable picture."""
-    run, wanted = _opened(facts), set(items.values())
-    addresses: dict[str, str] = {}
-    if run is None:
-        return addresses
-    for shard, held in run.places(wanted).items():
-        images = run.read("images", shard, ["image"])["image"]
-        for item, at in held.items():
-            picture = images[at].as_py()
-            if picture and (address := _address(picture["bytes"], picture["path"])):
-                addresses[item] = address
-    return addresses
-
-
-def _address(data: bytes | None, url: str | None) -> str | None:
-    """The data URL of a picture, from its bytes or the file that its row names."""
-    read = read_image(url) if data is None and url else data
-    return data_address(read) if isinstance(read, bytes) else None
+    if (run := _opened(facts)) is None:
+        return {}
+    found = pictures_of(run, set(items.values()))
+    addresses = {item: data_address(data) for item, data in found.items()}
+    return {item: address for item, address in addresses.items() if address}
 
 
 def data_address(png: bytes) -> str | None:

@@ -21,8 +21,8 @@ from accelerate.commands.config.config_args import load_config_from_file
 from accelerate.commands.launch import launch_command_parser
 from torch.distributed.run import get_args_parser
 
-import harness
 from harness import cli
+from tests.runs.conftest import shard_bytes
 
 LAUNCH = Path(__file__).parents[2] / "benchmarks" / "launch"
 SHELL = sorted([*LAUNCH.glob("*.sh"), *LAUNCH.glob("*.sbatch")])
@@ -220,28 +220,6 @@ def test_the_guide_names_every_recipe() -> None:
 GENERATE = ["ddim(steps=3, eta=1)", "--model", "gmm", "--seeds", "0-7", "--device", "cpu"]
 
 
-@pytest.fixture(scope="module")
-def prompts(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("prompts") / "prompts.txt"
-    path.write_text("\n".join(f"class {n}" for n in range(10)))
-    return path
-
-
-@pytest.fixture(scope="module")
-def expected(prompts: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
-    out = tmp_path_factory.mktemp("alone")
-    harness.generate(
-        "ddim(steps=3, eta=1)", model="gmm", prompts=prompts, seeds="0-7", device="cpu", out=out
-    )
-    return _bytes(out)
-
-
-def _bytes(folder: Path) -> dict[str, bytes]:
-    found = {path.name: path.read_bytes() for path in sorted(folder.glob("images/*.parquet"))}
-    assert found
-    return found
-
-
 def _started(script: list[str], **variables: str) -> subprocess.Popen[str]:
     bin_folder = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
     env = {**os.environ, "OMP_NUM_THREADS": "1", "PATH": bin_folder, **variables}
@@ -263,7 +241,7 @@ def test_parts_of_a_slurm_array_make_one_run(
     script += ["--out", str(tmp_path / "run")]
     for task in "10":
         _ended(_started(script, SLURM_ARRAY_TASK_ID=task, PARTS="2"))
-    assert _bytes(tmp_path / "run") == expected
+    assert shard_bytes(tmp_path / "run") == expected
 
 
 @pytest.mark.slow
@@ -272,7 +250,7 @@ def test_accelerate_by_its_file(prompts: Path, expected: dict[str, bytes], tmp_p
     script += ["--config_file", str(LAUNCH / "accelerate.yaml"), "--num_processes", "2"]
     script += ["-m", "harness", "generate", *GENERATE, "--prompts", str(prompts)]
     _ended(_started([*script, "--out", str(tmp_path / "run")]))
-    assert _bytes(tmp_path / "run") == expected
+    assert shard_bytes(tmp_path / "run") == expected
     assert {path.name for path in (tmp_path / "run" / "logs").iterdir()} == {
         "rank-0.log",
         "rank-1.log",
@@ -352,7 +330,7 @@ def test_two_machines_make_the_bytes_of_one(
         agents.append(_started([*before, *script], **given))
         time.sleep(0.5)
     _ended(*agents)
-    assert _bytes(tmp_path / "run") == expected
+    assert shard_bytes(tmp_path / "run") == expected
     logs = [path.read_text() for path in sorted((tmp_path / "run" / "logs").iterdir())]
     assert [f"rank {n} of 2" in log for n, log in enumerate(logs)] == [True, True]
 

@@ -13,6 +13,7 @@ import pytest
 import harness
 from harness.core.errors import HarnessError
 from harness.runs.ranks import Ranks
+from tests.runs.conftest import shard_bytes
 
 TORCHRUN = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
 ACCELERATE = ["-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes=2"]
@@ -38,28 +39,6 @@ def _run(script: str, folder: Path, *launcher: str) -> subprocess.CompletedProce
     return subprocess.run(command, env=env, capture_output=True, text=True, timeout=300)
 
 
-def _bytes(folder: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in sorted(folder.glob("images/*.parquet"))}
-
-
-@pytest.fixture(scope="module")
-def prompts(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("prompts") / "prompts.txt"
-    path.write_text("\n".join(f"class {n}" for n in range(10)))
-    return path
-
-
-@pytest.fixture(scope="module")
-def expected(prompts: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
-    out = tmp_path_factory.mktemp("alone")
-    harness.generate(
-        "ddim(steps=3, eta=1)", model="gmm", prompts=prompts, seeds="0-7", device="cpu", out=out
-    )
-    found = _bytes(out)
-    assert len(found) == 8
-    return found
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("launcher", "workers"),
@@ -77,7 +56,7 @@ def test_two_processes_make_the_bytes_of_one(
     script = SCRIPT.format(prompts=prompts, out=tmp_path / "run", workers=workers)
     done = _run(script, tmp_path, *launcher)
     assert done.returncode == 0, done.stderr
-    assert _bytes(tmp_path / "run") == expected
+    assert shard_bytes(tmp_path / "run") == expected
     assert "Launching training" not in done.stdout
 
 
