@@ -31,13 +31,27 @@ from tests.models.tiny_captured import dit, flux
 TEXTS = ["a red circle", "a blue square above a green star"]
 
 
-def _run(model: Any, text: str, together: bool = True, texts: list[str] = TEXTS) -> Batch:
+def _run(
+    model: Any,
+    text: str,
+    together: bool = True,
+    texts: list[str] = TEXTS,
+    keys: tuple[int, ...] = (1, 2),
+) -> Batch:
     call: Call = resolve(parse_call(text), {})
     size = (64, 64)
     ensemble = Ensemble(model, size=size)
     ensemble.trials[str(call)] = Trial(together, True, None, [])
-    noise = NoiseStreams([1, 2], model.latent_shape(size), dtype=model.state_dtype)
+    noise = NoiseStreams(list(keys), model.latent_shape(size), dtype=model.state_dtype)
     return ensemble.run(call, texts, [None] * len(texts), noise)
+
+
+def test_one_by_one_latents_do_not_depend_on_the_batch(shapes: Model, tmp_path: Path) -> None:
+    mixes = f"{written(tmp_path, returning('z / z.std()'))}(steps=2)"
+    batch = _run(shapes, mixes, together=False)
+    alone = [_run(shapes, mixes, False, [t], (k,)) for t, k in zip(TEXTS, (1, 2), strict=True)]
+    assert torch.equal(batch.native, torch.cat([one.native for one in alone]))
+    assert _apart(batch, _run(shapes, mixes)) > 1e-3  # or nothing is mixed here
 
 
 def _apart(one: Batch, two: Batch) -> float:
