@@ -154,20 +154,10 @@ def import_(
 
 
 @app.command(hidden=True)
-def make_shards(
-    work: str,
-    device: options.Device = None,
-    threads: options.Threads = 1,
-    batch_size: options.BatchSize = None,
-    log_folder: options.LogFolder = None,
-) -> None:
+def make_shards(work: str, device: options.Device = None) -> None:
     """Make the shards that a file lists, shared with the other processes."""
-    from harness.runs.devices import pick_device
-    from harness.runs.folder import Settings
     from harness.runs.ranks import Ranks
     from harness.runs.work import make_work, read_work
 
     ranks = Ranks.from_environment(device)
-    where = pick_device(device, ranks.local_rank)
-    settings = Settings(where, threads, batch_size, log_folder=log_folder)
-    make_work(read_work(work), settings, ranks)
+    make_work(*read_work(work, ranks), ranks)

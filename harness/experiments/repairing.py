@@ -13,10 +13,10 @@ from harness.core.shards import Shard, unprompted
 from harness.experiments.inputs import Say
 from harness.experiments.stages import hand_out
 from harness.metrics.base import METRICS, SetMetric, make_metric
+from harness.runs.costing import count_again
 from harness.runs.existing import ROWS, planned_again, shard_of_rows
 from harness.runs.folder import Settings, open_run
 from harness.runs.importing import import_images
-from harness.runs.make import count_again
 from harness.runs.manifest import Declared
 from harness.store import files, sealing
 from harness.store.inspection import MADE, Fault, inspect_run, kinds_of

@@ -63,20 +63,17 @@ def hand_out(work: Work, settings: Settings) -> None:
         return
     with tempfile.TemporaryDirectory() as folder:
         listed = str(Path(folder, "work.json"))
-        write_work(listed, work)
-        batch = [] if settings.batch_size is None else ["--batch-size", str(settings.batch_size)]
+        write_work(listed, work, settings)
         with lost_first(run for _, run, _ in work):
-            launch(["make-shards", listed, *batch], workers, settings)
+            launch(["make-shards", listed], workers, settings)
 
 
 def launch(command: Sequence[str], workers: int, settings: Settings) -> None:
     """Run a `harness` command under torchrun: one process a device or core."""
     launcher = [sys.executable, "-m", "harness.runs.torchrun", "--standalone"]
     launcher += [f"--nproc-per-node={workers}", "-m", "harness", *command]
-    launcher += ["--threads", str(settings.threads)]
     launcher += ["--device", settings.asked] if settings.asked else []
     environment = {**os.environ, "OMP_NUM_THREADS": str(settings.threads)}
-    launcher += ["--log-folder", settings.log_folder] if settings.log_folder else []
     if run_child(launcher, environment, settings.tracker.progress):
         raise HarnessError(
             f"harness {command[0]} stopped (see above); what is complete is kept: run it again"
@@ -103,6 +100,8 @@ def _evaluate(
     if shared and settings.workers > 1 and settings.device.startswith("cuda"):
         paths = [path for path, shards in due.items() if shards]
         command = ["evaluate", *paths, "--metrics", ",".join(map(str, metrics))]
+        command += ["--threads", str(settings.threads)]
+        command += ["--log-folder", settings.log_folder] if settings.log_folder else []
         with lost_first(runs):
             launch(command, settings.workers, settings)
         return

@@ -5,9 +5,10 @@ from __future__ import annotations
 import platform
 import subprocess
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -54,6 +55,11 @@ class Settings:
         """Settings as typed; None is a GPU if there is any, and a process for each GPU or core."""
         count = default_workers(device) if workers is None else workers
         return cls(pick_device(device), threads, batch_size, count, device)
+
+    def shared(self) -> dict[str, Any]:
+        """What further processes of the same work are told, as JSON; each picks a device itself."""
+        own = ("device", "workers", "tracker")
+        return {one.name: getattr(self, one.name) for one in fields(self) if one.name not in own}
 
 
 def open_run(job: PlannedRun, folder: str, settings: Settings) -> Run:

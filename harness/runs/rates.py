@@ -14,7 +14,7 @@ from harness.engine.noise import NoiseStreams
 from harness.engine.resolve import resolve
 from harness.runs.devices import device_name
 from harness.runs.folder import Settings
-from harness.runs.make import open_models
+from harness.runs.loaded import open_models
 from harness.runs.plan import PlannedRun
 from harness.store import files
 from harness.store.run import Run

@@ -26,7 +26,7 @@ from harness.engine.probes.coefficients import Coefficients, nominal_guidance, s
 from harness.engine.probes.ga_eval import ALTERING, GaEval
 from harness.models.base import Network
 from harness.runs.folder import Settings
-from harness.runs.make import open_models
+from harness.runs.loaded import open_models
 from harness.runs.plan import PlannedRun
 from harness.runs.single import Request, streams
 

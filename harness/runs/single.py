@@ -17,7 +17,7 @@ from harness.engine.noise import NoiseStreams, RecordedNoise, check_seeds, strea
 from harness.engine.policies.like import check_alone
 from harness.models.base import Model, ModelEntry
 from harness.runs.folder import Settings
-from harness.runs.make import open_models
+from harness.runs.loaded import open_models
 from harness.runs.plan import PlannedRun
 from harness.store.image_arrays import load_arrays
 

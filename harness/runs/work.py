@@ -10,6 +10,7 @@ from typing import Any
 from harness.core.shards import Prompt, Shard
 from harness.engine.resolve import portable
 from harness.runs.claims import Claims
+from harness.runs.devices import pick_device
 from harness.runs.folder import Settings
 from harness.runs.make import generate
 from harness.runs.plan import PlannedRun, Planner
@@ -59,8 +60,8 @@ def in_turn(work: Work) -> Work:
     return sorted(work, key=lambda one: (one[2].seed, one[2].index))
 
 
-def write_work(path: str | Path, work: Work) -> None:
-    """Write a list of work for `read_work` in another process on this machine."""
+def write_work(path: str | Path, work: Work, settings: Settings) -> None:
+    """Write a list of work and its settings for `read_work` in other processes on this machine."""
     shards = {_shard_key(shard): shard for _, _, shard in work}
     places = {key: at for at, key in enumerate(shards)}
     prompts = {prompt.id: prompt for shard in shards.values() for prompt in shard.part}
@@ -69,13 +70,16 @@ def write_work(path: str | Path, work: Work) -> None:
         "shards": [_shard_record(shard) for shard in shards.values()],
         "runs": {run.path: _run_record(planned) for planned, run, _ in work},
         "work": [[run.path, places[_shard_key(shard)]] for _, run, shard in work],
+        "settings": settings.shared(),
     }
     Path(path).write_text(json.dumps(record), encoding="utf-8")
 
 
-def read_work(path: str | Path) -> Work:
-    """The work that `write_work` wrote, planned again here."""
+def read_work(path: str | Path, ranks: Ranks) -> tuple[Work, Settings]:
+    """The work that `write_work` wrote, planned again here, and its settings on a rank's device."""
     record = json.loads(Path(path).read_text(encoding="utf-8"))
+    where = pick_device(record["settings"]["asked"], ranks.local_rank)
+    settings = Settings(**record["settings"], device=where)
     prompts = {fields[0]: Prompt(*fields) for fields in record["prompts"]}
     shards = [
         Shard(seed, index, first, tuple(prompts[key] for key in ids), tuple(seeds))
@@ -90,7 +94,7 @@ def read_work(path: str | Path) -> Work:
         where: (planners[str(shared)].plan(sampler), Run.open(where))
         for where, (sampler, shared) in record["runs"].items()
     }
-    return [(*runs[where], shards[at]) for where, at in record["work"]]
+    return [(*runs[where], shards[at]) for where, at in record["work"]], settings
 
 
 def _shard_key(shard: Shard) -> tuple[str, str]:

@@ -10,7 +10,7 @@ import torch
 
 from harness.engine.ensemble import Ensemble
 from harness.engine.noise import NoiseStreams
-from harness.runs.make import open_models
+from harness.runs.loaded import open_models
 from harness.runs.plan import plan
 from harness.samplers.base import SAMPLERS
 

@@ -6,7 +6,7 @@ import pytest
 
 from harness.core.shards import Prompt
 from harness.engine.probes.macs import count_macs
-from harness.runs.make import open_models
+from harness.runs.loaded import open_models
 from harness.runs.plan import plan
 
 PROMPT = Prompt("p0", "one red circle")
