@@ -105,6 +105,8 @@ def _evaluate(
         with lost_first(runs):
             launch(command, settings.workers, settings)
         return
+    if settings.device.startswith("cuda"):
+        settings.loaded.drop()  # metrics may need the memory
     images = sum(
         run.read("images", shard, ["item_id"]).num_rows for run in runs for shard in due[run.path]
     )
