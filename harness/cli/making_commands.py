@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Annotated
 
 import typer
@@ -161,3 +162,12 @@ def make_shards(work: str, device: options.Device = None) -> None:
 
     ranks = Ranks.from_environment(device)
     make_work(*read_work(work, ranks), ranks)
+
+
+@app.command(hidden=True)
+def serve(folder: str) -> None:
+    """Do the commands that another process leaves in a folder, until it ends."""
+    from harness.runs.crew import commands
+
+    for words in commands(folder, int(os.environ.get("RANK", "0"))):
+        app(words, standalone_mode=False)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import sys
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -21,7 +20,6 @@ from harness.runs.progress import Progress
 from harness.runs.rank_log import folder_of_logs
 from harness.runs.ranks import Ranks
 from harness.runs.work import Work, in_turn, make_work, write_work
-from harness.runs.workers import run_child
 from harness.store.run import Run
 
 log = logging.getLogger(__name__)
@@ -69,15 +67,10 @@ def hand_out(work: Work, settings: Settings) -> None:
 
 
 def launch(command: Sequence[str], workers: int, settings: Settings) -> None:
-    """Run a `harness` command under torchrun: one process a device or core."""
-    launcher = [sys.executable, "-m", "harness.runs.torchrun", "--standalone"]
-    launcher += [f"--nproc-per-node={workers}", "-m", "harness", *command]
-    launcher += ["--device", settings.asked] if settings.asked else []
+    """Have a `harness` command done by several processes: one a device or core."""
+    words = [*command, *(["--device", settings.asked] if settings.asked else [])]
     environment = {**os.environ, "OMP_NUM_THREADS": str(settings.threads)}
-    if run_child(launcher, environment, settings.tracker.progress):
-        raise HarnessError(
-            f"harness {command[0]} stopped (see above); what is complete is kept: run it again"
-        )
+    settings.crew.do(words, workers, environment, settings.tracker.progress)
 
 
 def evaluate_missing(runs: Sequence[Run], metrics: Sequence[Call], settings: Settings) -> None:

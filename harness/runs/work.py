@@ -40,6 +40,7 @@ def make_work(
         images = sum(shard.count for _, _, shard in work)
     log = folder_of_logs(settings.log_folder, sorted({run.path for _, run, _ in work}), ranks.world)
     texts = dict.fromkeys(prompt.text for _, _, shard in work for prompt in shard.part)
+    title = ranks.name("first")  # processes that stay make several lists
 
     def named(one: tuple[PlannedRun, Run, Shard]) -> str:
         return f"{one[2].name} of {one[1].path}"
@@ -47,7 +48,7 @@ def make_work(
     with Progress(ranks, "generate", images, log, settings.tracker) as progress:
         if not claim:
             shared = progress.each(ranks.share(work), named)
-            generate(shared, settings, progress.add, ranks.first, texts)
+            generate(shared, settings, progress.add, lambda k: ranks.first(f"{title}/{k}"), texts)
             return
         elsewhere = progress.add if ranks.world == 1 else lambda images: None
         with Claims() as claims:
