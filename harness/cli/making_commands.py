@@ -161,7 +161,8 @@ def make_shards(work: str, device: options.Device = None) -> None:
     from harness.runs.work import make_work, read_work
 
     ranks = Ranks.from_environment(device)
-    make_work(*read_work(work, ranks), ranks)
+    listed, settings, made = read_work(work, ranks)
+    make_work(listed, settings, ranks, made=made)
 
 
 @app.command(hidden=True)
