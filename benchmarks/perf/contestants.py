@@ -22,7 +22,7 @@ from harness.core.shards import Prompt, plan_shards
 from harness.engine.ensemble import Ensemble
 from harness.engine.noise import NoiseStreams
 from harness.models.load import load
-from harness.runs import maker
+from harness.runs import kept_model
 from harness.runs.folder import Settings, open_run
 from harness.runs.loaded import open_models
 from harness.runs.make import generate
@@ -116,7 +116,7 @@ class Harness:
         settings = Settings(self.device, torch.get_num_threads(), self.batch)
         prompts = [Prompt(str(i), f"{CAPTIONS[i % 16]} {i}") for i in range(images)]
         run = open_run(planned, str(folder), settings)
-        with patch.object(maker, "open_models", lambda *_: loaded):
+        with patch.object(kept_model, "open_models", lambda *_: loaded):
             generate(((planned, run, one) for one in plan_shards(prompts, [0])), settings)
 
 

@@ -155,13 +155,13 @@ def import_(
 
 
 @app.command(hidden=True)
-def make_shards(work: str, device: options.Device = None) -> None:
+def make_shards(context: typer.Context, work: str, device: options.Device = None) -> None:
     """Make the shards that a file lists, shared with the other processes."""
     from harness.runs.ranks import Ranks
     from harness.runs.work import make_work, read_work
 
     ranks = Ranks.from_environment(device)
-    listed, settings, made = read_work(work, ranks)
+    listed, settings, made = read_work(work, ranks, context.obj)
     make_work(listed, settings, ranks, made=made)
 
 
@@ -169,6 +169,10 @@ def make_shards(work: str, device: options.Device = None) -> None:
 def serve(folder: str) -> None:
     """Do the commands that another process leaves in a folder, until it ends."""
     from harness.runs.crew import commands
+    from harness.runs.kept_model import Loaded
 
+    loaded = Loaded()
     for words in commands(folder, int(os.environ.get("RANK", "0"))):
-        app(words, standalone_mode=False)
+        if words[0] != "make-shards":
+            loaded.drop()  # others may need the memory
+        app(words, standalone_mode=False, obj=loaded)

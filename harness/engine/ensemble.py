@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from copy import copy
 from functools import partial
 from typing import Any, cast
 
@@ -42,6 +43,13 @@ class Ensemble:
         self._guide = self._fitting(guide) if guide else None
         self._named: dict[str, _Member] = {}
         self.trials: dict[str, Trial] = {}  # of functions of a pipeline, by their calls
+        self.warm: set[tuple[int, int]] = set()  # sizes of pictures that were made before
+
+    def guided_by(self, guide: Model | None) -> Ensemble:
+        """The same networks, with what is known of them, and this guide in place of its own."""
+        other = copy(self)
+        other._guide = self._fitting(guide) if guide else None
+        return other
 
     def encode(self, texts: list[str], negatives: list[str | None]) -> None:
         """Encode the prompts now, so that the time of sampling does not include it."""

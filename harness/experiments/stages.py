@@ -86,6 +86,7 @@ def _share(work: Work, rest: Work, count: int, settings: Settings) -> None:
 
 def launch(command: Sequence[str], workers: int, settings: Settings) -> None:
     """Have a `harness` command done by several processes: one a device or core."""
+    settings.loaded.drop()  # they need the memory
     words = [*command, *(["--device", settings.asked] if settings.asked else [])]
     environment = {**os.environ, "OMP_NUM_THREADS": str(settings.threads)}
     settings.crew.do(words, workers, environment, settings.tracker.progress)
@@ -116,6 +117,8 @@ def _evaluate(
         with lost_first(runs):
             launch(command, settings.workers, settings)
         return
+    if settings.device.startswith("cuda"):
+        settings.loaded.drop()  # metrics may need the memory
     images = sum(
         run.read("images", shard, ["item_id"]).num_rows for run in runs for shard in due[run.path]
     )

@@ -21,6 +21,7 @@ from harness.fetch.fingerprints import sampled_form
 from harness.models.pipelines.loading_options import PLACEMENT
 from harness.runs.crew import Crew
 from harness.runs.devices import default_workers, pick_device
+from harness.runs.kept_model import Loaded
 from harness.runs.plan import PlannedRun, registered_here, unscaled
 from harness.runs.tracking import NO_TRACKER, Tracker
 from harness.store import files
@@ -33,7 +34,7 @@ class Settings:
 
     At most `workers` processes share the work of an experiment, on the device `asked` by the user,
     or where that is None each on a device of its own: those of `crew`. `log_folder` is for their
-    logs, None the usual one.
+    logs, None the usual one. `loaded` keeps the model.
     """
 
     device: str = "cpu"
@@ -44,6 +45,7 @@ class Settings:
     log_folder: str | None = None
     tracker: Tracker = field(default=NO_TRACKER, compare=False, repr=False)
     crew: Crew = field(default_factory=Crew, compare=False, repr=False)
+    loaded: Loaded = field(default_factory=Loaded, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         for name in ("threads", "batch_size", "workers"):
@@ -61,7 +63,7 @@ class Settings:
 
     def shared(self) -> dict[str, Any]:
         """What further processes of the same work are told, as JSON; each picks a device itself."""
-        own = ("device", "workers", "tracker", "crew")
+        own = ("device", "workers", "tracker", "crew", "loaded")
         return {one.name: getattr(self, one.name) for one in fields(self) if one.name not in own}
 
 

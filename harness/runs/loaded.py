@@ -9,11 +9,16 @@ from harness.models.load import load
 from harness.runs.plan import PlannedRun
 
 
-def open_models(job: PlannedRun, device: str) -> Ensemble:
-    """The job's loaded model, with its guide. Raises HarnessError if they do not fit together."""
+def open_models(job: PlannedRun, device: str, known: Ensemble | None = None) -> Ensemble:
+    """The job's loaded model, with its guide. Raises HarnessError if they do not fit together.
+
+    `known` has the model already, with another guide or none.
+    """
     exact_float32(device)
-    model = job.entry.load(LoadRequest(job.model.params, device, job.spec.dtype, job.spec.size))
     guide = job.spec.guide and load(
         job.spec.guide, device=device, dtype=job.spec.dtype, size=job.spec.size
     )
+    if known is not None:
+        return known.guided_by(guide or None)
+    model = job.entry.load(LoadRequest(job.model.params, device, job.spec.dtype, job.spec.size))
     return Ensemble(model, guide or None, job.spec.dtype, job.spec.pixels)

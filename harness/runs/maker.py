@@ -16,6 +16,7 @@ from harness.core.run_spec import RunSpec
 from harness.core.shards import Shard
 from harness.engine.applied import Applied
 from harness.engine.batch import Evaluations, decoded_pictures
+from harness.engine.ensemble import Ensemble
 from harness.engine.noise import NoiseStreams, stream_key
 from harness.engine.probes.coefficients import (
     Coefficients,
@@ -29,7 +30,6 @@ from harness.engine.whole_pipelines.trying import Trial, try_out
 from harness.models.pipelines.pipeline_model import PipelineModel
 from harness.runs.failures import failures
 from harness.runs.folder import Settings
-from harness.runs.loaded import open_models
 from harness.runs.plan import PlannedRun
 from harness.samplers.base import SAMPLERS
 from harness.store.rows import Guidance
@@ -54,14 +54,16 @@ class Maker:
     """A loaded model that makes shards."""
 
     def __init__(
-        self, job: PlannedRun, settings: Settings, progress: Callable[[int, int], object]
+        self,
+        job: PlannedRun,
+        models: Ensemble,
+        settings: Settings,
+        progress: Callable[[int, int], object],
     ) -> None:
-        self.models = open_models(job, settings.device)
-        self.model = self.models.model
+        self.models, self.model = models, models.model
         self.job = job
         self.batch_size = settings.batch_size or job.entry.batch_size
         self.progress = progress
-        self.warm = False
         self._coefficients: dict[str, Coefficients | None] = {}
 
     def try_out(self, run: Run, spec: RunSpec, shard: Shard, first: Callable[[str], bool]) -> None:
@@ -84,7 +86,7 @@ class Maker:
         noise = NoiseStreams([0], shape, dtype=self.model.state_dtype, device=self.model.device)
         call = resolve(Call("ddim", {"steps": 1, "guidance": 1.0}), {})
         self.model.decode(self.models.run(call, [prompt], [None], noise).native)
-        self.warm = True
+        self.models.warm.add(spec.pixels)
 
     def shard(self, spec: RunSpec, shard: Shard, scales: torch.Tensor | None = None) -> list[Made]:
         """The shard's pictures, batch by batch.
@@ -93,7 +95,7 @@ class Maker:
         """
         if not SAMPLERS.get(spec.sampler.name).whole:  # such a function encodes by itself
             self.models.encode([prompt.text for prompt in shard.prompts], [spec.negative])
-        if not self.warm:
+        if spec.pixels not in self.models.warm:
             self._warm_up(spec, shard.prompts[0].text)
         batches: list[Made] = []
         at = 0

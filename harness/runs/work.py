@@ -12,6 +12,7 @@ from harness.engine.resolve import portable
 from harness.runs.claims import Claims
 from harness.runs.devices import pick_device
 from harness.runs.folder import Settings
+from harness.runs.kept_model import Loaded
 from harness.runs.make import generate
 from harness.runs.plan import PlannedRun, Planner
 from harness.runs.progress import Progress
@@ -85,12 +86,17 @@ def write_work(path: str | Path, work: Work, settings: Settings, made: int = 0) 
     Path(path).write_text(json.dumps(record), encoding="utf-8")
 
 
-def read_work(path: str | Path, ranks: Ranks) -> tuple[Work, Settings, int]:
+def read_work(
+    path: str | Path, ranks: Ranks, loaded: Loaded | None = None
+) -> tuple[Work, Settings, int]:
     """The work that `write_work` wrote, planned again here, its settings on a rank's device, and
-    how many images were made before."""
+    how many images were made before.
+
+    A process that does several lists hands the model that is loaded from one to the next.
+    """
     record = json.loads(Path(path).read_text(encoding="utf-8"))
     where = pick_device(record["settings"]["asked"], ranks.local_rank)
-    settings = Settings(**record["settings"], device=where)
+    settings = Settings(**record["settings"], device=where, loaded=loaded or Loaded())
     prompts = {fields[0]: Prompt(*fields) for fields in record["prompts"]}
     shards = [
         Shard(seed, index, first, tuple(prompts[key] for key in ids), tuple(seeds))
