@@ -87,6 +87,7 @@ def _share(work: Work, rest: Work, count: int, settings: Settings) -> None:
 
 def launch(command: Sequence[str], workers: int, settings: Settings) -> None:
     """Have a `harness` command done by several processes: one a device or core."""
+    settings.loaded.drop()  # they need the memory
     words = [*command, *(["--device", settings.asked] if settings.asked else [])]
     environment = {**os.environ, "OMP_NUM_THREADS": str(settings.threads)}
     settings.crew.do(words, workers, environment, settings.tracker.progress)
