@@ -43,6 +43,11 @@ class Ensemble:
         self._named: dict[str, _Member] = {}
         self.trials: dict[str, Trial] = {}  # of functions of a pipeline, by their calls
 
+    @property
+    def loaded(self) -> list[Model]:
+        """The model, and its guide if there is one."""
+        return [self.model] if self._guide is None else [self.model, self._guide.model]
+
     def encode(self, texts: list[str], negatives: list[str | None]) -> None:
         """Encode the prompts now, so that the time of sampling does not include it."""
         self._main.conditioned(texts, negatives)

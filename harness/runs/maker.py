@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass
 from time import perf_counter
 from typing import cast
@@ -26,10 +27,11 @@ from harness.engine.probes.coefficients import (
 from harness.engine.probes.ga_eval import ALTERING, GaEval
 from harness.engine.resolve import resolve
 from harness.engine.whole_pipelines.trying import Trial, try_out
+from harness.models.compiled import even_batches
 from harness.models.pipelines.pipeline_model import PipelineModel
 from harness.runs.failures import failures
 from harness.runs.folder import Settings
-from harness.runs.loaded import open_models
+from harness.runs.loaded import compiled, open_models
 from harness.runs.plan import PlannedRun
 from harness.samplers.base import SAMPLERS
 from harness.store.rows import Guidance
@@ -56,12 +58,14 @@ class Maker:
     def __init__(
         self, job: PlannedRun, settings: Settings, progress: Callable[[int, int], object]
     ) -> None:
-        self.models = open_models(job, settings.device)
+        self.models = open_models(job, settings.device, tf32=settings.tf32)
         self.model = self.models.model
         self.job = job
         self.batch_size = settings.batch_size or job.entry.batch_size
         self.progress = progress
         self.warm = False
+        self._compiled = compiled(self.models, settings)
+        self._rows = 0  # of a compiled batch
         self._coefficients: dict[str, Coefficients | None] = {}
 
     def try_out(self, run: Run, spec: RunSpec, shard: Shard, first: Callable[[str], bool]) -> None:
@@ -98,10 +102,23 @@ class Maker:
         batches: list[Made] = []
         at = 0
         while at < len(shard.prompts):  # the batch may shrink on the way
-            stop = min(at + self.batch_size, len(shard.prompts))
+            stop = min(at + self._at_once(len(shard.prompts)), len(shard.prompts))
             batches += self._batch(spec, shard, at, stop, scales)
             at = stop
         return batches
+
+    def _at_once(self, count: int) -> int:
+        """How many of `count` images a batch holds; where networks are compiled, ever the same."""
+        if self._compiled is None:
+            return self.batch_size
+        most = self.batch_size
+        self._rows = min(most, max(self._rows, even_batches(count, most)))
+        return self._rows
+
+    def _compiling(self) -> AbstractContextManager[None]:
+        """Networks are compiled while it is open, for batches of this size."""
+        rows = min(self._rows, self.batch_size)
+        return self._compiled.at(rows) if self._compiled else nullcontext()
 
     def _batch(
         self, spec: RunSpec, shard: Shard, start: int, stop: int, scales: torch.Tensor | None
@@ -126,7 +143,8 @@ class Maker:
         applied = self._noted(spec)  # analyses the sampler, the first time
         began = perf_counter()  # attempts that run out of memory are not counted
         try:
-            batch = self.models.run(spec.sampler, texts, negatives, noise, notes, applied, own)
+            with self._compiling():
+                batch = self.models.run(spec.sampler, texts, negatives, noise, notes, applied, own)
             pixels = decoded_pictures(self.model, batch)
         except torch.cuda.OutOfMemoryError:
             if len(prompts) == 1:
@@ -136,7 +154,8 @@ class Maker:
                 ) from None
             middle = (start + stop) // 2
         else:
-            seconds = perf_counter() - began
+            compiling = self._compiled.taken() if self._compiled else 0.0
+            seconds = perf_counter() - began - compiling
             failed = failures(batch.native, pixels)
             self.progress(len(prompts), len(failed) - failed.count(None))
             guidance = self._guidance(spec, batch.applied)
