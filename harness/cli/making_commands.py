@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Annotated
 
 import typer
@@ -158,10 +159,24 @@ def import_(
 
 
 @app.command(hidden=True)
-def make_shards(work: str, device: options.Device = None) -> None:
+def make_shards(context: typer.Context, work: str, device: options.Device = None) -> None:
     """Make the shards that a file lists, shared with the other processes."""
     from harness.runs.ranks import Ranks
     from harness.runs.work import make_work, read_work
 
     ranks = Ranks.from_environment(device)
-    make_work(*read_work(work, ranks), ranks)
+    listed, settings, made = read_work(work, ranks, context.obj)
+    make_work(listed, settings, ranks, made=made)
+
+
+@app.command(hidden=True)
+def serve(folder: str) -> None:
+    """Do the commands that another process leaves in a folder, until it ends."""
+    from harness.runs.crew import commands
+    from harness.runs.kept_model import Loaded
+
+    loaded = Loaded()  # stays from one list of shards to the next
+    for words in commands(folder, int(os.environ.get("RANK", "0"))):
+        if words[0] != make_shards.__name__.replace("_", "-"):
+            loaded.drop()
+        app(words, standalone_mode=False, obj=loaded)

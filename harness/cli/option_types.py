@@ -140,7 +140,12 @@ Curve = Annotated[
     ),
 ]
 Workers = Annotated[
-    int | None, typer.Option(min=1, help="Processes; default: one a GPU, else one a core.")
+    int | None,
+    typer.Option(
+        min=1,
+        help="Processes at most, as many as repay being started; default: one a GPU, else one a "
+        "core.",
+    ),
 ]
 Track = Annotated[
     str | None,

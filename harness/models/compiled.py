@@ -43,13 +43,22 @@ class Compiled:
         backend: str | Callable[..., Any] = "inductor",
     ) -> None:
         os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(cache_root() / "compiled"))
+        self._size = 1
         self._networks = [_CompiledNetwork(model, say, backend) for model in models]
 
+    def fit(self, count: int, most: int) -> int:
+        """The size of batches for `count` images, at most `most` each: as it was, if it can be."""
+        even = -(-count // -(-count // most))  # with none small
+        self._size = min(most, max(self._size, even))
+        return self._size
+
     @contextmanager
-    def at(self, size: int) -> Iterator[None]:
-        """While open, networks are compiled, and evaluated on `size` rows or a multiple."""
+    def at(self, most: int) -> Iterator[None]:
+        """While open, networks are compiled, and evaluated on the rows of a batch that fits, at
+        most `most`, or a multiple."""
+        self._size = min(self._size, most)
         for one in self._networks:
-            one.open(size)
+            one.open(self._size)
         try:
             yield
         finally:
@@ -173,11 +182,6 @@ def padded(rows: torch.Tensor, more: int) -> torch.Tensor:
 def _inferred(tensor: torch.Tensor) -> torch.Tensor:
     """The tensor as one of inference mode: others would be compiled for once more."""
     return tensor if tensor.is_inference() else tensor.clone()
-
-
-def even_batches(count: int, most: int) -> int:
-    """The size of the batches that `count` images make, at most `most` each, with none small."""
-    return -(-count // -(-count // most))
 
 
 def _wait(device: torch.device) -> None:

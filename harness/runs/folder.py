@@ -20,7 +20,9 @@ from harness.engine.resolve import source_of
 from harness.fetch.fingerprints import sampled_form
 from harness.models.pipelines.loading_options import PLACEMENT
 from harness.runs.compilable import check_compilable
+from harness.runs.crew import Crew
 from harness.runs.devices import default_workers, pick_device
+from harness.runs.kept_model import Loaded
 from harness.runs.plan import PlannedRun, registered_here, unscaled
 from harness.runs.tracking import NO_TRACKER, Tracker
 from harness.store import files
@@ -33,10 +35,10 @@ class Settings:
     """How a run is computed: nothing here changes a picture beyond rounding.
 
     `batch_size` is None where it is to be found: on a GPU by its memory (runs/batch_size.py),
-    elsewhere the model's own. `workers` processes share the work of an experiment, on the device
-    `asked` by the user, or where that is None each on a device of its own. `log_folder` is for
-    their logs, None the usual one. `tf32` lets a GPU round float32; `compile` lets torch compile
-    the network.
+    elsewhere the model's own. At most `workers` processes share the work of an experiment, on the
+    device `asked` by the user, or where that is None each on a device of its own: those of `crew`.
+    `log_folder` is for their logs, None the usual one. `tf32` lets a GPU round float32; `compile`
+    lets torch compile the network. `loaded` keeps the model of this process.
     """
 
     device: str = "cpu"
@@ -48,6 +50,8 @@ class Settings:
     tf32: bool = False
     compile: bool = False
     tracker: Tracker = field(default=NO_TRACKER, compare=False, repr=False)
+    loaded: Loaded = field(default_factory=Loaded, compare=False, repr=False)
+    crew: Crew = field(default_factory=Crew, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         for name in ("threads", "batch_size", "workers"):
@@ -75,7 +79,7 @@ class Settings:
 
     def shared(self) -> dict[str, Any]:
         """What further processes of the same work are told, as JSON; each picks a device itself."""
-        own = ("device", "workers", "tracker")
+        own = ("device", "workers", "tracker", "loaded", "crew")
         return {one.name: getattr(self, one.name) for one in fields(self) if one.name not in own}
 
 

@@ -17,7 +17,6 @@ from harness.engine.batch import Batch
 from harness.engine.noise import NoiseStreams, RecordedNoise, check_seeds, stream_key
 from harness.engine.policies.like import check_alone
 from harness.models.base import Model, ModelEntry
-from harness.models.compiled import even_batches
 from harness.runs.folder import Settings
 from harness.runs.loaded import compiled, open_models
 from harness.runs.plan import PlannedRun
@@ -147,7 +146,7 @@ def draw(
     model = models.model
     size = settings.batch_size or job.entry.batch_size
     networks, parts = compiled(models, settings), []
-    size = even_batches(len(request.prompts), size) if networks else size
+    size = networks.fit(len(request.prompts), size) if networks else size
     for at in range(0, len(request.prompts), size):
         rows = slice(at, at + size)
         noise = (

@@ -15,7 +15,6 @@ from harness.engine.noise import NoiseStreams
 from harness.models.compiled import (
     SMALL,
     Compiled,
-    even_batches,
     is_small,
     padded,
     repeated_blocks,
@@ -83,6 +82,7 @@ def test_compiled_pictures_are_the_plain_ones_by_two_graphs_at_most(
     compiled, counting = counted
     job = plan("shapes", sampler)
     plain = _drawn(shapes_ensemble, job, 5, 2)
+    compiled.fit(2, 2)
     with compiled.at(2):
         found = _drawn(shapes_ensemble, job, 5, 2)
     assert _apart(found, plain) < ROUNDING
@@ -95,6 +95,7 @@ def test_a_guide_is_compiled_too() -> None:
     ensemble, counting = open_models(job, "cpu"), Counting()
     plain, told = _drawn(ensemble, job, 3, 2), list[str]()
     compiled = Compiled(ensemble.loaded, told.append, counting)
+    compiled.fit(2, 2)
     with compiled.at(2):
         found = _drawn(ensemble, job, 3, 2)
     assert _apart(found, plain) < ROUNDING
@@ -110,6 +111,7 @@ def test_blocks_are_compiled_where_the_whole_cannot_be(shapes_ensemble: Ensemble
     job = plan("shapes", "ddim(steps=2, guidance=1)")
     plain = _drawn(shapes_ensemble, job, 2, 2)
     compiled = Compiled(shapes_ensemble.loaded, told.append, counting)
+    compiled.fit(2, 2)
     with compiled.at(2):
         found = _drawn(shapes_ensemble, job, 2, 2)
     blocks = repeated_blocks(shapes_ensemble.model.net)  # type: ignore[attr-defined]
@@ -123,6 +125,7 @@ def test_what_cannot_be_compiled_at_all_is_told(shapes_ensemble: Ensemble) -> No
     counting = Counting(fails=lambda number: True)
     compiled = Compiled(shapes_ensemble.loaded, backend=counting)
     job, text = plan("shapes", "ddim(steps=2, guidance=1)"), "UNet2DConditionModel: no such kernel"
+    compiled.fit(2, 2)
     with pytest.raises(HarnessError, match=text), compiled.at(2):
         _drawn(shapes_ensemble, job, 2, 2)
     assert len(counting.rows) == 2  # the whole, and a block
@@ -133,7 +136,9 @@ def test_what_cannot_be_compiled_at_all_is_told(shapes_ensemble: Ensemble) -> No
 def test_inductor_computes_what_the_plain_network_does(shapes_ensemble: Ensemble) -> None:
     job = plan("shapes", "ddim(steps=3)")
     plain = _drawn(shapes_ensemble, job, 3, 2)
-    with Compiled(shapes_ensemble.loaded).at(2):
+    compiled = Compiled(shapes_ensemble.loaded)
+    compiled.fit(3, 2)
+    with compiled.at(2):
         found = _drawn(shapes_ensemble, job, 3, 2)
     assert 0 < _apart(found, plain) < ROUNDING
 
@@ -147,7 +152,13 @@ def test_rows_are_added_behind() -> None:
 
 @pytest.mark.parametrize(("count", "most", "size"), [(40, 16, 14), (32, 16, 16), (5, 16, 5)])
 def test_batches_are_even(count: int, most: int, size: int) -> None:
-    assert even_batches(count, most) == size
+    assert Compiled([]).fit(count, most) == size
+
+
+def test_batches_stay_as_they_are_unless_they_are_too_small_or_large() -> None:
+    compiled = Compiled([])
+    sizes = [compiled.fit(*asked) for asked in ((5, 8), (3, 8), (8, 8), (3, 8), (8, 4), (2, 8))]
+    assert sizes == [5, 5, 8, 8, 4, 4]
 
 
 def test_small_networks_on_a_gpu_are_cuda_graphs() -> None:
