@@ -47,6 +47,8 @@ def generate(
     device: options.Device = None,
     threads: options.Threads = 1,
     batch_size: options.BatchSize = None,
+    tf32: options.Tf32 = False,
+    compile: options.Compile = False,
     workers: options.Copies = None,
     shard: options.Part = None,
     track: options.Track = None,
@@ -109,6 +111,8 @@ def sample(
     device: options.Device = None,
     threads: options.Threads = 1,
     batch_size: options.BatchSize = None,
+    tf32: options.Tf32 = False,
+    compile: options.Compile = False,
 ) -> None:
     """Draw pictures for prompts (by default with ddim), or replay recorded noise exactly."""
 
