@@ -177,8 +177,8 @@ def serve(folder: str) -> None:
     from harness.runs.crew import commands
     from harness.runs.kept_model import Loaded
 
-    loaded = Loaded()  # stays from one list of shards to the next
+    loaded = Loaded()
     for words in commands(folder, int(os.environ.get("RANK", "0"))):
-        if words[0] != make_shards.__name__.replace("_", "-"):
-            loaded.drop()
+        if words[0] != "make-shards":
+            loaded.drop()  # others may need the memory
         app(words, standalone_mode=False, obj=loaded)
