@@ -74,7 +74,8 @@ class Model(Ladders, Network, Protocol):
     State tensors are [B, *latent_shape] in `state_dtype` on `device`. Models (and their ladders)
     with times of their own also have `time_of(sigma)` and `sigma_of(time)`: tensors to tensors of
     the same shape, float64; and where they know whole times only, `times`, those at which a run
-    ends and above which it begins.
+    ends and above which it begins. With `decodes_apart` true, a GPU decodes one batch while it
+    samples the next: `decode` then uses and changes nothing that sampling does.
     """
 
     device: torch.device
@@ -106,7 +107,7 @@ class Model(Ladders, Network, Protocol):
         """The state at the ladder's last level in the model's own variables."""
 
     def decode(self, native: torch.Tensor) -> torch.Tensor:
-        """Pictures, uint8 [B, 3, H, W] on the CPU."""
+        """Pictures, uint8 [B, 3, H, W], on the model's device or the CPU."""
 
 
 class SigmaSpaceModel:
