@@ -209,7 +209,7 @@ def compare(
     curve: str | Sequence[float] = "auto",
     device: str | None = None,
     threads: int = 1,
-    batch_size: int | None = None,
+    batch_size: int | str | None = None,
     workers: int | None = None,
     best_of: RunLike | None = None,
     verifier: str | None = None,

@@ -14,6 +14,7 @@ import torch
 
 from harness.core.call import Call
 from harness.core.errors import HarnessError
+from harness.core.libraries import exact_float32
 from harness.core.shards import Shard
 from harness.runs.costing import measured
 from harness.runs.failures import told
@@ -36,13 +37,14 @@ def generate(
 ) -> None:
     """Make the shards of `work` that are missing; the jobs are of one model and precision.
 
-    Weights are loaded at the first missing shard, and once more for runs of another guide, or
-    without one. `progress` is called with the numbers of images made, and of those that failed.
-    What a picture costs is counted once a run, by making one more: where several processes share
-    the work, by the one that is `first` to ask for a name, while the others go on. That one also
-    warns of those of the `texts`, all prompts of the work, that the model cuts.
+    Weights are loaded at the first missing shard, unless `settings.loaded` has them. `progress` is
+    called with the numbers of images made, and of those that failed. What a picture costs is
+    counted once a run: where several processes share the work, by the one that is `first` to ask
+    for a name, while the others go on. That one also warns of those of the `texts`, all prompts of
+    the work, that the model cuts.
     """
     torch.set_num_threads(settings.threads)
+    exact_float32(settings.device, tf32=settings.tf32)  # whatever was computed in between
     makers: dict[str | None, Maker] = {}
     warned: set[str] = set()
     with ThreadPoolExecutor(1) as writer:
@@ -53,7 +55,8 @@ def generate(
             shard = lacking
             scales = _scales(job.spec.sampler, run, shard)
             if (guide := job.spec.guide) not in makers:
-                makers[guide] = Maker(job, settings, progress)
+                models = settings.loaded.models(job, settings)
+                makers[guide] = Maker(job, models, settings, progress)
                 if first("prompts that are cut"):
                     makers[guide].models.warn_of_cut([*texts, job.spec.negative])
             maker = makers[guide]
