@@ -22,8 +22,10 @@ from harness.core.shards import Prompt, plan_shards
 from harness.engine.ensemble import Ensemble
 from harness.engine.noise import NoiseStreams
 from harness.models.load import load
-from harness.runs import make
+from harness.runs import maker
 from harness.runs.folder import Settings, open_run
+from harness.runs.loaded import open_models
+from harness.runs.make import generate
 from harness.runs.plan import plan
 
 _COLOURS, _FORMS = ("red", "blue", "green", "yellow"), ("circle", "square", "triangle", "star")
@@ -39,7 +41,7 @@ class Harness:
         self.device, self.batch, self.guidance = device, batch, guidance
         self._typed, self._guide = model, guide
         self.planned = self._plan("ddim", 2)
-        self.ensemble = make.open_models(self.planned, device)
+        self.ensemble = open_models(self.planned, device)
         self.model: Any = self.ensemble.model
         classes = self.model.classes
         names = [f"class {n}" for n in range(len(CAPTIONS))] if classes else CAPTIONS
@@ -114,8 +116,8 @@ class Harness:
         settings = Settings(self.device, torch.get_num_threads(), self.batch)
         prompts = [Prompt(str(i), f"{CAPTIONS[i % 16]} {i}") for i in range(images)]
         run = open_run(planned, str(folder), settings)
-        with patch.object(make, "open_models", lambda *_: loaded):
-            make.generate(((planned, run, one) for one in plan_shards(prompts, [0])), settings)
+        with patch.object(maker, "open_models", lambda *_: loaded):
+            generate(((planned, run, one) for one in plan_shards(prompts, [0])), settings)
 
 
 class Pipeline:

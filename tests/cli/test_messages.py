@@ -136,13 +136,13 @@ def test_few_images_are_warned_of_once_for_all_metrics(
 def test_a_folder_lost_in_other_processes_is_exit_code_1(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    out, write = tmp_path / "out", make._write
+    out, write = tmp_path / "out", make.write_shard
 
     def lost(*arguments: Any) -> None:
         shutil.rmtree(out, ignore_errors=True)
         write(*arguments)
 
-    monkeypatch.setattr(make, "_write", lost)
+    monkeypatch.setattr(make, "write_shard", lost)
     (tmp_path / "p.txt").write_text("class 1\nclass 2\n")
     options = ["--model", "gmm", "--prompts", str(tmp_path / "p.txt"), "--seeds", "0-3"]
     asked = ["generate", "ddim(steps=3)", *options, "--out", str(out), "--workers", "2"]

@@ -20,7 +20,7 @@ from harness.core.errors import HarnessError
 from harness.core.shards import Prompt, plan_shards
 from harness.engine.probes.macs import Ledger
 from harness.models.base import Model
-from harness.runs import make
+from harness.runs import costing, maker
 from harness.runs.folder import Settings, missing, open_run
 from harness.runs.make import generate
 from harness.runs.plan import PlannedRun, plan
@@ -56,13 +56,13 @@ def test_a_second_run_of_the_same_gives_the_same_bytes(tmp_path: Path) -> None:
 def test_the_analysis_of_a_sampler_is_not_charged_to_its_images(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    found = make.sampler_coefficients
+    found = maker.sampler_coefficients
 
     def slow(*of: Any) -> Any:
         time.sleep(2)
         return found(*of)
 
-    monkeypatch.setattr(make, "sampler_coefficients", slow)
+    monkeypatch.setattr(maker, "sampler_coefficients", slow)
     _make(plan("gmm", "zigzag(steps=2)"), tmp_path, PROMPTS[:2], [0])
     assert Run.open(str(tmp_path)).frame("timing")["seconds"].max() < 2
 
@@ -319,7 +319,7 @@ def test_one_rank_counts_what_a_picture_costs(
     shards = plan_shards(PROMPTS, [0])
     work = [(job, run, shard) for shard in shards for run in runs]
     counted: list[list[bool]] = []
-    count = make.count_macs
+    count = costing.count_macs
 
     def counting(*args: Any) -> Ledger:
         counted.append([run.cost() is not None for run in runs])
@@ -327,7 +327,7 @@ def test_one_rank_counts_what_a_picture_costs(
             generate(second.share(work), SETTINGS, first=second.first)
         return count(*args)
 
-    monkeypatch.setattr(make, "count_macs", counting)
+    monkeypatch.setattr(costing, "count_macs", counting)
     one, second = (Ranks(rank, rank, 2, store) for rank in (0, 1))
     generate(one.share(work), SETTINGS, first=one.first)
     assert counted == [[False, False], [False, False]]  # a by the first rank, b by the second
@@ -345,7 +345,7 @@ def test_a_count_that_was_interrupted_is_made_later(
     run = open_run(job, str(tmp_path), SETTINGS)
     work = [(job, run, shard) for shard in plan_shards(PROMPTS, [0])]
     with monkeypatch.context() as patch:
-        patch.setattr(make, "count_macs", _interrupted)
+        patch.setattr(costing, "count_macs", _interrupted)
         with pytest.raises(KeyboardInterrupt):
             generate(work, SETTINGS)
     assert run.cost() is None

@@ -29,7 +29,7 @@ DDIM, HEUN = plan("gmm", "ddim(steps=3)"), plan("gmm", "heun(steps=3)")
 
 def meanwhile(monkeypatch: pytest.MonkeyPatch, at: int, act: object) -> list[int]:
     """Do something just before the shard of this number is written, by its thread."""
-    write, seen = make._write, []
+    write, seen = make.write_shard, []
 
     def watched(*arguments: object) -> None:
         if len(seen) == at:
@@ -37,7 +37,7 @@ def meanwhile(monkeypatch: pytest.MonkeyPatch, at: int, act: object) -> list[int
         seen.append(at)
         write(*arguments)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(make, "_write", watched)
+    monkeypatch.setattr(make, "write_shard", watched)
     return seen
 
 
