@@ -139,9 +139,13 @@ class Pipeline:
         self.is_xl = "text_encoder_2" in parts
         if self.is_xl and self.dtype == torch.float16:
             self.vae.to(torch.float32)  # as its pipeline does
-        self.condition = model.encode(harness.texts)
-        self.negative = model.encode_negative(harness.negatives)
+        self.condition, self.negative = self.conditions()
         self.size = harness.planned.spec.pixels
+
+    def conditions(self) -> tuple[Any, Any]:
+        """The harness's own encodings of its prompts and negative prompts."""
+        model = self.harness.model
+        return model.encode(self.harness.texts), model.encode_negative(self.harness.negatives)
 
     def first(self) -> torch.Tensor:
         return self.harness.noise()().to(self.harness.device, self.dtype)
@@ -166,7 +170,7 @@ class Pipeline:
                 width=self.size[1],
                 output_type="pt",
             )
-            yield _bytes(found.images)
+            yield as_bytes(found.images)
 
         return work
 
@@ -203,10 +207,10 @@ class Pipeline:
         config = self.vae.config
         latents = z.to(self.vae.dtype) / config.scaling_factor
         picture = self.vae.decode(latents, return_dict=False)[0]
-        yield _bytes((picture / 2 + 0.5).clamp(0, 1))
+        yield as_bytes((picture / 2 + 0.5).clamp(0, 1))
 
 
-def _bytes(pictures: torch.Tensor) -> torch.Tensor:
+def as_bytes(pictures: torch.Tensor) -> torch.Tensor:
     """uint8 on the CPU, of [0, 1]."""
     return (pictures.float() * 255).round().to("cpu", torch.uint8)
 

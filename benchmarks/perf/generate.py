@@ -4,10 +4,10 @@
 
 Networks have their full published size and random weights, which do not change how long they
 take; nothing is downloaded. DDIM with 20 steps and guidance, float16 on a GPU and float32 on a
-CPU; EDM2-S with its XS guide takes 16 steps of Heun, without a decoder; `shapes` is the embedded
-model. The works take turns after two steps each to warm up; ratios are medians over rounds. What a
-work took is printed at once, and FILE is written anew with every figure: nothing is lost to a limit
-of time.
+CPU; EDM2-S with its XS guide takes 16 steps of Heun, without a decoder; FLUX takes bfloat16 and its
+distilled guidance, one evaluation a step; `shapes` is the embedded model. The works take turns
+after two steps each to warm up; ratios are medians over rounds. What a work took is printed at
+once, and FILE is written anew with every figure: nothing is lost to a limit of time.
 diffusers decodes in the precision of its own pipeline, and so does the bare loop: the least that
 makes these pictures.
 """
@@ -29,6 +29,7 @@ from typing import Any
 import torch
 
 from benchmarks.perf.contestants import Harness, Heun, Pipeline
+from benchmarks.perf.flux import DISTILLED, Flux, save_flux
 from benchmarks.perf.networks import save_edm2, save_pipeline
 from benchmarks.perf.timing import (
     Times,
@@ -63,6 +64,7 @@ SIZES = {
     "sd15": Size(batch=16, steps=20, rounds=5, images=48),
     "sdxl": Size(batch=8, steps=20, rounds=3, images=24, guidance=5.0),
     "edm2-s": Size(batch=64, steps=16, rounds=3, guidance=1.4),
+    "flux": Size(batch=2, steps=12, rounds=2, zigzag=4, images=4, guidance=1.0),
     "shapes": Size(batch=16, steps=20, rounds=3, images=32, guidance=5.5, tiny_batch=16),
 }
 
@@ -71,10 +73,12 @@ Figures = Iterator[dict[str, Any]]
 """Figures as they are known, by what they are; later ones replace earlier ones."""
 
 
-def pipeline_figures(model: str, size: Size, device: str) -> Figures:
+def pipeline_figures(
+    model: str, size: Size, device: str, own: Callable[[Harness], Pipeline] = Pipeline
+) -> Figures:
     """Every figure of a diffusers pipeline, by its folder or name."""
     harness = Harness(model, size.batch, device, size.guidance)
-    pipeline = Pipeline(harness)
+    pipeline = own(harness)
     encoding = {OURS: harness.encodes(), CALL: pipeline.encodes()}
     for _ in range(2):  # the first time warms up
         encoded = {name: measured(work, 1, device)[0][0] for name, work in encoding.items()}
@@ -186,7 +190,7 @@ def _differences(works: dict[str, tuple[Work, int]], device: str) -> dict[str, f
 def _scratch() -> str | None:
     """A folder in memory where there is room: what a disk takes is another question."""
     memory = Path("/dev/shm")
-    return str(memory) if memory.is_dir() and disk_usage(memory).free > 16 << 30 else None
+    return str(memory) if memory.is_dir() and disk_usage(memory).free > 48 << 30 else None
 
 
 def figures(
@@ -217,6 +221,9 @@ def _measure(name: str, folder: Path, size: Size, device: str, tiny: bool) -> Fi
     if name == "edm2-s":
         model, guide = save_edm2(folder, device, tiny)
         return edm2_figures(str(model), str(guide), size, device)
+    if name == "flux":
+        model = f"{save_flux(folder, device, tiny)}(distilled_guidance={DISTILLED})"
+        return pipeline_figures(model, size, device, Flux)
     return pipeline_figures(str(save_pipeline(name, folder, device, tiny)), size, device)
 
 

@@ -38,7 +38,7 @@ def save_pipeline(name: str, folder: Path, device: str, tiny: bool = False) -> P
     """The folder of a diffusers pipeline, `sd15` or `sdxl`, as `save_pretrained` writes it."""
     from diffusers import AutoencoderKL, DDIMScheduler
 
-    tokenizer = _tokenizer(folder / "words")
+    tokenizer = clip_tokenizer(folder / "words")
     steps = {"clip_sample": False, "set_alpha_to_one": False, "steps_offset": 1}
     shared = {"scheduler": DDIMScheduler(**_BETAS, **steps), "tokenizer": tokenizer}
     half = torch.float16 if torch.device(device).type == "cuda" else torch.float32
@@ -65,7 +65,7 @@ def _vae(name: str, tiny: bool) -> dict[str, Any]:
     }
 
 
-def _clip(vocabulary: int, tiny: bool, *, large: bool = False) -> Any:
+def clip(vocabulary: int, tiny: bool, *, large: bool = False) -> Any:
     """CLIP's text encoder: ViT-L/14's, or the `large` one of ViT-bigG/14."""
     from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
 
@@ -127,7 +127,7 @@ def _sd15(shared: dict[str, Any], vocabulary: int, tiny: bool) -> Any:
 
     return StableDiffusionPipeline(
         unet=UNet2DConditionModel(**unet_arguments("sd15", tiny)).eval(),
-        text_encoder=_clip(vocabulary, tiny),
+        text_encoder=clip(vocabulary, tiny),
         safety_checker=None,
         feature_extractor=None,
         requires_safety_checker=False,
@@ -140,15 +140,15 @@ def _sdxl(shared: dict[str, Any], vocabulary: int, tiny: bool) -> Any:
 
     return StableDiffusionXLPipeline(
         unet=UNet2DConditionModel(**unet_arguments("sdxl", tiny)).eval(),
-        text_encoder=_clip(vocabulary, tiny),
-        text_encoder_2=_clip(vocabulary, tiny, large=True),
+        text_encoder=clip(vocabulary, tiny),
+        text_encoder_2=clip(vocabulary, tiny, large=True),
         tokenizer_2=shared["tokenizer"],
         force_zeros_for_empty_prompt=True,
         **shared,
     )
 
 
-def _tokenizer(folder: Path) -> Any:
+def clip_tokenizer(folder: Path) -> Any:
     """CLIP's tokenizer with a token for every byte and no merges; 77 tokens a prompt."""
     from transformers import CLIPTokenizer
 

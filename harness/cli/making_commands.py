@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Annotated
 
 import typer
@@ -46,6 +47,8 @@ def generate(
     device: options.Device = None,
     threads: options.Threads = 1,
     batch_size: options.BatchSize = None,
+    tf32: options.Tf32 = False,
+    compile: options.Compile = False,
     workers: options.Copies = None,
     shard: options.Part = None,
     track: options.Track = None,
@@ -108,6 +111,8 @@ def sample(
     device: options.Device = None,
     threads: options.Threads = 1,
     batch_size: options.BatchSize = None,
+    tf32: options.Tf32 = False,
+    compile: options.Compile = False,
 ) -> None:
     """Draw pictures for prompts (by default with ddim), or replay recorded noise exactly."""
 
@@ -154,10 +159,24 @@ def import_(
 
 
 @app.command(hidden=True)
-def make_shards(work: str, device: options.Device = None) -> None:
+def make_shards(context: typer.Context, work: str, device: options.Device = None) -> None:
     """Make the shards that a file lists, shared with the other processes."""
     from harness.runs.ranks import Ranks
     from harness.runs.work import make_work, read_work
 
     ranks = Ranks.from_environment(device)
-    make_work(*read_work(work, ranks), ranks)
+    listed, settings, made = read_work(work, ranks, context.obj)
+    make_work(listed, settings, ranks, made=made)
+
+
+@app.command(hidden=True)
+def serve(folder: str) -> None:
+    """Do the commands that another process leaves in a folder, until it ends."""
+    from harness.runs.crew import commands
+    from harness.runs.kept_model import Loaded
+
+    loaded = Loaded()
+    for words in commands(folder, int(os.environ.get("RANK", "0"))):
+        if words[0] != "make-shards":
+            loaded.drop()  # others may need the memory
+        app(words, standalone_mode=False, obj=loaded)

@@ -14,6 +14,7 @@ import marshal
 import pkgutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import cached_property
 from importlib.metadata import EntryPoint, entry_points
 from typing import Generic, TypeVar
 
@@ -87,8 +88,14 @@ class Registry(Generic[T]):
     def only_here(self, made: object) -> bool:
         """Whether a registered function or class is a script's or a notebook's, which no other
         process finds: neither the harness's own nor of a package with an entry point."""
-        homes = [self.package, *(point.module for point in entry_points(group=self.group))]
-        return _top(made.__module__) not in map(_top, homes)
+        return _top(made.__module__) not in self._homes
+
+    @cached_property
+    def _homes(self) -> set[str]:
+        """The packages whose entries every process finds; asked once, as it reads every package's
+        list of entry points."""
+        modules = [point.module for point in entry_points(group=self.group)]
+        return {_top(module) for module in (self.package, *modules)}
 
     def __iter__(self) -> Iterator[tuple[str, T]]:
         self._load()

@@ -6,7 +6,6 @@ cut, and with it the last bits of a score, depends on nothing else. Few batches 
 
 from __future__ import annotations
 
-import os
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -15,6 +14,7 @@ from typing import Any, Generic, TypeAlias, TypeVar
 
 from numpy.typing import NDArray
 
+from harness.core.cores import picture_threads
 from harness.store.pictures import Broken, decode, measure
 from harness.store.scores import ImageRow
 
@@ -23,7 +23,6 @@ R = TypeVar("R")
 
 _SHARDS_AHEAD = 1
 _BATCHES_AHEAD = 2
-_MOST_THREADS = 8
 
 _File: TypeAlias = tuple[tuple[int, int], bytes]
 """A picture's size (height, width) and the bytes of its file."""
@@ -49,12 +48,12 @@ def batches(
     shards: Iterable[T], rows_of: Callable[[T], list[ImageRow]], batch_size: int
 ) -> Generator[PictureBatch[T], None, None]:
     """The batches of one shard after the other; a shard is asked for a little before its turn."""
-    with ThreadPoolExecutor(_threads()) as pool:
-        opened = _ahead(shards, lambda shard: [pool.submit(rows_of, shard)], _SHARDS_AHEAD)
-        read = _ahead(
+    with ThreadPoolExecutor(picture_threads()) as pool:
+        opened = ahead(shards, lambda shard: [pool.submit(rows_of, shard)], _SHARDS_AHEAD)
+        read = ahead(
             opened, lambda shard: [pool.submit(_read, row) for row in shard[1][0]], _SHARDS_AHEAD
         )
-        decoded = _ahead(
+        decoded = ahead(
             (
                 batch
                 for (shard, (rows,)), files in read
@@ -71,7 +70,7 @@ def batches(
             pool.shutdown(cancel_futures=True)
 
 
-def _ahead(
+def ahead(
     items: Iterable[T], start: Callable[[T], Sequence[Future[R]]], depth: int
 ) -> Iterator[tuple[T, list[R]]]:
     """Every item with its futures' results, while those of `depth` further items are pending."""
@@ -111,9 +110,3 @@ def _cut(
     for size, part in parts:
         places = tuple(place for place, _ in part)
         yield PictureBatch(shard, rows, broken, size, places, []), [data for _, data in part]
-
-
-def _threads() -> int:
-    """Number of threads: this process's share of the machine's cores."""
-    cores = len(os.sched_getaffinity(0))
-    return max(1, min(_MOST_THREADS, cores // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))))

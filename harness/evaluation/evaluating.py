@@ -18,7 +18,8 @@ from typing import Literal
 from harness.core.call import Call
 from harness.core.errors import HarnessError
 from harness.evaluation.batches import batches
-from harness.evaluation.jobs import MetricJob, ShardResults, make_jobs
+from harness.evaluation.jobs import MetricJob, make_jobs
+from harness.evaluation.shard_results import ShardResults
 from harness.metrics.base import ItemMetric, Metric, checks, make_metrics, named
 from harness.store import scores
 from harness.store.run import Run
@@ -79,9 +80,38 @@ class _Due:
     jobs: list[MetricJob]
 
 
+class _Behind:
+    """The shard before, whose results are on their way from a GPU while the next is computed.
+
+    It is stored when the next one's first batch is under way, and at the end, an error's included.
+    """
+
+    def __init__(self, store: Callable[[ShardResults], None]) -> None:
+        self.store = store
+        self.waiting: ShardResults | None = None
+
+    def __enter__(self) -> _Behind:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.finish()
+
+    def take(self, results: ShardResults) -> None:
+        """The shard is computed: stored at once, unless a GPU is still at it."""
+        self.waiting = results
+        if not results.pending:
+            self.finish()
+
+    def finish(self) -> None:
+        """Store the shard that waits, if any."""
+        results, self.waiting = self.waiting, None
+        if results is not None:
+            self.store(results)
+
+
 def evaluate(
     run: Run,
-    metrics: Sequence[str | Call],
+    metrics: Sequence[str | Call | Metric],
     *,
     device: str = "cpu",
     batch_size: int = 64,
@@ -91,6 +121,7 @@ def evaluate(
 ) -> EvaluationReport:
     """Compute what `scores/` and `features/` of a run lack for `metrics` (`clip(model=ViT-B-32)`).
 
+    Metrics of `make_metrics` keep their networks and embedded prompts from one run to the next.
     `progress` is called with numbers of images as they are done. `shards` yields the names of
     those to go through, one by one (None: all). `threads` is torch's number of threads, set for
     the whole process, since the last bits of a score on a CPU depend on it. With all shards gone
@@ -125,8 +156,12 @@ def evaluate(
             count(shard, due)
             progress(run.read("images", shard, ["item_id"]).num_rows)
 
+    def finish(results: ShardResults) -> None:
+        results.write()
+        count(results.shard, results.jobs)
+
     stream = batches(due_shards(), lambda due: scores.image_rows(run, due.shard), batch_size)
-    with closing(stream):
+    with closing(stream), _Behind(finish) as behind:
         for now, parts in groupby(stream, attrgetter("shard")):
             import torch  # not before a shard is due: it takes seconds
 
@@ -137,16 +172,16 @@ def evaluate(
             )
             for batch in chain([first], parts):
                 results.add(batch)
+                behind.finish()
                 progress(len(batch.places) + (len(batch.broken) if batch is first else 0))
-            results.write()
-            count(now.shard, now.jobs)
+            behind.take(results)
     if shards is None:
         run.update_index()
     labels = (metric.label for metric in usable)
     return EvaluationReport(dict(zip(labels, outcomes, strict=True)), missing)
 
 
-def _usable(run: Run, texts: Sequence[str | Call]) -> tuple[list[Metric], dict[str, str]]:
+def _usable(run: Run, texts: Sequence[str | Call | Metric]) -> tuple[list[Metric], dict[str, str]]:
     """The metrics that can run here on this run's images, and why others cannot, by label."""
     metrics = make_metrics(texts)
     missing = checks(metrics, run.spec)
@@ -168,7 +203,7 @@ def _has_prompts(run: Run) -> bool:
     )
 
 
-def pending(run: Run, metrics: Sequence[str | Call]) -> list[str]:
+def pending(run: Run, metrics: Sequence[str | Call | Metric]) -> list[str]:
     """Image shards without results of some metric that can run here."""
     usable, _ = _usable(run, metrics)
     jobs = set(make_jobs(usable))

@@ -1,31 +1,22 @@
-"""Jobs of metrics and encoders on image shards, which share batches and forward passes."""
+"""Jobs of metrics and encoders on image shards: what they compute of a batch, and store."""
 
 from __future__ import annotations
 
-import logging
 import math
-import traceback
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from harness.core.errors import HarnessError, first_line
-from harness.evaluation.batches import PictureBatch
-from harness.metrics.base import ItemMetric, Metric, named
+from harness.metrics.base import ItemMetric, Metric, listed
 from harness.metrics.encoders import Encoder, ItemRow
 from harness.metrics.undefined import Undefined
 from harness.store import scores
-from harness.store.pictures import Broken, Unread
 from harness.store.run import Run
-from harness.store.scores import ImageRow
 
 if TYPE_CHECKING:
     import torch
-
-log = logging.getLogger(__name__)
 
 
 class MetricJob(ABC):
@@ -58,8 +49,12 @@ class MetricJob(ABC):
         return 0
 
     @abstractmethod
-    def compute(self, images: torch.Tensor, rows: Sequence[ItemRow]) -> Sequence[Any]:
-        """A result or Undefined for each image."""
+    def compute(self, images: torch.Tensor, rows: Sequence[ItemRow]) -> Any:
+        """A tensor or list of what is found for each image; it may stay on the device."""
+
+    @abstractmethod
+    def results(self, found: Any) -> list[Any]:
+        """A result or Undefined for each image, of what `compute` found, now on the host."""
 
     @abstractmethod
     def write(
@@ -92,8 +87,12 @@ class _ScoringJob(MetricJob):
         self.truncates |= {prompt: self.metric.truncates(prompt) for prompt in new}
         return sum(self.truncates.get(row.prompt, False) for row in rows)
 
-    def compute(self, images: torch.Tensor, rows: Sequence[ItemRow]) -> Sequence[Any]:
-        return [_finite(value) for value in self.metric.score(images, rows)]
+    def compute(self, images: torch.Tensor, rows: Sequence[ItemRow]) -> Any:
+        scores = self.metric.score(images, rows)
+        return scores if hasattr(scores, "device") else list(scores)
+
+    def results(self, found: Any) -> list[Any]:
+        return [_finite(value) for value in listed(found)]
 
     def write(
         self,
@@ -112,11 +111,14 @@ class _EncodingJob(MetricJob):
         super().__init__(f"features/{encoder.label}", encoder)
         self.encoder = encoder
 
-    def compute(self, images: torch.Tensor, rows: Sequence[ItemRow]) -> Sequence[Any]:
-        features = self.encoder.encode(images).float().cpu().numpy()
+    def compute(self, images: torch.Tensor, rows: Sequence[ItemRow]) -> Any:
+        return self.encoder.encode(images).float()
+
+    def results(self, found: Any) -> list[Any]:
+        features = found.numpy()
         return [
-            row if np.isfinite(row).all() else Undefined("its features are not finite")
-            for row in features
+            row if whole else Undefined("its features are not finite")
+            for row, whole in zip(features, np.isfinite(features).all(1), strict=True)
         ]
 
     def write(
@@ -152,128 +154,3 @@ def _finite(value: float | Undefined) -> float | Undefined:
     if math.isfinite(value):
         return float(value)
     return Undefined(f"the metric gave {value}")
-
-
-class ShardResults:
-    """Results of jobs on one image shard, batch by batch; `key` is the hash of its images.
-
-    Jobs that score the same images of a batch get the same tensor, so that they can share a forward
-    pass.
-    """
-
-    def __init__(
-        self,
-        run: Run,
-        shard: str,
-        key: str,
-        jobs: Sequence[MetricJob],
-        rows: Sequence[ImageRow],
-        broken: Mapping[int, Broken],
-        device: str,
-    ) -> None:
-        import torch
-
-        self.run, self.shard, self.key, self.jobs = run, shard, key, jobs
-        self.items = [row.item_id for row in rows]
-        self.rows = [ItemRow(i.prompt, i.category, i.notes, i.prompt_id, i.seed) for i in rows]
-        self.results: list[list[Any]] = [[None] * len(rows) for _ in jobs]
-        self.failed: dict[int, str] = {}  # files that cannot be read as images
-        self._known = {at for at, row in enumerate(rows) if row.failed is not None}
-        self._mark(broken)
-        for job in jobs:
-            with _naming(job):
-                job.worker.load(device)
-        with torch.inference_mode():
-            self.truncated = [self._begun(job) for job in jobs]
-
-    def _begun(self, job: MetricJob) -> int:
-        with _naming(job):
-            return job.begin(self.rows)
-
-    def add(self, batch: PictureBatch[Any]) -> None:
-        """Compute the jobs' results on a batch."""
-        import torch
-
-        pictures = dict(zip(batch.places, batch.pictures, strict=True))
-        self._mark({at: one for at, one in pictures.items() if isinstance(one, Broken)})
-        whole = {at: one for at, one in pictures.items() if not isinstance(one, Broken)}
-        tensors: dict[tuple[int, ...], torch.Tensor] = {}
-        with torch.inference_mode():
-            for job, result in zip(self.jobs, self.results, strict=True):
-                fit = self._fit(job, batch.size, whole, result)
-                if fit and fit not in tensors:
-                    tensors[fit] = torch.from_numpy(np.stack([whole[i] for i in fit]))
-                values = _halving(job, tensors[fit], [self.rows[i] for i in fit]) if fit else []
-                for i, value in zip(fit, values, strict=True):
-                    result[i] = value
-
-    def write(self) -> None:
-        """Store the whole shard; imported files that are no pictures count as failed images."""
-        if self.failed:
-            self.run.fail_images(self.shard, self.failed)
-        for job, results, truncated in zip(self.jobs, self.results, self.truncated, strict=True):
-            undefined = [result if isinstance(result, Undefined) else None for result in results]
-            job.write(
-                self.run,
-                self.shard,
-                self.items,
-                [None if none else result for none, result in zip(undefined, results, strict=True)],
-                [none.reason if none else None for none in undefined],
-                {**job.made_by, "items": self.key, "truncated": str(truncated)},
-            )
-
-    def _mark(self, broken: Mapping[int, Broken]) -> None:
-        for at, file in broken.items():
-            reason = file.reason
-            if self.run.imported and at not in self._known and not isinstance(file, Unread):
-                self.failed[at], reason = reason, f"failed: {reason}"
-            for result in self.results:
-                result[at] = Undefined(reason)
-
-    def _fit(
-        self, job: MetricJob, size: tuple[int, int], places: Iterable[int], result: list[Any]
-    ) -> tuple[int, ...]:
-        """The images of a batch that a job can score; the others are undefined in `result`."""
-        reasons = {i: job.unsuitable(self.rows[i], size) for i in places}
-        for i, reason in reasons.items():
-            if reason:
-                result[i] = Undefined(reason)
-        return tuple(i for i, reason in reasons.items() if not reason)
-
-
-@contextmanager
-def _naming(job: MetricJob) -> Iterator[None]:
-    """What a metric, or its encoder, raises says whose error it is, and where it stands."""
-    import torch
-
-    name = job.worker.label
-    try:
-        yield
-    except HarnessError as error:
-        raise HarnessError(named(name, str(error))) from error
-    except (OSError, torch.cuda.OutOfMemoryError):
-        raise
-    except Exception as error:  # of anybody's metric
-        last = traceback.extract_tb(error.__traceback__)[-1]
-        raise HarnessError(
-            f"{name} failed: {type(error).__name__}: {first_line(error)} "
-            f"({last.filename}, line {last.lineno})"
-        ) from error
-
-
-def _halving(job: MetricJob, images: torch.Tensor, rows: Sequence[ItemRow]) -> list[Any]:
-    """A batch's results; a batch that does not fit into memory is halved."""
-    import torch
-
-    try:
-        with _naming(job):
-            results = list(job.compute(images, rows))
-            if len(results) != len(rows):
-                raise HarnessError(f"it gave {len(results)} results for {len(rows)} images")
-            return results
-    except torch.cuda.OutOfMemoryError:
-        if len(rows) == 1:
-            raise
-        half = len(rows) // 2
-    log.warning("%s: out of memory at a batch of %d, halved", job.worker.name, len(rows))
-    return [*_halving(job, images[:half], rows[:half]), *_halving(job, images[half:], rows[half:])]

@@ -120,6 +120,10 @@ class Experiment:
 
         Progress goes to `say`, and what could not be done to `remark`.
         """
+        with self.settings.crew:
+            self._conduct(say, remark)
+
+    def _conduct(self, say: Say, remark: Say) -> None:
         self._name_new(say)
         how = (self.contests, self.fairness, self.grid, self.settings)
         for line in announced(*how, alone=self.alone):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import sys
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -13,20 +12,18 @@ from harness import evaluation
 from harness.core.call import Call
 from harness.core.errors import HarnessError
 from harness.core.shards import Grid
-from harness.metrics.base import METRICS
+from harness.metrics.base import METRICS, make_metrics
 from harness.runs.failures import lost_first
 from harness.runs.folder import Settings, missing
 from harness.runs.plan import PlannedRun, registered_here
 from harness.runs.progress import Progress
 from harness.runs.rank_log import folder_of_logs
 from harness.runs.ranks import Ranks
+from harness.runs.repaying import Alone, planned_processes
 from harness.runs.work import Work, in_turn, make_work, write_work
-from harness.runs.workers import run_child
 from harness.store.run import Run
 
 log = logging.getLogger(__name__)
-
-_AT_LEAST = 2  # shards a process, below which starting another costs more than it saves
 
 
 def generate_missing(
@@ -50,34 +47,50 @@ def generate_missing(
 
 
 def hand_out(work: Work, settings: Settings) -> None:
-    """Do the work in this process, or in several where there is enough of it."""
-    workers = min(settings.workers, len(work) // _AT_LEAST)
+    """Do the work in this process, or in several where it repays starting them.
+
+    Those that are there do all that comes.
+    """
+    if not work:
+        return
+    most = _most(work, settings)
+    with settings.crew as crew:
+        alone = Alone(most)
+        count = min(crew.size, most) or planned_processes(work, settings, most)
+        if count == 1:
+            make_work(work, settings, take=alone.take)
+            count, rest = alone.count, alone.rest
+        else:
+            rest = list(work)
+        if rest:
+            settings.loaded.drop()  # the others load their own
+            _share(work, rest, count, settings)
+
+
+def _most(work: Work, settings: Settings) -> int:
+    """How many processes may share the work: one where no other knows what it uses."""
     local = {name for planned, _, _ in work for name in registered_here(planned)}
-    if workers > 1 and local:
+    if local and settings.workers > 1:
         first = min(local)
         log.warning("%s is registered in this process alone, which makes all images", first)
-        workers = 1
-    if workers <= 1:
-        if work:
-            make_work(work, settings)
-        return
-    with tempfile.TemporaryDirectory() as folder:
+    return 1 if local else settings.workers
+
+
+def _share(work: Work, rest: Work, count: int, settings: Settings) -> None:
+    """Have the rest of the work done by `count` processes."""
+    made = sum(shard.count for _, _, shard in work) - sum(shard.count for _, _, shard in rest)
+    with tempfile.TemporaryDirectory() as folder, lost_first(run for _, run, _ in work):
         listed = str(Path(folder, "work.json"))
-        write_work(listed, work, settings)
-        with lost_first(run for _, run, _ in work):
-            launch(["make-shards", listed], workers, settings)
+        write_work(listed, rest, settings, made)
+        launch(["make-shards", listed], count, settings)
 
 
 def launch(command: Sequence[str], workers: int, settings: Settings) -> None:
-    """Run a `harness` command under torchrun: one process a device or core."""
-    launcher = [sys.executable, "-m", "harness.runs.torchrun", "--standalone"]
-    launcher += [f"--nproc-per-node={workers}", "-m", "harness", *command]
-    launcher += ["--device", settings.asked] if settings.asked else []
+    """Have a `harness` command done by several processes: one a device or core."""
+    settings.loaded.drop()  # they need the memory
+    words = [*command, *(["--device", settings.asked] if settings.asked else [])]
     environment = {**os.environ, "OMP_NUM_THREADS": str(settings.threads)}
-    if run_child(launcher, environment, settings.tracker.progress):
-        raise HarnessError(
-            f"harness {command[0]} stopped (see above); what is complete is kept: run it again"
-        )
+    settings.crew.do(words, workers, environment, settings.tracker.progress)
 
 
 def evaluate_missing(runs: Sequence[Run], metrics: Sequence[Call], settings: Settings) -> None:
@@ -111,11 +124,12 @@ def _evaluate(
         run.read("images", shard, ["item_id"]).num_rows for run in runs for shard in due[run.path]
     )
     log = folder_of_logs(settings.log_folder, list(due), 1)
+    made = make_metrics(metrics)  # loaded once for all runs
     with Progress(Ranks(), "evaluate", images, log, settings.tracker) as progress:
         for run in progress.each(runs, lambda one: one.path):
             evaluation.evaluate(
                 run,
-                metrics,
+                made,
                 device=settings.device,
                 threads=settings.threads,
                 progress=progress.add,

@@ -30,6 +30,13 @@ def tune(
     kept below the test split's folder: a warning says when another choice was made on the same
     split before, as a split that is used again decides nothing.
     """
+    with order.settings.crew:
+        return _tune(order, sampler, vary, baseline_vary, say)
+
+
+def _tune(
+    order: Order, sampler: str, vary: Vary, baseline_vary: Vary | None, say: Say
+) -> tuple[ComparisonTables, str, str, str, int]:
     chosen: list[str] = []
     trials = trials_of(order, sampler, vary, baseline_vary)
     count = len(expand(*trials[0][1:]))

@@ -88,7 +88,7 @@ class ItemTorchmetric(torchmetrics.Metric):
             raise HarnessError(f"{len(texts)} prompts for {len(images)} images: give one each")
         self.metric.prepare(list(dict.fromkeys(texts)))
         rows = [ItemRow(text) for text in texts]
-        scores = self.metric.score(images.cpu(), rows)
+        scores = self.metric.values(images.cpu(), rows)
         known = [score for score in scores if not isinstance(score, Undefined)]
         self.total += sum(known)
         self.count += len(known)

@@ -7,12 +7,11 @@ from harness.metrics.encoders import (
     ItemRow,
     encoder,
     make_encoder,
-    on_cpu,
     per_batch,
-    pil_images,
 )
 from harness.metrics.references import ReferenceMetric
 from harness.metrics.set_statistics import FeatureRows, Moments, Reference, RowStatistic, Statistic
+from harness.metrics.transfer import each_picture, normalised, pil_images, to_device
 from harness.metrics.undefined import Undefined
 
 __all__ = [
@@ -30,10 +29,12 @@ __all__ = [
     "SetMetric",
     "Statistic",
     "Undefined",
+    "each_picture",
     "encoder",
     "make_encoder",
     "metric",
-    "on_cpu",
+    "normalised",
     "per_batch",
     "pil_images",
+    "to_device",
 ]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from harness.fetch import weights
 from harness.fetch.download import PublicFile
-from harness.metrics import Encoder, ItemMetric, ItemRow, Undefined, metric
+from harness.metrics import Encoder, ItemMetric, ItemRow, metric
 from harness.metrics.linear_head import LinearHead
 from harness.metrics.open_clip_encoder import OpenClip
 
@@ -59,7 +59,7 @@ class Aesthetic(ItemMetric):
 
     def setup(self, device: str) -> None:
         tensors = weights.load_tensors(self.head_file, _WHAT)
-        self.predict = LinearHead(tensors, self.features.width, self.head_file)
+        self.predict = LinearHead(tensors, self.features.width, self.head_file, device)
 
-    def score(self, images: torch.Tensor, rows: Sequence[ItemRow]) -> Sequence[float | Undefined]:
-        return list(self.predict(self.features.encode(images)).tolist())
+    def score(self, images: torch.Tensor, rows: Sequence[ItemRow]) -> torch.Tensor:
+        return self.predict(self.features.encode(images))

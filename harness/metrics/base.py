@@ -57,7 +57,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeAlias, TypeVar
 
 from harness.core.call import Call
 from harness.core.errors import HarnessError
@@ -72,6 +72,7 @@ if TYPE_CHECKING:
     import torch
 
 M = TypeVar("M", bound="Metric")
+Scores: TypeAlias = "Sequence[float | Undefined] | torch.Tensor"
 
 USUAL = 10_000
 """Of fewer images than this, set metrics are far from what papers report (of 50,000)."""
@@ -164,12 +165,20 @@ class ItemMetric(Metric):
     def prepare(self, prompts: Sequence[str]) -> None:
         """Embed prompts; called after `load`, once for each distinct prompt, before its `score`.
 
-        Embed them one at a time: a score must not depend on which prompts a rank met before.
+        Embed them one at a time, or in batches that are all of one size: a score must not depend
+        on which prompts a rank met before.
         """
 
     @abstractmethod
-    def score(self, images: torch.Tensor, rows: Sequence[ItemRow]) -> Sequence[float | Undefined]:
-        """One number for each of the images uint8 [B, 3, H, W] (on the CPU) and its row."""
+    def score(self, images: torch.Tensor, rows: Sequence[ItemRow]) -> Scores:
+        """One number for each of the images uint8 [B, 3, H, W] (on the CPU) and its row.
+
+        A tensor [B] may stay on the device: it is read when the next batch is under way.
+        """
+
+    def values(self, images: torch.Tensor, rows: Sequence[ItemRow]) -> list[float | Undefined]:
+        """The scores, read from the device."""
+        return listed(self.score(images, rows))
 
 
 class PromptMetric(Metric):
@@ -254,14 +263,22 @@ def make_metric(text: str | Call) -> Metric:
     return make(METRICS, text)
 
 
-def make_metrics(texts: Iterable[str | Call]) -> list[Metric]:
-    """Metrics from texts, duplicates dropped, equal encoders shared."""
-    metrics = {metric.label: metric for metric in map(make_metric, texts)}
+def make_metrics(texts: Iterable[str | Call | Metric]) -> list[Metric]:
+    """Metrics from texts, duplicates dropped, equal encoders shared; made ones stay as they are."""
+    made = (text if isinstance(text, Metric) else make_metric(text) for text in texts)
+    metrics = {metric.label: metric for metric in made}
     encoders: dict[str, Encoder] = {}
     for metric in metrics.values():
         if metric.encoder:
             metric.encoder = encoders.setdefault(metric.encoder.label, metric.encoder)
     return list(metrics.values())
+
+
+def listed(scores: Scores) -> list[float | Undefined]:
+    """Scores on the host."""
+    import torch
+
+    return list(scores.tolist() if isinstance(scores, torch.Tensor) else scores)
 
 
 def named(metric: str, problem: str) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from harness.metrics import ItemRow, Undefined, metric
+from harness.metrics import ItemRow, metric
 from harness.metrics.cosine import CosineMetric
 from harness.metrics.open_clip_encoder import OpenClip
 
@@ -41,11 +41,9 @@ class Clip(CosineMetric):
     def build_encoder(self) -> OpenClip:
         return OpenClip(self.model, self.pretrained)
 
-    def score(self, images: torch.Tensor, rows: Sequence[ItemRow]) -> Sequence[float | Undefined]:
+    def score(self, images: torch.Tensor, rows: Sequence[ItemRow]) -> torch.Tensor:
         cosines = self.cosines(images, rows)
-        if self.scale == "cosine":
-            return cosines
-        return [100 * max(cosine, 0.0) for cosine in cosines]
+        return cosines if self.scale == "cosine" else 100 * cosines.double().clamp(min=0)
 
 
 @metric(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from harness.metrics import encoder, on_cpu, per_batch
+from harness.metrics import encoder, per_batch
 from harness.metrics.open_clip_encoder import OpenClip
 
 if TYPE_CHECKING:
@@ -25,7 +25,8 @@ class ClipFeatures(OpenClip):
 
     @per_batch
     def encode(self, images: torch.Tensor) -> torch.Tensor:
-        return on_cpu(self.network.encode_image(self.pixels(images), normalize=False))
+        features: torch.Tensor = self.network.encode_image(self.pixels(images), normalize=False)
+        return features.float()
 
 
 @encoder("cmmd-clip")

@@ -13,11 +13,20 @@ from pydantic_core import PydanticCustomError
 
 from harness.fetch.download import PublicFile
 from harness.fetch.weights import find_checkpoint, wrong_file
-from harness.metrics import Encoder, HarnessError, encoder, on_cpu, per_batch, pil_images
+from harness.metrics import (
+    Encoder,
+    HarnessError,
+    each_picture,
+    encoder,
+    normalised,
+    per_batch,
+    to_device,
+)
 from harness.metrics.resizing import resize_pillow
 
 if TYPE_CHECKING:
     import torch
+    from PIL.Image import Image
 
 SIDE = 224
 MEAN = (0.485, 0.456, 0.406)
@@ -74,25 +83,22 @@ class Dinov2(Encoder):
 
     @per_batch
     def encode(self, images: torch.Tensor) -> torch.Tensor:
-        return on_cpu(self.network(self.prepare(images)))
+        features: torch.Tensor = self.network(self.prepare(images)).float()
+        return features
 
     def prepare(self, images: torch.Tensor) -> torch.Tensor:
         """Pixels [B, 3, 224, 224] as the network takes them, on its device."""
-        import torch
-
-        pixels = (self._resized(images) / 255).to(self.device)
-        mean, std = (
-            torch.tensor(value, device=self.device)[:, None, None] for value in (MEAN, STD)
-        )
-        return (pixels - mean) / std
+        return normalised(self._resized(images) / 255, MEAN, STD)
 
     def _resized(self, images: torch.Tensor) -> torch.Tensor:
-        """Float32 [B, 3, 224, 224], nominally in [0, 255]."""
+        """Float32 [B, 3, 224, 224], nominally in [0, 255], on the device."""
         from torch.nn.functional import interpolate
 
         if self.resize == "pil":
-            return _pillow_rounded(images)
-        pixels = images.to(self.device).float()
+            images = each_picture(_pillow_rounded, images)
+        pixels = to_device(images, self.device).float()
+        if self.resize == "pil":
+            return pixels
         if self.resize == "clean":
             return resize_pillow(pixels, SIDE)
         return interpolate(
@@ -100,13 +106,14 @@ class Dinov2(Encoder):
         )
 
 
-def _pillow_rounded(images: torch.Tensor) -> torch.Tensor:
+def _pillow_rounded(picture: Image) -> torch.Tensor:
+    """Uint8 [3, 224, 224]."""
     import numpy as np
     import torch
     from PIL.Image import Resampling
 
-    resized = [np.array(p.resize((SIDE, SIDE), Resampling.BICUBIC)) for p in pil_images(images)]
-    return torch.from_numpy(np.stack(resized)).permute(0, 3, 1, 2).float()
+    resized = np.array(picture.resize((SIDE, SIDE), Resampling.BICUBIC))
+    return torch.from_numpy(resized).permute(2, 0, 1)
 
 
 def open_dinov2(path: str) -> Any:

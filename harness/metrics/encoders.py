@@ -32,7 +32,6 @@ from harness.fetch.weights import digest
 
 if TYPE_CHECKING:
     import torch
-    from PIL.Image import Image
 
 T = TypeVar("T")
 E = TypeVar("E", bound="Encoder")
@@ -126,7 +125,10 @@ class Encoder(Configured, ABC):
 
     @abstractmethod
     def encode(self, images: torch.Tensor) -> torch.Tensor:
-        """Features [B, F], float32, of images uint8 [B, 3, H, W] on the CPU."""
+        """Features [B, F], float32, of images uint8 [B, 3, H, W] on the CPU.
+
+        They may stay on the device: nothing waits for them before the next batch is under way.
+        """
 
 
 ENCODERS: Registry[type[Encoder]] = Registry("encoder", "harness.metrics")
@@ -175,18 +177,6 @@ def parameters(cls: type[Configured]) -> dict[str, Any]:
     if not dataclasses.is_dataclass(cls):
         return {}
     return {f.name: f.default for f in dataclasses.fields(cls) if f.init}
-
-
-def pil_images(images: torch.Tensor) -> list[Image]:
-    """Images uint8 [B, 3, H, W] on the CPU as PIL images, for preprocessing that starts there."""
-    from PIL import Image
-
-    return [Image.fromarray(image.permute(1, 2, 0).numpy()) for image in images]
-
-
-def on_cpu(features: torch.Tensor) -> torch.Tensor:
-    """Features as an encoder hands them on: float32, on the CPU."""
-    return features.float().cpu()
 
 
 def per_batch(method: Callable[[Any, torch.Tensor], T]) -> Callable[[Any, torch.Tensor], T]:

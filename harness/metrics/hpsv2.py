@@ -8,7 +8,8 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Literal
 
 from harness.fetch import hub_files, weights
-from harness.metrics import ItemRow, Undefined, metric, on_cpu, per_batch
+from harness.metrics import ItemRow, metric, normalised, per_batch, to_device
+from harness.metrics.base import Scores
 from harness.metrics.cosine import CosineMetric
 from harness.metrics.hpsv2_package import HpsPackage
 from harness.metrics.open_clip_encoder import OpenClip
@@ -50,7 +51,7 @@ class HpsEncoder(OpenClip):
         side = self.network.visual.image_size[0]
         height, width = images.shape[-2:]
         scale = side / max(height, width)
-        pixels = images.to(self.device).float() / 255
+        pixels = to_device(images, self.device).float() / 255
         if scale != 1:
             size = [round(height * scale), round(width * scale)]
             pixels = F.resize(pixels, size, InterpolationMode.BICUBIC, antialias=self.antialias)
@@ -58,8 +59,9 @@ class HpsEncoder(OpenClip):
         pixels = F.pad(
             pixels, [across // 2, down // 2, across - across // 2, down - down // 2], fill=0
         )
-        pixels = F.normalize(pixels, self.network.visual.image_mean, self.network.visual.image_std)
-        return on_cpu(self.network.encode_image(pixels, normalize=True))
+        pixels = normalised(pixels, self.network.visual.image_mean, self.network.visual.image_std)
+        features: torch.Tensor = self.network.encode_image(pixels, normalize=True)
+        return features.float()
 
 
 def checkpoint(path: str, file: str) -> str:
@@ -123,7 +125,7 @@ class Hpsv2(CosineMetric):
         if self.backend == "open_clip":
             super().prepare(prompts)
 
-    def score(self, images: torch.Tensor, rows: Sequence[ItemRow]) -> Sequence[float | Undefined]:
+    def score(self, images: torch.Tensor, rows: Sequence[ItemRow]) -> Scores:
         if self.backend == "package":
             return self.package.score(images, [row.prompt for row in rows])
         return self.cosines(images, rows)

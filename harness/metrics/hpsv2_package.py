@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from unittest.mock import patch
 
 from harness.core.errors import HarnessError
-from harness.metrics.encoders import pil_images
+from harness.metrics.transfer import pil_images
 
 if TYPE_CHECKING:
     import torch

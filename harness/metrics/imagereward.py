@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from harness.core.libraries import quiet
 from harness.fetch import hub_files, weights
-from harness.metrics import ItemMetric, ItemRow, Undefined, metric, pil_images
+from harness.metrics import ItemMetric, ItemRow, each_picture, metric, to_device
 from harness.metrics.linear_head import LinearHead
 
 if TYPE_CHECKING:
@@ -89,7 +89,7 @@ class ImageReward(ItemMetric):
         except (KeyError, RuntimeError, ValueError) as error:  # other names or shapes
             raise weights.wrong_file(checkpoint, _WHAT, error) from error
         self.head = LinearHead(
-            _under(state, "mlp."), self.reader.config.hidden_size, source=checkpoint
+            _under(state, "mlp."), self.reader.config.hidden_size, checkpoint, device
         )
         self.device = device
 
@@ -110,19 +110,20 @@ class ImageReward(ItemMetric):
             encoded = self.tokenizer.encode(prompt)
             self.tokens[prompt] = encoded.ids, encoded.attention_mask
 
-    def score(self, images: torch.Tensor, rows: Sequence[ItemRow]) -> Sequence[float | Undefined]:
+    def score(self, images: torch.Tensor, rows: Sequence[ItemRow]) -> torch.Tensor:
         import torch
 
-        patches = self.eye(pixel_values=self.pixels(images).to(self.device)).last_hidden_state
+        pixels = to_device(self.pixels(images), self.device)
+        patches = self.eye(pixel_values=pixels).last_hidden_state
         ids, mask = zip(*(self.tokens[row.prompt] for row in rows), strict=True)
         output = self.reader(
-            input_ids=torch.tensor(ids, device=self.device),
-            attention_mask=torch.tensor(mask, device=self.device),
+            input_ids=to_device(torch.tensor(ids), self.device),
+            attention_mask=to_device(torch.tensor(mask), self.device),
             encoder_hidden_states=patches,
             is_decoder=False,
         )
-        rewards = self.head(output.last_hidden_state[:, 0].float().cpu())
-        return list(((rewards - _MEAN) / _STD).tolist())
+        rewards = self.head(output.last_hidden_state[:, 0].float())
+        return (rewards - _MEAN) / _STD
 
     def pixels(self, images: torch.Tensor) -> torch.Tensor:
         """Float32 [B, 3, 224, 224]: PIL, shorter side to 224 (antialiased bicubic), centre crop."""
@@ -140,7 +141,7 @@ class ImageReward(ItemMetric):
                 v2.Normalize(OPENAI_DATASET_MEAN, OPENAI_DATASET_STD),
             ]
         )
-        return torch.stack([transform(picture) for picture in pil_images(images)])
+        return each_picture(transform, images)
 
 
 def _under(state: Mapping[str, torch.Tensor], prefix: str) -> dict[str, torch.Tensor]:

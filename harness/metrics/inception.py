@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
 
 from harness.fetch.download import PublicFile
 from harness.fetch.weights import find_checkpoint, wrong_file
-from harness.metrics import Encoder, HarnessError, encoder, on_cpu, per_batch
+from harness.metrics import Encoder, HarnessError, encoder, per_batch, to_device
 from harness.metrics.resizing import resize_pillow, resize_tensorflow
 
 if TYPE_CHECKING:
@@ -84,7 +84,7 @@ class InceptionEncoder(Encoder):
 
     @per_batch
     def encode(self, images: torch.Tensor) -> torch.Tensor:
-        return on_cpu(self.embed(images.to(self.device)))
+        return self.embed(to_device(images, self.device)).float()
 
     @abstractmethod
     def embed(self, images: torch.Tensor) -> torch.Tensor:

@@ -7,10 +7,13 @@ import json
 import warnings
 from collections.abc import Callable, Mapping
 from functools import lru_cache, partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from harness.core.errors import HarnessError, first_line
 from harness.core.libraries import quiet
+
+if TYPE_CHECKING:
+    import torch
 
 OURS = ("self", "data_range", "normalize", "reduction", "reset_real_features", "input_img_size")
 """Options that the harness gives: pictures are floats of 0 to 1, and each has a number."""
@@ -83,14 +86,19 @@ def digest_of(module: Any) -> str:
     return digest
 
 
-def one_number(value: Any, name: str) -> float:
-    """A metric's result as one number: the first of a mean and a deviation.
+def one_number(value: Any, name: str) -> torch.Tensor:
+    """A metric's result as one number, on its device: the first of a mean and a deviation.
 
     Raises HarnessError for several numbers by name.
     """
     if isinstance(value, dict):
         raise HarnessError(f"{name} gives {len(value)} numbers ({', '.join(value)}): ask for one")
-    return float(value[0] if isinstance(value, tuple) else value)
+    import torch
+
+    number = value[0] if isinstance(value, tuple) else value
+    if not isinstance(number, torch.Tensor):
+        return torch.tensor(number, dtype=torch.float64)
+    return number.reshape(())
 
 
 def _tuples(value: Any) -> Any:

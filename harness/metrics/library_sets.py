@@ -22,6 +22,7 @@ from harness.metrics.encoders import Configured, Encoder, make_encoder, paramete
 from harness.metrics.library_parts import build, digest_of, one_number
 from harness.metrics.references import ReferenceMetric
 from harness.metrics.set_statistics import FeatureRows, Reference, Statistic
+from harness.metrics.transfer import to_device
 from harness.metrics.undefined import Undefined
 
 if TYPE_CHECKING:
@@ -78,7 +79,7 @@ class LibraryNetwork(Encoder):
             self.width = self.encode(torch.zeros(1, 3, 64, 64, dtype=torch.uint8)).shape[1]
 
     def encode(self, images: torch.Tensor) -> torch.Tensor:
-        found: torch.Tensor = self.network(images.to(self.device)).flatten(1).float().cpu()
+        found: torch.Tensor = self.network(to_device(images, self.device)).flatten(1).float()
         return found
 
 
@@ -109,7 +110,7 @@ class LibraryStatistic:
                     metric.update(own)
                 else:
                     metric.update(own, real=False)
-                return one_number(metric.compute(), name)
+                return float(one_number(metric.compute(), name))
             except (ValueError, RuntimeError, IndexError) as error:
                 return Undefined(f"torchmetrics' {name}: {first_line(error)}")
 

@@ -16,9 +16,11 @@ _WIDTHS = (1024, 128, 64, 16, 1)
 
 
 class LinearHead:
-    """Regression head of five linear layers without activations: [B, width] to [B]."""
+    """Regression head of five linear layers without activations, on a device: [B, width] to [B]."""
 
-    def __init__(self, tensors: Mapping[str, torch.Tensor], width: int, source: str) -> None:
+    def __init__(
+        self, tensors: Mapping[str, torch.Tensor], width: int, source: str, device: str = "cpu"
+    ) -> None:
         """`tensors`: `layers.N.weight` and `.bias`, in the published files' numbering.
 
         Raises HarnessError unless they are there, in the right sizes.
@@ -31,7 +33,7 @@ class LinearHead:
                     f"{source} does not hold the head's layers.{layer} of {width} to {rows} "
                     "features: it is another file, or goes with another network"
                 )
-            self.layers.append((aligned(weight.float()), aligned(bias.float())))
+            self.layers.append([aligned(tensor.float().to(device)) for tensor in (weight, bias)])
             width = rows
 
     def __call__(self, features: torch.Tensor) -> torch.Tensor:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -13,7 +14,7 @@ from harness.core.errors import HarnessError, unknown
 from harness.core.libraries import align
 from harness.fetch import hub_files, weights
 from harness.fetch.download import check_may_download
-from harness.metrics import on_cpu, per_batch, pil_images
+from harness.metrics import each_picture, per_batch, to_device
 from harness.metrics.cosine import TwoTowers
 
 if TYPE_CHECKING:
@@ -195,19 +196,17 @@ class OpenClip(TwoTowers):
 
     def pixels(self, images: torch.Tensor) -> torch.Tensor:
         """Input of the image tower, on its device, from images uint8 [B, 3, H, W]."""
-        import torch
-
-        pixels = torch.stack([self.preprocess(picture) for picture in pil_images(images)])
-        return pixels.to(self.device)
+        return to_device(each_picture(self.preprocess, images), self.device)
 
     @per_batch
     def encode(self, images: torch.Tensor) -> torch.Tensor:
-        return on_cpu(self.network.encode_image(self.pixels(images), normalize=True))
+        features: torch.Tensor = self.network.encode_image(self.pixels(images), normalize=True)
+        return features.float()
 
-    def encode_text(self, text: str) -> torch.Tensor:
-        """The unit vector [F] of one text, cut at the model's window."""
-        tokens = self.tokenizer([text]).to(self.device)
-        return on_cpu(self.network.encode_text(tokens, normalize=True)[0])
+    def encode_texts(self, texts: Sequence[str]) -> torch.Tensor:
+        tokens = to_device(self.tokenizer(list(texts)), self.device)
+        vectors: torch.Tensor = self.network.encode_text(tokens, normalize=True)
+        return vectors.float()
 
     def truncates(self, text: str) -> bool:
         """Whether a text is longer than the model's window (77 tokens for most)."""

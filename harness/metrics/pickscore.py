@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING, Any
 from harness.core.libraries import align, quiet
 from harness.fetch import hub_files
 from harness.fetch.weights import wrong_file
-from harness.metrics import HarnessError, ItemRow, Undefined, metric, per_batch, pil_images
+from harness.metrics import HarnessError, ItemRow, each_picture, metric, per_batch, to_device
 from harness.metrics.cosine import CosineMetric, TwoTowers
 
 if TYPE_CHECKING:
     import torch
+    from PIL.Image import Image
 
 _REPO = "yuvalkirstain/PickScore_v1"
 _FILES = ("config.json", "model.safetensors")
@@ -69,11 +70,12 @@ class PickScoreEncoder(TwoTowers):
                 )
         except Exception as error:  # missing keys, shapes: all mean the wrong files
             raise wrong_file(str(self.home), "a CLIPModel", error) from error
-        self.model = model.float().eval().requires_grad_(False).to(device)
+        model = model.float().eval().requires_grad_(False)
+        self.scale = float(model.logit_scale.exp())
+        self.model = model.to(device)
         align(self.model)
         self.device = device
         self.width = model.config.projection_dim
-        self.scale = float(model.logit_scale.exp())
         # Transformers 5 resizes tensors by default; PickScore's code resized PIL images.
         processor = getattr(transformers, "CLIPImageProcessorPil", transformers.CLIPImageProcessor)
         side = model.config.vision_config.image_size
@@ -89,17 +91,22 @@ class PickScoreEncoder(TwoTowers):
     def encode(self, images: torch.Tensor) -> torch.Tensor:
         import torch.nn.functional as F
 
-        pixels = self.processor(images=pil_images(images), return_tensors="pt")["pixel_values"]
-        pooled = self.model.vision_model(pixel_values=pixels.to(self.device)).pooler_output
-        return F.normalize(self.model.visual_projection(pooled), dim=-1).cpu()
+        pixels = to_device(each_picture(self._pixels, images), self.device)
+        pooled = self.model.vision_model(pixel_values=pixels).pooler_output
+        return F.normalize(self.model.visual_projection(pooled), dim=-1)
 
-    def encode_text(self, text: str) -> torch.Tensor:
-        """The unit vector [F] of one text, cut at 77 tokens."""
+    def _pixels(self, picture: Image) -> torch.Tensor:
+        pixels: torch.Tensor = self.processor(images=picture, return_tensors="pt")["pixel_values"]
+        return pixels[0]
+
+    def encode_texts(self, texts: Sequence[str]) -> torch.Tensor:
         import torch.nn.functional as F
 
-        ids = self.tokenizer(text, truncation=True, max_length=_WINDOW, return_tensors="pt")
-        pooled = self.model.text_model(input_ids=ids["input_ids"].to(self.device)).pooler_output
-        return F.normalize(self.model.text_projection(pooled), dim=-1)[0].cpu()
+        options = {"truncation": True, "max_length": _WINDOW, "return_tensors": "pt"}
+        padding = "max_length" if len(texts) > 1 else False  # one length, whatever the others say
+        ids = self.tokenizer(list(texts), padding=padding, **options)["input_ids"]
+        pooled = self.model.text_model(input_ids=to_device(ids, self.device)).pooler_output
+        return F.normalize(self.model.text_projection(pooled), dim=-1)
 
     def truncates(self, text: str) -> bool:
         """Whether a text is longer than 77 tokens."""
@@ -148,7 +155,6 @@ class PickScore(CosineMetric):
     def build_encoder(self) -> PickScoreEncoder:
         return PickScoreEncoder(self.folder)
 
-    def score(self, images: torch.Tensor, rows: Sequence[ItemRow]) -> Sequence[float | Undefined]:
+    def score(self, images: torch.Tensor, rows: Sequence[ItemRow]) -> torch.Tensor:
         assert isinstance(self.encoder, PickScoreEncoder)
-        scale = self.encoder.scale
-        return [scale * cosine for cosine in self.cosines(images, rows)]
+        return self.encoder.scale * self.cosines(images, rows).double()

@@ -34,12 +34,20 @@ def resize_pillow(images: torch.Tensor, side: int) -> torch.Tensor:
 def _apply(
     images: torch.Tensor, side: int, matrix: Callable[[int, int], torch.Tensor]
 ) -> torch.Tensor:
-    rows, columns = (matrix(size, side).to(images.device) for size in images.shape[-2:])
+    device = str(images.device)
+    rows, columns = (_on(device, matrix, size, side) for size in images.shape[-2:])
     # columns first, as Pillow: its second pass reads what the first wrote in float32
     return rows @ (images @ columns.T)
 
 
 @lru_cache(maxsize=32)
+def _on(
+    device: str, matrix: Callable[[int, int], torch.Tensor], size: int, side: int
+) -> torch.Tensor:
+    """A matrix on the device, copied there once: a copy of pageable memory makes a GPU wait."""
+    return matrix(size, side).to(device)
+
+
 def _tensorflow(size: int, side: int) -> torch.Tensor:
     """[side, size], from positions in float32, as the original computes them."""
     import torch
@@ -54,7 +62,6 @@ def _tensorflow(size: int, side: int) -> torch.Tensor:
     return weights
 
 
-@lru_cache(maxsize=32)
 def _pillow(size: int, side: int) -> torch.Tensor:
     """[side, size]: the unit matrix, its columns resized by Pillow."""
     import numpy as np

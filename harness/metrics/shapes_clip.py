@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness.core.libraries import align, quiet
-from harness.metrics import HarnessError, ItemRow, metric, per_batch
+from harness.metrics import HarnessError, ItemRow, metric, per_batch, to_device
 from harness.metrics.cosine import CosineMetric, TwoTowers
 from harness.metrics.shapes_judge import not_a_caption
 
@@ -49,6 +49,7 @@ class DualEncoder(TwoTowers):
             self.model = CLIPModel.from_pretrained(self.folder, local_files_only=True)
         self.model = self.model.eval().requires_grad_(False).to(device)
         align(self.model)
+        self.device = device
         self.tokenizer = CLIPTokenizer.from_pretrained(self.folder, local_files_only=True)
         self.width = self.model.config.projection_dim
 
@@ -57,19 +58,19 @@ class DualEncoder(TwoTowers):
         import torch.nn.functional as F
 
         size = self.model.config.vision_config.image_size
-        pixels = images.to(self.model.device).float().div(127.5).sub(1)
+        pixels = to_device(images, self.device).float().div(127.5).sub(1)
         if pixels.shape[-2:] != (size, size):
             pixels = F.interpolate(pixels, (size, size), mode="area")
         pooled = self.model.vision_model(pixel_values=pixels).pooler_output
-        return F.normalize(self.model.visual_projection(pooled), dim=-1).cpu()
+        return F.normalize(self.model.visual_projection(pooled), dim=-1)
 
-    def encode_text(self, text: str) -> torch.Tensor:
-        """The unit vector [F] of one text."""
+    def encode_texts(self, texts: Sequence[str]) -> torch.Tensor:
         import torch.nn.functional as F
 
-        ids = self.tokenizer(text, padding="max_length", truncation=True, return_tensors="pt")
-        pooled = self.model.text_model(input_ids=ids["input_ids"].to(self.model.device))
-        return F.normalize(self.model.text_projection(pooled.pooler_output), dim=-1)[0].cpu()
+        options = {"padding": "max_length", "truncation": True, "return_tensors": "pt"}
+        ids = self.tokenizer(list(texts), **options)["input_ids"]
+        pooled = self.model.text_model(input_ids=to_device(ids, self.device)).pooler_output
+        return F.normalize(self.model.text_projection(pooled), dim=-1)
 
 
 @metric(

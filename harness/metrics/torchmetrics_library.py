@@ -15,11 +15,12 @@ from functools import cache, cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from harness.core.errors import HarnessError, first_line, unknown
-from harness.metrics.base import METRICS, About, ItemMetric, Metric
+from harness.metrics.base import METRICS, About, ItemMetric, Metric, Scores
 from harness.metrics.encoders import ItemRow, parameters
 from harness.metrics.library_parts import OURS, build, digest_of, one_number
 from harness.metrics.library_sets import LibraryReferenceSet, LibrarySet, LibrarySettings
 from harness.metrics.reference_pictures import ReferencePictures
+from harness.metrics.transfer import to_device
 from harness.metrics.undefined import Undefined
 
 if TYPE_CHECKING:
@@ -96,21 +97,28 @@ class LibraryItem(LibrarySettings, ItemMetric):
             return f"the reference's picture is {height}x{width}"
         return None
 
-    def score(self, images: torch.Tensor, rows: Sequence[ItemRow]) -> Sequence[float | Undefined]:
-        return [self._value(image[None], row) for image, row in zip(images, rows, strict=True)]
+    def score(self, images: torch.Tensor, rows: Sequence[ItemRow]) -> Scores:
+        import torch
 
-    def _value(self, image: torch.Tensor, row: ItemRow) -> float | Undefined:
+        pairs = zip(to_device(images, self.device), rows, strict=True)
+        values = [self._value(image[None], row) for image, row in pairs]
+        numbers = [value for value in values if not isinstance(value, Undefined)]
+        if len(numbers) == len(values):
+            return torch.stack(numbers)  # read all at once
+        return [value if isinstance(value, Undefined) else float(value) for value in values]
+
+    def _value(self, image: torch.Tensor, row: ItemRow) -> torch.Tensor | Undefined:
         import torch
 
         self.made.reset()
-        given: list[Any] = [image.to(self.device)]
+        given: list[Any] = [image]
         if self.takes == "prompt":  # whose processor takes them as they are
             given.append([row.prompt])
         else:
             given[0] = given[0].float() / 255
         if self.pictures is not None:
             other = torch.from_numpy(self.pictures.pixels(row)).float() / 255
-            given.append(other[None].to(self.device))
+            given.append(to_device(other[None], self.device))
         try:
             self.made.update(*given)
             return one_number(self.made.compute(), self.name)

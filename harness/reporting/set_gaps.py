@@ -47,24 +47,22 @@ def _cells(row: Row, gap: SetGap, shared: Sequence[str]) -> list[str]:
     ]
 
 
+_TOLD = ("better", "worse")
+"""The verdicts whose runs are always named."""
+
+
 def set_verdicts(survey: SurveyTable) -> list[str]:
     """A sentence a set metric and setting on which runs are better, worse or neither."""
-    found: dict[tuple[str, str], dict[str, list[str]]] = {}
+    gaps: dict[tuple[str, str], dict[str, list[str]]] = {}
     for metric in survey.metrics:
         for row in survey.rows:
             known = {rate.setting for rate in row.rates}  # without the points of a curve
             for gap in row.set_gaps:
                 if gap.metric == metric.name and gap.setting in known:
-                    verdicts = found.setdefault((gap.setting, metric.label), {})
+                    verdicts = gaps.setdefault((gap.setting, metric.label), {})
                     verdicts.setdefault(gap.verdict, []).append(row.label)
     return [
-        f"At {words.setting(setting)}, on {label}: {_listed(verdicts)}."
-        for (setting, label), verdicts in found.items()
-        if set(verdicts) != {"undefined"}
+        f"At {words.setting(setting)}, on {label}: {words.by_verdict(found, _TOLD)}."
+        for (setting, label), found in gaps.items()
+        if set(found) != {"undefined"}
     ]
-
-
-def _listed(verdicts: dict[str, list[str]]) -> str:
-    order = ("better", "worse", "undecided", "undefined")
-    named = [f"{v}: {', '.join(verdicts[v])}" for v in order if v in verdicts]
-    return "; ".join(named)

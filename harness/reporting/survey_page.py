@@ -278,25 +278,14 @@ def _looks(survey: SurveyTable, metric: MetricInfo) -> list[str]:
     return [f"{', '.join(labels)}: {text[0].lower()}{text[1:]}" for text, labels in said.items()]
 
 
-_NAMED = 3  # the most samplers that are named under an undecided verdict
-
-
 def _by_verdict(rates: Sequence[tuple[str, Rate | None]]) -> str:
-    """Labels by verdict as text; those that neither win nor lose by number where many."""
+    """Labels by verdict as text; see `words.by_verdict`."""
     verdicts: dict[str, list[str]] = {}
     for label, rate in rates:
         if rate is not None:
             verdicts.setdefault(rate.verdict, []).append(label)
-    if not verdicts:
-        return ""
-    parts = [] if "wins" in verdicts else ["none wins"]
-    others = "all" if len(verdicts) == 1 else "the other"
-    for verdict in sorted(verdicts, key=("wins", "loses", "equivalent").__contains__, reverse=True):
-        labels = verdicts[verdict]
-        named = verdict in ("wins", "loses", "equivalent") or len(labels) <= _NAMED
-        listed = ", ".join(f'"{one}"' if "," in one else one for one in labels)
-        parts.append(f"{verdict}: {listed if named else f'{others} {len(labels)}'}")
-    return "; ".join(parts)
+    listed = words.by_verdict(verdicts, ("wins", "loses", "equivalent"))
+    return listed if not listed or "wins" in verdicts else f"none wins; {listed}"
 
 
 def remarks(survey: SurveyTable) -> list[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from math import floor, log10
 from typing import Any
 
@@ -341,3 +341,17 @@ def other_metrics(comparison: ComparisonTables, role: str) -> str:
     order = ("wins", "loses", "equivalent", "undecided", "undefined")
     parts = [f"{verdict} on {', '.join(labels[verdict])}" for verdict in order if verdict in labels]
     return f"Other metrics: {'; '.join(parts)}." if parts else ""
+
+
+_NAMED = 3  # the most samplers that are named under another verdict than those asked for
+
+
+def by_verdict(verdicts: Mapping[str, Sequence[str]], named: Sequence[str]) -> str:
+    """Labels by verdict as text, those of `named` verdicts first; many others by their number."""
+    others, parts = "all" if len(verdicts) == 1 else "the other", []
+    for verdict in sorted(verdicts, key=lambda one: one not in named):
+        labels = verdicts[verdict]
+        few = verdict in named or len(labels) <= _NAMED
+        listed = ", ".join(f'"{one}"' if "," in one else one for one in labels)
+        parts.append(f"{verdict}: {listed if few else f'{others} {len(labels)}'}")
+    return "; ".join(parts)

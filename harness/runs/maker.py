@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from time import perf_counter
 from typing import cast
@@ -30,6 +31,7 @@ from harness.engine.whole_pipelines.trying import Trial, try_out
 from harness.models.pipelines.pipeline_model import PipelineModel
 from harness.runs.failures import failures
 from harness.runs.folder import Settings
+from harness.runs.loaded import compiled
 from harness.runs.plan import PlannedRun
 from harness.samplers.base import SAMPLERS
 from harness.store.rows import Guidance
@@ -64,6 +66,7 @@ class Maker:
         self.job = job
         self.batch_size = settings.batch_size or job.entry.batch_size
         self.progress = progress
+        self._compiled = compiled(models, settings)
         self._coefficients: dict[str, Coefficients | None] = {}
 
     def try_out(self, run: Run, spec: RunSpec, shard: Shard, first: Callable[[str], bool]) -> None:
@@ -100,10 +103,15 @@ class Maker:
         batches: list[Made] = []
         at = 0
         while at < len(shard.prompts):  # the batch may shrink on the way
-            stop = min(at + self.batch_size, len(shard.prompts))
+            stop = min(at + self._at_once(len(shard.prompts)), len(shard.prompts))
             batches += self._batch(spec, shard, at, stop, scales)
             at = stop
         return batches
+
+    def _at_once(self, count: int) -> int:
+        """How many of `count` images a batch holds; where networks are compiled, ever the same."""
+        most = self.batch_size
+        return self._compiled.fit(count, most) if self._compiled else most
 
     def _batch(
         self, spec: RunSpec, shard: Shard, start: int, stop: int, scales: torch.Tensor | None
@@ -128,7 +136,8 @@ class Maker:
         applied = self._noted(spec)  # analyses the sampler, the first time
         began = perf_counter()  # attempts that run out of memory are not counted
         try:
-            batch = self.models.run(spec.sampler, texts, negatives, noise, notes, applied, own)
+            with self._compiled.at(self.batch_size) if self._compiled else nullcontext():
+                batch = self.models.run(spec.sampler, texts, negatives, noise, notes, applied, own)
             pixels = decoded_pictures(self.model, batch)
         except torch.cuda.OutOfMemoryError:
             if len(prompts) == 1:
@@ -138,7 +147,8 @@ class Maker:
                 ) from None
             middle = (start + stop) // 2
         else:
-            seconds = perf_counter() - began
+            compiling = self._compiled.taken() if self._compiled else 0.0
+            seconds = perf_counter() - began - compiling
             failed = failures(batch.native, pixels)
             self.progress(len(prompts), len(failed) - failed.count(None))
             guidance = self._guidance(spec, batch.applied)

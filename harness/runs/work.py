@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,8 @@ from harness.store.run import Run
 Work = Sequence[tuple[PlannedRun, Run, Shard]]
 """Shards that are missing, of runs of one model."""
 
+Take = Callable[[Work], Iterable[tuple[PlannedRun, Run, Shard]]]
+
 
 def make_work(
     work: Work,
@@ -30,25 +32,31 @@ def make_work(
     ranks: Ranks | None = None,
     images: int | None = None,
     claim: bool = False,
+    made: int = 0,
+    take: Take | None = None,
 ) -> None:
     """Make all shards of the list, shared with the other `ranks` if there are any.
 
-    `images` are still to be made; None: those of all the shards. With `claim`, they are shared with
-    whoever claims some, too.
+    `images` are still to be made; None: those of all the shards, and as many as are `made` already.
+    With `claim`, they are shared with whoever claims some, too. `take` gives the shards that this
+    process makes, if not all that no other rank takes.
     """
     ranks = ranks or Ranks()
     if images is None:
-        images = sum(shard.count for _, _, shard in work)
+        images = made + sum(shard.count for _, _, shard in work)
     log = folder_of_logs(settings.log_folder, sorted({run.path for _, run, _ in work}), ranks.world)
     texts = dict.fromkeys(prompt.text for _, _, shard in work for prompt in shard.part)
+    title = ranks.name("first")  # processes that stay make several lists
 
     def named(one: tuple[PlannedRun, Run, Shard]) -> str:
         return f"{one[2].name} of {one[1].path}"
 
     with Progress(ranks, "generate", images, log, settings.tracker) as progress:
         if not claim:
-            shared = progress.each(ranks.share(work), named)
-            generate(shared, settings, progress.add, ranks.first, texts)
+            if made and ranks.rank == 0:
+                progress.add(made)
+            shared = progress.each((take or ranks.share)(work), named)
+            generate(shared, settings, progress.add, lambda k: ranks.first(f"{title}/{k}"), texts)
             return
         elsewhere = progress.add if ranks.world == 1 else lambda images: None
         with Claims() as claims:
@@ -61,8 +69,9 @@ def in_turn(work: Work) -> Work:
     return sorted(work, key=lambda one: (one[2].seed, one[2].index))
 
 
-def write_work(path: str | Path, work: Work, settings: Settings) -> None:
-    """Write a list of work and its settings for `read_work` in other processes on this machine."""
+def write_work(path: str | Path, work: Work, settings: Settings, made: int = 0) -> None:
+    """Write a list of work and its settings for `read_work` in other processes on this machine,
+    and how many images were made before."""
     shards = {_shard_key(shard): shard for _, _, shard in work}
     places = {key: at for at, key in enumerate(shards)}
     prompts = {prompt.id: prompt for shard in shards.values() for prompt in shard.part}
@@ -72,14 +81,16 @@ def write_work(path: str | Path, work: Work, settings: Settings) -> None:
         "runs": {run.path: _run_record(planned) for planned, run, _ in work},
         "work": [[run.path, places[_shard_key(shard)]] for _, run, shard in work],
         "settings": settings.shared(),
+        "made": made,
     }
     Path(path).write_text(json.dumps(record), encoding="utf-8")
 
 
 def read_work(
     path: str | Path, ranks: Ranks, loaded: Loaded | None = None
-) -> tuple[Work, Settings]:
-    """The work that `write_work` wrote, planned again here, and its settings on a rank's device.
+) -> tuple[Work, Settings, int]:
+    """The work that `write_work` wrote, planned again here, its settings on a rank's device, and
+    how many images were made before.
 
     A process that does several lists hands the model that is loaded from one to the next.
     """
@@ -100,7 +111,7 @@ def read_work(
         where: (planners[str(shared)].plan(sampler), Run.open(where))
         for where, (sampler, shared) in record["runs"].items()
     }
-    return [(*runs[where], shards[at]) for where, at in record["work"]], settings
+    return [(*runs[where], shards[at]) for where, at in record["work"]], settings, record["made"]
 
 
 def _shard_key(shard: Shard) -> tuple[str, str]:

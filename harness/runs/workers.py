@@ -1,60 +1,23 @@
-"""Processes that this one starts: a command of its own, or copies of a notebook's."""
+"""Copies of a notebook's process, which it starts."""
 
 from __future__ import annotations
 
 import io
 import os
 import signal
-import subprocess
 import sys
 import tempfile
-import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, redirect_stdout, suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from socket import socket
 from typing import TYPE_CHECKING, TextIO
 
 from harness.core.errors import HarnessError
-from harness.runs.status import FILE, Status, answering, deaf, say
+from harness.runs.status import FILE, Status, answering, say
 
 if TYPE_CHECKING:
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
-
-_WATCH = 2.0  # seconds between two looks at the status of a child
-
-
-def run_child(
-    command: Sequence[str],
-    environment: Mapping[str, str],
-    watch: Callable[[Status], object] = lambda status: None,
-) -> int:
-    """Run a command to its end; its exit status. `watch` gets the status of its work now and then.
-
-    Where this process is stopped (by Ctrl-C, or a scheduler's SIGTERM to it alone), so is the
-    child, which gets the time to stop its own: a killed torchrun would leave its workers behind,
-    with a GPU each. Signals reach the main thread alone: elsewhere only an error stops the child.
-    """
-    with _status_file() as path, _sigterm_exits():
-        with deaf():
-            child = subprocess.Popen(command, env={**environment, FILE: path})
-        with answering(lambda: _status(path)), child:
-            try:
-                return _watched(child, path, watch)
-            finally:
-                child.terminate()  # nothing if it has ended
-                child.wait()
-
-
-def _watched(child: subprocess.Popen[bytes], path: str, watch: Callable[[Status], object]) -> int:
-    """The exit status of a child, once it ends."""
-    ended = None
-    while ended is None:
-        with suppress(subprocess.TimeoutExpired):
-            ended = child.wait(_WATCH)
-        if status := Status.read(path):
-            watch(status)
-    return ended
 
 
 @contextmanager
@@ -64,27 +27,10 @@ def _status_file() -> Iterator[str]:
         yield str(Path(folder, "status.json"))
 
 
-def _status(path: str) -> str:
+def told_by(path: str) -> str:
     """What the processes of this one do, in words."""
     status = Status.read(path)
     return status.whole() if status else "harness: its processes are starting"
-
-
-@contextmanager
-def _sigterm_exits() -> Iterator[None]:
-    """Let SIGTERM end this process as an exception, so that what is open is closed."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    previous = signal.signal(signal.SIGTERM, _stop)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, previous)
-
-
-def _stop(number: int, frame: object) -> None:
-    sys.exit(128 + number)
 
 
 def run_copies(work: Callable[[], None], count: int) -> None:
@@ -105,7 +51,7 @@ def run_copies(work: Callable[[], None], count: int) -> None:
     try:
         with (
             _status_file() as path,
-            answering(lambda: _status(path)),
+            answering(lambda: told_by(path)),
             patch_environment(omp_num_threads=threads, **{FILE: path}),
             redirect_stdout(io.StringIO()),
         ):

@@ -87,7 +87,7 @@ class Judge(nn.Module):
                 pixels = F.interpolate(pixels, (SIZE, SIZE), mode="area")
             maps, behind, feature = self(pixels)
             objects += _objects(maps.float().cpu())
-            backgrounds += [BEHIND[int(i)] for i in behind.argmax(1)]
+            backgrounds += [BEHIND[i] for i in behind.argmax(1).tolist()]
             features.append(feature.float().cpu())
         return Judgement(objects, backgrounds, torch.cat(features))
 

@@ -161,6 +161,7 @@ def test_a_folder_lost_in_a_benchs_processes_is_exit_code_1(
 
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(stages, "launch", stopped)
+    monkeypatch.setattr(stages, "planned_processes", lambda work, settings, most: most)
     (tmp_path / "p.txt").write_text("class 1\n")
     asked = ["bench", "heun(steps=2)", "--model", "gmm", "--bench", "shapes", "--workers", "2"]
     options = ["--prompts", "p.txt", "--seeds", "0-3", "--metrics", "contrast"]

@@ -205,6 +205,7 @@ def test_what_is_registered_in_one_process_is_run_in_it(
         raise RuntimeError(f"{command[0]} in {workers} processes")
 
     monkeypatch.setattr("harness.experiments.stages.launch", started)
+    monkeypatch.setattr("harness.experiments.stages.planned_processes", lambda *of: of[-1])
     of = {"vary": {"guidance": [1, 2]}, "model": "gmm", "prompts": "prompts.txt", "seeds": "0-4"}
     of |= {"metrics": "contrast", "device": "cpu", "workers": 2}
     for own, named in (("mine(steps=1)", "sampler mine"), ("ddim(twice=true)", "policy twice")):

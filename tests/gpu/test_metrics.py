@@ -180,7 +180,7 @@ def _values(metric: Metric, images: torch.Tensor, texts: list[str], device: str)
     metric.load(device)
     with torch.inference_mode():
         if not isinstance(metric, ItemMetric):
-            return metric.features.encode(images).double()
+            return metric.features.encode(images).cpu().double()
         metric.prepare(list(dict.fromkeys(texts)))
-        scores = metric.score(images, [ItemRow(text) for text in texts])
+        scores = metric.values(images, [ItemRow(text) for text in texts])
         return torch.tensor(scores, dtype=torch.float64)

@@ -57,7 +57,7 @@ def test_score_is_the_published_head_on_unit_features(
     encoder = OpenClip(NAME, str(weights))
     encoder.load("cpu")
     with torch.inference_mode():
-        found = ours.score(images, [ItemRow("")] * 4)
+        found = ours.values(images, [ItemRow("")] * 4)
         theirs = model.layers(encoder.encode(images))[:, 0]
     what = "torch.nn: the published predictor's layers"
     certify("metric aesthetic", found, theirs.numpy(), atol=1e-6, reference=what)

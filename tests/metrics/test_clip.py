@@ -62,7 +62,7 @@ def test_score_equals_open_clip_by_hand(weights: Path, images: torch.Tensor) -> 
     metric = made(weights)
     with torch.inference_mode():
         metric.prepare(texts)
-        found = metric.score(images, [ItemRow(text) for text in texts])
+        found = metric.values(images, [ItemRow(text) for text in texts])
     model, _, preprocess = open_clip.create_model_and_transforms(NAME, pretrained=str(weights))
     pictures = [Image.fromarray(np.moveaxis(image.numpy(), 0, -1)) for image in images]
     with torch.inference_mode():
@@ -178,7 +178,7 @@ def test_torchmetrics_scale_equals_its_clip_score(
         for metric in (cosine, scaled):
             metric.load("cpu")
             metric.prepare(texts)
-            ours.append([metric.score(image, [row])[0] for image, row in pairs])
+            ours.append([metric.values(image, [row])[0] for image, row in pairs])
         single, _ = _clip_score_update(
             [image[0] for image, _ in pairs],
             [row.prompt for _, row in pairs],
@@ -273,7 +273,7 @@ def test_a_score_by_file_is_the_score_by_hand_with_openais_activation(
     metric = made(weights)
     with torch.inference_mode():
         metric.prepare(["a cat"])
-        found = metric.score(images[:1], [ItemRow("a cat")])
+        found = metric.values(images[:1], [ItemRow("a cat")])
     picture = Image.fromarray(np.moveaxis(images[0].numpy(), 0, -1))
     expected = {}
     for quick in (True, False):

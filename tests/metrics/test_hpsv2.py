@@ -89,7 +89,7 @@ def scores(text: str, prompts: list[str]) -> list[list[float]]:
         metric.prepare(prompts)
         for picture in pictures():
             images = torch.from_numpy(picture).permute(2, 0, 1).expand(len(prompts), -1, -1, -1)
-            found.append(list(metric.score(images, [ItemRow(prompt) for prompt in prompts])))
+            found.append(list(metric.values(images, [ItemRow(prompt) for prompt in prompts])))
     return found  # type: ignore[return-value]
 
 
@@ -198,7 +198,7 @@ prompts = json.load(open(f"{folder}/prompts.json"))
 metric.prepare(prompts)
 arrays = [np.array(Image.open(f"{folder}/{i}.png")) for i in range(4)]
 images = [torch.from_numpy(array).permute(2, 0, 1) for array in arrays]
-rows = [[metric.score(image[None], [ItemRow(p)])[0] for image in images] for p in prompts]
+rows = [[metric.values(image[None], [ItemRow(p)])[0] for image in images] for p in prompts]
 print(json.dumps(rows))
 """
 

@@ -120,7 +120,7 @@ def test_score_equals_the_packages(package: Path, tmp_path: Path, certify: Certi
         metric.prepare(PROMPTS)
         for picture in pictures:
             images = torch.from_numpy(picture).permute(2, 0, 1).expand(len(PROMPTS), -1, -1, -1)
-            ours.append(metric.score(images, [ItemRow(prompt) for prompt in PROMPTS]))
+            ours.append(metric.values(images, [ItemRow(prompt) for prompt in PROMPTS]))
     # Two libraries' float32 attention, batched here and one by one there.
     certify(
         "metric imagereward", np.transpose(ours), theirs, atol=1e-5, reference="image-reward 1.5"

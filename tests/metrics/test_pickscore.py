@@ -67,7 +67,7 @@ def test_score_is_the_published_formula(folder: Path, certify: Certify) -> None:
         for size in [(56, 56), (64, 99), (130, 57)]:
             pictures = generator.integers(0, 256, (3, *size, 3), dtype=np.uint8)
             images = torch.from_numpy(pictures).permute(0, 3, 1, 2)
-            ours.append(metric.score(images, [ItemRow(prompt) for prompt in PROMPTS]))
+            ours.append(metric.values(images, [ItemRow(prompt) for prompt in PROMPTS]))
             for picture, prompt in zip(pictures, PROMPTS, strict=True):
                 inputs = processor(
                     images=Image.fromarray(picture), text=prompt, padding=True, truncation=True,

@@ -205,7 +205,7 @@ def test_dual_encoder_score_is_the_cosine_of_the_clip_model(
     images = torch.from_numpy(pictures)
     with torch.inference_mode():
         metric.prepare(captions)
-        found = metric.score(images, [ItemRow(caption) for caption in captions])
+        found = metric.values(images, [ItemRow(caption) for caption in captions])
         model = CLIPModel.from_pretrained(tiny_dual_encoder).eval()
         words = CLIPTokenizer.from_pretrained(tiny_dual_encoder)
         ids = words(captions, padding="max_length", return_tensors="pt")["input_ids"]
@@ -234,8 +234,8 @@ def test_drawings_fit_their_own_captions_and_not_others(
     images = torch.from_numpy(np.stack(pictures))
     with torch.inference_mode():
         metric.prepare(captions)
-        own = metric.score(images, [ItemRow(c) for c in captions])
-        others = metric.score(images, [ItemRow(c) for c in captions[8:] + captions[:8]])
+        own = metric.values(images, [ItemRow(c) for c in captions])
+        others = metric.values(images, [ItemRow(c) for c in captions[8:] + captions[:8]])
     assert np.mean(own) >= least  # type: ignore[arg-type]
     assert np.mean(own) - np.mean(others) >= gap  # type: ignore[arg-type]
 

@@ -236,3 +236,22 @@ def test_no_captured_class_is_known_by_its_name() -> None:
     code = "".join(file.read_text() for file in (ROOT / "harness").rglob("*.py"))
     assert len(tried) >= 15
     assert [name for name in tried if re.search(rf"\b{name}\b", code)] == sorted(known)
+
+
+@pytest.mark.parametrize("name", [one for one in ALL if one.values[0] != "lumina2"])
+def test_sampling_never_waits_for_the_device(name: str, pair: Callable[[str], Pair]) -> None:
+    """Its network and states lie on "meta", which has no values to be looked at.
+
+    Lumina 2's own network reads the lengths of its prompts there.
+    """
+    model, meta = load(str(pair(name).folder), size=SIZE), torch.device("meta")
+    texts = _texts(model)
+    negative = model.encode_negative([None] * len(texts))
+    conditions = model.encode(texts), negative
+    if model.classes is not None:  # captured at first use
+        model._rows_of(conditions[0])
+    model.net.to(meta)
+    model.device = meta
+    noise = NoiseStreams([0, 1], model.latent_shape(SIZE), dtype=model.state_dtype, device=meta)
+    call = _call(model, f"ddim(steps=3, guidance={2 if negative else 1})")
+    assert run_sampler(model, call, *conditions, noise).native.device == meta

@@ -77,9 +77,9 @@ def _images(folder: Path) -> dict[str, bytes]:
 
 
 def _working(process: subprocess.Popen[str], folder: Path) -> None:
-    """Wait until some images are there, and more are being made."""
-    began = time.monotonic()
-    while len(_images(folder)) < 2:
+    """Wait until some images are there, and more are being made, by two processes if there are."""
+    began, several = time.monotonic(), "--workers" in process.args or "torch" in str(process.args)
+    while len(_images(folder)) < 2 or (several and not [*folder.glob("run/**/logs/rank-1.log")]):
         assert process.poll() is None, process.communicate()[0]
         assert time.monotonic() - began < 300
         time.sleep(0.1)

@@ -1,13 +1,7 @@
 from __future__ import annotations
 
-import os
-import signal
-import subprocess
-import sys
 import threading
-import time
 from datetime import timedelta
-from pathlib import Path
 
 import accelerate.utils
 import pytest
@@ -17,7 +11,6 @@ from torch.distributed import TCPStore
 from harness.core.errors import HarnessError
 from harness.runs.devices import default_workers, pick_device
 from harness.runs.ranks import Ranks, parse_part
-from harness.runs.workers import run_child
 
 
 def _ranks(count: int) -> list[Ranks]:
@@ -89,39 +82,3 @@ def test_static_parts() -> None:
     for text in ("4/4", "a/2", "1", "-1/2"):
         with pytest.raises(HarnessError, match="i from 0 to n-1"):
             parse_part(text)
-
-
-@pytest.mark.parametrize(("told", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
-def test_a_child_stops_with_its_parent_and_in_its_own_time(
-    told: signal.Signals, status: int, tmp_path: Path
-) -> None:
-    begun, tidied = tmp_path / "begun", tmp_path / "tidied"
-    child = (
-        "import pathlib, signal, sys, time\n"
-        "def tidy(*_):\n"
-        f"    time.sleep(0.5); pathlib.Path({str(tidied)!r}).touch(); sys.exit(0)\n"
-        "signal.signal(signal.SIGTERM, tidy)\n"
-        f"pathlib.Path({str(begun)!r}).touch(); time.sleep(60)\n"
-    )
-    parent = (
-        "import os, signal, sys\n"
-        "from harness.runs.workers import run_child\n"
-        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # a shell's & ignores it
-        "try:\n"
-        f"    run_child([sys.executable, '-c', {child!r}], os.environ)\n"
-        "except KeyboardInterrupt:\n"
-        "    sys.exit(130)\n"
-    )
-    with subprocess.Popen([sys.executable, "-c", parent]) as process:
-        while not begun.exists():
-            assert process.poll() is None
-            time.sleep(0.05)
-        process.send_signal(told)
-        assert process.wait(timeout=60) == status
-    assert tidied.exists()
-
-
-def test_a_child_that_ends_by_itself_gives_its_status() -> None:
-    before = signal.getsignal(signal.SIGTERM)
-    assert run_child([sys.executable, "-c", "raise SystemExit(3)"], os.environ) == 3
-    assert signal.getsignal(signal.SIGTERM) == before

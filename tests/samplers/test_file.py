@@ -119,6 +119,7 @@ def test_workers_take_the_text_from_the_list_of_work(
 
     known = dict(SAMPLERS)
     monkeypatch.setattr(stages, "launch", worker)
+    monkeypatch.setattr(stages, "planned_processes", lambda work, settings, most: most)
     command = ["bench", "./mine.py:sample(steps=2)", "--model", "gmm", "--baseline", "heun"]
     command += ["--prompts", "p.txt", "--seeds", "0-27", "--metrics", "contrast", "--workers", "2"]
     assert harness(monkeypatch, *command) == 0

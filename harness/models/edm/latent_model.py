@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from harness.models.decoder_dtype import decode_in
 from harness.models.edm import latents
 from harness.models.edm.edm_model import EdmModel
 from harness.models.edm.edm_network import EdmNetwork
@@ -15,8 +16,11 @@ from harness.models.edm.edm_network import EdmNetwork
 class LatentModel(EdmModel):
     """A loaded network of latents [B, 4, R, R]; `vae` is a user's folder of the autoencoder.
 
-    The autoencoder is loaded when the first pictures are decoded.
+    The autoencoder is loaded when the first pictures are decoded. It decodes in `decode_dtype`,
+    None is float32, as published.
     """
+
+    decode_dtype: torch.dtype | None = None
 
     def __init__(self, name: str, net: EdmNetwork, device: str, vae: str | None) -> None:
         super().__init__(name, net, device)
@@ -28,4 +32,6 @@ class LatentModel(EdmModel):
 
     @torch.inference_mode()
     def decode(self, native: torch.Tensor) -> torch.Tensor:
-        return latents.decode(self._vae, native)
+        dtype = self.decode_dtype or torch.float32
+        decode_in(self._vae, dtype)
+        return latents.decode(self._vae, native, dtype)

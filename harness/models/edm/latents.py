@@ -30,10 +30,14 @@ def to_autoencoder(latents: torch.Tensor) -> torch.Tensor:
     return (latents.to(torch.float32) + mean * scale) / scale
 
 
-def decode(vae: Any, latents: torch.Tensor) -> torch.Tensor:
-    """Pictures, uint8 [B, 3, 8h, 8w] on the CPU; fractions are cut off, as published."""
-    parts = [vae.decode(z).sample for z in to_autoencoder(latents).split(_AT_ONCE)]
-    return (torch.cat(parts).clamp(0, 1) * 255).to("cpu", torch.uint8)
+def decode(vae: Any, latents: torch.Tensor, dtype: torch.dtype = torch.float32) -> torch.Tensor:
+    """Pictures, uint8 [B, 3, 8h, 8w] on the CPU; fractions are cut off, as published.
+
+    `dtype` is that of the autoencoder.
+    """
+    scaled = to_autoencoder(latents).to(dtype)
+    parts = [vae.decode(z).sample for z in scaled.split(_AT_ONCE)]
+    return (torch.cat(parts).float().clamp(0, 1) * 255).to("cpu", torch.uint8)
 
 
 def find_vae(folder: str | None) -> Path:

@@ -12,6 +12,7 @@ import torch
 
 from harness.core.errors import HarnessError
 from harness.models.base import Condition, Ladders, Network, take
+from harness.models.decoder_dtype import decode_in, decoder_dtype
 from harness.models.pipelines.hooks.altered import Altered, Change
 from harness.models.pipelines.hooks.perturbed import Perturbed
 from harness.models.pipelines.lora import LoraScales
@@ -54,6 +55,8 @@ class PipelineModel:
     classes: int | None = None
     distilled: float | None = None
     """The guidance scale that the network takes as an input, if it does: see distilled.py."""
+    decode_dtype: torch.dtype | None = None
+    """The decoder's precision; None is as the checkpoint's `force_upcast` says."""
 
     def __init__(self, name: str, pipeline: Any, schedule: Schedule) -> None:
         self.name, self.pipeline, self.schedule = name, pipeline, schedule
@@ -186,10 +189,9 @@ class PipelineModel:
 
     @torch.inference_mode()
     def decode(self, native: torch.Tensor) -> torch.Tensor:
-        vae, config, dtype = self.vae, self.vae.config, self.dtype
-        if dtype == torch.float16 and getattr(config, "force_upcast", False):
-            dtype = torch.float32
-            vae.to(dtype)
+        vae, config = self.vae, self.vae.config
+        dtype = decoder_dtype(vae, self.dtype, self.decode_dtype)
+        decode_in(vae, dtype)
         latents = native.to(dtype) / config.scaling_factor
         if (mean := getattr(config, "latents_mean", None)) is not None:
             std = latents.new_tensor(config.latents_std).reshape(1, -1, 1, 1)

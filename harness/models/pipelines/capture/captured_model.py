@@ -13,6 +13,7 @@ from harness.core.errors import HarnessError
 from harness.core.libraries import quiet
 from harness.models.base import Condition
 from harness.models.class_labels import encode_classes
+from harness.models.decoder_dtype import decode_in, decoder_dtype
 from harness.models.pipelines.capture.call_form import CallForm
 from harness.models.pipelines.capture.captured_schedule import CapturedSchedule
 from harness.models.pipelines.capture.leaves import (
@@ -283,9 +284,13 @@ class CapturedModel(PipelineModel):
     def _tail(self, native: torch.Tensor) -> torch.Tensor:
         """Pictures uint8 [B, H, W, 3]."""
         reading = self.reading
+        dtype = self._settled()
+        kinds: list[torch.dtype] = []
 
         def last(prediction: Any, time: Any, sample: Any, *args: Any, **kwargs: Any) -> Any:
-            state = native.reshape(-1, *reading.shape).to(sample.device, sample.dtype)
+            kinds.append(sample.dtype)
+            state = native.reshape(-1, *reading.shape).to(sample.device, kinds[0])
+            state = state if dtype is None else state.to(dtype)
             return as_step(torch.cat([state] * reading.copies), kwargs)
 
         what = 0 if self.plan.form.classes else ""
@@ -297,6 +302,20 @@ class CapturedModel(PipelineModel):
         ):
             pictures = torch.as_tensor(self.pipeline(**question)[0])
         return (pictures.float() * 255).round().clamp(0, 255).to("cpu", torch.uint8)
+
+    def _settled(self) -> torch.dtype | None:
+        """The decoder's precision where it is not left to the pipeline; it is then converted once,
+        which pipelines that do so by themselves would do for every batch, and back."""
+        asked, vae = self.decode_dtype, self.vae
+        if vae is None or (asked is None and not hasattr(self.pipeline, "upcast_vae")):
+            return None
+        dtype = decoder_dtype(vae, self.dtype, asked)
+        if dtype == self.dtype and asked is None:
+            return None
+        if asked is not None and getattr(vae.config, "force_upcast", False):
+            vae.register_to_config(force_upcast=False)  # or the pipeline would convert it
+        decode_in(vae, dtype)
+        return dtype
 
 
 def _kind_of(value: Any) -> torch.Tensor:
