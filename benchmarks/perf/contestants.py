@@ -116,7 +116,7 @@ class Harness:
         settings = Settings(self.device, torch.get_num_threads(), self.batch)
         prompts = [Prompt(str(i), f"{CAPTIONS[i % 16]} {i}") for i in range(images)]
         run = open_run(planned, str(folder), settings)
-        with patch.object(kept_model, "open_models", lambda *_: loaded):
+        with patch.object(kept_model, "open_models", lambda *_, **__: loaded):
             generate(((planned, run, one) for one in plan_shards(prompts, [0])), settings)
 
 

@@ -49,13 +49,22 @@ class Applied:
             weight = weight.to(projected, non_blocking=True)
             self.scales[-1] = torch.where(known & (square > 0), projected, weight)
 
+    def gathered(self) -> list[torch.Tensor]:
+        """All that is recorded, in few tensors, where it is."""
+        return [_together(rows) for rows in (self.scales, self.pushes) if rows]
+
+    def replace(self, gathered: list[torch.Tensor]) -> None:
+        """Take copies of `gathered` in place of what is recorded."""
+        if gathered:
+            self.scales, self.pushes = list(gathered[0]), list(gathered[1])
+
     def stacked(self) -> tuple[torch.Tensor, torch.Tensor]:
         """Scales and pushes [K, B], float64 on the CPU."""
-        return _on_cpu(self.scales), _on_cpu(self.pushes)
+        return _together(self.scales).cpu(), _together(self.pushes).cpu()
 
 
-def _on_cpu(rows: list[torch.Tensor]) -> torch.Tensor:
-    """All rows together, in one copy from their device."""
+def _together(rows: list[torch.Tensor]) -> torch.Tensor:
+    """All rows [K, B] in float64, on the device of those that are not on the CPU."""
     devices = [row.device for row in rows if row.device.type != "cpu"]
     device = devices[0] if devices else torch.device("cpu")
-    return torch.stack([row.to(device, torch.float64, non_blocking=True) for row in rows]).cpu()
+    return torch.stack([row.to(device, torch.float64, non_blocking=True) for row in rows])

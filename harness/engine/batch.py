@@ -37,21 +37,27 @@ class Streams(Noise, Protocol):
 class Batch:
     """A sampled batch: latents `native` [B, C, h, w] in the model's own variables, and their cost.
 
-    `classes` are those of a class-conditional model, given or drawn; `applied` the guidance.
+    `labels` are the classes [B] of a class-conditional model, given or drawn, perhaps on the
+    model's device; `applied` is the guidance.
     `pixels` are pictures uint8 [B, 3, H, W] of a function of a pipeline that returns these; they
     are then `native`, too.
     """
 
     native: torch.Tensor
     evaluations: Evaluations
-    classes: list[int] | None = None
+    labels: torch.Tensor | list[int] | None = None
     applied: Applied | None = None
     pixels: torch.Tensor | None = None
+
+    @property
+    def classes(self) -> list[int] | None:
+        """The labels; where they are on a GPU, this waits for it."""
+        return self.labels.tolist() if isinstance(self.labels, torch.Tensor) else self.labels
 
 
 def decoded_pictures(model: Model, batch: Batch) -> torch.Tensor:
     """A batch's pictures, uint8 [B, 3, H, W] on the CPU."""
-    return model.decode(batch.native) if batch.pixels is None else batch.pixels
+    return (model.decode(batch.native) if batch.pixels is None else batch.pixels).cpu()
 
 
 @torch.inference_mode()
@@ -91,7 +97,7 @@ def run_sampler(
     return Batch(
         model.native(x, sigmas[-1]),
         {key: count.tolist() for key, count in denoise.evaluations.items()},
-        condition["class"].tolist() if "class" in condition else None,
+        condition.get("class"),
         denoise.applied,
     )
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from copy import copy
 from functools import partial
 from typing import Any, cast
@@ -59,11 +59,26 @@ class Ensemble:
         """The model, and its guide if there is one."""
         return [self.model] if self._guide is None else [self.model, self._guide.model]
 
-    def encode(self, texts: list[str], negatives: list[str | None]) -> None:
-        """Encode the prompts now, so that the time of sampling does not include it."""
+    def encode(
+        self, texts: list[str], negatives: list[str | None], call: Call | None = None
+    ) -> None:
+        """Encode the prompts now, so that the time of sampling does not include it; also for the
+        further models of a sampler, if one is given."""
         self._main.conditioned(texts, negatives)
         if self._guide is not None:
             self._conditioned(self._guide, texts, negatives)
+        for name in _models_of(call) if call else []:
+            self._conditioned(self._member(name), texts, negatives)
+
+    def standing_in(self, price: Callable[[Model, dict[Any, Any]], Any]) -> Ensemble:
+        """The same, with what `price` makes of each loaded model and of what it noted of that model
+        before; for prompts that are encoded."""
+        other = copy(self)
+        other._main = self._main.standing_in(price)
+        other.model = other._main.model
+        other._guide = self._guide and self._guide.standing_in(price)
+        other._named = {name: one.standing_in(price) for name, one in self._named.items()}
+        return other
 
     def warn_of_cut(self, texts: Iterable[str | None]) -> None:
         """Warn once of the texts that the model's text encoder cuts, if it has one that tells."""
@@ -150,6 +165,11 @@ class Ensemble:
         return _Member(other)
 
 
+def _models_of(call: Call) -> list[str]:
+    """The further models of a sampler, as its parameters name them."""
+    return [setting["model"] for setting in variants_of(call).values() if "model" in setting]
+
+
 class _Member:
     """A loaded model with the conditions of its prompts, each distinct text encoded once, alone.
 
@@ -159,6 +179,13 @@ class _Member:
     def __init__(self, model: Model) -> None:
         self.model = model
         self._known: dict[tuple[str, str | None], Condition | None] = {}
+        self._noted: dict[Any, Any] = {}
+
+    def standing_in(self, price: Callable[[Model, dict[Any, Any]], Any]) -> _Member:
+        """See Ensemble.standing_in."""
+        other = copy(self)
+        other.model = price(self.model, self._noted)
+        return other
 
     def condition(self, texts: list[str]) -> Condition:
         found = self._batch("encode", texts)

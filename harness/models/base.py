@@ -74,7 +74,8 @@ class Model(Ladders, Network, Protocol):
     State tensors are [B, *latent_shape] in `state_dtype` on `device`. Models (and their ladders)
     with times of their own also have `time_of(sigma)` and `sigma_of(time)`: tensors to tensors of
     the same shape, float64; and where they know whole times only, `times`, those at which a run
-    ends and above which it begins.
+    ends and above which it begins. With `decodes_apart` true, a GPU decodes one batch while it
+    samples the next: `decode` then uses and changes nothing that sampling does.
     """
 
     device: torch.device
@@ -106,7 +107,7 @@ class Model(Ladders, Network, Protocol):
         """The state at the ladder's last level in the model's own variables."""
 
     def decode(self, native: torch.Tensor) -> torch.Tensor:
-        """Pictures, uint8 [B, 3, H, W] on the CPU."""
+        """Pictures, uint8 [B, 3, H, W], on the model's device or the CPU."""
 
 
 class SigmaSpaceModel:
@@ -184,6 +185,8 @@ class ModelEntry:
     defaults: Mapping[str, Any] = field(default_factory=dict, kw_only=True)
     # whether a diffusers pipeline is behind it, for functions of one
     pipeline: bool = field(default=False, kw_only=True)
+    # whether latents are decoded by a network, whose precision DECODE_DTYPE sets
+    decoder: bool = field(default=False, kw_only=True)
     # whether a declared distilled guidance leaves guidance of its own possible
     distils: bool = field(default=False, kw_only=True)
 
@@ -200,5 +203,10 @@ class LoadRequest:
 
 
 MODELS: Registry[ModelEntry] = Registry("model", "harness.models")
+
+DECODE_DTYPE = "decode_dtype"
+"""The setting of a model that is the precision of its decoder: MODEL(decode_dtype=bfloat16)."""
+
+DECODE_DTYPES = ("float32", "float16", "bfloat16")
 
 DTYPES = ("float32", "float64", "bfloat16", "float16")

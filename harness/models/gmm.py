@@ -80,7 +80,7 @@ class GaussianMixture(SigmaSpaceModel):
         return mean + _STD**2 / variance * (x - mean)
 
     def decode(self, native: torch.Tensor) -> torch.Tensor:
-        return ((native + 1) * 127.5).round().clamp(0, 255).to("cpu", torch.uint8)
+        return ((native + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
 
 
 def _make(overrides: dict[str, Any], device: str = "cpu") -> GaussianMixture:

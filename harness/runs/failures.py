@@ -24,11 +24,15 @@ _CAUSES = {
 
 def failures(native: torch.Tensor, pixels: torch.Tensor) -> list[str | None]:
     """Why each picture cannot be scored: its latents are not finite, or it is of one colour."""
-    finite = native.flatten(1).isfinite().all(1).tolist()
+    return reasons(native.flatten(1).isfinite().all(1), pixels)
+
+
+def reasons(finite: torch.Tensor, pixels: torch.Tensor) -> list[str | None]:
+    """The same of latents that are known to be `finite` [B] or not."""
     blank = (pixels == pixels[:, :, :1, :1]).flatten(1).all(1).tolist()
     return [
         _NOT_FINITE if not good else _BLANK if empty else None
-        for good, empty in zip(finite, blank, strict=True)
+        for good, empty in zip(finite.tolist(), blank, strict=True)
     ]
 
 

@@ -1,7 +1,7 @@
 """Makes the missing shards of images of planned runs.
 
-Pictures are encoded and written by a thread of their own, so that the network does not wait for
-them.
+Pictures are encoded and written by threads of their own, so that the network does not wait for
+them; on a GPU, they are also decoded while the next are sampled.
 """
 
 from __future__ import annotations
@@ -15,9 +15,11 @@ import torch
 from harness.core.call import Call
 from harness.core.errors import HarnessError
 from harness.core.libraries import exact_float32
+from harness.core.run_spec import RunSpec
 from harness.core.shards import Shard
 from harness.runs.costing import measured
 from harness.runs.failures import told
+from harness.runs.finishing import Finisher, Made
 from harness.runs.folder import Settings
 from harness.runs.maker import Maker
 from harness.runs.plan import PlannedRun
@@ -47,16 +49,29 @@ def generate(
     exact_float32(settings.device, tf32=settings.tf32)  # whatever was computed in between
     makers: dict[str | None, Maker] = {}
     warned: set[str] = set()
-    with ThreadPoolExecutor(1) as writer:
+
+    def written(run: Run, spec: RunSpec, shard: Shard, batches: list[Future[Made]]) -> None:
+        made = [batch.result() for batch in batches]
+        failed = [reason for batch in made for reason in batch.failed]
+        if run.path not in warned and (text := told(failed, spec)):
+            log.warning("%s; such a picture loses its pairs", text)
+            warned.add(run.path)
+        write_shard(run, shard, made, settings)
+
+    with Finisher(progress, settings.threads) as finisher, ThreadPoolExecutor(1) as writer:
         pending: list[Future[None]] = []
+        before = ""
         for job, run, shard in work:
             if (lacking := run.lacking(shard)) is None:
                 continue
             shard = lacking
+            if run.path != before:
+                finisher.settle()  # no time of a run is charged to another one
+            before = run.path
             scales = _scales(job.spec.sampler, run, shard)
             if (guide := job.spec.guide) not in makers:
                 models = settings.loaded.models(job, settings)
-                makers[guide] = Maker(job, models, settings, progress)
+                makers[guide] = Maker(job, models, settings, finisher)
                 if first("prompts that are cut"):
                     makers[guide].models.warn_of_cut([*texts, job.spec.negative])
             maker = makers[guide]
@@ -68,13 +83,10 @@ def generate(
             if run.cost() is None and first(f"cost of {run.path}"):
                 run.set_cost(measured(maker.models, job, shard))
             pictures = maker.shard(job.spec, shard, scales)
-            failed = [reason for batch in pictures for reason in batch.failed]
-            if run.path not in warned and (text := told(failed, job.spec)):
-                log.warning("%s; such a picture loses its pairs", text)
-                warned.add(run.path)
-            pending.append(writer.submit(write_shard, run, shard, pictures, settings))
+            pending.append(writer.submit(written, run, job.spec, shard, pictures))
             while len(pending) > 2:  # a bound on the pictures held in memory
                 pending.pop(0).result()
+        finisher.settle()
         for future in pending:
             future.result()
 

@@ -95,6 +95,16 @@ class GaEval(Applied):
         p = float(self._network.denoised(one, sigma, torch.zeros_like(one)))
         return (p - 1) / level
 
+    def gathered(self) -> list[torch.Tensor]:
+        rounds = [torch.stack([scale for _, scale in self.rounds])] if self.rounds else []
+        return super().gathered() + rounds
+
+    def replace(self, gathered: list[torch.Tensor]) -> None:
+        super().replace(gathered)
+        if self.rounds:
+            levels = [level for level, _ in self.rounds]
+            self.rounds = list(zip(levels, gathered[-1], strict=True))
+
     def scale(self, guidance: float) -> torch.Tensor:
         """The pictures' scales [B]; `guidance`, the sampler's own, where no step is altered."""
         if not self.rounds:

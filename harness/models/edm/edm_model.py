@@ -55,6 +55,8 @@ class EdmLevels:
 class EdmModel(SigmaSpaceModel, EdmLevels):
     """A loaded network. Pictures are [B, C, R, R] in [-1, 1], C 1 or 3."""
 
+    decodes_apart = True
+
     def __init__(self, name: str, net: EdmNetwork, device: str) -> None:
         super().__init__(name, net.to(device))
         self.device, self.state_dtype = torch.device(device), net.state_dtype
@@ -83,5 +85,5 @@ class EdmModel(SigmaSpaceModel, EdmLevels):
 
     def decode(self, native: torch.Tensor) -> torch.Tensor:
         """Pictures, truncated to integers as published; grey ones get three equal channels."""
-        pixels = (native * 127.5 + 128).clamp(0, 255).to("cpu", torch.uint8)
+        pixels = (native * 127.5 + 128).clamp(0, 255).to(torch.uint8)
         return pixels.expand(-1, 3, -1, -1).contiguous()

@@ -11,6 +11,7 @@ from harness.models.decoder_dtype import decode_in
 from harness.models.edm import latents
 from harness.models.edm.edm_model import EdmModel
 from harness.models.edm.edm_network import EdmNetwork
+from harness.models.portions import Portions
 
 
 class LatentModel(EdmModel):
@@ -24,7 +25,7 @@ class LatentModel(EdmModel):
 
     def __init__(self, name: str, net: EdmNetwork, device: str, vae: str | None) -> None:
         super().__init__(name, net, device)
-        self._vae_folder = vae
+        self._vae_folder, self._portions = vae, Portions.on(self.device)
 
     @cached_property
     def _vae(self) -> Any:
@@ -34,4 +35,4 @@ class LatentModel(EdmModel):
     def decode(self, native: torch.Tensor) -> torch.Tensor:
         dtype = self.decode_dtype or torch.float32
         decode_in(self._vae, dtype)
-        return latents.decode(self._vae, native, dtype)
+        return latents.decode(self._vae, native, dtype, self._portions)

@@ -15,6 +15,7 @@ import torch
 from harness.core.errors import HarnessError, first_line
 from harness.core.libraries import align, quiet
 from harness.fetch.download import forbidden
+from harness.models.portions import Portions
 
 VAE = "stabilityai/sd-vae-ft-mse"
 DOWNSAMPLING = 8
@@ -25,19 +26,28 @@ _AT_ONCE = 8
 
 def to_autoencoder(latents: torch.Tensor) -> torch.Tensor:
     """A network's latents [B, 4, h, w] in the autoencoder's scaling, float32."""
-    std, mean = (torch.tensor(v, device=latents.device).reshape(1, -1, 1, 1) for v in (_STD, _MEAN))
+    std, mean = (
+        torch.tensor(v).reshape(1, -1, 1, 1).to(latents.device, non_blocking=True)
+        for v in (_STD, _MEAN)
+    )
     scale = _STD_WANTED / std
     return (latents.to(torch.float32) + mean * scale) / scale
 
 
-def decode(vae: Any, latents: torch.Tensor, dtype: torch.dtype = torch.float32) -> torch.Tensor:
-    """Pictures, uint8 [B, 3, 8h, 8w] on the CPU; fractions are cut off, as published.
+def decode(
+    vae: Any,
+    latents: torch.Tensor,
+    dtype: torch.dtype = torch.float32,
+    portions: Portions | None = None,
+) -> torch.Tensor:
+    """Pictures, uint8 [B, 3, 8h, 8w] on the latents' device; fractions are cut off, as published.
 
     `dtype` is that of the autoencoder.
     """
     scaled = to_autoencoder(latents).to(dtype)
-    parts = [vae.decode(z).sample for z in scaled.split(_AT_ONCE)]
-    return (torch.cat(parts).float().clamp(0, 1) * 255).to("cpu", torch.uint8)
+    portions = portions or Portions.on(latents.device)
+    whole = portions.decoded(lambda part: vae.decode(part).sample, scaled, _AT_ONCE)
+    return (whole.float().clamp(0, 1) * 255).to(torch.uint8)
 
 
 def find_vae(folder: str | None) -> Path:

@@ -16,6 +16,7 @@ from harness.models.decoder_dtype import decode_in, decoder_dtype
 from harness.models.pipelines.hooks.altered import Altered, Change
 from harness.models.pipelines.hooks.perturbed import Perturbed
 from harness.models.pipelines.lora import LoraScales
+from harness.models.portions import Portions
 
 log = logging.getLogger(__name__)
 
@@ -74,8 +75,15 @@ class PipelineModel:
         if self.vae is not None:
             self.vae.eval()
         self.scale = int(getattr(pipeline, "vae_scale_factor", 1))
+        self._portions = Portions.on(self.device)
         self._lora: LoraScales | None = None
         self._variants_of: Mapping[str, Mapping[str, Any]] = {}
+
+    @property
+    def decodes_apart(self) -> bool:
+        """Not where the decoder's weights come and go, or lie on several devices."""
+        held = next(self.vae.parameters(), None) if self.vae is not None else None
+        return held is None or (held.device == self.device and not hasattr(self.vae, "_hf_hook"))
 
     def encode(self, prompts: Sequence[str]) -> Condition:
         """Conditions of the prompts, one row each."""
@@ -194,14 +202,19 @@ class PipelineModel:
         decode_in(vae, dtype)
         latents = native.to(dtype) / config.scaling_factor
         if (mean := getattr(config, "latents_mean", None)) is not None:
-            std = latents.new_tensor(config.latents_std).reshape(1, -1, 1, 1)
-            latents = latents * std + latents.new_tensor(mean).reshape(1, -1, 1, 1)
+            std, mean = (
+                torch.tensor(v, dtype=dtype).reshape(1, -1, 1, 1).to(self.device, non_blocking=True)
+                for v in (config.latents_std, mean)
+            )
+            latents = latents * std + mean
         latents = latents + (getattr(config, "shift_factor", None) or 0.0)
-        # The decoder's activations at full size need more GPU memory than the network.
-        at_once = max(1, _DECODED_PIXELS // (latents.shape[-2] * latents.shape[-1] * self.scale**2))
-        parts = [vae.decode(part, return_dict=False)[0] for part in latents.split(at_once)]
-        pixels = (torch.cat(parts).float() / 2 + 0.5).clamp(0, 1)
-        return (pixels * 255).round().to("cpu", torch.uint8)
+        # The decoder's activations at full size need more memory than the network.
+        usual = max(1, _DECODED_PIXELS // (latents.shape[-2] * latents.shape[-1] * self.scale**2))
+        whole = self._portions.decoded(
+            lambda part: vae.decode(part, return_dict=False)[0], latents, usual
+        )
+        pixels = (whole.float() / 2 + 0.5).clamp(0, 1)
+        return (pixels * 255).round().to(torch.uint8)
 
 
 class _AtScale:

@@ -70,6 +70,7 @@ class CapturedModel(PipelineModel):
     """
 
     condition_device = torch.device("cpu")
+    decodes_apart = False  # the pipeline's own call is what decodes
 
     def __init__(self, name: str, pipeline: Any, plan: CapturePlan) -> None:
         self.part, self.plan, self.classes = plan.part, plan, plan.classes
