@@ -142,7 +142,7 @@ def test_a_forecast_counts_the_processes_that_will_be_started(work: list[repayin
         return Forecast(runs, settings, seconds, "as known", 0.0, "").lines[1]
 
     assert told(12.0) == "time: about 12 s with 1 process, as known"
-    assert told(3600.0) == f"time: about {(1080 + START) / 60:.0f} min with 4 processes, as known"
+    assert told(3600.0) == f"time: about {(900 + START) / 60:.0f} min with 4 processes, as known"
 
 
 @pytest.mark.long
