@@ -37,7 +37,7 @@ def guidance(
     from harness.experiments.inputs import seeds_of, size_of
     from harness.runs import single as sampling
     from harness.runs.devices import pick_device
-    from harness.runs.folder import Settings
+    from harness.runs.folder import Settings, batch_size_of
     from harness.runs.plan import plan
     from harness.runs.realised import realised_guidance
 
@@ -48,7 +48,7 @@ def guidance(
     prompts = sampling.prompts_of(job.entry, prompt or [], [])
     request = sampling.expand(prompts, [], seeds_of(seed or "0"), None, [])
     sampling.check_noise(job.spec.noise_key, request)
-    found = realised_guidance(job, request, Settings(where, threads, batch_size))
+    found = realised_guidance(job, request, Settings(where, threads, batch_size_of(batch_size)))
     n = len(request.prompts)
     table = Table(
         title=f"{job.spec.sampler}, {n} picture{'s' if n > 1 else ''}", title_justify="left"

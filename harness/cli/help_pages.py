@@ -27,7 +27,16 @@ _PANELS = {
     ),
     "What is equal in a fair comparison": ("match", "match_guidance", "curve"),
     "Where results go": ("results", "out", "track", "log"),
-    "Machine": ("device", "threads", "batch_size", "workers", "shard", "claim"),
+    "Machine": (
+        "device",
+        "threads",
+        "batch_size",
+        "tf32",
+        "compile",
+        "workers",
+        "shard",
+        "claim",
+    ),
 }
 """Options that are seldom needed, by what they are for."""
 

@@ -47,6 +47,8 @@ def generate(
     device: options.Device = None,
     threads: options.Threads = 1,
     batch_size: options.BatchSize = None,
+    tf32: options.Tf32 = False,
+    compile: options.Compile = False,
     workers: options.Copies = None,
     shard: options.Part = None,
     track: options.Track = None,
@@ -109,6 +111,8 @@ def sample(
     device: options.Device = None,
     threads: options.Threads = 1,
     batch_size: options.BatchSize = None,
+    tf32: options.Tf32 = False,
+    compile: options.Compile = False,
 ) -> None:
     """Draw pictures for prompts (by default with ddim), or replay recorded noise exactly."""
 
@@ -171,8 +175,8 @@ def serve(folder: str) -> None:
     from harness.runs.crew import commands
     from harness.runs.kept_model import Loaded
 
-    loaded = Loaded()  # stays from one list of shards to the next
+    loaded = Loaded()
     for words in commands(folder, int(os.environ.get("RANK", "0"))):
-        if words[0] != make_shards.__name__.replace("_", "-"):
-            loaded.drop()
+        if words[0] != "make-shards":
+            loaded.drop()  # others may need the memory
         app(words, standalone_mode=False, obj=loaded)

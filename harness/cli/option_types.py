@@ -83,7 +83,21 @@ Device = Annotated[
     str | None, typer.Option(help="cpu, cuda, cuda:N, xpu or mps; default: a GPU if any.")
 ]
 Threads = Annotated[int, typer.Option(min=1, help="CPU threads of each process.")]
-BatchSize = Annotated[int | None, typer.Option(min=1, help="Images at once; default: the model's.")]
+BatchSize = Annotated[
+    str | None,
+    typer.Option(
+        metavar="N",
+        help="Images at once, or auto; default: auto, on a GPU by its memory, else the model's.",
+    ),
+]
+Tf32 = Annotated[
+    bool,
+    typer.Option("--tf32", help="Let a GPU round float32 to 11 bits, as PyTorch does by default."),
+]
+Compile = Annotated[
+    bool,
+    typer.Option("--compile", help="Compile the network by torch.compile; last bits change."),
+]
 Copies = Annotated[
     int | None, typer.Option(min=1, help="Processes to start here, without a launcher; default: 1.")
 ]
@@ -197,6 +211,8 @@ SHARED = {
     "device": Device,
     "threads": Threads,
     "batch_size": BatchSize,
+    "tf32": Tf32,
+    "compile": Compile,
     "workers": Workers,
     "track": Track,
     "log_folder": LogFolder,

@@ -31,16 +31,17 @@ def quiet() -> Iterator[None]:
             logger.set_verbosity(level)
 
 
-def exact_float32(device: str) -> None:
+def exact_float32(device: str, *, tf32: bool = False) -> None:
     """Switch TF32 off in this process, if the device is a GPU: float32 rounds as on a CPU.
 
-    PyTorch lets cuDNN round convolutions of float32 to 11 significant bits by default.
+    PyTorch lets cuDNN round convolutions of float32 to 11 significant bits by default. With `tf32`
+    it is switched on, for convolutions and matrix products.
     """
     import torch
 
     if torch.device(device).type == "cuda":
-        torch.backends.cudnn.allow_tf32 = False
-        torch.set_float32_matmul_precision("highest")
+        torch.backends.cudnn.allow_tf32 = tf32
+        torch.set_float32_matmul_precision("high" if tf32 else "highest")
 
 
 def aligned(tensor: torch.Tensor) -> torch.Tensor:

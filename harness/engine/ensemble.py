@@ -18,6 +18,7 @@ from harness.engine.targets import TextModel, find_targets
 from harness.engine.whole_pipelines.calling import Asked, run_pipeline
 from harness.engine.whole_pipelines.trying import Trial
 from harness.models.base import Condition, Model, ModelEntry
+from harness.models.compiled import Compiled
 from harness.models.load import load
 from harness.models.pipelines.pipeline_model import PipelineModel
 from harness.samplers.base import SAMPLERS
@@ -43,13 +44,20 @@ class Ensemble:
         self._guide = self._fitting(guide) if guide else None
         self._named: dict[str, _Member] = {}
         self.trials: dict[str, Trial] = {}  # of functions of a pipeline, by their calls
+        self.compiled: Compiled | None = None
         self.warm: set[tuple[int, int]] = set()  # sizes of pictures that were made before
 
     def guided_by(self, guide: Model | None) -> Ensemble:
         """The same networks, with what is known of them, and this guide in place of its own."""
         other = copy(self)
+        other.compiled = None
         other._guide = self._fitting(guide) if guide else None
         return other
+
+    @property
+    def loaded(self) -> list[Model]:
+        """The model, and its guide if there is one."""
+        return [self.model] if self._guide is None else [self.model, self._guide.model]
 
     def encode(self, texts: list[str], negatives: list[str | None]) -> None:
         """Encode the prompts now, so that the time of sampling does not include it."""

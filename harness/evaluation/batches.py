@@ -49,11 +49,11 @@ def batches(
 ) -> Generator[PictureBatch[T], None, None]:
     """The batches of one shard after the other; a shard is asked for a little before its turn."""
     with ThreadPoolExecutor(picture_threads()) as pool:
-        opened = _ahead(shards, lambda shard: [pool.submit(rows_of, shard)], _SHARDS_AHEAD)
-        read = _ahead(
+        opened = ahead(shards, lambda shard: [pool.submit(rows_of, shard)], _SHARDS_AHEAD)
+        read = ahead(
             opened, lambda shard: [pool.submit(_read, row) for row in shard[1][0]], _SHARDS_AHEAD
         )
-        decoded = _ahead(
+        decoded = ahead(
             (
                 batch
                 for (shard, (rows,)), files in read
@@ -70,7 +70,7 @@ def batches(
             pool.shutdown(cancel_futures=True)
 
 
-def _ahead(
+def ahead(
     items: Iterable[T], start: Callable[[T], Sequence[Future[R]]], depth: int
 ) -> Iterator[tuple[T, list[R]]]:
     """Every item with its futures' results, while those of `depth` further items are pending."""

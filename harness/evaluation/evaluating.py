@@ -111,7 +111,7 @@ class _Behind:
 
 def evaluate(
     run: Run,
-    metrics: Sequence[str | Call],
+    metrics: Sequence[str | Call | Metric],
     *,
     device: str = "cpu",
     batch_size: int = 64,
@@ -121,6 +121,7 @@ def evaluate(
 ) -> EvaluationReport:
     """Compute what `scores/` and `features/` of a run lack for `metrics` (`clip(model=ViT-B-32)`).
 
+    Metrics of `make_metrics` keep their networks and embedded prompts from one run to the next.
     `progress` is called with numbers of images as they are done. `shards` yields the names of
     those to go through, one by one (None: all). `threads` is torch's number of threads, set for
     the whole process, since the last bits of a score on a CPU depend on it. With all shards gone
@@ -180,7 +181,7 @@ def evaluate(
     return EvaluationReport(dict(zip(labels, outcomes, strict=True)), missing)
 
 
-def _usable(run: Run, texts: Sequence[str | Call]) -> tuple[list[Metric], dict[str, str]]:
+def _usable(run: Run, texts: Sequence[str | Call | Metric]) -> tuple[list[Metric], dict[str, str]]:
     """The metrics that can run here on this run's images, and why others cannot, by label."""
     metrics = make_metrics(texts)
     missing = checks(metrics, run.spec)
@@ -202,7 +203,7 @@ def _has_prompts(run: Run) -> bool:
     )
 
 
-def pending(run: Run, metrics: Sequence[str | Call]) -> list[str]:
+def pending(run: Run, metrics: Sequence[str | Call | Metric]) -> list[str]:
     """Image shards without results of some metric that can run here."""
     usable, _ = _usable(run, metrics)
     jobs = set(make_jobs(usable))

@@ -1,8 +1,15 @@
-"""What a GPU found of a batch, read when the next batch is under way."""
+"""Batches on their way to a GPU, and what it found of one, read when the next is under way."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    import torch
 
 
 class Readback:
@@ -34,3 +41,14 @@ class Readback:
         """Return when everything that was copied is there."""
         if self._copied is not None:
             self._copied.synchronize()
+
+
+def stacked(pictures: Sequence[NDArray[Any]], device: str) -> torch.Tensor:
+    """Pictures as one tensor, in memory from which a GPU fetches them by itself."""
+    import torch
+
+    shape = (len(pictures), *pictures[0].shape)
+    pinned = torch.device(device).type == "cuda"
+    images = torch.empty(shape, dtype=torch.uint8, pin_memory=pinned)
+    np.stack(pictures, out=images.numpy())
+    return images

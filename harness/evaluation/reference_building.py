@@ -4,25 +4,31 @@ from __future__ import annotations
 
 import io
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from harness.core.cores import picture_threads
 from harness.core.errors import HarnessError
+from harness.evaluation.batches import ahead
+from harness.evaluation.readback import Readback, stacked
 from harness.metrics.base import make_metrics
 from harness.metrics.encoders import Encoder, make_encoder
 from harness.metrics.references import ReferenceMetric
 from harness.metrics.set_statistics import Moments
 from harness.store import files
 from harness.store.image_files import Images
-from harness.store.pictures import Broken
+from harness.store.pictures import Broken, decode
 
 log = logging.getLogger(__name__)
 
 _SEED = 0
+_AHEAD = 32  # pictures
 
 
 @dataclass(frozen=True)
@@ -78,11 +84,12 @@ def build_references(
     chosen = set(np.random.RandomState(_SEED).permutation(len(images))[:most_features].tolist())
     moments: dict[int, Moments] = {}
     kept: list[dict[int, NDArray[Any]]] = [{} for _ in wanted]
+    for one in wanted:
+        one.encoder.load(device)
     with torch.inference_mode():
-        for places, batch in _batches(images, batch_size):
+        for places, found in _encoded(_batches(images, batch_size), wanted, device):
             for i, one in enumerate(wanted):
-                one.encoder.load(device)
-                features = one.encoder.encode(batch).numpy()
+                features = found[i].numpy()
                 new = Moments.of(features)
                 moments[i] = moments[i] + new if i in moments else new
                 if one.keep:
@@ -97,17 +104,53 @@ def build_references(
     return [moments[i].n for i in range(len(wanted))]
 
 
-def _batches(images: Images, batch_size: int) -> Iterator[tuple[list[int], Any]]:
-    """Places and pictures uint8 [B, 3, H, W] of one size."""
-    import torch
+def _encoded(
+    batches: Iterable[tuple[list[int], list[NDArray[Any]]]], wanted: Sequence[Wanted], device: str
+) -> Iterator[tuple[list[int], list[Any]]]:
+    """Places and each encoder's features of batches; a GPU's while it is at the next one."""
+    waiting: deque[tuple[list[int], list[Any], Readback]] = deque()
 
+    def read() -> tuple[list[int], list[Any]]:
+        places, found, readback = waiting.popleft()
+        readback.wait()
+        return places, found
+
+    for places, pictures in batches:
+        readback, pixels = Readback(), stacked(pictures, device)
+        found = [readback.copy(one.encoder.encode(pixels).float()) for one in wanted]
+        waiting.append((places, found, readback))
+        if len(waiting) > 1 or not readback.pending:
+            yield read()
+    while waiting:
+        yield read()
+
+
+def _decoded(images: Images) -> Iterator[tuple[str, NDArray[Any] | Broken]]:
+    """As iterating over the images, decoded ahead by several threads."""
+    with ThreadPoolExecutor(picture_threads()) as pool:
+        files = ahead(
+            images.read(0, len(images)), lambda file: [pool.submit(_pixels, file[1])], _AHEAD
+        )
+        try:
+            for (entry, _), (pixels,) in files:
+                yield entry.name, pixels
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def _pixels(data: bytes | Broken) -> NDArray[Any] | Broken:
+    return data if isinstance(data, Broken) else decode(data)
+
+
+def _batches(images: Images, batch_size: int) -> Iterator[tuple[list[int], list[NDArray[Any]]]]:
+    """Places and pictures uint8 [3, H, W] of one size."""
     waiting: dict[tuple[int, ...], list[tuple[int, NDArray[Any]]]] = {}
     broken: list[str] = []
 
-    def batch(pairs: list[tuple[int, NDArray[Any]]]) -> tuple[list[int], Any]:
-        return [at for at, _ in pairs], torch.from_numpy(np.stack([one for _, one in pairs]))
+    def batch(pairs: list[tuple[int, NDArray[Any]]]) -> tuple[list[int], list[NDArray[Any]]]:
+        return [at for at, _ in pairs], [one for _, one in pairs]
 
-    for at, (name, picture) in enumerate(images):
+    for at, (name, picture) in enumerate(_decoded(images)):
         if isinstance(picture, Broken):
             broken.append(f"{name}: {picture.reason}")
             continue

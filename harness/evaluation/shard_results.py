@@ -10,13 +10,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from harness.core.errors import HarnessError, first_line
 from harness.evaluation.batches import PictureBatch
 from harness.evaluation.jobs import MetricJob
-from harness.evaluation.readback import Readback
+from harness.evaluation.readback import Readback, stacked
 from harness.metrics.base import named
 from harness.metrics.encoders import ItemRow
 from harness.metrics.undefined import Undefined
@@ -34,7 +31,7 @@ log = logging.getLogger(__name__)
 class _Computed:
     """What the jobs found of one batch: of each the places in the shard, and the parts."""
 
-    readback: Readback = field(default_factory=Readback)
+    readback: Readback
     found: list[tuple[tuple[int, ...], list[Any]]] = field(default_factory=list)
 
 
@@ -84,12 +81,12 @@ class ShardResults:
         self._mark({at: one for at, one in pictures.items() if isinstance(one, Broken)})
         whole = {at: one for at, one in pictures.items() if not isinstance(one, Broken)}
         tensors: dict[tuple[int, ...], torch.Tensor] = {}
-        computed = _Computed()
+        computed = _Computed(Readback())
         with torch.inference_mode():
             for job, result in zip(self.jobs, self.results, strict=True):
                 fit = self._fit(job, batch.size, whole, result)
                 if fit and fit not in tensors:
-                    tensors[fit] = _stacked([whole[i] for i in fit], self.device)
+                    tensors[fit] = stacked([whole[i] for i in fit], self.device)
                 parts = _halving(job, tensors[fit], [self.rows[i] for i in fit]) if fit else []
                 computed.found.append((fit, [computed.readback.copy(part) for part in parts]))
         self.computed.append(computed)
@@ -165,17 +162,6 @@ def _naming(job: MetricJob) -> Iterator[None]:
             f"{name} failed: {type(error).__name__}: {first_line(error)} "
             f"({last.filename}, line {last.lineno})"
         ) from error
-
-
-def _stacked(pictures: Sequence[NDArray[Any]], device: str) -> torch.Tensor:
-    """Pictures as one tensor, in memory from which a GPU fetches them by itself."""
-    import torch
-
-    shape = (len(pictures), *pictures[0].shape)
-    pinned = torch.device(device).type == "cuda"
-    images = torch.empty(shape, dtype=torch.uint8, pin_memory=pinned)
-    np.stack(pictures, out=images.numpy())
-    return images
 
 
 def _halving(job: MetricJob, images: torch.Tensor, rows: Sequence[ItemRow]) -> list[Any]:

@@ -87,7 +87,7 @@ def compare_fairly(
     curve: str | Sequence[float] = "auto",
     device: str | None = None,
     threads: int = 1,
-    batch_size: int | None = None,
+    batch_size: int | str | None = None,
     workers: int | None = None,
     verifier: str | None = None,
     say: Say = to_stderr,

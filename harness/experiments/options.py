@@ -46,7 +46,9 @@ class Options:
     dtype: str | None = None
     device: str | None = None
     threads: int = 1
-    batch_size: int | None = None
+    batch_size: int | str | None = None  # "auto": by the GPU's memory, the default there
+    tf32: bool = False
+    compile: bool = False
     workers: int | None = None
     track: str | None = None  # tensorboard, wandb or mlflow
     log_folder: str | None = None  # for a log of each process; None: logs/ with the runs

@@ -139,7 +139,14 @@ def make_order(sampler: str | None = None, **given: Any) -> Order:
     plain: dict[str, Any] = {k: str(v) if isinstance(v, Path) else v for k, v in given.items()}
     options = Options(**plain)
     benchmark = benchmarks.chosen(options.bench, options.model, options.tiny)
-    settings = Settings.chosen(options.device, options.threads, options.batch_size, options.workers)
+    settings = Settings.chosen(
+        options.device,
+        options.threads,
+        options.batch_size,
+        options.workers,
+        tf32=options.tf32,
+        compile=options.compile,
+    )
     logs, root = options.log_folder, f"{options.results}/{benchmark.name}"
     settings = replace(settings, log_folder=logs, tracker=make_tracker(options.track, logs, [root]))
     prompts, baseline = options.prompts or benchmark.prompts, options.baseline or benchmark.baseline

@@ -14,7 +14,7 @@ from harness.experiments.inputs import Say
 from harness.experiments.stages import hand_out
 from harness.metrics.base import METRICS, SetMetric, make_metric
 from harness.runs.costing import count_again
-from harness.runs.existing import ROWS, planned_again, shard_of_rows
+from harness.runs.existing import ROWS, computed_as, planned_again, shard_of_rows
 from harness.runs.folder import Settings, open_run
 from harness.runs.importing import import_images
 from harness.runs.manifest import Declared
@@ -71,7 +71,7 @@ def _make(
         import_images(run.imported["source"], Declared(), out=run.path, name=run.spec.sampler.name)
     elif shards:
         say(f"generate {len(shards)} shards")
-        planned = planned_again(run, settings)
+        planned, settings = planned_again(run, settings), computed_as(run, settings)
         opened = open_run(planned, run.path, settings)
         hand_out([(planned, opened, shard) for shard in shards], settings)
 

@@ -12,7 +12,7 @@ from harness import evaluation
 from harness.core.call import Call
 from harness.core.errors import HarnessError
 from harness.core.shards import Grid
-from harness.metrics.base import METRICS
+from harness.metrics.base import METRICS, make_metrics
 from harness.runs.failures import lost_first
 from harness.runs.folder import Settings, missing
 from harness.runs.plan import PlannedRun, registered_here
@@ -87,6 +87,7 @@ def _share(work: Work, rest: Work, count: int, settings: Settings) -> None:
 
 def launch(command: Sequence[str], workers: int, settings: Settings) -> None:
     """Have a `harness` command done by several processes: one a device or core."""
+    settings.loaded.drop()  # they need the memory
     words = [*command, *(["--device", settings.asked] if settings.asked else [])]
     environment = {**os.environ, "OMP_NUM_THREADS": str(settings.threads)}
     settings.crew.do(words, workers, environment, settings.tracker.progress)
@@ -123,11 +124,12 @@ def _evaluate(
         run.read("images", shard, ["item_id"]).num_rows for run in runs for shard in due[run.path]
     )
     log = folder_of_logs(settings.log_folder, list(due), 1)
+    made = make_metrics(metrics)  # loaded once for all runs
     with Progress(Ranks(), "evaluate", images, log, settings.tracker) as progress:
         for run in progress.each(runs, lambda one: one.path):
             evaluation.evaluate(
                 run,
-                metrics,
+                made,
                 device=settings.device,
                 threads=settings.threads,
                 progress=progress.add,

@@ -23,7 +23,7 @@ from harness.experiments.inputs import (
     to_stderr,
 )
 from harness.face.answers import Comparison, Matrix, Survey
-from harness.metrics.base import METRICS, SetMetric, make_metrics, named
+from harness.metrics.base import METRICS, Metric, SetMetric, make_metrics, named
 from harness.runs.devices import pick_device
 from harness.runs.importing import imported, is_run
 from harness.runs.manifest import Declared
@@ -74,7 +74,7 @@ def evaluate(
     ranks = Ranks.from_environment(device)
     where = pick_device(device, ranks.local_rank)
     names = names_of(metrics)
-    make_metrics(names)
+    made = make_metrics(names)
     declared = Declared(path_of(prompts), None, column, image_column)
     runs = _opened(run, declared, ranks, path_of(out), str(results))
     if not runs:
@@ -85,7 +85,7 @@ def evaluate(
     folder = folder_of_logs(path_of(log_folder), paths, ranks.world)
     follow = partial(Progress, ranks, log=folder, tracker=tracker)
     for opened in runs:
-        report = _evaluated(opened, names, ranks, follow, where, threads, batch_size, note)
+        report = _evaluated(opened, made, ranks, follow, where, threads, batch_size, note)
         if report is not None:
             rows += _rows(opened, report, say, note)
             if seed_ranges:
@@ -120,7 +120,7 @@ def _opened(
 
 def _evaluated(
     run: Run,
-    metrics: list[str],
+    metrics: Sequence[Metric],
     ranks: Ranks,
     follow: Callable[[str, int], Progress],
     device: str,
@@ -209,7 +209,7 @@ def compare(
     curve: str | Sequence[float] = "auto",
     device: str | None = None,
     threads: int = 1,
-    batch_size: int | None = None,
+    batch_size: int | str | None = None,
     workers: int | None = None,
     best_of: RunLike | None = None,
     verifier: str | None = None,

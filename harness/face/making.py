@@ -62,7 +62,9 @@ def generate(
     negative: str | None = None,
     device: str | None = None,
     threads: int = 1,
-    batch_size: int | None = None,
+    batch_size: int | str | None = None,
+    tf32: bool = False,
+    compile: bool = False,
     workers: int | None = None,
     shard: str | None = None,
     track: str | None = None,
@@ -78,8 +80,10 @@ def generate(
     `"0-3"`, a number or several. Runs lie in `results` (default: `results/<prompt set>`) as
     `<model>/<sampler>-<hash>`, or, of one sampler, in `out`. `size` is in pixels. Under torchrun or
     `accelerate launch` all processes share the work; `workers` starts as many from here, a
-    notebook, say. For machines without a common launcher, `shard="i/n"` is one part of it; with
-    `claim` each process takes what no other has, and what one that died had. `track` is a tracker
+    notebook, say. `batch_size` is a number or "auto", by the GPU's memory, the default there; with
+    `tf32` a GPU may round float32, with `compile` torch compiles the network (docs/speed.md). For
+    machines without a common launcher, `shard="i/n"` is one part of it; with `claim` each process
+    takes what no other has, and what one that died had. `track` is a tracker
     for progress and the final table: tensorboard, wandb or mlflow. `log_folder` is for a log of
     each process; where there are several, by default `logs` in the folder that holds the runs at
     work. Progress goes to `say`. With `dry_run` nothing is made or downloaded: a Forecast says what
@@ -90,7 +94,7 @@ def generate(
     """
     from harness.engine.noise import check_seeds
     from harness.experiments.image_order import ImageOrder
-    from harness.runs.folder import Settings, missing, open_run
+    from harness.runs.folder import Settings, batch_size_of, missing, open_run
     from harness.runs.plan import Planner
     from harness.runs.work import in_turn, make_work
 
@@ -106,7 +110,15 @@ def generate(
     if workers and ranks.world > 1:
         raise HarnessError(f"--workers: a launcher has started {ranks.world} processes already")
     where = pick_device(device, ranks.local_rank)
-    settings = Settings(where, threads, batch_size, workers or 1, log_folder=path_of(log_folder))
+    settings = Settings(
+        where,
+        threads,
+        batch_size_of(batch_size),
+        workers or 1,
+        log_folder=path_of(log_folder),
+        tf32=tf32,
+        compile=compile,
+    )
     with without_downloads() if dry_run else nullcontext():
         planner = Planner(
             model,
@@ -204,7 +216,9 @@ def sample(
     dtype: str | None = None,
     device: str | None = None,
     threads: int = 1,
-    batch_size: int | None = None,
+    batch_size: int | str | None = None,
+    tf32: bool = False,
+    compile: bool = False,
     say: Say = quiet,
 ) -> list[Image]:
     """Draw pictures for prompts (or classes), or replay recorded noise exactly.
@@ -218,7 +232,7 @@ def sample(
     """
     from harness.engine.batch import decoded_pictures
     from harness.runs import single
-    from harness.runs.folder import Settings
+    from harness.runs.folder import Settings, batch_size_of, check_rounding
     from harness.runs.plan import plan
     from harness.samplers.base import SAMPLERS
 
@@ -227,6 +241,7 @@ def sample(
     folder, latents_file = path_of(out), path_of(latents)
     single.check_outputs(folder, latents_file)
     where = pick_device(device)
+    settings = Settings(where, threads, batch_size_of(batch_size), tf32=tf32, compile=compile)
     job = plan(
         model,
         sampler,
@@ -250,7 +265,7 @@ def sample(
     request = single.expand(prompts, _several(negative), chosen, rows, _several(objects))
     if recorded is None:
         single.check_noise(job.spec.noise_key, request)
-    settings = Settings(where, threads, batch_size)
+    check_rounding(job, settings)
     loaded, batch = single.draw(job, request, settings, recorded)
     say(f"{job.spec.sampler}: {job.cost_text} ({_cost(batch)})")
     say(f"  {job.planner.origins(sampler)}")

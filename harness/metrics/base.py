@@ -263,9 +263,10 @@ def make_metric(text: str | Call) -> Metric:
     return make(METRICS, text)
 
 
-def make_metrics(texts: Iterable[str | Call]) -> list[Metric]:
-    """Metrics from texts, duplicates dropped, equal encoders shared."""
-    metrics = {metric.label: metric for metric in map(make_metric, texts)}
+def make_metrics(texts: Iterable[str | Call | Metric]) -> list[Metric]:
+    """Metrics from texts, duplicates dropped, equal encoders shared; made ones stay as they are."""
+    made = (text if isinstance(text, Metric) else make_metric(text) for text in texts)
+    metrics = {metric.label: metric for metric in made}
     encoders: dict[str, Encoder] = {}
     for metric in metrics.values():
         if metric.encoder:

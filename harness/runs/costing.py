@@ -27,4 +27,4 @@ def measured(models: Ensemble, job: PlannedRun, shard: Shard) -> dict[str, Any]:
 def count_again(job: PlannedRun, run: Run, shard: Shard, settings: Settings) -> None:
     """Count anew what a picture of a run costs, for its `cost.json`."""
     torch.set_num_threads(settings.threads)
-    run.set_cost(measured(open_models(job, settings.device), job, shard))
+    run.set_cost(measured(open_models(job, settings.device, tf32=settings.tf32), job, shard))

@@ -1,7 +1,7 @@
 """Processes that do commands of this one, one after another: started once, they stay until it ends.
 
-The process that starts them leaves each command as a file in a folder, and waits until the first of
-them has left another beside it. They hold the end of a pipe: when the other end is closed, by
+The process that starts them leaves each command as a file in a folder, and waits until each of them
+has left another beside it. They hold the end of a pipe: when the other end is closed, by
 whatever ends the process that started them, they end too.
 """
 
@@ -115,9 +115,10 @@ class _Started:
         self._done += 1
         folder = self._folder.name
         _leave(_command(folder, self._done), command)
-        done, looked = _reply(folder, self._done), time.monotonic()
+        replies = [_reply(folder, self._done, rank) for rank in range(self.count)]
+        looked = time.monotonic()
         with answering(lambda: told_by(self._status)):
-            while not done.exists():
+            while not all(one.exists() for one in replies):
                 if self._child.poll() is not None:
                     return False
                 time.sleep(_LOOK)
@@ -183,8 +184,7 @@ def commands(folder: str, rank: int) -> Iterator[list[str]]:
             if ended.is_set():
                 return
             yield json.loads(_command(folder, at).read_text(encoding="utf-8"))
-        if rank == 0:
-            _leave(_reply(folder, at), [])
+        _leave(_reply(folder, at, rank), [])
 
 
 def _await_end(ended: threading.Event, busy: threading.Event) -> None:
@@ -206,8 +206,8 @@ def _command(folder: str, number: int) -> Path:
     return Path(folder, f"{number}.json")
 
 
-def _reply(folder: str, number: int) -> Path:
-    return Path(folder, f"{number}.done")
+def _reply(folder: str, number: int, rank: int) -> Path:
+    return Path(folder, f"{number}-{rank}.done")
 
 
 def _leave(path: Path, words: Sequence[str]) -> None:

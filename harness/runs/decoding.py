@@ -118,6 +118,7 @@ class Pending:
     finite: torch.Tensor
     labels: torch.Tensor | None
     marks: tuple[Mark, Mark, Mark | None]
+    paused: float
 
     def wait(self) -> None:
         """Until the device is done with it."""
@@ -133,7 +134,7 @@ class Pending:
         """
         began, ended, before = self.marks
         spent = [mark.elapsed_time(ended) for mark in (began, before) if mark is not None]
-        return min(spent) / 1000
+        return max(0.0, min(spent) / 1000 - self.paused)
 
 
 class Decoding:
@@ -157,8 +158,11 @@ class Decoding:
         return self._lane.mark()
 
     @torch.inference_mode()
-    def start(self, batch: Batch, began: Mark) -> Pending:
-        """Decode a batch. Raises torch.cuda.OutOfMemoryError when memory is asked for: at once."""
+    def start(self, batch: Batch, began: Mark, paused: float = 0.0) -> Pending:
+        """Decode a batch; for `paused` seconds since it began, something else was done.
+
+        Raises torch.cuda.OutOfMemoryError when memory is asked for: at once.
+        """
         lane = self._lane
         finite = batch.native.flatten(1).isfinite().all(1)
         recorded = [] if batch.applied is None else batch.applied.gathered()
@@ -175,4 +179,4 @@ class Decoding:
             batch.applied.replace(recorded)
         marks = began, ended, self._last
         self._last = ended
-        return Pending(batch, pixels, finite, labels, marks)
+        return Pending(batch, pixels, finite, labels, marks, paused)

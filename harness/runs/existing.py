@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from harness.core.call import Call, parse_call
@@ -12,6 +13,7 @@ from harness.core.shards import Prompt, Shard, unprompted
 from harness.runs.folder import Settings
 from harness.runs.plan import PlannedRun, Planner
 from harness.samplers.pipeline_function import kept_in
+from harness.store.resuming import ROUNDING
 from harness.store.run import MODEL_AT, Run
 
 ROWS = ["prompt_id", "prompt", "category", "notes", "seed"]
@@ -34,6 +36,15 @@ def planned_again(run: Run, settings: Settings) -> PlannedRun:
     return planner.plan(
         Call(kept_in(run.path, call.name), call.params) if "sampler file" in about else call
     )
+
+
+def computed_as(run: Run, settings: Settings) -> Settings:
+    """The settings with the rounding that an existing run was begun with, as far as the device has
+    it."""
+    about = run.record["environment"]
+    tf32, compiled = (name in about for name in ROUNDING)
+    tf32 = tf32 and settings.device.startswith("cuda")
+    return replace(settings, tf32=tf32, compile=compiled)
 
 
 def shard_of_rows(name: str, rows: Sequence[dict[str, Any]], layout: Layout) -> Shard:

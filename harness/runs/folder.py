@@ -19,12 +19,14 @@ from harness.core.shards import Shard
 from harness.engine.resolve import source_of
 from harness.fetch.fingerprints import sampled_form
 from harness.models.pipelines.loading_options import PLACEMENT
+from harness.runs.compilable import check_compilable
 from harness.runs.crew import Crew
 from harness.runs.devices import default_workers, pick_device
 from harness.runs.kept_model import Loaded
 from harness.runs.plan import PlannedRun, registered_here, unscaled
 from harness.runs.tracking import NO_TRACKER, Tracker
 from harness.store import files
+from harness.store.resuming import ROUNDING
 from harness.store.run import AS_SAMPLED, MODEL_AT, NO_GUIDANCE, Run
 
 
@@ -32,17 +34,21 @@ from harness.store.run import AS_SAMPLED, MODEL_AT, NO_GUIDANCE, Run
 class Settings:
     """How a run is computed: nothing here changes a picture beyond rounding.
 
-    At most `workers` processes share the work of an experiment, on the device `asked` by the user,
-    or where that is None each on a device of its own: those of `crew`. `log_folder` is for their
-    logs, None the usual one. `loaded` keeps the model of this process.
+    `batch_size` is None where it is to be found: on a GPU by its memory (runs/batch_size.py),
+    elsewhere the model's own. At most `workers` processes share the work of an experiment, on the
+    device `asked` by the user, or where that is None each on a device of its own: those of `crew`.
+    `log_folder` is for their logs, None the usual one. `tf32` lets a GPU round float32; `compile`
+    lets torch compile the network. `loaded` keeps the model of this process.
     """
 
     device: str = "cpu"
     threads: int = 1
-    batch_size: int | None = None  # the model's own
+    batch_size: int | None = None
     workers: int = 1
     asked: str | None = None
     log_folder: str | None = None
+    tf32: bool = False
+    compile: bool = False
     tracker: Tracker = field(default=NO_TRACKER, compare=False, repr=False)
     loaded: Loaded = field(default_factory=Loaded, compare=False, repr=False)
     crew: Crew = field(default_factory=Crew, compare=False, repr=False)
@@ -52,14 +58,24 @@ class Settings:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise HarnessError(f"{name} {value}: at least 1 is needed")
+        if self.tf32 and torch.device(self.device).type != "cuda":
+            raise HarnessError(
+                f"--tf32 lets an NVIDIA GPU round float32, but the device is {self.device}: leave "
+                "it out"
+            )
 
     @classmethod
     def chosen(
-        cls, device: str | None, threads: int, batch_size: int | None, workers: int | None
+        cls,
+        device: str | None,
+        threads: int,
+        batch_size: int | str | None,
+        workers: int | None,
+        **more: Any,
     ) -> Settings:
         """Settings as typed; None is a GPU if there is any, and a process for each GPU or core."""
         count = default_workers(device) if workers is None else workers
-        return cls(pick_device(device), threads, batch_size, count, device)
+        return cls(pick_device(device), threads, batch_size_of(batch_size), count, device, **more)
 
     def shared(self) -> dict[str, Any]:
         """What further processes of the same work are told, as JSON; each picks a device itself."""
@@ -67,9 +83,19 @@ class Settings:
         return {one.name: getattr(self, one.name) for one in fields(self) if one.name not in own}
 
 
+def batch_size_of(given: int | str | None) -> int | None:
+    """A batch size as typed, a number; None for `auto`, and where none is given."""
+    if given is None or given == "auto":
+        return None
+    if isinstance(given, bool) or not str(given).isdecimal() or not int(given):
+        raise HarnessError(f"--batch-size {given} is neither a positive number nor auto")
+    return int(given)
+
+
 def open_run(job: PlannedRun, folder: str, settings: Settings) -> Run:
     """Open the run in `folder`, created if it is new; refuses the folder of another run."""
     job.entry.decodable(job.model.params)
+    check_rounding(job, settings)
     resolved = {
         "revision": "",
         "device": torch.device(settings.device).type,
@@ -82,6 +108,7 @@ def open_run(job: PlannedRun, folder: str, settings: Settings) -> Run:
         made_with[NO_GUIDANCE] = reason
     placed = {name: job.model.params.get(name) for name in PLACEMENT}
     made_with |= {f"model {name}": str(value) for name, value in placed.items() if value}
+    made_with |= {name: "yes" for name in ROUNDING if getattr(settings, name)}
     if job.remark:
         made_with[AS_SAMPLED] = job.remark
     if source:
@@ -90,6 +117,14 @@ def open_run(job: PlannedRun, folder: str, settings: Settings) -> Run:
     if source:
         run.keep(Path(source.path).name, source.text)
     return run
+
+
+def check_rounding(job: PlannedRun, settings: Settings) -> None:
+    """Raise HarnessError for settings that have no meaning for a run."""
+    if settings.tf32 and job.spec.dtype == "float64":
+        raise HarnessError("--tf32 rounds float32, and the run is in float64: leave one out")
+    if settings.compile:
+        check_compilable(job)
 
 
 def _revisions(job: PlannedRun, folder: str) -> dict[str, str]:

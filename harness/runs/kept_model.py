@@ -34,7 +34,7 @@ class Loaded:
             self._key = key
         if (guide := job.spec.guide) not in self._models:
             known = next(iter(self._models.values()), None)
-            self._models[guide] = open_models(job, settings.device, known)
+            self._models[guide] = open_models(job, settings.device, known, tf32=settings.tf32)
         return self._models[guide]
 
     def drop(self) -> None:

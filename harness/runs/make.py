@@ -14,6 +14,7 @@ import torch
 
 from harness.core.call import Call
 from harness.core.errors import HarnessError
+from harness.core.libraries import exact_float32
 from harness.core.run_spec import RunSpec
 from harness.core.shards import Shard
 from harness.runs.costing import measured
@@ -45,6 +46,7 @@ def generate(
     the work, that the model cuts.
     """
     torch.set_num_threads(settings.threads)
+    exact_float32(settings.device, tf32=settings.tf32)  # whatever was computed in between
     makers: dict[str | None, Maker] = {}
     warned: set[str] = set()
 

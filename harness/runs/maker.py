@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from concurrent.futures import Future
+from contextlib import nullcontext
 from dataclasses import asdict
 from functools import partial
 from typing import cast
@@ -33,6 +34,7 @@ from harness.runs.decoding import Decoding, Pending
 from harness.runs.failures import reasons
 from harness.runs.finishing import Finisher, Made
 from harness.runs.folder import Settings
+from harness.runs.loaded import compiled
 from harness.runs.plan import PlannedRun
 from harness.samplers.base import SAMPLERS
 from harness.store.rows import Guidance
@@ -55,6 +57,7 @@ class Maker:
         self.job = job
         self.batch_size = settings.batch_size or job.entry.batch_size
         self._finisher, self._decoding = finisher, Decoding(self.model)
+        self._compiled = compiled(models, settings)
         self._coefficients: dict[str, Coefficients | None] = {}
 
     def try_out(self, run: Run, spec: RunSpec, shard: Shard, first: Callable[[str], bool]) -> None:
@@ -93,10 +96,15 @@ class Maker:
         batches: list[Future[Made]] = []
         at = 0
         while at < len(shard.prompts):  # the batch may shrink on the way
-            stop = min(at + self.batch_size, len(shard.prompts))
+            stop = min(at + self._at_once(len(shard.prompts)), len(shard.prompts))
             batches += self._batch(spec, shard, at, stop, scales)
             at = stop
         return batches
+
+    def _at_once(self, count: int) -> int:
+        """How many of `count` images a batch holds; where networks are compiled, ever the same."""
+        most = self.batch_size
+        return self._compiled.fit(count, most) if self._compiled else most
 
     def _batch(
         self, spec: RunSpec, shard: Shard, start: int, stop: int, scales: torch.Tensor | None
@@ -122,8 +130,10 @@ class Maker:
         self._finisher.make_room()
         began = self._decoding.begin()  # attempts that run out of memory are not counted
         try:
-            batch = self.models.run(spec.sampler, texts, negatives, noise, notes, applied, own)
-            pending = self._decoding.start(batch, began)
+            with self._compiled.at(self.batch_size) if self._compiled else nullcontext():
+                batch = self.models.run(spec.sampler, texts, negatives, noise, notes, applied, own)
+            compiling = self._compiled.taken() if self._compiled else 0.0
+            pending = self._decoding.start(batch, began, compiling)
         except torch.cuda.OutOfMemoryError:
             pass
         else:

@@ -93,7 +93,7 @@ def timed(job: PlannedRun, settings: Settings, text: str) -> float:
     model cannot be loaded.
     """
     torch.set_num_threads(settings.threads)
-    models = open_models(job, settings.device)
+    models = open_models(job, settings.device, tf32=settings.tf32)
     call = resolve(Call("ddim", {"steps": 1, "guidance": 1.0}), {})
 
     def seconds(count: int) -> float:

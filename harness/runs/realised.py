@@ -83,7 +83,7 @@ def realised_guidance(job: PlannedRun, request: Request, settings: Settings) -> 
         )
     check_alone(spec.sampler)
     torch.set_num_threads(settings.threads)
-    models = open_models(job, settings.device)
+    models = open_models(job, settings.device, tf32=settings.tf32)
     coefficients = sampler_coefficients(job.planner.ladders, spec.sampler)
     parts = []
     size = settings.batch_size or job.entry.batch_size

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from math import ceil
+from statistics import mean
 from time import perf_counter
 
 from harness.core.shards import Shard
@@ -69,13 +70,24 @@ class Alone:
             seconds.append(perf_counter() - began)
 
     def _processes(self, work: Sequence[Item], seconds: Sequence[float]) -> int:
-        """How many are repaid. The quickest shard says what an evaluation takes; what the first
-        took beyond that is loading the model, which the others have to do, too."""
-        amounts = [_evaluations(item) for item in work]
-        each = min(took / amount for took, amount in zip(seconds, amounts, strict=False))
-        rest = amounts[len(seconds) :]
-        cost = START + seconds[0] - each * amounts[0]
-        return repaid(each * sum(rest), len(rest), self.most, cost)
+        """How many are repaid, after so many seconds of each shard that is made.
+
+        The quickest shard of a run says what its evaluations take, or the mean of runs. The first
+        of all is left out, where there are more: what it took beyond that is loading the model,
+        which the others have to do, too.
+        """
+        paces: dict[str, float] = {}
+        since = min(1, len(seconds) - 1)
+        for item, took in zip(work[since : len(seconds)], seconds[since:], strict=True):
+            pace, path = took / _evaluations(item), item[1].path
+            paces[path] = min(pace, paces.get(path, pace))
+
+        def expected(item: Item) -> float:
+            return _evaluations(item) * paces.get(item[1].path, mean(paces.values()))
+
+        rest = [expected(item) for item in work[len(seconds) :]]
+        cost = START + max(0.0, seconds[0] - expected(work[0]))
+        return repaid(sum(rest), len(rest), self.most, cost)
 
 
 def _evaluations(item: Item) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from harness.engine.noise import NoiseStreams, RecordedNoise, check_seeds, strea
 from harness.engine.policies.like import check_alone
 from harness.models.base import Model, ModelEntry
 from harness.runs.folder import Settings
-from harness.runs.loaded import open_models
+from harness.runs.loaded import compiled, open_models
 from harness.runs.plan import PlannedRun
 from harness.store.image_arrays import load_arrays
 
@@ -140,11 +141,12 @@ def draw(
     """Sample every row of the request; the model, which decodes the result, and the batch."""
     check_alone(job.spec.sampler)
     torch.set_num_threads(settings.threads)
-    models = open_models(job, settings.device)
+    models = open_models(job, settings.device, tf32=settings.tf32)
     models.warn_of_cut([*request.prompts, *request.negatives])
     model = models.model
     size = settings.batch_size or job.entry.batch_size
-    parts = []
+    networks, parts = compiled(models, settings), []
+    size = networks.fit(len(request.prompts), size) if networks else size
     for at in range(0, len(request.prompts), size):
         rows = slice(at, at + size)
         noise = (
@@ -153,7 +155,8 @@ def draw(
             else _recorded(job, rows, model, noise_file)
         )
         texts, negatives = request.prompts[rows], request.negatives[rows]
-        batch = models.run(job.spec.sampler, texts, negatives, noise, request.notes[rows])
+        with networks.at(size) if networks else nullcontext():
+            batch = models.run(job.spec.sampler, texts, negatives, noise, request.notes[rows])
         if isinstance(noise, RecordedNoise):
             noise.close()
         parts.append(batch)

@@ -6,7 +6,6 @@ import json
 import logging
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, replace
-from functools import cache
 from html import escape
 from typing import Any
 
@@ -20,6 +19,7 @@ from harness.core.run_spec import RunSpec
 from harness.core.shards import Prompt, Shard
 from harness.store import card, files, index
 from harness.store.ownership import SEALED, Owner
+from harness.store.resuming import difference, warn_of_changes
 from harness.store.run_layout import SHARDS, layout_of, new_layout
 
 log = logging.getLogger(__name__)
@@ -96,14 +96,13 @@ class Run:
                 return run
         run = cls.open(path)
         for part, asked in (("spec", spec.to_dict()), ("resolved", resolved)):
-            if different := _difference(run.record[part], asked):
+            if different := difference(run.record[part], asked):
                 key, old, new = different
                 raise HarnessError(
                     f"{path} holds another run: its {key} is {old!r}, now {new!r}. "
                     "Choose another output folder or remove that one"
                 )
-        if changed := _difference(run.record["environment"], environment):
-            _warn_once(f"{path} was begun with {changed[0]} {changed[1]}, now {changed[2]}")
+        warn_of_changes(path, run.record["environment"], environment)
         return run
 
     @property
@@ -374,21 +373,3 @@ def check_free(path: str, kinds: Collection[str] = ("images", "timing", "guidanc
                 f"{path} holds {kind} and no run.json, so nobody knows what run they are of: "
                 "choose another folder, or remove that one"
             )
-
-
-@cache
-def _warn_once(text: str) -> None:
-    log.warning("%s", text)
-
-
-def _difference(old: dict[str, Any], new: dict[str, Any]) -> tuple[str, Any, Any] | None:
-    """The first key whose values differ, with both values; nested keys are joined by dots."""
-    for key in [*old, *(key for key in new if key not in old)]:
-        a, b = old.get(key), new.get(key)
-        if a == b:
-            continue
-        if isinstance(a, dict) and isinstance(b, dict):
-            inner = _difference(a, b)
-            return (f"{key}.{inner[0]}", inner[1], inner[2]) if inner else None
-        return key, a, b
-    return None

@@ -14,6 +14,7 @@ from PIL import Image
 
 from harness import cli
 from harness.core.errors import HarnessError
+from harness.evaluation import reference_building
 from harness.evaluation.reference_building import build_references, encoders_of
 from harness.metrics.base import make_metric
 from harness.metrics.encoders import Encoder
@@ -21,6 +22,7 @@ from harness.metrics.inception import InceptionTensorflow
 from harness.metrics.references import find_reference, read_reference
 from harness.metrics.set_statistics import Moments
 from harness.store.collections import open_images
+from tests.evaluation.test_readback import Late
 from tests.metrics.random_weights import inception_script
 
 
@@ -116,3 +118,19 @@ def test_metrics_without_a_reference_are_refused() -> None:
         encoders_of(["clip"], [])
     with pytest.raises(HarnessError, match="name what the reference is for"):
         encoders_of([], [])
+
+
+def test_features_that_arrive_late_give_the_same_reference(
+    tmp_path: Path, script: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    images = open_images(str(archive(tmp_path / "data.zip")))
+    wanted = encoders_of([f"kid(net='inception-tf(checkpoint={script})')"], [])
+    for name in ("plain", "late"):
+        file = str(tmp_path / f"{name}.npz")
+        assert build_references(images, wanted, lambda _, file=file: file, batch_size=2) == [9]
+        monkeypatch.setattr(reference_building, "Readback", Late)
+    plain, late = (read_reference(tmp_path / f"{name}.npz") for name in ("plain", "late"))
+    assert np.array_equal(plain.mu, late.mu)
+    assert np.array_equal(plain.sigma, late.sigma)
+    assert np.array_equal(plain.rows, late.rows)
+    assert Late.happened.count("read") == 6

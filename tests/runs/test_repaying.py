@@ -93,9 +93,18 @@ def test_one_process_goes_on_alone_until_others_repay(
     slow, alone = _taken(work, [20.0] * 8, monkeypatch)
     assert (slow, alone.count, alone.rest) == (2, 2, work[2:])
     assert _taken(work, [100.0] * 8, monkeypatch)[0] == 1  # the first tells enough
-    assert (
-        _taken(work, [1.0, 1.0, *[9.0] * 6], monkeypatch)[0] == 8
-    )  # something else was in the way
+    assert _taken(work, [1.0, 1.0, *[9.0] * 6], monkeypatch)[0] == 8  # others were in the way
+
+
+def test_runs_have_their_own_pace(
+    work: list[repaying.Item], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A sampler that waits, beside one that does not, is what the others are for."""
+    job = plan("gmm", "heun(steps=5)")
+    run = open_run(job, str(tmp_path / "set" / "gmm" / "other"), Settings())
+    both = [one for item in work for one in (item, (job, run, item[2]))]
+    assert _taken(both, [9.0, 0.1] * 8, monkeypatch)[0] == 3
+    assert _taken(both, [0.1, 9.0] * 8, monkeypatch)[0] == 2
 
 
 def test_others_take_what_is_left_and_tell_of_all(
