@@ -110,7 +110,7 @@ class Pending:
     """A batch under way to the CPU: pictures uint8 [B, 3, H, W], whether its latents are `finite`
     [B], its classes [B], and its guidance in `batch.applied`. To be read after `wait`.
 
-    `batch` keeps what the decoder reads. In `idle` seconds of it the host compiled.
+    `batch` keeps what the decoder reads. For `paused` seconds of it the host compiled.
     """
 
     batch: Batch
@@ -118,7 +118,7 @@ class Pending:
     finite: torch.Tensor
     labels: torch.Tensor | None
     marks: tuple[Mark, Mark, Mark | None]
-    idle: float = 0.0
+    paused: float
 
     def wait(self) -> None:
         """Until the device is done with it."""
@@ -133,8 +133,8 @@ class Pending:
         own clock, else by the host's.
         """
         began, ended, before = self.marks
-        since = [began] if before is None or self.idle else [began, before]
-        return min(mark.elapsed_time(ended) for mark in since) / 1000 - self.idle
+        since = [began] if before is None or self.paused else [began, before]
+        return min(mark.elapsed_time(ended) for mark in since) / 1000 - self.paused
 
 
 class Decoding:
@@ -158,8 +158,8 @@ class Decoding:
         return self._lane.mark()
 
     @torch.inference_mode()
-    def start(self, batch: Batch, began: Mark, idle: float = 0.0) -> Pending:
-        """Decode a batch; the host compiled for `idle` seconds since it began.
+    def start(self, batch: Batch, began: Mark, paused: float = 0.0) -> Pending:
+        """Decode a batch; for `paused` seconds since it began, something else was done.
 
         Raises torch.cuda.OutOfMemoryError when memory is asked for: at once.
         """
@@ -179,4 +179,4 @@ class Decoding:
             batch.applied.replace(recorded)
         marks = began, ended, self._last
         self._last = ended
-        return Pending(batch, pixels, finite, labels, marks, idle)
+        return Pending(batch, pixels, finite, labels, marks, paused)

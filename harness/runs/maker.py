@@ -134,8 +134,8 @@ class Maker:
         try:
             with self._compiled.at(self.batch_size) if self._compiled else nullcontext():
                 batch = self.models.run(spec.sampler, texts, negatives, noise, notes, applied, own)
-            idle = self._compiled.taken() if self._compiled else 0.0
-            pending = self._decoding.start(batch, began, idle)
+            compiling = self._compiled.taken() if self._compiled else 0.0
+            pending = self._decoding.start(batch, began, compiling)
         except torch.cuda.OutOfMemoryError:
             pass
         else:
