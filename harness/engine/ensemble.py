@@ -14,6 +14,7 @@ from harness.core.errors import HarnessError
 from harness.engine.applied import Applied
 from harness.engine.batch import Batch, Streams, run_sampler, variants_of
 from harness.engine.branches import Conditioned
+from harness.engine.encodings import Encodings
 from harness.engine.targets import TextModel, find_targets
 from harness.engine.whole_pipelines.calling import Asked, run_pipeline
 from harness.engine.whole_pipelines.trying import Trial
@@ -53,6 +54,10 @@ class Ensemble:
         other.compiled = None
         other._guide = self._fitting(guide) if guide else None
         return other
+
+    def keep_encodings(self, kept: Encodings) -> None:
+        """Look for the model's encoded prompts there, and leave them there."""
+        self._main.kept = kept
 
     @property
     def loaded(self) -> list[Model]:
@@ -173,13 +178,15 @@ def _models_of(call: Call) -> list[str]:
 class _Member:
     """A loaded model with the conditions of its prompts, each distinct text encoded once, alone.
 
-    Alone, because the last bits of a text encoder's output depend on the batch.
+    Alone, because the last bits of a text encoder's output depend on the batch; so those that are
+    `kept` from one command to the next are what any process would encode.
     """
 
     def __init__(self, model: Model) -> None:
         self.model = model
         self._known: dict[tuple[str, str | None], Condition | None] = {}
         self._noted: dict[Any, Any] = {}
+        self.kept: Encodings | None = None
 
     def standing_in(self, price: Callable[[Model, dict[Any, Any]], Any]) -> _Member:
         """See Ensemble.standing_in."""
@@ -202,8 +209,7 @@ class _Member:
         parts: list[Condition] = []
         for text in texts:
             if (method, text) not in self._known:
-                found = getattr(self.model, method)([text])
-                self._known[method, text] = found and {k: v.cpu() for k, v in found.items()}
+                self._known[method, text] = self._encoded(method, text)
             part = self._known[method, text]
             if part is None:
                 return None
@@ -211,6 +217,16 @@ class _Member:
         device = getattr(self.model, "condition_device", self.model.device)
         joined = {key: torch.cat([part[key] for part in parts]) for key in parts[0]}
         return {key: value.to(device, non_blocking=True) for key, value in joined.items()}
+
+    def _encoded(self, method: str, text: str | None) -> Condition | None:
+        """The condition of one text, on the CPU."""
+        if self.kept and (before := self.kept.read(method, text)):
+            return before
+        encoded = getattr(self.model, method)([text])
+        found = encoded and {key: value.cpu() for key, value in encoded.items()}
+        if self.kept and found:
+            self.kept.write(method, text, found)
+        return cast(Condition | None, found)
 
 
 def check_guide(main: ModelEntry, guide: ModelEntry) -> None:
