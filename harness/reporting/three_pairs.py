@@ -44,7 +44,8 @@ def three_pairs(shown: ShownPairs) -> list[Example]:
     picture are passed over. None where the runs' pictures are gone.
     """
     metric = shown.tables.metrics[0]
-    frame = advantages(shown.tables, metric, shown.opens)
+    more = ["prompt", "seed", "a_failed", "b_failed"]
+    frame = advantages(shown.tables, metric, shown.opens, more)
     frame = frame[frame["a_failed"].isna() & frame["b_failed"].isna()]
     found = {
         ("largest win", "wins"): _first(frame, WIN, False),

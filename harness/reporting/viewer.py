@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
@@ -19,6 +19,7 @@ from harness.store.run import Run
 from harness.store.run_facts import RunFacts
 
 MOST = 60
+_COLUMNS = ["item_id", "a_value", "b_value", "outcome"]
 _WORDS = {WIN: "win", TIE: "tie", LOSS: "loss"}
 _LARGEST_SIDE = 448
 
@@ -43,7 +44,7 @@ def viewer_data(shown: ShownPairs) -> dict[str, Any] | None:
         "opens": shown.opens,
         "pairs": list(_pairs(shown, chosen, pictures(shown, sides(comparison, chosen)))),
         "outcomes": {f"{value:g}": word for value, word in _WORDS.items()},
-        "total": int(comparison.pairs["item_id"].nunique()),
+        "total": comparison.pair_table.items(),
     }
 
 
@@ -86,18 +87,24 @@ def choose(comparison: ComparisonTables, most: int = MOST) -> list[str]:
             frame = advantages(comparison, metric, role)
             order = frame.sort_values("advantage", ascending=False, kind="stable")
             won, lost = (order.loc[order["outcome"] == end, "item_id"] for end in (WIN, LOSS))
-            queues += [won.tolist(), lost.tolist()[::-1]]
+            queues += [won[:most].tolist(), lost[-most:].tolist()[::-1]]
     longest = max(map(len, queues))
     turns = [queue[at] for at in range(longest) for queue in queues if at < len(queue)]
-    everything = dict.fromkeys([*turns, *comparison.pairs["item_id"]])
-    return list(everything)[:most]
+    chosen = dict.fromkeys(turns)
+    if len(chosen) < most:
+        chosen |= dict.fromkeys(comparison.pair_table.frame(columns=["item_id"])["item_id"])
+    return list(chosen)[:most]
 
 
-def advantages(comparison: ComparisonTables, metric: MetricInfo, role: str) -> pd.DataFrame:
-    """Pairs that count, with the candidate's `advantage` in score; infinite against failures."""
-    pairs = comparison.pairs
-    here = (pairs["metric"] == metric.name) & (pairs["comparison"] == role)
-    frame = pairs[here & pairs["outcome"].notna()]
+def advantages(
+    comparison: ComparisonTables, metric: MetricInfo, role: str, more: Sequence[str] = ()
+) -> pd.DataFrame:
+    """Pairs that count, with the candidate's `advantage` in score; infinite against failures.
+
+    With their ids, values and outcomes, and `more` columns.
+    """
+    frame = comparison.pair_table.frame(role, metric.name, [*_COLUMNS, *more])
+    frame = frame[frame["outcome"].notna()]
     gap = metric.sign * (frame["a_value"] - frame["b_value"])
     return frame.assign(advantage=gap.fillna(balance(frame["outcome"]) * float("inf")).fillna(0))
 
@@ -106,7 +113,7 @@ def _pairs(
     shown: ShownPairs, chosen: list[str], images: dict[str, dict[str, str | None]]
 ) -> Iterator[dict[str, Any]]:
     comparison = shown.tables
-    frame = comparison.pairs[comparison.pairs["item_id"].isin(chosen)]
+    frame = comparison.pair_table.frame(items=chosen)
     by_item = dict(list(frame.groupby("item_id", sort=False)))
     for item in chosen:
         rows = by_item[item]
@@ -135,7 +142,8 @@ def _pairs(
 
 def sides(comparison: ComparisonTables, chosen: list[str]) -> dict[str, dict[str, str]]:
     """The item id of each side's picture, by role and chosen pair."""
-    frame = comparison.pairs[comparison.pairs["item_id"].isin(chosen)]
+    columns = ["comparison", "item_id", "seed", "b_seed"]
+    frame = comparison.pair_table.frame(columns=columns, items=chosen)
     frame = frame.drop_duplicates(["comparison", "item_id"])
     items: dict[str, dict[str, str]] = {role: {} for role in comparison.runs}
     for row in frame.itertuples():

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -53,8 +54,8 @@ class PairTable:
     def of(cls, frame: pd.DataFrame) -> PairTable:
         """The rows of a frame."""
         keys = frame[["comparison", "metric"]]
-        new = np.flatnonzero((keys != keys.shift()).any(axis=1))
-        cuts = [0, *new[1:], len(frame)] if len(frame) else []
+        new = (keys != keys.shift()).any(axis=1).to_numpy(bool)[1:]  # the first row has none before
+        cuts = [0, *(np.flatnonzero(new) + 1), len(frame)] if len(frame) else []
         return cls(
             _Rows(frame.iloc[at : min(at + ROWS, end)])
             for first, end in pairwise(cuts)
@@ -93,6 +94,20 @@ class PairTable:
         for part in self.parts:
             if comparison in (None, part.comparison) and metric in (None, part.metric):
                 yield part
+
+    def items(self) -> int:
+        """How many different pairs there are, all comparisons together.
+
+        On all metrics they are the same, or some of those on one.
+        """
+        ids = []
+        for name in dict.fromkeys(part.comparison for part in self.parts):
+            rows = Counter[str]()
+            for part in self.of_metric(name, None):
+                rows[part.metric] += len(part)
+            (metric, _), *_ = rows.most_common(1)
+            ids.append(self.frame(name, metric, ["item_id"])["item_id"])
+        return int(pd.concat(ids).nunique()) if ids else 0
 
     def without(self, comparison: str) -> PairTable:
         """The pairs of all other comparisons."""
