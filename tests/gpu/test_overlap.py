@@ -40,7 +40,8 @@ def test_pictures_are_those_made_in_order(
     beside = _made(tmp_path / "beside", model, sampler).frame("images")
     monkeypatch.setattr(decoding, "lane_of", lambda model: HostLane())
     in_order = _made(tmp_path / "in-order", model, sampler).frame("images")
-    assert beside["guidance_scale"].tolist() == pytest.approx(in_order["guidance_scale"].tolist())
+    scales = (made["guidance_scale"].tolist() for made in (beside, in_order))
+    assert next(scales) == pytest.approx(next(scales), nan_ok=True)
     for one, other in zip(beside["image"], in_order["image"], strict=True):
         a, b = (torch.as_tensor(decode(cell["bytes"])).int() for cell in (one, other))
         # the same batches and kernels; a library may choose by what memory is free
