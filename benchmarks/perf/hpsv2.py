@@ -19,6 +19,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
@@ -102,7 +103,8 @@ def make_images(folder: Path, n: int, prompts: int, side: int) -> tuple[list[str
 
 
 def find_package(folder: Path) -> Any:
-    sys.path.remove(str(Path(__file__).resolve().parent))  # this file has the package's name
+    with suppress(ValueError):  # started as a file, which has the package's name
+        sys.path.remove(str(Path(__file__).resolve().parent))
     if find_spec("hpsv2") is None:
         target = str(folder / "package")
         wanted = ["hpsv2==1.2.0", "clint==0.5.1", "args==0.1.0"]

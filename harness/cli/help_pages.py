@@ -18,6 +18,7 @@ _PANELS = {
         "prompts_folder",
         "size",
         "dtype",
+        "decode_dtype",
         "guide",
         "negative",
         "objects",

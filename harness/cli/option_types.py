@@ -68,6 +68,12 @@ Size = Annotated[str | None, typer.Option(help="HxW in pixels; default: the mode
 Dtype = Annotated[
     str | None, typer.Option(help="float32, float16, bfloat16 or float64; default: by device.")
 ]
+DecodeDtype = Annotated[
+    str | None,
+    typer.Option(
+        help="The decoder's precision: float32, float16 or bfloat16; default: the checkpoint's."
+    ),
+]
 NoiseKey = Annotated[
     str | None,
     typer.Option(
@@ -208,6 +214,7 @@ SHARED = {
     "results": Annotated[str, typer.Option(help="Root of the results.")],
     "size": Size,
     "dtype": Dtype,
+    "decode_dtype": DecodeDtype,
     "device": Device,
     "threads": Threads,
     "batch_size": BatchSize,

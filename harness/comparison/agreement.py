@@ -7,8 +7,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from harness.comparison import human_votes, pairs, rating
-from harness.comparison.pairs import Joined
+from harness.comparison import human_votes, rating
+from harness.comparison.joined import Joined
 from harness.comparison.statistics import Floats
 from harness.core.outcome import TIE, balance
 from harness.store.comparison_tables import MetricInfo
@@ -37,15 +37,14 @@ def agreements(
     `results` hold the metrics' verdicts over all their pairs; the people's is over those that have
     a vote. `shared`: prompts share their noise.
     """
-    said = pairs.outcomes(human_votes.voted(joined, votes), HUMAN, comparison)
-    polled = rating.Pairs.of(said, joined, shared)
+    polled = rating.Pairs.of(human_votes.voted(joined, votes), HUMAN, shared)
     people = rating.result(polled, HUMAN, comparison).verdict
     verdicts = {
         r.metric: r.verdict for r in results if (r.comparison, r.category) == (comparison, None)
     }
     for metric in metrics:
         if metric != HUMAN:
-            scored = rating.Pairs.of(pairs.outcomes(joined, metric, comparison), joined, shared)
+            scored = rating.Pairs.of(joined, metric, shared)
             yield _agreement(
                 scored, polled.outcome, metric, comparison, verdicts[metric.name], people
             )

@@ -15,10 +15,12 @@ import pandas as pd
 
 from harness.comparison import pairs, rating
 from harness.comparison.cost import run_cost
+from harness.comparison.drawn_pairs import drawn
 from harness.comparison.guidance_scales import run_guidance
 from harness.core.errors import HarnessError
 from harness.metrics.base import PromptMetric
 from harness.store.comparison_tables import BEST_OF, MetricInfo
+from harness.store.pair_table import Part
 from harness.store.results import Result
 from harness.store.run import Run
 from harness.store.run_facts import Choice, Cost, RunFacts
@@ -53,7 +55,7 @@ class Contested:
     """What a comparison with a rival adds to the tables: rows of each, or why there are none."""
 
     runs: dict[str, RunFacts] = field(default_factory=dict)
-    pairs: list[pd.DataFrame] = field(default_factory=list)
+    pairs: list[Part] = field(default_factory=list)
     results: list[Result] = field(default_factory=list)
     absent: dict[str, str] = field(default_factory=dict)
 
@@ -115,16 +117,17 @@ def _contested(
     facts = RunFacts.of(
         rival.run, kept, _of_all(theirs, choice), run_guidance(held.selection, None)
     )
-    frames = {metric.name: pairs.outcomes(joined, metric, BEST_OF) for metric in judges}
+    parts: list[Part] = []
     rows: list[Result] = []
-    some = next(iter(frames.values()))
     for metric in metrics:
-        if metric.name in frames:
-            frame = frames[metric.name]
-            rows += rating.results(frame, joined, metric, False, "exploratory", margin)
+        if metric in judges:
+            parts += drawn(joined, metric, BEST_OF)
+            met = rating.Pairs.of(joined, metric, False)
+            rows += rating.results(met, metric, BEST_OF, "exploratory", margin)
         else:
-            rows.append(_null(metric, not_judged[metric.name], joined, some))
-    return Contested({BEST_OF: replace(facts, choice=choice)}, [*frames.values()], rows)
+            met = rating.Pairs.of(joined, judges[0], False)
+            rows.append(_null(metric, not_judged[metric.name], met))
+    return Contested({BEST_OF: replace(facts, choice=choice)}, parts, rows)
 
 
 def _not_judged(rival: Rival, by_prompt: Mapping[str, PromptMetric]) -> dict[str, str]:
@@ -162,6 +165,7 @@ def keep(items: pd.DataFrame, rival: Rival, n: int) -> tuple[pd.DataFrame, Choic
     so are the last seeds of a prompt that do not fill a group. Raises Impossible where none is
     left.
     """
+    items = items.astype({"prompt_id": "str"})  # in alphabetical order
     ordered = items.sort_values(["prompt_id", "seed"], kind="stable")
     by_prompt = ordered.groupby("prompt_id", sort=False)["seed"]
     place, size = by_prompt.cumcount(), by_prompt.transform("size")
@@ -200,8 +204,7 @@ def _of_all(cost: Cost, choice: Choice) -> Cost:
     )
 
 
-def _null(metric: MetricInfo, reason: str, joined: pairs.Joined, frame: pd.DataFrame) -> Result:
-    """The row of a metric that does not judge: no pairs, and the reason."""
-    none = rating.Pairs.of(frame, joined, False).part(np.zeros(len(frame), bool))
-    row = rating.result(none, metric, BEST_OF)
+def _null(metric: MetricInfo, reason: str, met: rating.Pairs) -> Result:
+    """The row of a metric that does not judge: none of the pairs that met, and the reason."""
+    row = rating.result(met.part(np.zeros(len(met.outcome), bool)), metric, BEST_OF)
     return replace(row, winning_rate=replace(row.winning_rate, reason=f"not judged: {reason}"))

@@ -202,9 +202,11 @@ def shrunken_rates(shares: Floats, categories: Codes) -> list[Estimate]:
     with few categories, but integrated out, with a flat prior on the standard deviation up to one
     half (Deely and Lindley 1981; Gelman 2006). `n` counts the category's prompts.
 
-    Null with fewer than three categories, and where all prompts have the same share.
+    Null with fewer than three categories, and where all prompts, or all of each category, have the
+    same share.
     """
     _, sizes = dense(categories) if len(categories) else (categories, categories)
+    means = errors = np.zeros(0)
     reason = None
     if len(sizes) < 3:
         reason = "fewer than three categories"
@@ -212,10 +214,13 @@ def shrunken_rates(shares: Floats, categories: Codes) -> list[Estimate]:
         reason = "all prompts have the same outcomes"
     elif len(shares) == len(sizes):
         reason = "one prompt a category"
+    else:
+        starts, order = np.cumsum(sizes) - sizes, np.argsort(categories, kind="stable")
+        means, errors = _squares(shares[order], starts, sizes, pooled=4)
+        if errors.max() < 1e-12:  # its root is no error to go by
+            reason = "the prompts of each category have the same outcomes"
     if reason:
         return [Estimate(None, None, None, int(size), reason) for size in sizes]
-    starts = np.cumsum(sizes) - sizes
-    means, errors = _squares(shares[np.argsort(categories, kind="stable")], starts, sizes, pooled=4)
     weights, centres, deviations = _posterior(means, errors)
     values = weights @ centres
     ends = [_quantile(weights, centres, deviations, q) for q in ((1 - LEVEL) / 2, (1 + LEVEL) / 2)]

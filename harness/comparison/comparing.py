@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
+import numpy as np
 import pandas as pd
 
 from harness.comparison import agreement, best_of, human_votes, pairs, rating
 from harness.comparison.categories import check_population
 from harness.comparison.cost import run_cost
+from harness.comparison.drawn_pairs import drawn
 from harness.comparison.guidance_scales import guided_run, run_guidance
+from harness.comparison.joined import Joined
 from harness.comparison.resampling import resampled_means
 from harness.comparison.same_noise import check_same_noise
 from harness.comparison.set_differences import set_results
@@ -30,6 +33,7 @@ from harness.store.comparison_tables import (
 )
 from harness.store.curve_rule import GUIDANCE_CURVE
 from harness.store.equal_pictures import same_pictures
+from harness.store.pair_table import PairTable, Part
 from harness.store.results import Agreement, Mean, Result
 from harness.store.run import Run
 from harness.store.run_facts import RunFacts
@@ -91,7 +95,7 @@ def compare(
     tabled = {name: side.items for name, side in scored.items()}
     if HUMAN in metrics:
         tabled = human_votes.with_votes(tabled, votes or {})
-    named = tabled[CANDIDATE]["category"].fillna("").unique()
+    named = ["" if pd.isna(n) else str(n) for n in tabled[CANDIDATE]["category"].unique()]
     check_population(population, named, candidate.spec.noise_key, POPULATIONS)
     plain = guided_run([*present.values()])
     runs = {
@@ -101,13 +105,12 @@ def compare(
     shared, same = candidate.spec.noise_key == "seed", dict(same or {})
     decides = primary and (primary.metric, same.get(primary.comparison, primary.comparison))
 
-    def judge(
-        frame: pd.DataFrame, joined: pairs.Joined, metric: MetricInfo, name: str
-    ) -> Iterator[Result]:
+    def judge(joined: Joined, metric: MetricInfo, name: str) -> Iterator[Result]:
         role = "primary" if (metric.name, name) == decides else "exploratory"
-        return rating.results(frame, joined, metric, shared, role, margin, population)
+        met = rating.Pairs.of(joined, metric, shared, population)
+        return rating.results(met, metric, name, role, margin)
 
-    drawn = _drawn(sides, tabled, metrics, votes, judge, opinions or {}, shared)
+    found = _draw(sides, tabled, metrics, votes, judge, opinions or {}, shared)
     more = best_of.Contested()
     if rival is not None:
         more = best_of.contest(rival, scored[CANDIDATE], metrics, items, by_prompt, margin)
@@ -115,8 +118,8 @@ def compare(
     result = ComparisonTables(
         runs=runs | more.runs,
         metrics=list(metrics),
-        pairs=pd.concat([*drawn.pairs, *more.pairs], ignore_index=True),
-        results=drawn.results + more.results,
+        pairs=PairTable([*found.pairs, *more.pairs]),  # type: ignore[arg-type]
+        results=found.results + more.results,
         means=mean_scores(runs, tabled, metrics),
         set_results=set_results(runs, set_scores),
         absent={name: why[name] for name in why if name not in present and name not in same}
@@ -127,7 +130,7 @@ def compare(
         same=same,
         population=population,
         equal=_equal(candidate, present, scored, items),
-        agreements=drawn.agreements,
+        agreements=found.agreements,
     )
     result = finish(result)
     result.save(out)
@@ -152,17 +155,17 @@ def _read(
 class _Drawn:
     """The pairs of all comparisons, what they say, and how far metrics agree with people."""
 
-    pairs: list[pd.DataFrame] = field(default_factory=list)
+    pairs: list[Part] = field(default_factory=list)
     results: list[Result] = field(default_factory=list)
     agreements: list[Agreement] = field(default_factory=list)
 
 
-def _drawn(
+def _draw(
     sides: Mapping[str, Run],
     tabled: Mapping[str, pd.DataFrame],
     metrics: Sequence[MetricInfo],
     votes: Votes | None,
-    judge: Callable[[pd.DataFrame, pairs.Joined, MetricInfo, str], Iterator[Result]],
+    judge: Callable[[Joined, MetricInfo, str], Iterator[Result]],
     opinions: Mapping[str, Votes],
     shared: bool,
 ) -> _Drawn:
@@ -176,9 +179,8 @@ def _drawn(
         if HUMAN in metrics:
             joined = human_votes.voted(joined, votes or {})
         for metric in metrics:
-            frame = pairs.outcomes(joined, metric, name)
-            found.pairs.append(frame)
-            found.results += judge(frame, joined, metric, name)
+            found.pairs += drawn(joined, metric, name)
+            found.results += judge(joined, metric, name)
         if votes_on := opinions.get(name):
             found.agreements += agreement.agreements(
                 joined, votes_on, found.results, metrics, name, shared
@@ -194,17 +196,24 @@ def _equal(
 ) -> list[str]:
     """The baselines of the very same pictures, which are read where all scores are the same."""
 
-    def scores(name: str) -> pd.DataFrame:
-        frame = scored[name].items
-        values = [column for column in frame if str(column).startswith("value:")]
-        return frame.set_index("item_id")[values].sort_index()
-
-    own = scores(CANDIDATE)
+    own = scored[CANDIDATE].items
     return [
         name
         for name, run in baselines.items()
-        if own.equals(scores(name)) and same_pictures(candidate, run, items)
+        if _same_scores(own, scored[name].items) and same_pictures(candidate, run, items)
     ]
+
+
+def _same_scores(a: pd.DataFrame, b: pd.DataFrame) -> bool:
+    """Whether the items and all of their scores are the same."""
+    joined = Joined(a, b, *pairs.same_items(a, b))
+    if not len(a) == len(b) == len(joined):
+        return False
+    return all(
+        np.array_equal(joined.of_a(str(name)), joined.of_b(str(name)), equal_nan=True)
+        for name in a
+        if str(name).startswith("value:")
+    )
 
 
 def tabulate(

@@ -61,13 +61,13 @@ def pair_correlation(a: Floats, b: Floats, prompts: Codes) -> Estimate:
     least = 1e-12 * max(np.abs(a).max(), np.abs(b).max(), 1e-300)
     if min(np.abs(x).max(), np.abs(y).max()) <= least:
         return Estimate(None, None, None, m, "all scores of a side are alike")
-    columns = [x, y, x * x, y * y, x * y]
 
     def fisher_z(n: Floats, x: Floats, y: Floats, xx: Floats, yy: Floats, xy: Floats) -> Floats:
         spread = np.sqrt((xx - x * x / n) * (yy - y * y / n))
         return np.arctanh(np.clip((xy - x * y / n) / spread, -1 + 1e-15, 1 - 1e-15))
 
-    sums = [_sums(column, codes, m) for column in columns]
+    sums = [_sums(x, codes, m), _sums(y, codes, m)]
+    sums += [_sums(one * other, codes, m) for one, other in ((x, x), (y, y), (x, y))]
     return _jackknife(fisher_z, [counts.astype(np.float64), *sums]).through(math.tanh)
 
 

@@ -24,7 +24,6 @@ import pandas as pd
 
 from harness.comparison import rating
 from harness.comparison.decisions import holm, verdict
-from harness.comparison.pairs import Joined
 from harness.comparison.statistics import LEVEL
 from harness.store.comparison_tables import ComparisonTables, MetricInfo, Primary
 from harness.store.curve_rule import (
@@ -60,9 +59,8 @@ def with_curve(along: ComparisonTables) -> ComparisonTables:
         for metric in along.metrics
     ]
     pooled = [one.pairs for one in judged if one.pairs is not None]
-    return replace(
-        along,
-        pairs=pd.concat([along.pairs, *pooled], ignore_index=True) if pooled else along.pairs,
+    return along.changed(
+        pairs=along.pair_table.plus(*pooled),
         results=[*along.results, *(result for one in judged for result in one.results)],
         curve=[one.rule for one in judged],
     )
@@ -116,7 +114,7 @@ def _small(p_value: float | None) -> bool:
 def _cross_fitted(along: ComparisonTables, metric: MetricInfo) -> _Judged:
     """The result of the pooled pairs of both halves, each with the weight that the other picked."""
     plain, rule = every_weight([along.rate(n, metric.name) for n in along.baselines], along.margin)
-    pairs = along.pairs[along.pairs["metric"] == metric.name]
+    pairs = along.pair_table.frame(metric=metric.name)
     picked, pooled = cross_fitted(pairs, metric.sign)
     rule = replace(rule, crossed=True, against=picked)
     if not picked:
@@ -124,9 +122,8 @@ def _cross_fitted(along: ComparisonTables, metric: MetricInfo) -> _Judged:
         none = WinningRate(None, None, None, plain.winning_rate.n, why)
         undefined = replace(plain, winning_rate=none, p_value=None, verdict="undefined")
         return _Judged([replace(undefined, role="primary", p_method=why)], rule)
-    joined = _joined(pooled)
-    shared = along.candidate.noise_key == "seed"
-    found = rating.results(pooled, joined, metric, shared, "primary", along.margin)
+    judged = rating.Pairs.read(pooled, along.candidate.noise_key == "seed")
+    found = rating.results(judged, metric, GUIDANCE_CURVE, "primary", along.margin)
     return _Judged(list(found), rule, pooled)
 
 
@@ -144,19 +141,3 @@ def cross_fitted(pairs: pd.DataFrame, sign: int) -> tuple[list[str], pd.DataFram
     picked = (str(scores[0].idxmax()), str(scores[1].idxmax()))
     judged = pairs["comparison"] == judged_weights(pairs, picked)
     return [*picked], pairs[judged].assign(comparison=GUIDANCE_CURVE)
-
-
-_SIDES = {
-    "item_id": "item_id_a",
-    "prompt": "prompt_a",
-    "category": "category_a",
-    "a_failed": "failed_a",
-    "b_failed": "failed_b",
-}
-
-
-def _joined(pairs: pd.DataFrame) -> Joined:
-    """The items of pairs as they were joined."""
-    both = pairs.rename(columns=_SIDES)
-    crossed = bool(both["b_seed"].notna().any())
-    return Joined.of(both.assign(category_a=both["category_a"].fillna("")), 0, 0, crossed)

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pandas as pd
 
-from harness.comparison.pairs import Joined
+from harness.comparison.joined import Joined
 from harness.core.errors import HarnessError
 from harness.core.outcome import LOSS, TIE, WIN, turned
 from harness.store.comparison_tables import CANDIDATE
@@ -46,12 +46,9 @@ def with_votes(sides: Mapping[str, pd.DataFrame], votes: Votes) -> dict[str, pd.
 
 def voted(joined: Joined, votes: Votes) -> Joined:
     """The pairs with each pair's own votes as its scores: an image may be in several pairs."""
-    items = joined.items
-    keys = zip(items["own_id"], items["item_id_b"], strict=True)
-    shares = pd.Series([votes.get(key) for key in keys], items.index, float)
-    columns = {f"{key}_a": value for key, value in _scores(shares).items()}
-    columns |= {f"{key}_b": value for key, value in _scores(turned(shares)).items()}
-    return replace(joined, items=items.assign(**columns))
+    keys = zip(joined.of_a("item_id"), joined.of_b("item_id"), strict=True)
+    shares = pd.Series([votes.get(key) for key in keys], dtype=float)
+    return replace(joined, votes=shares.to_numpy())
 
 
 def _scores(values: pd.Series) -> dict[str, pd.Series]:

@@ -53,11 +53,11 @@ def compare_all(
         joined = {
             (a, b): _pairs(common, a, b, metric, shared, runs) for a, b in combinations(runs, 2)
         }
-        some = next(iter(joined.values()))[1]
-        parts: list[tuple[str | None, Mask]] = [(None, np.ones(len(some.items), bool))]
+        some = next(iter(joined.values()))
+        parts: list[tuple[str | None, Mask]] = [(None, np.ones(len(some.outcome), bool))]
         parts += [(name, some.categories == at) for at, name in enumerate(some.category_names)]
         for category, kept in parts:
-            here = {names: each.part(kept) for names, (each, _) in joined.items()}
+            here = {names: each.part(kept) for names, each in joined.items()}
             duels += _duels(here, metric, category)
             ranks += _ranks(here, list(runs), metric, category)
     shown = {name: str(run.spec.sampler) for name, run in runs.items()}
@@ -83,9 +83,9 @@ def _pairs(
     metric: MetricInfo,
     shared: bool,
     runs: Mapping[str, Run],
-) -> tuple[Pairs, pairs.Joined]:
+) -> Pairs:
     joined = pairs.join(common[a], common[b], (runs[a].path, runs[b].path))
-    return Pairs.of(pairs.outcomes(joined, metric, f"{a} vs {b}"), joined, shared), joined
+    return Pairs.of(joined, metric, shared)
 
 
 def _duels(

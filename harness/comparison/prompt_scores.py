@@ -20,7 +20,7 @@ def prompt_scores(selection: Selection, metric: PromptMetric) -> pd.DataFrame:
     encoder = metric.features.label
     selection.identity(f"features/{encoder}")
     features, valid = selection.features(encoder)
-    prompts = selection.frame(["prompt_id"])["prompt_id"].fillna("").to_numpy()[valid]
+    prompts = selection.frame(["prompt_id"])["prompt_id"].astype("str").fillna("").to_numpy()[valid]
     scores: list[float | Undefined] = [float("nan")] * len(features)
     for members in pd.Series(range(len(prompts))).groupby(prompts).indices.values():
         values = metric.values(features[members])

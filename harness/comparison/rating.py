@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -12,7 +12,7 @@ import pandas as pd
 from harness.comparison import categories, effects, statistics, two_way
 from harness.comparison.decided_pairs import decided_rate
 from harness.comparison.decisions import verdict
-from harness.comparison.pairs import Joined
+from harness.comparison.joined import Joined
 from harness.comparison.sample_size import detectable
 from harness.comparison.statistics import Codes, Floats, Mask
 from harness.core.outcome import OUTCOMES, balance
@@ -20,16 +20,17 @@ from harness.core.outcome import outcome as outcome_of
 from harness.store.comparison_tables import MetricInfo
 from harness.store.results import Estimate, Result, WinningRate
 
-_FLAGS = ("shared", "crossed", "fewest")
+_FLAGS = ("shared", "crossed", "fewest", "category_names", "alone")
 
 
 @dataclass(frozen=True)
 class Pairs:
     """Some pairs as arrays [n]; `outcome` is nan where one is left out for one of the `reasons`.
 
-    `shared`: the noise depends on the seed alone, so that prompts share it. `crossed`: all pairs of
-    a prompt's images, whose noise differs. `fewest`: where categories are a sample, how many of
-    them an interval takes; 0 where prompts are.
+    `categories` are places in `category_names`; `alone` are the numbers of items of either side
+    without a partner. `shared`: the noise depends on the seed alone, so that prompts share it.
+    `crossed`: all pairs of a prompt's images, whose noise differs. `fewest`: where categories are a
+    sample, how many of them an interval takes; 0 where prompts are.
     """
 
     outcome: Floats
@@ -43,30 +44,56 @@ class Pairs:
     shared: bool
     crossed: bool
     categories: Codes
+    category_names: Sequence[str] = ()
+    alone: tuple[int, int] = (0, 0)
     fewest: int = 0
 
     @classmethod
     def of(
-        cls, frame: pd.DataFrame, joined: Joined, shared: bool, population: str = "prompts"
+        cls, joined: Joined, metric: MetricInfo, shared: bool, population: str = "prompts"
     ) -> Pairs:
-        """All pairs of a table as PAIRS, which are those of `joined` in order."""
+        """All pairs on a metric."""
+        outcomes = joined.outcomes(metric)
+        return cls(
+            outcomes,
+            *joined.scores(metric),
+            joined.a_failed,
+            joined.b_failed,
+            joined.prompts,
+            joined.seeds,
+            joined.left_out(metric, outcomes),
+            shared and not joined.crossed,
+            joined.crossed,
+            joined.categories,
+            joined.category_names,
+            (joined.a_alone, joined.b_alone),
+            categories.FEWEST if population == "categories" else 0,
+        )
+
+    @classmethod
+    def read(cls, frame: pd.DataFrame, shared: bool) -> Pairs:
+        """The pairs of a table as PAIRS."""
+        crossed = bool(frame["b_seed"].notna().any())
+        places, names = pd.factorize(frame["category"].where(frame["category"] != ""), sort=True)
         return cls(
             frame["outcome"].to_numpy(float),
             frame["a_value"].to_numpy(float),
             frame["b_value"].to_numpy(float),
             frame["a_failed"].notna().to_numpy(bool),
             frame["b_failed"].notna().to_numpy(bool),
-            joined.prompts,
-            joined.seeds,
+            pd.factorize(frame["prompt_id"])[0],
+            pd.factorize(frame["seed"])[0],
             frame["left_out"],
-            shared and not joined.crossed,
-            joined.crossed,
-            joined.categories,
-            categories.FEWEST if population == "categories" else 0,
+            shared and not crossed,
+            crossed,
+            places,
+            [str(name) for name in names],
         )
 
     def part(self, kept: Mask) -> Pairs:
         """The pairs that a mask [n] keeps."""
+        if kept.all():
+            return self
         rows = {name: value[kept] for name, value in vars(self).items() if name not in _FLAGS}
         return replace(self, **rows)
 
@@ -79,27 +106,19 @@ class Pairs:
 
 
 def results(
-    frame: pd.DataFrame,
-    joined: Joined,
-    metric: MetricInfo,
-    shared: bool,
-    role: str,
-    margin: float | None,
-    population: str = "prompts",
+    pairs: Pairs, metric: MetricInfo, comparison: str, role: str, margin: float | None
 ) -> Iterator[Result]:
     """The result over all pairs on a metric, then one for each category in alphabetical order.
 
-    Categories are always exploratory. `population` is one of POPULATIONS.
+    Categories are always exploratory.
     """
-    everything = Pairs.of(frame, joined, shared, population)
-    name = str(frame["comparison"].iloc[0])
-    whole = replace(result(everything, metric, name, margin), **over_categories(everything))
-    yield replace(whole, role=role, a_unpaired=joined.a_alone, b_unpaired=joined.b_alone)
-    drawn = _shrunken(everything)
-    for code, category in enumerate(joined.category_names):
-        inside = joined.categories == code
-        part = result(replace(everything.part(inside), fewest=0), metric, name, margin)
-        more = _without(everything, ~inside, margin)
+    whole = replace(result(pairs, metric, comparison, margin), **over_categories(pairs))
+    yield replace(whole, role=role, a_unpaired=pairs.alone[0], b_unpaired=pairs.alone[1])
+    drawn = _shrunken(pairs)
+    for code, category in enumerate(pairs.category_names):
+        inside = pairs.categories == code
+        part = result(replace(pairs.part(inside), fewest=0), metric, comparison, margin)
+        more = _without(pairs, ~inside, margin)
         more["shrunken"] = drawn.get(code, Estimate(None, None, None, 0, "no pairs"))
         yield replace(part, category=category, **more)
 
@@ -268,7 +287,6 @@ def _without_interval(estimate: Estimate) -> Estimate:
 
 def _why(rate: Estimate, pairs: Pairs) -> str | None:
     """The reason of a null rate; where every pair was left out, the commonest of theirs."""
-    reasons = pairs.reasons.dropna()
-    if rate.value is None and len(reasons):
+    if rate.value is None and len(reasons := pairs.reasons.dropna().astype("string")):
         return f"no pair has a score on both sides ({reasons.mode().iloc[0]})"
     return rate.reason

@@ -10,9 +10,10 @@ import pandas as pd
 from harness.comparison.statistics import Floats
 from harness.metrics.set_statistics import bias_corrected
 from harness.store.comparison_tables import MetricInfo
+from harness.store.text_columns import texts
 
 DRAWS = 1000
-_AT_ONCE = 100
+_MOST = 1 << 22  # counts drawn at once
 
 
 def resampled_means(items: Mapping[str, pd.DataFrame], metric: MetricInfo) -> Floats:
@@ -20,13 +21,21 @@ def resampled_means(items: Mapping[str, pd.DataFrame], metric: MetricInfo) -> Fl
 
     `items` are the runs' images with `value:<metric>`. Of one prompt, seeds are drawn.
     """
-    one = pd.concat([frame["prompt_id"] for frame in items.values()]).nunique() < 2
-    unit, column = "seed" if one else "prompt_id", f"value:{metric.name}"
+    prompts = {name: _prompts(frame["prompt_id"]) for name, frame in items.items()}
+    one = len({prompt for known in prompts.values() for prompt in known.unique()}) < 2
+    column = f"value:{metric.name}"
     means = {
-        name: frame[column].where(frame["failed"].isna()).groupby(frame[unit]).mean()
+        name: frame[column]
+        .where(frame["failed"].isna())
+        .groupby(frame["seed"] if one else prompts[name])
+        .mean()
         for name, frame in items.items()
     }
     return _drawn(pd.concat(means, axis=1).sort_index().to_numpy(np.float64))
+
+
+def _prompts(column: pd.Series) -> pd.Series:
+    return pd.Series(texts(column).to_pandas().array, column.index)
 
 
 def resampled_set_scores(
@@ -52,9 +61,11 @@ def _drawn(table: Floats) -> Floats:
         return np.full((DRAWS, table.shape[1]), np.nan)
     random, known = np.random.default_rng(0), ~np.isnan(table)
     filled = np.where(known, table, 0.0)
-    means = []
-    for _ in range(DRAWS // _AT_ONCE):
-        weights = random.multinomial(units, np.full(units, 1 / units), _AT_ONCE).astype(np.float64)
+    means: list[Floats] = []
+    at_once, chances = min(100, max(1, _MOST // units)), np.full(units, 1 / units)
+    for at in range(0, DRAWS, at_once):
+        count = min(at_once, DRAWS - at)
+        weights = random.multinomial(units, chances, count).astype(np.float64)
         counts = weights @ known
         sums = weights @ filled
         means.append(np.divide(sums, counts, out=np.full(sums.shape, np.nan), where=counts > 0))

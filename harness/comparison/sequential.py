@@ -13,7 +13,6 @@ wherever it comes in the order, after those of fewer images.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -28,6 +27,7 @@ from harness.core.errors import HarnessError
 from harness.store.comparison_tables import ComparisonTables
 from harness.store.curve_rule import GUIDANCE_CURVE
 from harness.store.looks import LogEntry, Look, log_looks
+from harness.store.pair_table import PairTable, Part, pairs_hash
 from harness.store.results import Estimate, Result
 
 _OWN = "own"
@@ -64,7 +64,7 @@ def with_looks(
         if look.level is not None and look.level < _WHOLE
     }
     results = [judged.get(id(row), row) for row in comparison.results]
-    return replace(comparison, results=results, looks=looks)
+    return comparison.changed(results=results, looks=looks)
 
 
 def _entry(comparison: ComparisonTables, row: Result, curve_of: str | None) -> LogEntry:
@@ -77,21 +77,13 @@ def _entry(comparison: ComparisonTables, row: Result, curve_of: str | None) -> L
     else:
         against = f"{comparison.runs[_OWN].run_id} at {row.comparison}"
     images = row.pairs + row.left_out
-    return LogEntry((against, row.metric), _hash(pairs), images, row.pairs, row.p_value)
+    return LogEntry((against, row.metric), pairs_hash(pairs), images, row.pairs, row.p_value)
 
 
-def _pairs(comparison: ComparisonTables, row: Result) -> pd.DataFrame:
+def _pairs(comparison: ComparisonTables, row: Result) -> list[Part]:
     """The pairs of a result; of all weights where the curve's rule is about each."""
-    pairs = comparison.pairs[comparison.pairs["metric"] == row.metric]
-    own = pairs[pairs["comparison"] == row.comparison]
-    return own if len(own) else pairs
-
-
-def _hash(pairs: pd.DataFrame) -> str:
-    """A hash of pairs and their outcomes, in whatever order."""
-    columns = [pairs[name] for name in ("comparison", "item_id", "b_seed", "outcome")]
-    cells = sorted(map(str, zip(*(column.astype(object) for column in columns), strict=True)))
-    return hashlib.sha256("\n".join(cells).encode()).hexdigest()[:16]
+    own = [*comparison.pair_table.of_metric(row.comparison, row.metric)]
+    return own or [*comparison.pair_table.of_metric(None, row.metric)]
 
 
 def _look(
@@ -114,8 +106,8 @@ def _judged(comparison: ComparisonTables, row: Result, level: float | None) -> R
     if comparison.candidate.noise_key == "seed":  # p is that of the interval
         sure = row.verdict != "equivalent" and (row.p_value or 0) < level
         return row if sure else replace(row, verdict="undecided")
-    counted = _pairs(comparison, row)
-    counted = counted[counted["outcome"].notna()]
+    counted = PairTable(_pairs(comparison, row)).frame(columns=["prompt_id", "outcome"])
+    counted = counted.dropna(subset="outcome")
     prompts = pd.factorize(counted["prompt_id"])[0].astype(np.int64)
     outcomes = counted["outcome"].to_numpy(float)
     found = verdict_at(level, outcomes, prompts, row.p_value, comparison.margin)

@@ -15,6 +15,7 @@ from harness.comparison.with_best import told_worse
 from harness.store.comparison_tables import MetricInfo
 from harness.store.results import Estimate, Mean
 from harness.store.run_facts import RunFacts
+from harness.store.text_columns import numbered, places, texts
 
 BEST, TIED = "best", "tied"
 
@@ -104,8 +105,7 @@ def _mean(values: Floats, prompts: Codes, seeds: Codes, shared: bool) -> Estimat
 
 def _codes(frame: pd.DataFrame) -> tuple[Codes, Codes]:
     """Prompts and seeds as numbers from 0."""
-    prompts, seeds = (pd.factorize(frame[column])[0] for column in ("prompt_id", "seed"))
-    return prompts, seeds
+    return numbered(frame["prompt_id"]), numbered(frame["seed"])
 
 
 def _values(frame: pd.DataFrame, metric: MetricInfo) -> Floats:
@@ -116,10 +116,11 @@ def _values(frame: pd.DataFrame, metric: MetricInfo) -> Floats:
 def _aligned(items: Mapping[str, pd.DataFrame]) -> dict[str, pd.DataFrame]:
     """The runs' images in the order of the first run's; rows without a value where one lacks it."""
     first = next(iter(items.values()))
-    ids = first["item_id"].to_numpy()
+    ids = texts(first["item_id"])
     aligned = {}
     for name, frame in items.items():
-        own = frame["item_id"].to_numpy()
-        same = len(own) == len(ids) and bool((own == ids).all())
-        aligned[name] = frame if same else frame.set_index("item_id").reindex(ids).reset_index()
+        own = texts(frame["item_id"])
+        if not own.equals(ids):
+            frame = frame.reset_index(drop=True).reindex(places(ids, own))
+        aligned[name] = frame
     return aligned

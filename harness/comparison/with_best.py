@@ -25,6 +25,7 @@ LEAST_SEEDS = 5
 
 _DRAWS = 1999
 _AT_ONCE = 100
+_MOST = 1 << 22  # signs drawn at once
 _LEAST = 6  # units: of fewer, two of the 2^5 sign flips are as far out, which is more than 5 %
 _SAME = 1e-12  # what is lost of 1 when equal gaps are summed
 
@@ -90,8 +91,9 @@ def _flipped(names: list[tuple[int, int]], scores: Sequence[Floats], units: Code
     observed = _distance(mean, square, n)
     random = np.random.default_rng(0)
     drawn = []
-    for at in range(0, _DRAWS, _AT_ONCE):
-        shape = min(_AT_ONCE, _DRAWS - at), len(gap)
+    step = min(_AT_ONCE, max(1, _MOST // len(gap)))
+    for at in range(0, _DRAWS, step):
+        shape = min(step, _DRAWS - at), len(gap)
         drawn.append(_distance((2.0 * random.integers(0, 2, shape) - 1) @ gap / n, square, n))
     flips = np.concatenate(drawn)
 

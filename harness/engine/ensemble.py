@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from copy import copy
 from functools import partial
 from typing import Any, cast
@@ -14,6 +14,7 @@ from harness.core.errors import HarnessError
 from harness.engine.applied import Applied
 from harness.engine.batch import Batch, Streams, run_sampler, variants_of
 from harness.engine.branches import Conditioned
+from harness.engine.encodings import Encodings
 from harness.engine.targets import TextModel, find_targets
 from harness.engine.whole_pipelines.calling import Asked, run_pipeline
 from harness.engine.whole_pipelines.trying import Trial
@@ -54,16 +55,35 @@ class Ensemble:
         other._guide = self._fitting(guide) if guide else None
         return other
 
+    def keep_encodings(self, kept: Encodings) -> None:
+        """Look for the model's encoded prompts there, and leave them there."""
+        self._main.kept = kept
+
     @property
     def loaded(self) -> list[Model]:
         """The model, and its guide if there is one."""
         return [self.model] if self._guide is None else [self.model, self._guide.model]
 
-    def encode(self, texts: list[str], negatives: list[str | None]) -> None:
-        """Encode the prompts now, so that the time of sampling does not include it."""
+    def encode(
+        self, texts: list[str], negatives: list[str | None], call: Call | None = None
+    ) -> None:
+        """Encode the prompts now, so that the time of sampling does not include it; also for the
+        further models of a sampler, if one is given."""
         self._main.conditioned(texts, negatives)
         if self._guide is not None:
             self._conditioned(self._guide, texts, negatives)
+        for name in _models_of(call) if call else []:
+            self._conditioned(self._member(name), texts, negatives)
+
+    def standing_in(self, price: Callable[[Model, dict[Any, Any]], Any]) -> Ensemble:
+        """The same, with what `price` makes of each loaded model and of what it noted of that model
+        before; for prompts that are encoded."""
+        other = copy(self)
+        other._main = self._main.standing_in(price)
+        other.model = other._main.model
+        other._guide = self._guide and self._guide.standing_in(price)
+        other._named = {name: one.standing_in(price) for name, one in self._named.items()}
+        return other
 
     def warn_of_cut(self, texts: Iterable[str | None]) -> None:
         """Warn once of the texts that the model's text encoder cuts, if it has one that tells."""
@@ -150,15 +170,29 @@ class Ensemble:
         return _Member(other)
 
 
+def _models_of(call: Call) -> list[str]:
+    """The further models of a sampler, as its parameters name them."""
+    return [setting["model"] for setting in variants_of(call).values() if "model" in setting]
+
+
 class _Member:
     """A loaded model with the conditions of its prompts, each distinct text encoded once, alone.
 
-    Alone, because the last bits of a text encoder's output depend on the batch.
+    Alone, because the last bits of a text encoder's output depend on the batch; so those that are
+    `kept` from one command to the next are what any process would encode.
     """
 
     def __init__(self, model: Model) -> None:
         self.model = model
         self._known: dict[tuple[str, str | None], Condition | None] = {}
+        self._noted: dict[Any, Any] = {}
+        self.kept: Encodings | None = None
+
+    def standing_in(self, price: Callable[[Model, dict[Any, Any]], Any]) -> _Member:
+        """See Ensemble.standing_in."""
+        other = copy(self)
+        other.model = price(self.model, self._noted)
+        return other
 
     def condition(self, texts: list[str]) -> Condition:
         found = self._batch("encode", texts)
@@ -175,8 +209,7 @@ class _Member:
         parts: list[Condition] = []
         for text in texts:
             if (method, text) not in self._known:
-                found = getattr(self.model, method)([text])
-                self._known[method, text] = found and {k: v.cpu() for k, v in found.items()}
+                self._known[method, text] = self._encoded(method, text)
             part = self._known[method, text]
             if part is None:
                 return None
@@ -184,6 +217,16 @@ class _Member:
         device = getattr(self.model, "condition_device", self.model.device)
         joined = {key: torch.cat([part[key] for part in parts]) for key in parts[0]}
         return {key: value.to(device, non_blocking=True) for key, value in joined.items()}
+
+    def _encoded(self, method: str, text: str | None) -> Condition | None:
+        """The condition of one text, on the CPU."""
+        if self.kept and (before := self.kept.read(method, text)):
+            return before
+        encoded = getattr(self.model, method)([text])
+        found = encoded and {key: value.cpu() for key, value in encoded.items()}
+        if self.kept and found:
+            self.kept.write(method, text, found)
+        return cast(Condition | None, found)
 
 
 def check_guide(main: ModelEntry, guide: ModelEntry) -> None:

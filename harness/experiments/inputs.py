@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from harness.core.call import split_list
+from harness.core.call import Call, parse_call, split_list
 from harness.core.errors import HarnessError
 from harness.core.run_spec import parse_size
 from harness.core.shards import listed_seeds
@@ -55,6 +55,16 @@ def size_of(size: Size | None) -> tuple[int, int] | None:
     if size is None or isinstance(size, tuple):
         return size
     return parse_size(str(size))
+
+
+def decoded_in(model: str, dtype: str | None) -> str:
+    """A model's text with a decoder's precision: `sdxl(decode_dtype=bfloat16)`, if one is given."""
+    if dtype is None:
+        return model
+    call = parse_call(model)
+    if call.params.get("decode_dtype", dtype) != dtype:
+        raise HarnessError(f"--decode-dtype {dtype} contradicts {model}: give one of the two")
+    return str(Call(call.name, {**call.params, "decode_dtype": dtype}))
 
 
 def names_of(names: Names) -> list[str]:

@@ -44,6 +44,7 @@ class Options:
     results: str = "results"
     size: str | int | tuple[int, int] | None = None
     dtype: str | None = None
+    decode_dtype: str | None = None  # the decoder's precision, a setting of the model
     device: str | None = None
     threads: int = 1
     batch_size: int | str | None = None  # "auto": by the GPU's memory, the default there

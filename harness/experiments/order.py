@@ -13,7 +13,7 @@ from harness.engine.noise import check_seeds
 from harness.experiments import benchmark as benchmarks
 from harness.experiments.benchmark import Benchmark
 from harness.experiments.fair_baselines import Fairness
-from harness.experiments.inputs import names_of, seeds_text, size_of
+from harness.experiments.inputs import decoded_in, names_of, seeds_text, size_of
 from harness.experiments.options import Options, curve_weights
 from harness.experiments.rivals import usable_verifier
 from harness.metrics.base import ItemMetric, Metric
@@ -153,7 +153,7 @@ def make_order(sampler: str | None = None, **given: Any) -> Order:
     curve = benchmark.curve if options.curve == "auto" else curve_weights(options.curve)
     order = Order(
         benchmark=benchmark,
-        model=options.model or benchmark.model,
+        model=decoded_in(options.model or benchmark.model, options.decode_dtype),
         sampler=sampler or benchmark.candidate,
         baseline=None,
         guide=options.guide or benchmark.guide,

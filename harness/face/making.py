@@ -15,6 +15,7 @@ from harness.experiments.inputs import (
     Say,
     Seeds,
     Size,
+    decoded_in,
     path_of,
     quiet,
     seeds_in_order,
@@ -58,6 +59,7 @@ def generate(
     out: str | Path | None = None,
     size: Size | None = None,
     dtype: str | None = None,
+    decode_dtype: str | None = None,
     noise_key: str | None = None,
     negative: str | None = None,
     device: str | None = None,
@@ -81,13 +83,13 @@ def generate(
     `<model>/<sampler>-<hash>`, or, of one sampler, in `out`. `size` is in pixels. Under torchrun or
     `accelerate launch` all processes share the work; `workers` starts as many from here, a
     notebook, say. `batch_size` is a number or "auto", by the GPU's memory, the default there; with
-    `tf32` a GPU may round float32, with `compile` torch compiles the network (docs/speed.md). For
-    machines without a common launcher, `shard="i/n"` is one part of it; with `claim` each process
-    takes what no other has, and what one that died had. `track` is a tracker
-    for progress and the final table: tensorboard, wandb or mlflow. `log_folder` is for a log of
-    each process; where there are several, by default `logs` in the folder that holds the runs at
-    work. Progress goes to `say`. With `dry_run` nothing is made or downloaded: a Forecast says what
-    would be.
+    `tf32` a GPU may round float32, with `compile` torch compiles the network; `decode_dtype` is the
+    decoder's precision (docs/speed.md). For machines without a common launcher, `shard="i/n"` is
+    one part of it; with `claim` each process takes what no other has, and what one that died had.
+    `track` is a tracker for progress and the final table: tensorboard, wandb or mlflow.
+    `log_folder` is for a log of each process; where there are several, by default `logs` in the
+    folder that holds the runs at work. Progress goes to `say`. With `dry_run` nothing is made or
+    downloaded: a Forecast says what would be.
 
     Raises HarnessError for anything that is wrong with the request, before weights are loaded, and
     NothingMade where every picture of a run failed (NaN or blank).
@@ -121,7 +123,7 @@ def generate(
     )
     with without_downloads() if dry_run else nullcontext():
         planner = Planner(
-            model,
+            decoded_in(model, decode_dtype),
             size=size_of(size),
             dtype=dtype,
             device=where,
@@ -214,6 +216,7 @@ def sample(
     latents: str | Path | None = None,
     noise_key: str | None = None,
     dtype: str | None = None,
+    decode_dtype: str | None = None,
     device: str | None = None,
     threads: int = 1,
     batch_size: int | str | None = None,
@@ -243,7 +246,7 @@ def sample(
     where = pick_device(device)
     settings = Settings(where, threads, batch_size_of(batch_size), tf32=tf32, compile=compile)
     job = plan(
-        model,
+        decoded_in(model, decode_dtype),
         sampler,
         size=size_of(size),
         dtype=dtype,

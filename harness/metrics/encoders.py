@@ -94,8 +94,8 @@ class Configured:
 
     def load(self, device: str) -> None:
         """Load the weights to `device`, unless they are there already."""
+        exact_float32(device)  # whatever was made in this process since
         if self._device != device:
-            exact_float32(device)
             self.setup(device)
             self._device = device
 

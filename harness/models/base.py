@@ -185,6 +185,8 @@ class ModelEntry:
     defaults: Mapping[str, Any] = field(default_factory=dict, kw_only=True)
     # whether a diffusers pipeline is behind it, for functions of one
     pipeline: bool = field(default=False, kw_only=True)
+    # whether latents are decoded by a network, whose precision DECODE_DTYPE sets
+    decoder: bool = field(default=False, kw_only=True)
     # whether a declared distilled guidance leaves guidance of its own possible
     distils: bool = field(default=False, kw_only=True)
 
@@ -201,5 +203,10 @@ class LoadRequest:
 
 
 MODELS: Registry[ModelEntry] = Registry("model", "harness.models")
+
+DECODE_DTYPE = "decode_dtype"
+"""The setting of a model that is the precision of its decoder: MODEL(decode_dtype=bfloat16)."""
+
+DECODE_DTYPES = ("float32", "float16", "bfloat16")
 
 DTYPES = ("float32", "float64", "bfloat16", "float16")

@@ -30,6 +30,7 @@ MODELS.add(
         ladders=lambda overrides: read_ladders(_FOLDER, overrides),
         load=lambda request: load_folder(request, _FOLDER, "shapes"),
         pipeline=True,
+        decoder=True,
     ),
 )
 

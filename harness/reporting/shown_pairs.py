@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import pandas as pd
 
@@ -36,7 +36,7 @@ class ShownPairs:
     def name(self, role: str, item: str) -> str:
         """The name of a run, told apart from the others, by a pair's picture of it."""
         runs = {**self.tables.runs, role: self.facts(role, item)}
-        return words.run_names(replace(self.tables, runs=runs))[role]
+        return words.run_names(self.tables.changed(runs=runs))[role]
 
     def own_names(self, item: str) -> dict[str, str]:
         """The names of those of a pair's runs that are not the usual one of their role."""
@@ -62,12 +62,9 @@ def shown_pairs(comparison: ComparisonTables, along: ComparisonTables | None) ->
         return ShownPairs(tables, opens)
     chosen = _best_guidance(along, rule.against)
     last = along.runs[rule.against[-1]]
-    tables = replace(
-        tables,
+    tables = tables.changed(
         runs={**tables.runs, GUIDANCE_CURVE: last},
-        pairs=pd.concat(
-            [tables.pairs, chosen.assign(comparison=GUIDANCE_CURVE)], ignore_index=True
-        ),
+        pairs=tables.pair_table.plus(chosen.assign(comparison=GUIDANCE_CURVE)),
     )
     if along.decided(GUIDANCE_CURVE).primary:
         opens = GUIDANCE_CURVE
@@ -77,7 +74,7 @@ def shown_pairs(comparison: ComparisonTables, along: ComparisonTables | None) ->
 
 def _best_guidance(along: ComparisonTables, against: list[str]) -> pd.DataFrame:
     """The pairs of the baselines that the rule is over, on every metric."""
-    pairs = along.pairs
     if len(against) == 1:
-        return pairs[pairs["comparison"] == against[0]]
+        return along.pair_table.frame(against[0])
+    pairs = along.pairs
     return pairs[pairs["comparison"] == judged_weights(pairs, (against[0], against[1]))]

@@ -110,7 +110,7 @@ class Pending:
     """A batch under way to the CPU: pictures uint8 [B, 3, H, W], whether its latents are `finite`
     [B], its classes [B], and its guidance in `batch.applied`. To be read after `wait`.
 
-    `batch` keeps what the decoder reads.
+    `batch` keeps what the decoder reads. For `paused` seconds of it the host compiled.
     """
 
     batch: Batch
@@ -133,8 +133,8 @@ class Pending:
         own clock, else by the host's.
         """
         began, ended, before = self.marks
-        spent = [mark.elapsed_time(ended) for mark in (began, before) if mark is not None]
-        return max(0.0, min(spent) / 1000 - self.paused)
+        since = [began] if before is None or self.paused else [began, before]
+        return min(mark.elapsed_time(ended) for mark in since) / 1000 - self.paused
 
 
 class Decoding:

@@ -9,16 +9,16 @@ import pandas as pd
 
 from harness.core.call import Call
 from harness.core.errors import HarnessError
-from harness.core.layout import Layout
+from harness.core.layout import SMALLEST, Layout
 from harness.core.shards import Shard
 from harness.fetch.download import without_downloads
 from harness.runs.folder import Settings, missing
 from harness.runs.plan import PlannedRun
 from harness.runs.rates import Recorded, recorded, timed
+from harness.runs.repaying import START, repaid
 from harness.samplers.base import SAMPLERS
 from harness.store.run import Run
 
-_IMAGES_A_PROCESS = 64  # fewer, and another process is not started
 _BYTES_A_PIXEL = 1.5  # a photograph as PNG, roughly
 
 
@@ -142,8 +142,8 @@ class Forecast:
         if self.seconds is None:
             return ""
         gpu = self.settings.device != "cpu"
-        workers = min(self.settings.workers, max(1, self.images // _IMAGES_A_PROCESS))
-        wall = _duration(self.seconds / workers)
+        workers = repaid(self.seconds, self.images // SMALLEST, self.settings.workers)
+        wall = _duration(self.seconds / workers + (START if workers > 1 else 0.0))
         if not gpu:
             return f"about {wall} with {workers} process{'es' if workers > 1 else ''}, "
         shared = f", {wall} on {workers}" if workers > 1 else ""

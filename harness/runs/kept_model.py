@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Hashable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 
+from harness.engine.encodings import Encodings, limit
 from harness.engine.ensemble import Ensemble
+from harness.models.base import MODELS
+from harness.models.pipelines.capture.captured_model import CapturedModel
+from harness.models.pipelines.pipeline_model import PipelineModel
 from harness.runs.loaded import open_models
 
 if TYPE_CHECKING:
@@ -34,7 +38,10 @@ class Loaded:
             self._key = key
         if (guide := job.spec.guide) not in self._models:
             known = next(iter(self._models.values()), None)
-            self._models[guide] = open_models(job, settings.device, known, tf32=settings.tf32)
+            models = open_models(job, settings.device, known, tf32=settings.tf32)
+            if known is None:
+                _keep_encodings(models, job)
+            self._models[guide] = models
         return self._models[guide]
 
     def drop(self) -> None:
@@ -43,3 +50,13 @@ class Loaded:
         self._models.clear()
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
+
+
+def _keep_encodings(models: Ensemble, job: PlannedRun) -> None:
+    """Let encoded prompts outlast this process: of pipelines that are written out, and registered
+    everywhere."""
+    model: Any = models.model
+    written_out = isinstance(model, PipelineModel) and not isinstance(model, CapturedModel)
+    if limit() and written_out and not MODELS.only_here(job.entry.load):
+        about = {"model": str(job.model), "revision": job.entry.revision()}
+        models.keep_encodings(Encodings({**about, "dtype": job.spec.dtype}, model.device))

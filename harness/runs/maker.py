@@ -30,6 +30,7 @@ from harness.engine.probes.ga_eval import ALTERING, GaEval
 from harness.engine.resolve import resolve
 from harness.engine.whole_pipelines.trying import Trial, try_out
 from harness.models.pipelines.pipeline_model import PipelineModel
+from harness.runs.batch_size import images_at_once
 from harness.runs.decoding import Decoding, Pending
 from harness.runs.failures import reasons
 from harness.runs.finishing import Finisher, Made
@@ -55,9 +56,9 @@ class Maker:
     ) -> None:
         self.models, self.model = models, models.model
         self.job = job
-        self.batch_size = settings.batch_size or job.entry.batch_size
+        self.batch_size, self._fitted = settings.batch_size or job.entry.batch_size, False
         self._finisher, self._decoding = finisher, Decoding(self.model)
-        self._compiled = compiled(models, settings)
+        self._settings, self._compiled = settings, compiled(models, settings)
         self._coefficients: dict[str, Coefficients | None] = {}
 
     def try_out(self, run: Run, spec: RunSpec, shard: Shard, first: Callable[[str], bool]) -> None:
@@ -93,18 +94,19 @@ class Maker:
             self.models.encode([prompt.text for prompt in shard.prompts], [spec.negative])
         if spec.pixels not in self.models.warm:
             self._warm_up(spec, shard.prompts[0].text)
+        if not self._fitted:
+            text = shard.prompts[0].text
+            self.batch_size = images_at_once(self.models, self.job, self._settings, text)
+            self._fitted = True
         batches: list[Future[Made]] = []
         at = 0
         while at < len(shard.prompts):  # the batch may shrink on the way
-            stop = min(at + self._at_once(len(shard.prompts)), len(shard.prompts))
+            most = self.batch_size
+            size = self._compiled.fit(len(shard.prompts), most) if self._compiled else most
+            stop = min(at + size, len(shard.prompts))
             batches += self._batch(spec, shard, at, stop, scales)
             at = stop
         return batches
-
-    def _at_once(self, count: int) -> int:
-        """How many of `count` images a batch holds; where networks are compiled, ever the same."""
-        most = self.batch_size
-        return self._compiled.fit(count, most) if self._compiled else most
 
     def _batch(
         self, spec: RunSpec, shard: Shard, start: int, stop: int, scales: torch.Tensor | None

@@ -23,7 +23,7 @@ from harness.engine.probes.coefficients import NotAffine, sampler_coefficients
 from harness.engine.probes.independence import check_independent
 from harness.engine.rehearsal import rehearse
 from harness.engine.resolve import resolve
-from harness.models.base import DTYPES, MODELS, Ladders, ModelEntry
+from harness.models.base import DECODE_DTYPE, DTYPES, MODELS, Ladders, ModelEntry
 from harness.models.class_labels import encode_classes
 from harness.models.load import find
 from harness.models.pipelines.loading_options import PLACEMENT
@@ -114,6 +114,8 @@ class Planner:
         self.model = parse_call(model) if isinstance(model, str) else model
         self.entry = entry = find(self.model)
         self.model = Call(self.model.name, {**entry.settings, **self.model.params})
+        if DECODE_DTYPE in self.model.params and not entry.decoder:
+            raise HarnessError(f"{entry.name} has no decoder: leave {DECODE_DTYPE} out")
         self.noise_key = noise_key or ("prompt" if entry.classes is None else "seed")
         if self.noise_key not in NOISE_KEYS:
             raise unknown("noise key", self.noise_key, NOISE_KEYS)
@@ -238,6 +240,8 @@ class Planner:
                 f"{call.name} takes no parameter negative_prompts, so the negative prompt would be "
                 "left out: add it to the function"
             )
+        if DECODE_DTYPE in self.model.params:
+            raise HarnessError(f"{call.name} decodes as it likes: leave {DECODE_DTYPE} out")
         return PlannedRun(self, self._spec(call, None), None, None, {})
 
     def _spec(self, call: Call, guide: str | None) -> RunSpec:

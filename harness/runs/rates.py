@@ -12,6 +12,7 @@ from harness.core.call import Call
 from harness.core.errors import HarnessError
 from harness.engine.noise import NoiseStreams
 from harness.engine.resolve import resolve
+from harness.runs.batch_size import images_at_once
 from harness.runs.devices import device_name
 from harness.runs.folder import Settings
 from harness.runs.loaded import open_models
@@ -109,8 +110,8 @@ def timed(job: PlannedRun, settings: Settings, text: str) -> float:
     first = seconds(1)
     if first > _SLOW:
         return first
+    count = images_at_once(models, job, settings, text)
     try:
-        count = settings.batch_size or job.entry.batch_size
         return min(seconds(count), seconds(count))
     except torch.cuda.OutOfMemoryError:
         raise HarnessError(f"a batch of {count} does not fit into memory: --batch-size") from None

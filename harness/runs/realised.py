@@ -25,6 +25,7 @@ from harness.engine.policies.like import check_alone
 from harness.engine.probes.coefficients import Coefficients, nominal_guidance, sampler_coefficients
 from harness.engine.probes.ga_eval import ALTERING, GaEval
 from harness.models.base import Network
+from harness.runs.batch_size import images_at_once
 from harness.runs.folder import Settings
 from harness.runs.loaded import open_models
 from harness.runs.plan import PlannedRun
@@ -86,7 +87,7 @@ def realised_guidance(job: PlannedRun, request: Request, settings: Settings) -> 
     models = open_models(job, settings.device, tf32=settings.tf32)
     coefficients = sampler_coefficients(job.planner.ladders, spec.sampler)
     parts = []
-    size = settings.batch_size or job.entry.batch_size
+    size = images_at_once(models, job, settings, request.prompts[0])
     for first in range(0, len(request.prompts), size):
         rows = slice(first, first + size)
         kept = _Kept(coefficients.step, models.model)

@@ -17,6 +17,7 @@ from harness.engine.batch import Batch
 from harness.engine.noise import NoiseStreams, RecordedNoise, check_seeds, stream_key
 from harness.engine.policies.like import check_alone
 from harness.models.base import Model, ModelEntry
+from harness.runs.batch_size import images_at_once
 from harness.runs.folder import Settings
 from harness.runs.loaded import compiled, open_models
 from harness.runs.plan import PlannedRun
@@ -144,7 +145,7 @@ def draw(
     models = open_models(job, settings.device, tf32=settings.tf32)
     models.warn_of_cut([*request.prompts, *request.negatives])
     model = models.model
-    size = settings.batch_size or job.entry.batch_size
+    size = images_at_once(models, job, settings, request.prompts[0])
     networks, parts = compiled(models, settings), []
     size = networks.fit(len(request.prompts), size) if networks else size
     for at in range(0, len(request.prompts), size):

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields
 from functools import cached_property
+from typing import Any
 
 import pandas as pd
 
@@ -17,6 +18,7 @@ from harness.core.errors import HarnessError
 from harness.store import files, result_columns, results
 from harness.store.curve_rule import CurveRule
 from harness.store.looks import Look
+from harness.store.pair_table import AllPairs, PairTable
 from harness.store.results import Agreement, Direction, Estimate, Mean, Result, SetResult
 from harness.store.run_facts import RunFacts
 
@@ -32,8 +34,8 @@ CURVE = "curve"
 BEST_OF = "best of N"
 """The comparison with the best of several pictures of a cheaper run, chosen by another metric."""
 
+_PAIRS = "pairs.parquet"
 _TABLES = {
-    "pairs": result_columns.PAIRS,
     "winning_rates": result_columns.RATES,
     "summary": result_columns.SUMMARY,
     "set_scores": result_columns.SET_SCORES,
@@ -107,7 +109,8 @@ class ComparisonTables:
 
     `results` are the winning rates and differences, `means` the runs' own scores, `set_results`
     their scores on metrics of whole sets; `rates`, `summary` and `set_scores` are the same as
-    DataFrames, and `pairs` every pair: see RATES, SUMMARY, SET_SCORES and PAIRS.
+    DataFrames, and `pairs` every pair: see RATES, SUMMARY, SET_SCORES and PAIRS. There may be more
+    pairs than memory holds, so that `pair_table` is what to read some of them from.
 
     `absent` names the comparisons that were not made, with the reason; `same` those whose baseline
     is the very run of another one, which alone is in the tables. `commands` reproduce the
@@ -136,6 +139,16 @@ class ComparisonTables:
     curve: list[CurveRule] = field(default_factory=list)
     looks: list[Look] = field(default_factory=list)
     agreements: list[Agreement] = field(default_factory=list)
+
+    @property
+    def pair_table(self) -> PairTable:
+        """The pairs, of which no more is read than is asked for."""
+        held: PairTable = vars(self)["pairs"]
+        return held
+
+    def changed(self, **values: Any) -> ComparisonTables:
+        """The same with other values of some fields; unlike `replace`, it reads no pairs."""
+        return ComparisonTables(**{f.name: vars(self)[f.name] for f in fields(self)} | values)
 
     @property
     def candidate(self) -> RunFacts:
@@ -211,10 +224,9 @@ class ComparisonTables:
 
     def without(self, comparison: str) -> ComparisonTables:
         """The same without one comparison."""
-        return replace(
-            self,
+        return self.changed(
             runs={role: run for role, run in self.runs.items() if role != comparison},
-            pairs=self.pairs[self.pairs["comparison"] != comparison],
+            pairs=self.pair_table.without(comparison),
             results=[row for row in self.results if row.comparison != comparison],
             means=[row for row in self.means if row.run != comparison],
             set_results=[row for row in self.set_results if row.run != comparison],
@@ -229,7 +241,8 @@ class ComparisonTables:
     def save(self, out: str) -> None:
         """Write `compare/` below `out`. Local run paths are kept relative to it."""
         folder = files.join(out, "compare")
-        frames = (self.pairs, self.rates, self.summary, self.set_scores)
+        self.pair_table.write(files.join(folder, _PAIRS))
+        frames = (self.rates, self.summary, self.set_scores)
         for name, frame in zip(_TABLES, frames, strict=True):
             files.write_frame(files.join(folder, f"{name}.parquet"), frame)
         runs = {
@@ -253,6 +266,9 @@ class ComparisonTables:
         files.write_json(files.join(folder, "comparison.json"), record)
 
 
+ComparisonTables.pairs = AllPairs()  # type: ignore[assignment]  # read when it is asked for
+
+
 def holds_comparison(folder: str) -> bool:
     """Whether a comparison was saved in a folder."""
     return files.exists(files.join(folder, "compare", "comparison.json"))
@@ -266,8 +282,13 @@ def load_comparison(out: str) -> ComparisonTables:
     folder = files.join(out, "compare")
     record = files.read_json(files.join(folder, "comparison.json"))
     frames = {name: files.read_frame(files.join(folder, f"{name}.parquet")) for name in _TABLES}
+    pairs = PairTable.stored(files.join(folder, _PAIRS))
     old = "guidance" not in record["runs"][CANDIDATE]
-    if old or any(set(_TABLES[name]) - set(frame) for name, frame in frames.items()):
+    if (
+        pairs is None
+        or old
+        or any(set(_TABLES[name]) - set(frame) for name, frame in frames.items())
+    ):
         raise HarnessError(
             f"{folder} was written by another version of the harness: make the comparison again "
             "(harness bench or harness compare; pictures and scores are kept)"
@@ -280,7 +301,7 @@ def load_comparison(out: str) -> ComparisonTables:
     return ComparisonTables(
         results.parsed(dict[str, RunFacts], runs, folder),
         [MetricInfo(**metric) for metric in record["metrics"]],
-        tables["pairs"],
+        pairs,  # type: ignore[arg-type]
         results.read_rows(Result, tables["winning_rates"]),
         results.read_rows(Mean, tables["summary"]),
         results.read_rows(SetResult, tables["set_scores"]),

@@ -8,7 +8,7 @@ import os
 import re
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -205,7 +205,12 @@ def write_bytes(path: str, data: bytes, keeper: Keeper | None = None) -> None:
     if is_url(path):
         on(path, _not_local, partial(upload, data=data))
         return
-    temporary = _temporary(path, data, keeper)
+    write_local(path, lambda file: file.write(data), keeper)
+
+
+def write_local(path: str, fill: Callable[[BinaryIO], object], keeper: Keeper | None) -> None:
+    """`write_bytes` of what `fill` writes into an open file of this machine."""
+    temporary = _temporary(path, fill, keeper)
     try:
         if keeper:
             keeper.check()
@@ -236,7 +241,7 @@ def write_new(path: str, data: bytes, keeper: Keeper | None = None) -> bool:
         keeper.check()
     if is_url(path):
         return on(path, _not_local, partial(upload_new, data=data))
-    temporary = _temporary(path, data, keeper)
+    temporary = _temporary(path, lambda file: file.write(data), keeper)
     try:
         os.link(temporary, path)
     except FileExistsError:
@@ -248,8 +253,8 @@ def write_new(path: str, data: bytes, keeper: Keeper | None = None) -> bool:
     return True
 
 
-def _temporary(path: str, data: bytes, keeper: Keeper | None = None) -> str:
-    """A file beside `path`, with this content, flushed to disk."""
+def _temporary(path: str, fill: Callable[[BinaryIO], object], keeper: Keeper | None) -> str:
+    """A file beside `path`, with what `fill` writes into it, flushed to disk."""
     folder, name = os.path.split(os.path.abspath(path))
     try:
         _make_folder(folder, keeper)
@@ -262,8 +267,8 @@ def _temporary(path: str, data: bytes, keeper: Keeper | None = None) -> str:
             keeper.check()
         raise HarnessError(f"cannot write {path}: {error.strerror}") from None
     try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
+        with os.fdopen(handle, "w+b") as file:
+            fill(file)
             file.flush()
             os.fsync(file.fileno())
         os.chmod(temporary, 0o644)

@@ -10,9 +10,9 @@ damaged, and of several processes that write it at once the last one wins.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import pyarrow as pa
@@ -21,6 +21,8 @@ from numpy.typing import NDArray
 from harness.core.errors import HarnessError, NothingMade
 from harness.store import files, schema
 from harness.store.ownership import Owner
+from harness.store.packing import whole
+from harness.store.row_groups import RowGroups
 
 log = logging.getLogger(__name__)
 
@@ -40,7 +42,9 @@ LIGHT = [
 
 _SCORES = ["value", "reason"]
 _TIMING = ["shard", "images", "seconds", "device", "threads"]
-_GROUP = 1024  # shards in a row group: Arrow reads no list column of over 2 GiB in one piece
+_GROUP = 1 << 18  # items in a row group, which is read in one piece
+_AT_ONCE = 64  # shards that are read before they are joined
+Join: TypeAlias = Callable[[Iterable[pa.Table]], pa.Table]
 
 
 @dataclass(frozen=True)
@@ -73,21 +77,23 @@ class _Index:
         return {name: at for at, (name, stamp) in both if stamps.get(name) == stamp}
 
 
-def read(owner: Owner, kind: str, names: Iterable[str], columns: list[str] | None) -> Shards:
+def read(
+    owner: Owner, kind: str, names: Iterable[str], columns: list[str] | None, join: Join = whole
+) -> Shards:
     """Read columns (None: all) of shards of a run's folder, in the order of `names`.
 
-    `kind` is the folder that they are in, `images` or `scores/<metric>`. Raises HarnessError for
-    shards that are damaged or of another run.
+    `kind` is the folder that they are in, `images` or `scores/<metric>`; `join` makes one table of
+    the shards'. Raises HarnessError for shards that are damaged or of another run.
     """
     names, path = list(names), owner.path
-    index = _stored(path, kind, columns) if len(names) >= LEAST else None
+    index = _stored(path, kind, columns, join) if len(names) >= LEAST else None
     if index is None:
-        return _own(owner, kind, names, columns)
+        return _own(owner, kind, names, columns, join)
     held = index.current(_stamps(path, kind))
     shards = index.shards
     if absent := [name for name in names if name not in held]:
         held |= {name: len(shards.names) + at for at, name in enumerate(absent)}
-        shards = _chained(shards, _own(owner, kind, absent, columns))
+        shards = _chained(shards, _own(owner, kind, absent, columns, join))
     return _picked(shards, [held[name] for name in names])
 
 
@@ -109,7 +115,7 @@ def _update(owner: Owner, kind: str) -> None:
     # Listed before anything is read: what is replaced from here on will have another stamp.
     stamps = {name: stamp for name, stamp in _stamps(path, kind).items() if stamp}
     columns = _schema(kind).names
-    index = _stored(path, kind, columns) if len(stamps) >= LEAST else None
+    index = _stored(path, kind, columns, whole) if len(stamps) >= LEAST else None
     held = index.current(stamps) if index else {}
     absent = [name for name in stamps if name not in held]
     if len(absent) < LEAST:
@@ -117,7 +123,7 @@ def _update(owner: Owner, kind: str) -> None:
     new = {name: table for name in absent if (table := _fitting(owner, kind, name)) is not None}
     if len(new) < LEAST:
         return
-    shards = _together(list(new), list(new.values()))
+    shards = _together(list(new), new.values(), whole)
     if index:
         held = {name: len(new) + at for name, at in held.items()}
         shards = _chained(shards, index.shards)
@@ -125,7 +131,7 @@ def _update(owner: Owner, kind: str) -> None:
     shards = _picked(shards, [held[name] for name in sorted(held)])
     table = _nested(shards, [stamps[name] for name in shards.names])
     marks = {"columns": str(_schema(kind))}
-    files.write_table(_file(path, kind), table, marks, rows=_GROUP, keeper=owner)
+    files.write_table(_file(path, kind), table, marks, rows=_in_a_group(shards), keeper=owner)
 
 
 def _schema(kind: str) -> pa.Schema:
@@ -153,36 +159,50 @@ def _stamps(path: str, kind: str) -> dict[str, str | None]:
     return {name.removesuffix(".parquet"): stamp for name, stamp in found.items()}
 
 
-def _stored(path: str, kind: str, columns: list[str] | None) -> _Index | None:
+def _stored(path: str, kind: str, columns: list[str] | None, join: Join) -> _Index | None:
     """The index, if there is a whole one that holds these columns."""
     wanted, where = _schema(kind), _file(path, kind)
     if columns is None or not {*columns} <= {*wanted.names} or not files.exists(where):
         return None
     try:
-        table = files.read_table(where, [_NAME, _STAMP, _ROWS, *MARKS, *columns])
+        if files.read_metadata(where).get("columns") != str(wanted):
+            return None  # of another version
+        about = files.read_table(where, [_NAME, _STAMP, _ROWS, *MARKS])
+        groups = RowGroups(where)
+        rows = join(_flat(groups.read(at, columns), wanted) for at in range(len(groups)))
     except (HarnessError, KeyError, OSError) as error:
         log.warning("%s is left aside: %s", where, error)
         return None
-    if files.metadata(table).get("columns") != str(wanted):
-        return None  # of another version
-    rows = [pa.chunked_array(_flat(table[name]), wanted.field(name).type) for name in columns]
-    marks = {mark: table[mark].to_pylist() for mark in MARKS}
-    names, counts = table[_NAME].to_pylist(), table[_ROWS].to_numpy()
-    shards = Shards(names, counts, marks, pa.table(rows, names=columns))
-    return _Index(shards, table[_STAMP].to_pylist())
+    marks = {mark: about[mark].to_pylist() for mark in MARKS}
+    names, counts = about[_NAME].to_pylist(), about[_ROWS].to_numpy()
+    return _Index(Shards(names, counts, marks, rows), about[_STAMP].to_pylist())
 
 
-def _flat(lists: pa.ChunkedArray) -> list[pa.Array]:
-    return [chunk.flatten() for chunk in lists.chunks]
+def _flat(lists: pa.Table, schema: pa.Schema) -> pa.Table:
+    """A row an item, of lists of them."""
+    columns = {}
+    for name in lists.column_names:
+        chunks = [chunk.flatten() for chunk in lists[name].chunks]
+        columns[name] = pa.chunked_array(chunks, schema.field(name).type)
+    return pa.table(columns)
 
 
-def _own(owner: Owner, kind: str, names: Sequence[str], columns: list[str] | None) -> Shards:
+def _own(
+    owner: Owner, kind: str, names: Sequence[str], columns: list[str] | None, join: Join
+) -> Shards:
     """From the shards' own files."""
-    paths = [shard_file(owner.path, kind, name) for name in names]
-    tables = files.read_tables(paths, columns)
-    for name, table in zip(names, tables, strict=True):
-        owner.accept(kind, name, files.metadata(table))
-    return _together(names, tables)
+    return _together(names, _read_own(owner, kind, names, columns), join)
+
+
+def _read_own(
+    owner: Owner, kind: str, names: Sequence[str], columns: list[str] | None
+) -> Iterator[pa.Table]:
+    for at in range(0, len(names), _AT_ONCE):
+        here = names[at : at + _AT_ONCE]
+        paths = [shard_file(owner.path, kind, name) for name in here]
+        for name, table in zip(here, files.read_tables(paths, columns), strict=True):
+            owner.accept(kind, name, files.metadata(table))
+            yield table
 
 
 def _fitting(owner: Owner, kind: str, name: str) -> pa.Table | None:
@@ -197,13 +217,21 @@ def _fitting(owner: Owner, kind: str, name: str) -> pa.Table | None:
     return table if table.schema.equals(wanted) else None
 
 
-def _together(names: Sequence[str], tables: Sequence[pa.Table]) -> Shards:
-    found = [files.metadata(table) for table in tables]
-    marks = {mark: [metadata.get(mark) for metadata in found] for mark in MARKS}
-    counts = np.array([len(table) for table in tables], np.int64)
-    plain = [table.replace_schema_metadata(None) for table in tables] or [pa.table({})]
+def _together(names: Sequence[str], tables: Iterable[pa.Table], join: Join) -> Shards:
+    marks: dict[str, list[str | None]] = {mark: [] for mark in MARKS}
+    counts = []
+
+    def noted() -> Iterator[pa.Table]:
+        for table in tables:
+            counts.append(len(table))
+            found = files.metadata(table)
+            for mark, held in marks.items():
+                held.append(found.get(mark))
+            yield table.replace_schema_metadata(None)
+
     # In one piece of memory: what follows is slow on thousands of small ones.
-    return Shards(list(names), counts, marks, pa.concat_tables(plain).combine_chunks())
+    table = join(noted())
+    return Shards(list(names), np.array(counts, np.int64), marks, table)
 
 
 def _chained(first: Shards, second: Shards) -> Shards:
@@ -231,13 +259,19 @@ def _picked(shards: Shards, places: Sequence[int]) -> Shards:
     )
 
 
+def _in_a_group(shards: Shards) -> int:
+    """How many shards a row group holds."""
+    return max(1, _GROUP * len(shards.names) // max(1, int(shards.counts.sum())))
+
+
 def _nested(shards: Shards, stamps: Sequence[str | None]) -> pa.Table:
     """One row a shard."""
     parts = []
     ends = np.concatenate([[0], np.cumsum(shards.counts)])
-    for first in range(0, len(shards.names), _GROUP):
-        here = slice(first, first + _GROUP)
-        cuts = ends[first : first + _GROUP + 1]
+    group = _in_a_group(shards)
+    for first in range(0, len(shards.names), group):
+        here = slice(first, first + group)
+        cuts = ends[first : first + group + 1]
         rows = shards.table.slice(cuts[0], cuts[-1] - cuts[0]).combine_chunks()
         columns: dict[str, Any] = {_NAME: shards.names[here], _STAMP: stamps[here]}
         columns |= {_ROWS: shards.counts[here]}

@@ -19,6 +19,7 @@ from harness.core.run_spec import RunSpec
 from harness.core.shards import Prompt, Shard
 from harness.store import card, files, index
 from harness.store.ownership import SEALED, Owner
+from harness.store.packing import whole
 from harness.store.resuming import difference, warn_of_changes
 from harness.store.run_layout import SHARDS, layout_of, new_layout
 
@@ -280,10 +281,14 @@ class Run:
         return self.read_all(kind, names, columns).table.to_pandas()
 
     def read_all(
-        self, kind: str, names: Iterable[str], columns: list[str] | None = None
+        self,
+        kind: str,
+        names: Iterable[str],
+        columns: list[str] | None = None,
+        join: index.Join = whole,
     ) -> index.Shards:
         """`read` of many shards, in their order: from the index as far as it holds."""
-        return index.read(self.owner, kind, names, columns)
+        return index.read(self.owner, kind, names, columns, join)
 
     def _repr_html_(self) -> str:
         """HTML for notebooks: the specification, the number of images and the metrics scored."""

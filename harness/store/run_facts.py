@@ -123,7 +123,7 @@ class RunFacts:
     def of(cls, run: Run, items: pd.DataFrame, cost: Cost, guidance: NominalScale) -> RunFacts:
         """The facts of `run`, whose images (without pictures) are `items`."""
         spec: RunSpec = run.spec
-        counts = items["failed"].dropna().value_counts().sort_index()
+        counts = items["failed"].dropna().astype("str").value_counts().sort_index()
         return cls(
             path=run.path,
             run_id=spec.run_id,

@@ -18,6 +18,7 @@ from harness.core.errors import HarnessError
 from harness.store import files, schema
 from harness.store.image_files import current_stamp, read_image
 from harness.store.index import Shards
+from harness.store.packing import evaluations, packed, unpacked
 from harness.store.pictures import Broken, Unread
 from harness.store.run import Run
 from harness.store.sealing import CONTENT
@@ -110,7 +111,8 @@ _COLUMNS = ["item_id", "prompt_id", "prompt", "category", "seed", "failed", "nfe
 class Selection:
     """Selected items of a run: their image shards, and a mask of each shard's rows.
 
-    Each file is opened once: `images` holds all columns that a comparison needs, without pictures.
+    Each file is opened once: `images` holds all columns that a comparison needs, without pictures,
+    packed; see packing.py.
     """
 
     run: Run
@@ -120,18 +122,19 @@ class Selection:
     images: pa.Table  # the items' rows
 
     def frame(self, columns: list[str]) -> pd.DataFrame:
-        """Columns of `images`."""
-        return self.images.select(columns).to_pandas()
+        """Columns of `images`; prompts as Arrow has them, other texts that repeat as categories."""
+        return unpacked(self.images.select(columns))
 
     def scores(self, metric: str) -> tuple[pd.DataFrame, str]:
         """`value` and `reason` of the items, in the images' order, and the scores' `identity`."""
         read = self._read(f"scores/{metric}", ["value", "reason"])
         identity = self._identity(f"scores/{metric}", read)
-        return self._rows(read).to_pandas(), identity
+        return unpacked(self._rows(read)), identity
 
     def reasons(self, encoder: str) -> pd.DataFrame:
         """`reason` why an item has no features, in the images' order."""
-        return self._rows(self._read(f"features/{encoder}", ["reason"])).to_pandas()
+        reasons = self._rows(self._read(f"features/{encoder}", ["reason"]))
+        return reasons.cast(pa.schema([("reason", pa.string())])).to_pandas()
 
     def features(self, encoder: str) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
         """Features [n, F] of the items that have some, and which [items] have, in order."""
@@ -144,12 +147,8 @@ class Selection:
 
     def evaluations(self) -> dict[str, int]:
         """Evaluations by "network/branch", summed over the items that count some."""
-        counted = self.images.filter(self.images["nfe"].is_valid())
-        entries = counted["nfe_by_branch"].combine_chunks()
-        names = ["network", "branch", "evaluations"]
-        table = pa.table(entries.flatten().flatten(), names=names).combine_chunks()
-        sums = table.group_by(names[:2]).aggregate([("evaluations", "sum")]).to_pylist()
-        return {f"{row['network']}/{row['branch']}": row["evaluations_sum"] for row in sums}
+        counted = self.images["nfe"].is_valid()
+        return evaluations(self.images["nfe_by_branch"].filter(counted))
 
     def identity(self, kind: str) -> str:
         """Version, parameters and weights that made `scores/<metric>` or `features/<encoder>`.
@@ -162,7 +161,8 @@ class Selection:
     def _read(self, kind: str, columns: list[str]) -> Shards:
         """Whole shards of the items, as far as they exist."""
         there = set(self.run.shards(kind))
-        return self.run.read_all(kind, [shard for shard in self.rows if shard in there], columns)
+        shards = [shard for shard in self.rows if shard in there]
+        return self.run.read_all(kind, shards, columns, packed)
 
     def _rows(self, shards: Shards) -> pa.Table:
         """The items' rows of all shards that hold any."""
@@ -204,10 +204,10 @@ def select(run: Run, items: Collection[str] | None) -> Selection:
     if items is not None and not items:
         raise HarnessError(f"no images of {run.path} are asked for: name items, or leave them out")
     columns = [*_COLUMNS, "guidance_scale"] if run.shards("guidance") else _COLUMNS
-    held = run.read_all("images", shards, columns)
+    held = run.read_all("images", shards, columns, packed)
     if items is None:
         return _selection(run, held, np.ones(len(held.table), bool))
-    wanted = pa.array(set(items), pa.string())
+    wanted = pa.array(set(items), pa.large_string())
     column = held.table["item_id"]
     asked = pc.is_in(column, wanted).to_numpy()
     if pc.count_distinct(column.filter(asked)).as_py() < len(wanted):

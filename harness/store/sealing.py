@@ -10,10 +10,11 @@ from __future__ import annotations
 import hashlib
 import io
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
+from typing import BinaryIO
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -36,16 +37,28 @@ def sealed(table: pa.Table, rows: int | None = None) -> bytes:
     held = sorted((table.schema.metadata or {}).items())  # however they were put together
     table = table.replace_schema_metadata({k: v for k, v in held if k.decode() != CONTENT})
     buffer = io.BytesIO()
-    with pq.ParquetWriter(
-        buffer, table.schema, compression="zstd", write_page_checksum=True
-    ) as writer:
-        writer.write_table(table, rows)
-        writer.add_key_value_metadata({CONTENT: _BLANK.decode()})
-    data = buffer.getvalue()
-    at = data.rfind(_BLANK)  # the last: it was added after all else
-    buffer.seek(at)
-    buffer.write(_seal(data, at))
+    write(buffer, table.schema, [table], rows)
     return buffer.getvalue()
+
+
+def write(
+    file: BinaryIO, schema: pa.Schema, tables: Iterable[pa.Table], rows: int | None = None
+) -> None:
+    """Write tables one after the other as one sealed Parquet file, each in row groups of its own.
+
+    `file` is empty and can be read, too. No more than one of the tables is held.
+    """
+    with pq.ParquetWriter(file, schema, compression="zstd", write_page_checksum=True) as writer:
+        for table in tables:
+            writer.write_table(table, rows)
+        writer.add_key_value_metadata({CONTENT: _BLANK.decode()})
+    size = file.seek(0, os.SEEK_END)
+    file.seek(size - 8)
+    footer = file.seek(size - 8 - int.from_bytes(file.read(4), "little"))
+    at = footer + file.read().rfind(_BLANK)  # the last: it was added after all else
+    seal = _seal_of(file, size)
+    file.seek(at)
+    file.write(seal)
 
 
 def read(path: str, columns: list[str] | None, data: bytes | None = None) -> pa.Table:
@@ -55,7 +68,7 @@ def read(path: str, columns: list[str] | None, data: bytes | None = None) -> pa.
     while the file stays the same; and else the pages that are read, by their checksums.
     """
     seen = None if data is not None else version(os.stat(path))
-    with _damage(path):
+    with damage(path):
         if seen is not None and _checked.get(path) != seen and _whole(path, columns):
             data = Path(path).read_bytes()
         with _opened(path, data) as file:
@@ -68,10 +81,27 @@ def read(path: str, columns: list[str] | None, data: bytes | None = None) -> pa.
     return table if columns is None else table.select(columns)
 
 
+def opened(path: str, data: bytes | None = None) -> pq.ParquetFile:
+    """A file, or the `data` that were read from it, open to be read piece by piece.
+
+    Its content is checked: all of `data` and of a small file at once, else pages as they are read.
+    """
+    if data is None and os.path.getsize(path) <= SMALL:
+        data = Path(path).read_bytes()
+    if data is None:
+        footer(path)  # checks its size
+    with damage(path):
+        source = pa.OSFile(path) if data is None else pa.BufferReader(data)
+        file = pq.ParquetFile(source, pre_buffer=False, page_checksum_verification=data is None)
+        if data is not None and (reason := _changed(data, _metadata(file))):
+            raise pa.ArrowInvalid(reason)
+    return file
+
+
 def salvaged(path: str, columns: list[str]) -> pa.Table | None:
     """Columns of a local file whatever its seal says; None where they cannot be read."""
     try:
-        with _damage(path), _opened(path, None) as file:
+        with damage(path), _opened(path, None) as file:
             held = file.read(columns, use_threads=False).select(columns)
             return held.replace_schema_metadata(_metadata(file))
     except (HarnessError, OSError, KeyError):
@@ -98,7 +128,7 @@ def _whole(path: str, columns: list[str] | None) -> bool:
 
 @lru_cache(1 << 14)
 def _footer(path: str, version: str) -> dict[str, str]:
-    with _damage(path), _opened(path, None) as file:
+    with damage(path), _opened(path, None) as file:
         held = _metadata(file)
         seal, size = held.get(CONTENT.encode()), os.path.getsize(path)
         if seal is not None and seal[:12] != f"{size:012x}".encode():
@@ -117,7 +147,7 @@ def _opened(path: str, data: bytes | None) -> Iterator[pq.ParquetFile]:
 
 
 @contextmanager
-def _damage(path: str) -> Iterator[None]:
+def damage(path: str) -> Iterator[None]:
     """Turn what Arrow says of a damaged file into one message."""
     try:
         yield
@@ -154,4 +184,17 @@ def _seal(data: bytes, at: int) -> bytes:
     digest = hashlib.sha256(view[:at])
     digest.update(_BLANK)
     digest.update(view[at + len(_BLANK) :])
-    return f"{len(data):012x}-{digest.hexdigest()}".encode()
+    return _mark(len(data), digest.hexdigest())
+
+
+def _seal_of(file: BinaryIO, size: int) -> bytes:
+    """The seal of an open file of `size` bytes, in which the place for it is blank."""
+    file.seek(0)
+    digest = hashlib.sha256()
+    while piece := file.read(SMALL):
+        digest.update(piece)
+    return _mark(size, digest.hexdigest())
+
+
+def _mark(size: int, digest: str) -> bytes:
+    return f"{size:012x}-{digest}".encode()

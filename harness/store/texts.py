@@ -31,8 +31,8 @@ def one_prompt_a_text(run: Run, images: pa.Table) -> tuple[pa.Table, NDArray[np.
     ids, texts = images["prompt_id"], images["prompt"]
     if len(pc.unique(texts)) == len(pc.unique(ids)):
         return images, kept  # an id has one text
-    codes, names = pd.factorize(ids.to_pandas().fillna(""), sort=True)
-    text, written = pd.factorize(texts.to_pandas().fillna(""))
+    codes, names = pd.factorize(ids.cast(pa.string()).to_pandas().fillna(""), sort=True)
+    text, written = pd.factorize(texts.cast(pa.string()).to_pandas().fillna(""))
     some = np.array([bool(one.strip()) for one in written])[text]
     rows = pd.DataFrame({"id": codes, "text": text, "seed": images["seed"].to_numpy()})[some]
     named = len(rows["id"].unique()), len(rows["text"].unique())
@@ -44,7 +44,8 @@ def one_prompt_a_text(run: Run, images: pa.Table) -> tuple[pa.Table, NDArray[np.
         rows = rows[~again]
     codes[rows.index] = rows.groupby("text")["id"].transform("min")
     place = images.schema.get_field_index("prompt_id")
-    images = images.set_column(place, "prompt_id", pa.array(names[codes], pa.string()))
+    one = pa.array(names[codes], pa.string()).dictionary_encode()
+    images = images.set_column(place, "prompt_id", one)
     _say(run.path, *named, len(kept), int(kept.sum()))
     return images.filter(kept), kept
 

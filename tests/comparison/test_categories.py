@@ -77,6 +77,9 @@ def test_one_category_has_no_test():
     assert heterogeneity_p(shares, each) == (None, "one prompt a category")
     assert shrunken_rates(shares, places)[0].reason == "fewer than three categories"
     assert shrunken_rates(shares, each)[0].reason == "one prompt a category"
+    alike, threes = np.array([1.0, 1, 0, 0, 0.5]), np.array([0, 0, 1, 1, 2])
+    assert {found.value for found in shrunken_rates(alike, threes)} == {None}
+    assert "each category" in str(shrunken_rates(alike, threes)[0].reason)
 
 
 def test_the_p_value_is_the_share_of_all_permutations_as_extreme():

@@ -20,8 +20,8 @@ from harness.store.run import Run
 from tests.gpu.cards import CAPTIONS, CARD, DEVICE, opened
 
 
-def _made(folder: Path, batch: int, side: int = 256) -> torch.Tensor:
-    """32 pictures of one run, made at most `batch` at a time; [32, 3, H, W]."""
+def _made(folder: Path, batch: int | None, side: int = 256) -> torch.Tensor:
+    """32 pictures of one run, made at most `batch` at a time, or as many as fit; [32, 3, H, W]."""
     planned = plan("shapes", "ddim(steps=3)", size=(side, side), dtype="float32", device=DEVICE)
     settings = Settings(DEVICE, 1, batch)
     prompts = [Prompt(str(i), CAPTIONS[i % 3]) for i in range(32)]
@@ -106,3 +106,27 @@ def test_two_processes_on_one_card_give_the_bytes_of_one(tmp_path: Path) -> None
         assert done.returncode == 0, done.stderr[-3000:]
     assert len(_images(tmp_path / "one")) == 6
     assert _images(tmp_path / "two") == _images(tmp_path / "one")
+
+
+@pytest.mark.skipif(not CARD, reason="needs an NVIDIA GPU")
+def test_an_automatic_batch_fits_a_card_that_is_almost_full(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A run chooses a batch that fits the first time, and a smaller one in less room."""
+    opened.cache_clear()
+    sizes = []
+    for name, room in (("much", 8 * 2**30), ("little", 2**28)):
+        gc.collect()
+        torch.cuda.empty_cache()
+        free, _ = torch.cuda.mem_get_info()
+        assert free > room
+        held = torch.empty(free - room, dtype=torch.uint8, device=DEVICE)
+        try:
+            assert len(_made(tmp_path / name, None)) == 32
+        finally:
+            del held
+        timing = Run.open(str(tmp_path / name)).frame("timing")
+        sizes.append(max(max(row) for row in timing["batch_images"]))
+    print(f"images at once in 8 GiB and in 256 MiB: {sizes}")
+    assert sizes[0] >= sizes[1] >= 1
+    assert "out of memory" not in caplog.text

@@ -8,12 +8,13 @@ import pytest
 import torch
 
 from harness.core.shards import Prompt, plan_shards
+from harness.models.compiled import Compiled
 from harness.runs.folder import Settings, open_run
 from harness.runs.make import generate
 from harness.runs.plan import plan
 from harness.store.pictures import decode
 from harness.store.run import Run
-from tests.gpu.cards import ALL_TEXTS, CAPTIONS, DEVICE, apart, drawn, opened
+from tests.gpu.cards import ALL_TEXTS, CAPTIONS, CARD, DEVICE, apart, drawn, noise, opened
 
 ROUNDING = 1e-4
 """Of latents, relative. Two float32 convolutions of one CPU (oneDNN's and the plain one) end at
@@ -71,9 +72,41 @@ def test_float32_means_float32(tmp_path: Path) -> None:
     assert float(difference.max()) <= 1
 
 
-def _pictures(folder: Path, device: str) -> torch.Tensor:
+@pytest.mark.skipif(not CARD, reason="needs an NVIDIA GPU")
+def test_tf32_is_float32_with_fewer_bits(tmp_path: Path) -> None:
+    """With it, pictures are further from the CPU's than without, and not far."""
+    cpu = _pictures(tmp_path / "cpu", "cpu")
+    exact, rounded = (
+        float((_pictures(tmp_path / str(tf32), DEVICE, tf32=tf32) - cpu).abs().mean())
+        for tf32 in (False, True)
+    )
+    print(f"mean difference to the CPU, of 255: float32 {exact:.4f}, with TF32 {rounded:.4f}")
+    assert exact < 0.01
+    assert exact < rounded < 2
+
+
+@pytest.mark.skipif(not CARD, reason="needs an NVIDIA GPU")
+@pytest.mark.parametrize("sampler", ["ddim(steps=6)", "heun(steps=6, interval=[0.5, 5])"])
+def test_a_compiled_network_draws_the_same(sampler: str) -> None:
+    """As a CUDA graph, whose outputs lie where the next ones will."""
+    ensemble = opened("shapes")
+    compiled = Compiled(ensemble.loaded)
+    call = plan("shapes", sampler, dtype="float32", device=DEVICE).spec.sampler
+
+    def run(count: int) -> torch.Tensor:
+        texts = [CAPTIONS[i % 3] for i in range(count)]
+        return ensemble.run(call, texts, [None] * count, noise(ensemble, count)).native
+
+    compiled.fit(4, 4)
+    for count in (4, 3):
+        with compiled.at(4):
+            found = run(count)
+        assert apart(found, run(count)) < ROUNDING
+
+
+def _pictures(folder: Path, device: str, *, tf32: bool = False) -> torch.Tensor:
     planned = plan("shapes", "zigzag(steps=10)", dtype="float32", device=device)
-    settings = Settings(device, 1, 16)
+    settings = Settings(device, 1, 16, tf32=tf32)
     prompts = [Prompt(str(i), CAPTIONS[i % 3]) for i in range(16)]
     run = open_run(planned, str(folder), settings)
     generate(((planned, run, shard) for shard in plan_shards(prompts, [0])), settings)

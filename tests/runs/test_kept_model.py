@@ -19,6 +19,7 @@ from harness.runs.folder import Settings, open_run
 from harness.runs.kept_model import Loaded
 from harness.runs.make import generate
 from harness.runs.plan import plan
+from harness.store.run import Run
 
 PROMPTS = [Prompt(str(i), f"class {i}") for i in range(2)]
 
@@ -86,8 +87,16 @@ def test_a_bench_loads_and_warms_up_once(tmp_path: Path, monkeypatch: pytest.Mon
     loaded: list[Any] = []
     own = embedded.load_folder
 
+    rows: list[int] = []
+
     def load(*args: Any) -> Any:
         loaded.append(weakref.ref(model := own(*args)))
+        net = model.net
+
+        def evaluated(module: Any, given: Any) -> None:
+            rows.extend([len(given[0])] if module is net else [])
+
+        net.register_forward_pre_hook(evaluated)
         return model
 
     monkeypatch.setattr(embedded, "load_folder", load)
@@ -105,6 +114,10 @@ def test_a_bench_loads_and_warms_up_once(tmp_path: Path, monkeypatch: pytest.Mon
     assert len(loaded) == 1
     assert decoded.count(1) == 1  # the first steps of the device; the pictures come in pairs
     assert len(decoded) > 3
+    runs = [Run.open(str(path.parent)) for path in tmp_path.rglob("run.json")]
+    pictures = sum(int(run.frame("images")["nfe"].sum()) for run in runs)
+    assert len(runs) > 3
+    assert sum(rows) == pictures + 1  # and no more to count what they cost
     gc.collect()
     assert compared.verdict
     assert loaded[0]() is None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +15,7 @@ from harness.core.shards import Grid, Prompt
 from harness.experiments import stages
 from harness.runs import repaying
 from harness.runs.folder import Settings, open_run
+from harness.runs.forecast import Forecast, ForeseenRun
 from harness.runs.plan import plan
 from harness.runs.rates import Recorded
 from harness.runs.repaying import START, Alone, planned_processes, repaid
@@ -131,3 +133,29 @@ def test_others_take_what_is_left_and_tell_of_all(
     assert told == [(2, 5, 96)]
     run = harness.load_run(work[0][1].path)
     assert len(run.shards()) == 8
+
+
+def test_a_forecast_counts_the_processes_that_will_be_started(work: list[repaying.Item]) -> None:
+    runs, settings = [ForeseenRun("a", work[0][0], 320)], replace(Settings(), workers=4)
+
+    def told(seconds: float) -> str:
+        return Forecast(runs, settings, seconds, "as known", 0.0, "").lines[1]
+
+    assert told(12.0) == "time: about 12 s with 1 process, as known"
+    assert told(3600.0) == f"time: about {(900 + START) / 60:.0f} min with 4 processes, as known"
+
+
+@pytest.mark.long
+@pytest.mark.slow
+def test_the_processes_that_make_a_run_evaluate_it(work: list[repaying.Item]) -> None:
+    """As they do on GPUs, after the model has left the memory."""
+    settings, run = Settings.chosen("cpu", 1, None, 2), work[0][1]
+    with settings.crew:
+        stages._share(work, work, 2, settings)
+        stages.launch(["evaluate", run.path, "--metrics", "contrast"], 2, settings)
+    assert len(run.shards("scores/contrast")) == len(work)
+    for rank in range(2):
+        log = Path(run.path, "logs", f"rank-{rank}.log").read_text()
+        found = re.findall(rf"rank {rank} of 2, process (\d+): (generate|evaluate)", log)
+        assert [title for _, title in found] == ["generate", "evaluate"]
+        assert len({number for number, _ in found}) == 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from typing import cast
 
@@ -14,9 +15,12 @@ from harness.engine.batch import Batch
 from harness.engine.ensemble import Ensemble
 from harness.engine.noise import NoiseStreams
 from harness.engine.policies.like import ANY_SCALE
+from harness.engine.probes.priced import Meter, PricedNetwork
 from harness.engine.resolve import resolve
 from harness.models.pipelines.pipeline_model import PipelineModel
 from harness.samplers.base import SAMPLERS
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -38,8 +42,15 @@ class Ledger:
 
 
 def count_macs(models: Ensemble, spec: RunSpec, prompt: Prompt) -> Ledger:
-    """The multiply-accumulates of one picture, by torch's flop counter while it is made."""
+    """The multiply-accumulates of one picture, by torch's flop counter.
+
+    Its sampler runs without values, and each kind of evaluation is computed once for all runs of
+    the loaded `models`, mostly without their weights. A picture is made where that does not tell:
+    by functions of a pipeline, by samplers that look into a network (AsynDM, whose embeddings
+    depend on the picture), and by those of a user that look at values.
+    """
     once = resolve(Call("ddim", {"steps": 1, "guidance": 1.0}), {})
+    models.encode([prompt.text], [spec.negative], spec.sampler)  # so that encoding is not counted
     picture, batch = _count(models, spec, prompt, spec.sampler)
     evaluation, _ = _count(models, spec, prompt, once)
     calls = len(batch.applied.scales) if batch.applied else None
@@ -51,14 +62,29 @@ def count_macs(models: Ensemble, spec: RunSpec, prompt: Prompt) -> Ledger:
 
 def _count(models: Ensemble, spec: RunSpec, prompt: Prompt, call: Call) -> tuple[int, Batch]:
     """Multiply-accumulates, and the picture."""
+    sampler, meter = SAMPLERS.get(call.name), Meter()
+    if not sampler.whole and not sampler.abilities:
+        priced = models.standing_in(lambda model, kinds: PricedNetwork(model, kinds, meter))
+        try:
+            counter, batch = _run(priced, spec, prompt, call)
+        except Exception as error:  # whatever a look at no value leads to
+            log.debug("%s makes a picture to be counted: %s", call, error)
+        else:
+            return (int(counter.get_total_flops()) + meter.total) // 2, batch
+    counter, batch = _run(models, spec, prompt, call)
+    return _within_networks(counter, models, call, batch) // 2, batch
+
+
+def _run(
+    models: Ensemble, spec: RunSpec, prompt: Prompt, call: Call
+) -> tuple[FlopCounterMode, Batch]:
     model = models.model
     shape = model.latent_shape(spec.pixels)
     noise = NoiseStreams([0], shape, dtype=model.state_dtype, device=model.device)
-    models.encode([prompt.text], [spec.negative])  # so that encoding is not counted
     with FlopCounterMode(display=False) as counter:
         notes = [prompt.notes]
         batch = models.run(call, [prompt.text], [spec.negative], noise, notes, scales=ANY_SCALE)
-    return _within_networks(counter, models, call, batch) // 2, batch
+    return counter, batch
 
 
 def _within_networks(counter: FlopCounterMode, models: Ensemble, call: Call, batch: Batch) -> int:

@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 
 from harness.core.errors import HarnessError, unknown
 from harness.fetch.fingerprints import files_fingerprint
-from harness.models.base import LoadRequest, Model, ModelEntry
+from harness.models.base import DECODE_DTYPE, DECODE_DTYPES, LoadRequest, Model, ModelEntry
 from harness.models.edm.build import build, load_weights
 from harness.models.edm.checkpoints import read_checkpoint
 from harness.models.edm.edm_model import EdmLevels, EdmModel
@@ -109,6 +109,7 @@ def edm_entry(
         guidance=1.0,
         classes=classes,
         unconditional=False,
+        decoder=latent,
         decodable=lambda overrides: find_vae(overrides.get("vae")) if latent else None,
         **about,
     )
@@ -152,10 +153,12 @@ def stored_entry(name: str, stored: NetworkFile) -> ModelEntry:
 
 def check_overrides(overrides: dict[str, Any], latent: bool, name: str) -> None:
     """Raise HarnessError for an override that the model `name` does not take."""
-    allowed = ["vae"] if latent else []
+    allowed = ["vae", DECODE_DTYPE] if latent else []
     for key in overrides:
         if key not in allowed:
             raise unknown("parameter", key, allowed, where=f"model {name}")
+    if (dtype := overrides.get(DECODE_DTYPE)) not in (None, *DECODE_DTYPES):
+        raise unknown(DECODE_DTYPE, str(dtype), DECODE_DTYPES)
 
 
 def _load(request: LoadRequest, name: str, stored: NetworkFile) -> Model:
@@ -167,7 +170,10 @@ def _load(request: LoadRequest, name: str, stored: NetworkFile) -> Model:
     load_weights(net, stored.weights(), stored.source)
     net.float().compute_in(getattr(torch, request.dtype))
     if latent:
-        return LatentModel(name, net, request.device, request.overrides.get("vae"))
+        model = LatentModel(name, net, request.device, request.overrides.get("vae"))
+        if dtype := request.overrides.get(DECODE_DTYPE):
+            model.decode_dtype = getattr(torch, dtype)
+        return model
     return (PfgmModel if net.extra_dimensions else EdmModel)(name, net, request.device)
 
 

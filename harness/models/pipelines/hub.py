@@ -47,6 +47,7 @@ def add_checkpoint(
             ladders=lambda overrides: read_ladders(small_files(repo), overrides),
             load=lambda request: _load(request, repo, name, unet),
             pipeline=True,
+            decoder=True,
             **{**defaults, **about},
         ),
     )

@@ -13,6 +13,7 @@ import torch
 
 from harness.core.errors import HarnessError, first_line
 from harness.core.libraries import quiet
+from harness.models.base import DECODE_DTYPE, DECODE_DTYPES
 
 PLACEMENT = ("offload", "device_map")
 """Settings that change no picture."""
@@ -21,6 +22,7 @@ _CHOICES = {
     "offload": ("model", "group"),
     "device_map": ("balanced",),
     "quantize": ("int8", "nf4"),
+    DECODE_DTYPE: DECODE_DTYPES,
 }
 _BACKENDS = {"int8": "bitsandbytes_8bit", "nf4": "bitsandbytes_4bit"}
 _ADAPTER = "model"
@@ -34,7 +36,7 @@ class LoadingOptions:
     weights take the place of the folder's.
     `quantize` is the network's weights in 8 bits or in NF4 (bitsandbytes). `offload=model` keeps
     parts in memory but the one that computes, `group` its layers too; `device_map` spreads parts
-    over all GPUs.
+    over all GPUs. `decode_dtype` is the decoder's precision: float32, float16 or bfloat16.
     """
 
     lora: str | None = None
@@ -43,6 +45,7 @@ class LoadingOptions:
     offload: str | None = None
     device_map: str | None = None
     single_file: str | None = None
+    decode_dtype: str | None = None
 
     @classmethod
     def split(cls, overrides: Mapping[str, Any]) -> tuple[LoadingOptions, dict[str, Any]]:

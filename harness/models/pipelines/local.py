@@ -7,6 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from harness.core.errors import HarnessError
 from harness.fetch.fingerprints import files_fingerprint
 from harness.fetch.hub_files import held_variant
@@ -23,6 +25,7 @@ from harness.models.pipelines.distilled import distilled_guidance
 from harness.models.pipelines.families import Family, load_pipeline, written_out
 from harness.models.pipelines.loading import UNUSED, network_folder
 from harness.models.pipelines.loading_options import LoadingOptions
+from harness.models.pipelines.pipeline_model import PipelineModel
 
 
 def folder_entry(
@@ -50,6 +53,7 @@ def folder_entry(
         ladders=lambda overrides: read_ladders(folder, overrides),
         load=load or (lambda request: load_folder(request, folder, name, held_variant(folder))),
         pipeline=True,
+        decoder=(folder / "vae").is_dir(),
         **about,
     )
 
@@ -79,7 +83,11 @@ def load_folder(request: LoadRequest, folder: Path, name: str, variant: str | No
     options, rest = LoadingOptions.split(request.overrides)
     options.check_device(request.device)
     load = load_pipeline if written_out(folder) else load_captured
-    return load(replace(request, overrides=rest), folder, name, variant, options)
+    model = load(replace(request, overrides=rest), folder, name, variant, options)
+    if options.decode_dtype:
+        assert isinstance(model, PipelineModel)
+        model.decode_dtype = getattr(torch, options.decode_dtype)
+    return model
 
 
 def parts_of(folder: Path, overrides: Mapping[str, Any]) -> list[str]:
