@@ -20,14 +20,17 @@ import torch
 
 from benchmarks.perf.timing import clock, measured
 from harness.core.shards import Prompt, plan_shards
+from harness.engine.batch import decoded_pictures
 from harness.engine.encodings import LIMIT
 from harness.engine.ensemble import Ensemble
 from harness.engine.noise import NoiseStreams
 from harness.models.load import load
 from harness.runs import kept_model
+from harness.runs.finishing import Finisher
 from harness.runs.folder import Settings, open_run
 from harness.runs.loaded import open_models
 from harness.runs.make import generate
+from harness.runs.maker import Maker
 from harness.runs.plan import plan
 
 _COLOURS, _FORMS = ("red", "blue", "green", "yellow"), ("circle", "square", "triangle", "star")
@@ -77,13 +80,28 @@ class Harness:
             found = self.ensemble.run(call, self.texts, self.negatives, self.noise())
             yield found.native
             if decode:
-                yield self.model.decode(found.native)
+                yield decoded_pictures(self.model, found)
 
         def work(steps: int) -> Iterator[torch.Tensor]:
             text = sampler if isinstance(sampler, str) else sampler(steps)
             return stages(self._plan(text, steps).spec.sampler)
 
         return work
+
+    def in_a_row(self, batches: int, sampler: str = "ddim") -> Callable[..., Any]:
+        """The work of several batches as a run makes them, up to their PNG in memory: on a GPU a
+        batch is decoded while the next one is sampled."""
+        settings = Settings(self.device, torch.get_num_threads(), self.batch)
+        prompts = [Prompt(str(i), text) for i, text in enumerate(self.texts * batches)]
+        (shard,) = plan_shards(prompts, [0])
+
+        def stages(planned: Any) -> Iterator[torch.Tensor]:
+            with Finisher(lambda images, failed: None, settings.threads) as finisher:
+                made = Maker(planned, self.ensemble, settings, finisher).shard(planned.spec, shard)
+                pngs = [png for batch in made for png in batch.result().pngs if png]
+                yield torch.tensor([len(png.result()) for png in pngs])
+
+        return lambda steps: stages(self._plan(sampler, steps))
 
     def network_share(self, steps: int) -> float:
         """The network's part of the time of sampling a batch on a CPU, where both can be told."""

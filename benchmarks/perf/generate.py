@@ -45,6 +45,7 @@ from benchmarks.perf.timing import (
 OURS, BARE, CALL = "harness", "bare loop", "diffusers' pipeline, same batch"
 ALONE, ZIGZAG = "diffusers, one image at a time", "harness, zigzag"
 INTERVAL = "harness, guidance at 3 of the steps"
+ROW, BATCHES = "harness, 3 batches in a row", 3
 
 
 @dataclass(frozen=True)
@@ -85,6 +86,7 @@ def pipeline_figures(
     harness.ensemble.encode(harness.texts, harness.negatives)
     works: dict[str, tuple[Work, int]] = {
         OURS: (harness.draws(), size.steps),
+        ROW: (harness.in_a_row(BATCHES), size.steps),
         BARE: (pipeline.bare, size.steps),
         CALL: (pipeline.call(), size.steps),
         ZIGZAG: (harness.draws("zigzag", decode=False), size.zigzag),
@@ -92,7 +94,7 @@ def pipeline_figures(
     }
     yield {"prompts encoded, seconds a batch": encoded}
     for times in alternate(works, size.rounds, device):
-        yield _so_far(times, {ALONE: 1}, size.batch)
+        yield _so_far(times, {ALONE: 1, ROW: BATCHES * size.batch}, size.batch)
     ratios = _ratios(times)
     zigzag = _per_evaluation(harness, times[ZIGZAG], "zigzag", size.zigzag)
     ddim = _per_evaluation(harness, times[OURS], "ddim", size.steps)
@@ -173,6 +175,9 @@ def _ratios(times: dict[str, Times]) -> dict[str, float]:
         found["its decoder over bare"] = speed_ratio(
             [laps[1] for laps in ours.laps], [laps[1] for laps in bare.laps]
         )
+    if ROW in times:
+        each = [seconds / BATCHES for seconds in times[ROW].whole]
+        found["batches in a row over bare loop"] = speed_ratio(each, bare.whole)
     if CALL in times:
         found["harness over diffusers' pipeline"] = speed_ratio(ours.whole, times[CALL].whole)
     return found
