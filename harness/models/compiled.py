@@ -26,6 +26,7 @@ SMALL = 400_000_000
 """Parameters below which a GPU computes faster than kernels are launched: SD 1.5 has 860 million,
 EDM2-S 280. Such a network is replayed as a CUDA graph."""
 
+_FOLDER = "TORCHINDUCTOR_CACHE_DIR"
 _GRAPHS = 64  # of a network's code, over all sizes; torch's own limit is 8
 _TO_RECORD = 3  # calls until a CUDA graph is recorded
 
@@ -42,7 +43,7 @@ class Compiled:
         say: Callable[[str], object] = lambda text: None,
         backend: str | Callable[..., Any] = "inductor",
     ) -> None:
-        os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(cache_root() / "compiled"))
+        _keep_compiled()
         self._size = 1
         self._networks = [_CompiledNetwork(model, say, backend) for model in models]
 
@@ -182,6 +183,17 @@ def padded(rows: torch.Tensor, more: int) -> torch.Tensor:
 def _inferred(tensor: torch.Tensor) -> torch.Tensor:
     """The tensor as one of inference mode: others would be compiled for once more."""
     return tensor if tensor.is_inference() else tensor.clone()
+
+
+def _keep_compiled() -> None:
+    """Let torch keep what it compiles in the harness's cache, unless the user has named a folder.
+
+    By itself it takes one that ends with the machine, and names it in the variable when imported.
+    """
+    from torch._inductor.runtime.cache_dir_utils import default_cache_dir
+
+    if os.environ.get(_FOLDER) in (None, os.path.abspath(default_cache_dir())):
+        os.environ[_FOLDER] = str(cache_root() / "compiled")
 
 
 def _wait(device: torch.device) -> None:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from torch._inductor.runtime.cache_dir_utils import default_cache_dir
 
 from harness.core.errors import HarnessError
 from harness.engine.ensemble import Ensemble
@@ -167,3 +170,19 @@ def test_small_networks_on_a_gpu_are_cuda_graphs() -> None:
     assert is_small(small, torch.device("cuda", 0))
     assert not is_small(large, torch.device("cuda", 0))
     assert not is_small(small, torch.device("cpu"))
+
+
+def test_what_is_compiled_is_kept_in_the_cache_unless_the_user_names_a_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    variable = "TORCHINDUCTOR_CACHE_DIR"
+    monkeypatch.setenv("HARNESS_CACHE", str(tmp_path))
+    monkeypatch.delenv(variable, raising=False)
+    for folder in (None, default_cache_dir()):
+        if folder:
+            monkeypatch.setenv(variable, folder)
+        Compiled([])
+        assert os.environ[variable] == str(tmp_path / "compiled")
+    monkeypatch.setenv(variable, "/elsewhere")
+    Compiled([])
+    assert os.environ[variable] == "/elsewhere"
