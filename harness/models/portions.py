@@ -3,39 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol
 
 import torch
 
+from harness.models.device_memory import CudaMemory, Memory
+
 SHARE = 0.5
 """Of the free memory: the other half is for what is sampled meanwhile, or by another process."""
-
-
-class Memory(Protocol):
-    """The memory of a device."""
-
-    def free(self) -> int:
-        """Bytes that nobody holds."""
-
-    def needed(self, work: Callable[[], torch.Tensor]) -> tuple[torch.Tensor, int]:
-        """What `work` gives, and the most bytes that it held on the way."""
-
-
-class CudaMemory:
-    """That of a GPU."""
-
-    def __init__(self, device: torch.device) -> None:
-        self._device = device
-
-    def free(self) -> int:
-        return int(torch.cuda.mem_get_info(self._device)[0])
-
-    def needed(self, work: Callable[[], torch.Tensor]) -> tuple[torch.Tensor, int]:
-        """Counted by PyTorch as memory is asked for, so that nothing waits for the GPU."""
-        torch.cuda.reset_peak_memory_stats(self._device)
-        held = torch.cuda.memory_allocated(self._device)
-        found = work()
-        return found, torch.cuda.max_memory_allocated(self._device) - held
 
 
 class Portions:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
@@ -121,7 +121,8 @@ def _pairs(
         failed: dict[str, str] = {}
         values: dict[str, dict[str, float | None]] = {role: {} for role in comparison.runs}
         outcomes: dict[str, dict[str, float | None]] = {role: {} for role in comparison.baselines}
-        for row in rows.itertuples():
+        each: Iterable[Any] = rows.itertuples()
+        for row in each:
             values[CANDIDATE][row.metric] = _plain(row.a_value)
             values[row.comparison][row.metric] = _plain(row.b_value)
             outcomes[row.comparison][row.metric] = _plain(row.outcome)

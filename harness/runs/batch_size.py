@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Protocol
+from functools import partial
+from typing import TYPE_CHECKING
 
 import torch
 
@@ -11,6 +12,7 @@ from harness.core.call import Call
 from harness.engine.ensemble import Ensemble
 from harness.engine.noise import NoiseStreams
 from harness.engine.resolve import resolve
+from harness.models.device_memory import CudaMemory, Memory
 
 if TYPE_CHECKING:
     from harness.runs.folder import Settings
@@ -24,33 +26,6 @@ _MOST = 64
 _SHARE = 0.8  # of the memory: what is measured at 1 and 2 images is not all that a run needs
 
 
-class Memory(Protocol):
-    """A device's memory, in bytes."""
-
-    def free(self) -> int: ...
-
-    def peak(self, work: Callable[[], object]) -> int:
-        """What some work needs at most, beside what is held when it begins."""
-
-
-class GpuMemory:
-    """The memory of a GPU, as this process may use it."""
-
-    def __init__(self, device: torch.device) -> None:
-        self._device = device
-
-    def free(self) -> int:
-        torch.cuda.empty_cache()
-        free: int = torch.cuda.mem_get_info(self._device)[0]
-        return free
-
-    def peak(self, work: Callable[[], object]) -> int:
-        torch.cuda.reset_peak_memory_stats(self._device)
-        held = torch.cuda.memory_allocated(self._device)
-        work()
-        return torch.cuda.max_memory_allocated(self._device) - held
-
-
 def images_at_once(models: Ensemble, job: PlannedRun, settings: Settings, text: str) -> int:
     """The batch size of the settings; else one that fits into a GPU's memory, which is tried on a
     prompt, and on other devices the model's own."""
@@ -59,7 +34,7 @@ def images_at_once(models: Ensemble, job: PlannedRun, settings: Settings, text: 
     device = models.model.device
     if device.type != "cuda":
         return job.entry.batch_size
-    return found(GpuMemory(device), lambda count: _evaluate(models, job, text, count), job)
+    return found(CudaMemory(device), lambda count: _evaluate(models, job, text, count), job)
 
 
 def found(memory: Memory, evaluate: Callable[[int], object], job: PlannedRun) -> int:
@@ -71,7 +46,7 @@ def found(memory: Memory, evaluate: Callable[[int], object], job: PlannedRun) ->
     most = min(_MOST, max(1, _PIXELS // (height * width)))
     free = memory.free()
     try:
-        one, two = (memory.peak(lambda count=count: evaluate(count)) for count in (1, 2))  # type: ignore[misc]
+        one, two = (memory.needed(partial(evaluate, count))[1] for count in (1, 2))
     except torch.OutOfMemoryError:
         return 1
     fitting = 1 + int(max(0.0, free * _SHARE - one) // max(1, two - one))

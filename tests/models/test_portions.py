@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TypeVar
 
 import pytest
 import torch
 
 from harness.models.portions import Portions
+
+T = TypeVar("T")
 
 
 class FakeMemory:
@@ -17,7 +20,7 @@ class FakeMemory:
     def free(self) -> int:
         return self.room
 
-    def needed(self, work: Callable[[], torch.Tensor]) -> tuple[torch.Tensor, int]:
+    def needed(self, work: Callable[[], T]) -> tuple[T, int]:
         return work(), 10
 
 

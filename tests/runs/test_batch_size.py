@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from typing import TypeVar
 
 import pytest
 import torch
@@ -12,6 +13,8 @@ from harness.runs.batch_size import found, images_at_once
 from harness.runs.folder import Settings
 from harness.runs.loaded import open_models
 from harness.runs.plan import PlannedRun, plan
+
+T = TypeVar("T")
 
 
 @dataclass
@@ -33,9 +36,8 @@ class Card:
         if self.now > self.room:
             raise torch.OutOfMemoryError
 
-    def peak(self, work: Callable[[], object]) -> int:
-        work()
-        return self.now
+    def needed(self, work: Callable[[], T]) -> tuple[T, int]:
+        return work(), self.now
 
 
 def _job(side: int) -> PlannedRun:
