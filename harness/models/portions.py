@@ -11,7 +11,7 @@ SHARE = 0.5
 """Of the free memory: the other half is for what is sampled meanwhile, or by another process."""
 
 
-class Memory(Protocol):
+class DeviceMemory(Protocol):
     """The memory of a device."""
 
     def free(self) -> int:
@@ -46,7 +46,7 @@ class Portions:
     `memory` is known, as on a CPU, portions are of the `usual` size.
     """
 
-    def __init__(self, memory: Memory | None) -> None:
+    def __init__(self, memory: DeviceMemory | None) -> None:
         self._memory = memory
         self._one: dict[tuple[object, ...], int] = {}
         self._most: dict[tuple[object, ...], int] = {}
