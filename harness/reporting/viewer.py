@@ -121,7 +121,8 @@ def _pairs(
         failed: dict[str, str] = {}
         values: dict[str, dict[str, float | None]] = {role: {} for role in comparison.runs}
         outcomes: dict[str, dict[str, float | None]] = {role: {} for role in comparison.baselines}
-        for row in rows.itertuples():
+        for one in rows.itertuples():
+            row: Any = one
             values[CANDIDATE][row.metric] = _plain(row.a_value)
             values[row.comparison][row.metric] = _plain(row.b_value)
             outcomes[row.comparison][row.metric] = _plain(row.outcome)
@@ -146,7 +147,8 @@ def sides(comparison: ComparisonTables, chosen: list[str]) -> dict[str, dict[str
     frame = comparison.pair_table.frame(columns=columns, items=chosen)
     frame = frame.drop_duplicates(["comparison", "item_id"])
     items: dict[str, dict[str, str]] = {role: {} for role in comparison.runs}
-    for row in frame.itertuples():
+    for one in frame.itertuples():
+        row: Any = one
         own, other = _sides(row.item_id, row.seed, row.b_seed)
         items[CANDIDATE][row.item_id], items[row.comparison][row.item_id] = own, other
     return items
