@@ -156,7 +156,9 @@ def test_what_killed_writers_left_is_swept_by_the_next(tmp_path: Path) -> None:
     found, _ = inspect_run(run)
     assert sorted(fault.path for fault in found) == sorted(map(str, killed))
     assert {fault.what for fault in found} == {"left over"}
-    alive = files._temporary(str(tmp_path / "images/part-00000-00001.parquet"), b"being written")
+    alive = files._temporary(
+        str(tmp_path / "images/part-00000-00001.parquet"), lambda file: file.write(b"part"), None
+    )
     leftovers._swept.clear()
     generate([(DDIM, run, SHARDS[0])], SETTINGS)
     files.write_bytes(str(tmp_path / "any"), b"")
