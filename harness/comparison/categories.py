@@ -7,7 +7,7 @@ their prompts, codes >= 0 in any order.
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -34,6 +34,7 @@ METHOD = "permutation of prompts, Cochran's Q"
 
 _DRAWS = 10_000
 _CHUNK = 2_000_000  # values permuted at once
+_MANY = 20_000  # prompts from which counts of equal shares are drawn: permuting takes seconds
 _SPREADS = 0.5 * np.linspace(0, 1, 201) ** 2
 _PSEUDO_PROMPTS = 0.25
 
@@ -53,27 +54,64 @@ def by_prompt(outcomes: Floats, prompts: Codes, categories: Codes) -> tuple[Floa
     return shares, places
 
 
-def _squares(shares: Floats, starts: Codes, sizes: Codes, pooled: int) -> tuple[Floats, Floats]:
-    """Means [..., G] of categories that lie one after the other, and their squared errors.
+Sums = tuple[Floats, Floats]
+"""Sums [..., G] of the shares of each category's prompts, and of their squares."""
+
+
+def _summed(shares: Floats, starts: Codes) -> Sums:
+    """Of shares [..., m] whose categories lie one after the other."""
+    return np.add.reduceat(shares, starts, -1), np.add.reduceat(shares**2, starts, -1)
+
+
+def _squares(sums: Sums, sizes: Codes, pooled: int) -> tuple[Floats, Floats]:
+    """Means [..., G] of categories, and their squared errors.
 
     A squared error is the variance over a category's prompts, over their number. So many degrees
     of freedom of the variance that all categories have in common are `pooled` with it: that of a
     few prompts is no more than a guess, and none where they tie.
     """
-    means = np.add.reduceat(shares, starts, -1) / sizes
-    squares = np.add.reduceat(shares**2, starts, -1) - sizes * means**2
-    squares = np.maximum(squares, 0)
-    common = squares.sum(-1, keepdims=True) / (shares.shape[-1] - len(sizes))
+    means = sums[0] / sizes
+    squares = np.maximum(sums[1] - sizes * means**2, 0)
+    common = squares.sum(-1, keepdims=True) / (sizes.sum() - len(sizes))
     return means, (squares + pooled * common) / (sizes - 1 + pooled) / sizes
 
 
-def _cochran(shares: Floats, starts: Codes, sizes: Codes) -> Floats:
-    """Cochran's Q [...] of categories that lie one after the other; 0 where prompts are alike."""
-    means, errors = _squares(shares, starts, sizes, pooled=1)
+def _cochran(sums: Sums, sizes: Codes) -> Floats:
+    """Cochran's Q [...]."""
+    means, errors = _squares(sums, sizes, pooled=1)
     weights = 1 / np.maximum(errors, 1e-18)
     centre = (weights * means).sum(-1, keepdims=True) / weights.sum(-1, keepdims=True)
     q: Floats = (weights * (means - centre) ** 2).sum(-1)
-    return np.where(np.ptp(shares, axis=-1) < 1e-12, 0.0, q)
+    return q
+
+
+def _permuted(shares: Floats, sizes: Codes, random: np.random.Generator) -> Iterator[Sums]:
+    """The sums [D, G] of all draws, some at a time, that give each category other prompts."""
+    rows = np.sort(shares)  # so that the draws do not depend on the order of the prompts
+    if len(rows) >= _MANY:
+        yield _drawn_by_counts(rows, sizes, random)
+        return
+    starts, left = np.cumsum(sizes) - sizes, _DRAWS
+    while left:
+        count = min(left, max(1, _CHUNK // len(rows)))
+        yield _summed(random.permuted(np.tile(rows, (count, 1)), axis=1), starts)
+        left -= count
+
+
+def _drawn_by_counts(shares: Floats, sizes: Codes, random: np.random.Generator) -> Sums:
+    """The sums [D, G] of all draws: of equal shares only how many a category gets is drawn."""
+    values, counts = np.unique(shares, return_counts=True)
+    left = np.tile(counts, (_DRAWS, 1))
+    sums = np.zeros((2, _DRAWS, len(sizes)))
+    for place, size in enumerate(sizes):
+        wanted, others = np.full(_DRAWS, size), left.sum(1)
+        for at, value in enumerate(values):
+            others -= left[:, at]
+            taken = random.hypergeometric(left[:, at], others, wanted)
+            left[:, at] -= taken
+            wanted -= taken
+            sums[:, :, place] += taken * np.array([[value], [value**2]])
+    return sums[0], sums[1]
 
 
 def lacking(count: int, unnamed: bool, fewest: int = FEWEST) -> str | None:
@@ -131,17 +169,13 @@ def heterogeneity_p(shares: Floats, categories: Codes, seed: int = 0) -> tuple[f
         return None, "fewer than two categories"
     if len(shares) == distinct(categories):
         return None, "one prompt a category"
+    if np.ptp(shares) < 1e-12:
+        return 1.0, METHOD
     order = np.argsort(categories, kind="stable")
     _, sizes = dense(categories)
-    starts = np.cumsum(sizes) - sizes
-    rows = np.sort(shares)  # so that the draws do not depend on the order of the prompts
-    observed = float(_cochran(shares[order], starts, sizes)) - 1e-9
-    random, extreme, left = np.random.default_rng(seed), 0, _DRAWS
-    while left:
-        count = min(left, max(1, _CHUNK // len(rows)))
-        drawn = random.permuted(np.tile(rows, (count, 1)), axis=1)
-        extreme += int((_cochran(drawn, starts, sizes) >= observed).sum())
-        left -= count
+    observed = _cochran(_summed(shares[order], np.cumsum(sizes) - sizes), sizes) - 1e-9
+    draws = _permuted(shares, sizes, np.random.default_rng(seed))
+    extreme = sum(int((_cochran(drawn, sizes) >= observed).sum()) for drawn in draws)
     return (1 + extreme) / (1 + _DRAWS), METHOD
 
 
@@ -216,7 +250,7 @@ def shrunken_rates(shares: Floats, categories: Codes) -> list[Estimate]:
         reason = "one prompt a category"
     else:
         starts, order = np.cumsum(sizes) - sizes, np.argsort(categories, kind="stable")
-        means, errors = _squares(shares[order], starts, sizes, pooled=4)
+        means, errors = _squares(_summed(shares[order], starts), sizes, pooled=4)
         if errors.max() < 1e-12:  # its root is no error to go by
             reason = "the prompts of each category have the same outcomes"
     if reason:

@@ -102,8 +102,22 @@ def _gap(x: Floats, y: Floats) -> Floats:
         return np.where(x == y, 0.0, x - y)
 
 
+_ROWS = 1 << 20  # scores ranked at a time
+
+
 def _beaten(x: Floats, y: Floats, codes: Codes) -> Floats:
-    """Number of its prompt's y that each x beats, ties counted half, by binary search."""
+    """Number of its prompt's y that each x beats, ties counted half; some prompts at a time."""
+    order = np.argsort(codes, kind="stable")
+    placed = codes[order]
+    cuts = np.unique(np.searchsorted(placed, placed[::_ROWS]))  # where a prompt begins
+    wins = np.empty(len(x))
+    for rows in np.split(order, cuts[1:]):
+        wins[rows] = _beaten_at_once(x[rows], y[rows], codes[rows])
+    return wins
+
+
+def _beaten_at_once(x: Floats, y: Floats, codes: Codes) -> Floats:
+    """By binary search among all prompts' ranks."""
     _, ranks = np.unique(np.concatenate([x, y]), return_inverse=True)
     start = codes * len(ranks)
     mine, theirs = start + ranks[: len(x)], np.sort(start + ranks[len(x) :])

@@ -32,7 +32,7 @@ def repaid(seconds: float, parts: int, most: int, cost: float = START) -> int:
     def wall(count: int) -> float:
         return seconds * ceil(parts / count) / parts + (cost if count > 1 else 0.0)
 
-    return min(range(1, max(1, min(most, parts)) + 1), key=wall)
+    return min(range(1, min(most, parts) + 1), key=wall, default=1)
 
 
 def planned_processes(work: Sequence[Item], settings: Settings, most: int) -> int:

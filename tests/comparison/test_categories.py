@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from harness.comparison import load_comparison
+from harness.comparison import categories, load_comparison
 from harness.comparison.categories import (
     by_prompt,
     check_population,
@@ -325,3 +325,29 @@ def test_shrunken_rates_are_covered(sizes, seeds, ties, spread):
     share = np.mean(covered)
     print(f"{sizes}, {seeds} seeds, {ties} ties, spread {spread}: {share:.3f}, 0.95")
     assert share >= 0.93 - 0.015
+
+
+def test_drawing_counts_has_the_law_of_permuting():
+    """Sums over categories: equal means and deviations, within 4 errors of 10,000 draws each."""
+    random = np.random.default_rng(0)
+    shares = random.choice([0, 0.25, 0.5, 1], 60, p=[0.1, 0.3, 0.4, 0.2])
+    sizes = np.array([10, 20, 30])
+    permuted = np.concatenate(
+        [drawn[0] for drawn in categories._permuted(shares, sizes, random)], axis=0
+    )
+    counted, squares = categories._drawn_by_counts(shares, sizes, random)
+    assert np.allclose(counted.sum(1), shares.sum())
+    assert np.allclose(squares.sum(1), (shares**2).sum())
+    spread = permuted.std(0)
+    assert (abs(counted.mean(0) - permuted.mean(0)) < 4 * 1.5 * spread / 100).all()
+    assert (abs(counted.std(0) / spread - 1) < 4 * 1.5 / np.sqrt(2 * 10_000)).all()
+
+
+def test_many_prompts_whose_categories_differ_are_found(monkeypatch):
+    monkeypatch.setattr(categories, "_MANY", 0)
+    random = np.random.default_rng(1)
+    places = np.repeat(np.arange(5), 200)
+    alike = random.choice([0, 0.5, 1], 1000)
+    apart = np.where(places == 0, random.choice([0.5, 1], 1000), alike)
+    assert heterogeneity_p(alike, places)[0] > 0.01
+    assert heterogeneity_p(apart, places)[0] == pytest.approx(1 / 10_001)

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from harness.comparison import MetricInfo, compare
+from harness.comparison import MetricInfo, compare, effects
 from harness.comparison.effects import pair_correlation, standardised_difference, unpaired_rate
 from tests.comparison.synthetic_runs import Item, make_run
 
@@ -146,3 +146,14 @@ def test_effect_sizes_are_covered(m, seeds):
         )
         covered += [f.low <= t <= f.high for f, t in zip(found, truth, strict=True)]
     assert ((covered / 1500 >= 0.92) & (covered / 1500 <= 0.98)).all(), covered / 1500
+
+
+def test_scores_are_ranked_some_prompts_at_a_time(monkeypatch):
+    random = np.random.default_rng(0)
+    x, y = random.integers(0, 5, (2, 500)).astype(float)
+    codes = random.integers(0, 90, 500)
+    each = [
+        (x[i] > y[codes == code]) + 0.5 * (x[i] == y[codes == code]) for i, code in enumerate(codes)
+    ]
+    monkeypatch.setattr(effects, "_ROWS", 7)
+    assert np.array_equal(effects._beaten(x, y, codes), [rows.sum() for rows in each])

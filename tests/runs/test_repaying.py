@@ -26,6 +26,7 @@ GRID = Grid([Prompt(str(n), f"class {n % 10}") for n in range(32)], range(8))  #
 @pytest.mark.parametrize(
     ("seconds", "parts", "most", "count"),
     [
+        (1000.0, 0, 8, 1),
         (1000.0, 1, 8, 1),  # one part is one process's
         (1000.0, 100, 1, 1),
         (0.0, 100, 8, 1),
