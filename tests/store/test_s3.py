@@ -190,12 +190,21 @@ def test_two_processes_killed_and_resumed(
     assert contents(bucket, "results/run") == local(tmp_path / "run")
 
 
+ALL_PROCESSES = """
+from harness.cli import main
+from harness.experiments import stages
+stages.planned_processes = lambda work, settings, most: most
+main()
+"""
+"""The command, with as many processes as it may have however little the work is."""
+
+
 @pytest.mark.long
 @pytest.mark.slow
 def test_a_benchmark_in_a_bucket(bucket: Any, environment: dict[str, str], tmp_path: Path) -> None:
     env = {**os.environ, **environment, "OMP_NUM_THREADS": "1"}
     asked = ["bench", "heun(steps=3)", "--tiny", "--limit", "4", "--device", "cpu", "--workers"]
-    command = [sys.executable, "-m", "harness", *asked]
+    command = [sys.executable, "-c", ALL_PROCESSES, *asked]
     told = []
     for root, workers in ((str(tmp_path), "1"), ("s3://results", "2")):
         done = subprocess.run(
