@@ -88,7 +88,7 @@ def batch_size_of(given: int | str | None) -> int | None:
     if given is None or given == "auto":
         return None
     if isinstance(given, bool) or not str(given).isdecimal() or not int(given):
-        raise HarnessError(f"--batch-size {given} is neither a positive number nor auto")
+        raise HarnessError(f"batch_size {given}: at least 1 is needed, or auto")
     return int(given)
 
 

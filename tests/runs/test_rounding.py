@@ -114,5 +114,5 @@ def test_a_batch_size_is_a_number_or_auto(given: Any, size: int | None) -> None:
 
 @pytest.mark.parametrize("given", ["0", "atuo", "-1", 0, True, "2.5"])
 def test_other_batch_sizes_are_refused(given: Any) -> None:
-    with pytest.raises(HarnessError, match="neither a positive number nor auto"):
+    with pytest.raises(HarnessError, match="at least 1 is needed, or auto"):
         batch_size_of(given)
