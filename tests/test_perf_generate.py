@@ -12,7 +12,7 @@ from benchmarks.perf.timing import machine
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("size", ["sd15", "sdxl", "flux"])
+@pytest.mark.parametrize("size", ["sd15", "sdxl", pytest.param("flux", marks=pytest.mark.long)])
 def test_all_ways_to_draw_give_the_same_pictures(size: str) -> None:
     found = figures(size, "cpu", tiny=True, rounds=1)
     assert found["mean difference of pictures, of 255"]["latents are finite"] == 1

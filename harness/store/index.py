@@ -165,10 +165,11 @@ def _stored(path: str, kind: str, columns: list[str] | None, join: Join) -> _Ind
     if columns is None or not {*columns} <= {*wanted.names} or not files.exists(where):
         return None
     try:
-        if files.read_metadata(where).get("columns") != str(wanted):
+        groups = RowGroups(where)  # opened once, as another process may replace the file
+        named = [_NAME, _STAMP, _ROWS, *MARKS]
+        about = pa.concat_tables(groups.read(at, named) for at in range(len(groups)))
+        if files.metadata(about).get("columns") != str(wanted):
             return None  # of another version
-        about = files.read_table(where, [_NAME, _STAMP, _ROWS, *MARKS])
-        groups = RowGroups(where)
         rows = join(_flat(groups.read(at, columns), wanted) for at in range(len(groups)))
     except (HarnessError, KeyError, OSError) as error:
         log.warning("%s is left aside: %s", where, error)

@@ -135,6 +135,7 @@ def test_what_cannot_be_compiled_at_all_is_told(shapes_ensemble: Ensemble) -> No
     _drawn(shapes_ensemble, job, 2, 2)
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_inductor_computes_what_the_plain_network_does(shapes_ensemble: Ensemble) -> None:
     job = plan("shapes", "ddim(steps=3)")
