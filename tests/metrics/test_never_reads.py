@@ -5,11 +5,13 @@ The networks lie on the device "meta", which has no values to be looked at.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
 
+from harness.metrics import library_parts
 from harness.metrics.base import ItemMetric, ItemRow, make_metric
 from harness.metrics.cosine import CosineMetric
 from tests.gpu.test_metrics import IMAGES, KINDS, WORLD, files, images, world
@@ -30,6 +32,13 @@ MORE = {
     "clip as torchmetrics": KINDS["clip"].replace("{name}(", "clip(scale=torchmetrics, "),
     "total variation": "torchmetrics:TV",
 }
+
+
+@pytest.fixture(autouse=True)
+def _nothing_stays_there() -> Iterator[None]:
+    """A metric of torchmetrics is made once a process, and would stay without values."""
+    yield
+    library_parts._built.cache_clear()
 
 
 @pytest.mark.parametrize("name", [name for name in (*KINDS, *MORE) if name not in READS])
