@@ -26,7 +26,7 @@ from harness.runs.workers import told_by
 
 _LOOK = 0.05  # seconds between two looks for a file
 _WATCH = 2.0  # between two at the status of the work
-_PATIENCE = 10.0  # for processes that have nothing left to do
+_PATIENCE = 30.0  # for processes that have nothing left to do: 3 s, more on a busy machine
 
 
 Launcher = Callable[[int, str], Sequence[str]]
