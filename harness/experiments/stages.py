@@ -63,7 +63,6 @@ def hand_out(work: Work, settings: Settings) -> None:
         else:
             rest = list(work)
         if rest:
-            settings.loaded.drop()  # the others load their own
             _share(work, rest, count, settings)
 
 

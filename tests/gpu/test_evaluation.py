@@ -13,7 +13,7 @@ from harness.evaluation.readback import Readback, stacked
 from harness.metrics.base import ItemMetric, ItemRow, make_metric, make_metrics
 from tests.evaluation.test_evaluate import make_run
 from tests.gpu.cards import CARD, DEVICE
-from tests.gpu.test_metrics import IMAGES, KINDS, WORLD, files, images, world
+from tests.gpu.test_metrics import IMAGES, KINDS, files, images, suited
 from tests.gpu.test_synchronisation import WAITS, forbidden
 from tests.metrics.test_clip import weights as clip_weights
 from tests.metrics.test_never_reads import READS
@@ -28,9 +28,7 @@ pytestmark = pytest.mark.skipif(not CARD, reason="needs an NVIDIA GPU")
 def test_no_metric_waits(
     name: str, files: Path, clip_weights: Path, pickscore_folder: Path, images: torch.Tensor
 ) -> None:
-    texts = ["a cat", "two blue stars", "a green square"] * 2
-    if name in WORLD:
-        images, texts = world()
+    images, texts = suited(name, images)
     text = KINDS[name].format(name=name, files=files, clip=clip_weights, pickscore=pickscore_folder)
     metric = make_metric(text)
     metric.load(DEVICE)

@@ -148,6 +148,11 @@ def world() -> tuple[torch.Tensor, list[str]]:
     return torch.from_numpy(np.stack(pictures[:IMAGES])), texts
 
 
+def suited(name: str, images: torch.Tensor) -> tuple[torch.Tensor, list[str]]:
+    """The pictures and texts that a metric is given: its world's, or `images` with any texts."""
+    return world() if name in WORLD else (images, ["a cat", "two blue stars", "a green square"] * 2)
+
+
 def test_the_table_knows_every_metric() -> None:
     assert {name for name, _ in METRICS} == KINDS.keys() | WITHOUT
 
@@ -156,9 +161,7 @@ def test_the_table_knows_every_metric() -> None:
 def test_a_metric_is_that_of_a_cpu(
     name: str, files: Path, clip_weights: Path, pickscore_folder: Path, images: torch.Tensor
 ) -> None:
-    texts = ["a cat", "two blue stars", "a green square"] * 2
-    if name in WORLD:
-        images, texts = world()
+    images, texts = suited(name, images)
     text = KINDS[name].format(name=name, files=files, clip=clip_weights, pickscore=pickscore_folder)
     found, expected = (
         _values(make_metric(text), images, texts, device) for device in (DEVICE, "cpu")

@@ -14,7 +14,7 @@ import torch
 from harness.metrics import library_parts
 from harness.metrics.base import ItemMetric, ItemRow, make_metric
 from harness.metrics.cosine import CosineMetric
-from tests.gpu.test_metrics import IMAGES, KINDS, WORLD, files, images, world
+from tests.gpu.test_metrics import IMAGES, KINDS, files, images, suited, world
 from tests.metrics.test_clip import weights as clip_weights
 from tests.metrics.test_pickscore import folder as pickscore_folder
 
@@ -45,9 +45,7 @@ def _nothing_stays_there() -> Iterator[None]:
 def test_a_metric_never_waits_for_the_device(
     name: str, files: Path, clip_weights: Path, pickscore_folder: Path, images: torch.Tensor
 ) -> None:
-    texts = ["a cat", "two blue stars", "a green square"] * 2
-    if name in WORLD:
-        images, texts = world()
+    images, texts = suited(name, images)
     text = {**KINDS, **MORE}[name].format(
         name=name, files=files, clip=clip_weights, pickscore=pickscore_folder
     )
