@@ -47,6 +47,7 @@ class Ensemble:
         self.trials: dict[str, Trial] = {}  # of functions of a pipeline, by their calls
         self.compiled: Compiled | None = None
         self.warm: set[tuple[int, int]] = set()  # sizes of pictures that were made before
+        self.at_once: dict[object, int] = {}  # images that fit into memory, as tried before
 
     def guided_by(self, guide: Model | None) -> Ensemble:
         """The same networks, with what is known of them, and this guide in place of its own."""

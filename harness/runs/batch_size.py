@@ -34,7 +34,11 @@ def images_at_once(models: Ensemble, job: PlannedRun, settings: Settings, text: 
     device = models.model.device
     if device.type != "cuda":
         return job.entry.batch_size
-    return found(CudaMemory(device), lambda count: _evaluate(models, job, text, count), job)
+    form = (job.spec.pixels, job.spec.guide)
+    if form not in models.at_once:  # the model stays for several runs
+        memory = CudaMemory(device)
+        models.at_once[form] = found(memory, lambda n: _evaluate(models, job, text, n), job)
+    return models.at_once[form]
 
 
 def found(memory: Memory, evaluate: Callable[[int], object], job: PlannedRun) -> int:
